@@ -65,7 +65,7 @@ class Result:
 def few_trees(monkeypatch):
     """Generated samples are told from real ones by a few trees and pairs of sites only, which takes no time."""
     monkeypatch.setattr("genomai_cli.population.evaluation.detection.TREES", 3)
-    monkeypatch.setattr("genomai_cli.population.evaluation.detection.MOST_PAIRS", 20)
+    monkeypatch.setattr("genomai_cli.population.evaluation.detection.MAX_PAIRS", 20)
 
 
 def run(arguments: str | list[str], stdin: str | bytes | Path = b"") -> Result:

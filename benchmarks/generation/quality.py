@@ -168,7 +168,7 @@ class Trial:
             for seed in range(repeats):
                 rng = np.random.default_rng([seed, 0x6E4])
                 groups = self.cohort.groups[self.learn]
-                alleles = generator.people(self.real.alleles, groups, rng)
+                alleles = generator.generate(self.real.alleles, groups, rng)
                 made = SampleGenotypes(self.real.names, alleles, True)
                 yield self._row(generator.name, seed, made, self.cohort.continents[self.learn])
         for name, path in files.items():
@@ -180,7 +180,7 @@ class Trial:
     ) -> Row:
         began = time.perf_counter()
         compared = Comparison.of(self.cohort.panel, self.real, made, self.held_out)
-        found = report(compared, seed, simple=(), usual=self.usual)
+        found = report(compared, seed, simple=(), baseline_areas=self.usual)
         if made is self.held_out:  # they cannot be told from themselves
             del found["privacy"]
         seconds = time.perf_counter() - began

@@ -131,7 +131,7 @@ def learn(cohort: Cohort, part: np.ndarray, folder: Path, options: argparse.Name
         generator_of(cohort, others, folder, options), torch.device("cpu"), torch.float64
     )
     phenotypes = Phenotypes.from_config(bundle.config)
-    people = phenotypes.parts(REFERENCE)
+    people = phenotypes.finest_labels(REFERENCE)
     numbers = [phenotypes.number(name) for name in people]
     frequency = bundle.classifier.networks[0].frequency[numbers].numpy().clip(1e-3, 1 - 1e-3)
     prior = np.array(list(people.values())) / sum(people.values())

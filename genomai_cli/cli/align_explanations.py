@@ -12,7 +12,7 @@ from genomai_cli.cli.run import Run
 from genomai_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from genomai_cli.population.alignment.attributions_hdf5 import ExplanationFile, Means
+    from genomai_cli.population.alignment.attributions_hdf5 import ExplanationFile, MeanAttributions
     from genomai_cli.population.alignment.manhattan import Track
     from genomai_cli.population.alignment.similarity import Aligned, Aligner
 
@@ -81,10 +81,10 @@ def explain_passing(
 
     `records_of` gives the records that a sample is explained for; by default it is the most similar one.
     """
-    from genomai_cli.population.alignment.attributions_hdf5 import Means
+    from genomai_cli.population.alignment.attributions_hdf5 import MeanAttributions
     from genomai_cli.population.alignment.similarity import Explainer, best_record
 
-    means = Means(len(aligner.table), len(aligner.panel))
+    means = MeanAttributions(len(aligner.table), len(aligner.panel))
     file = (
         None
         if explanations.attention is None
@@ -121,7 +121,7 @@ def _explanation_file(path: Path, aligner: "Aligner", stack: ExitStack) -> "Expl
 
 def _picture_writer(
     run: Run, explanations: Explanations, path: Path, aligner: "Aligner", stack: ExitStack
-) -> "Callable[[Means], None]":
+) -> "Callable[[MeanAttributions], None]":
     """The function that draws the picture at the end; groups and file are checked now, before the work."""
     from genomai_cli.formats.outputs import atomic_output
     from genomai_cli.population.alignment.page import groups_named, groups_suggested, tracks_of
@@ -130,7 +130,7 @@ def _picture_writer(
     named_groups = groups_named(table, categories, explanations.plot_of or [])
     out = stack.enter_context(atomic_output(path))
 
-    def write_picture(means: "Means") -> None:
+    def write_picture(means: "MeanAttributions") -> None:
         groups = named_groups or groups_suggested(table, categories, means)
         tracks = tracks_of(groups, means)
         if not tracks:

@@ -234,7 +234,7 @@ def _page(
 
     frequencies = None
     if expected is not None:
-        frequencies = Frequencies.beside(expected, synthetic, bundle.coordinates)
+        frequencies = Frequencies.compared(expected, synthetic, bundle.coordinates)
     model = {
         "model": f"{bundle.name} {bundle.version}",
         "SHA-256 of its weights": bundle.weights_sha256,

@@ -47,7 +47,7 @@ def prepare_reference(
 ) -> None:
     """Read the haplotypes of all inputs, and write the bundle that they make."""
     from genomai_cli.population.imputation.preparation import ReferenceRecipe
-    from genomai_cli.population.panel_files import panel_given
+    from genomai_cli.population.panel_files import panel_or_default
     from genomai_cli.sources.vcf_denoiser import use_processor
     from genomai_cli.training import run_folder
     from genomai_cli.training.recipe_tables import read_as
@@ -60,7 +60,7 @@ def prepare_reference(
         )
         _require_fitting(recipe.name, learning, reading, shard=shard)
         use_processor(run, compute)
-        panel = panel_given(_panel(learning, reading, inputs or []))
+        panel = panel_or_default(_panel(learning, reading, inputs or []))
         fingerprint = {
             "seed": compute.seed,
             "panel": panel.sha256,

@@ -1,8 +1,8 @@
-"""Restoring tokens: what is asked of a model (`Denoiser`, `SiteModel`), and what to make of a posterior.
+"""Restoring tokens: the protocols of models (`Denoiser`, `SiteModel`), and proposals from a posterior.
 
-A denoiser reads the entries of a FASTA file and the samples of a VCF as its model knows them, and says how probable
-each token is; what is restored or corrected then follows from `Settings` alone. The registry names the denoiser of each
-kind of input.
+A denoiser reads the entries of a FASTA file and the samples of a VCF as its model's input, and predicts the
+probabilities of tokens; which are restored or corrected then follows from `Settings` alone. The registry names the
+denoiser of each kind of input.
 
 Shape suffixes: B records, N samples, S positions or sites, K tokens of a record, V tokens that can stand there, A
 alleles of a VCF record.
@@ -48,7 +48,7 @@ class Settings:
     seed: int = 0
 
     def seeds(self, name: str) -> list[int]:
-        """What a record's random numbers come from: the seed and its name alone."""
+        """The seeds of a record's random numbers, which depend on the seed and its name alone."""
         return [self.seed, zlib.crc32(name.encode("utf-8", "surrogateescape"))]
 
 
@@ -73,7 +73,7 @@ class Denoiser(Protocol):
     batch_size: int
 
     def read(self, entries: Sequence[Entry]) -> Any | None:
-        """What one entry, or two that belong together, are to the model; None if it does not know them."""
+        """The model's input from one entry, or from the two of a sample; None if it cannot read them."""
 
     def restore(self, readings: Sequence[Any]) -> "list[list[Proposal] | None]":
         """For every reading a proposal an entry; None for one in which nothing is known."""
@@ -83,33 +83,33 @@ class Denoiser(Protocol):
 
 
 class SiteModel(Protocol):
-    """What is known of the samples of one VCF at a model's sites, before anything is written."""
+    """A model's predictions for the samples of one VCF at its sites, made before anything is written."""
 
     haploid: bool  # whether a call that is a single dot is one allele
-    tells_quality: bool  # of each site it restores, see `vcf_calls.dosage_r2`
+    reports_quality: bool  # of each site it restores, see `vcf_calls.dosage_r2`
     usable: Flags  # (N,) who has anything known
     phased: Flags  # (N,) of whom it is known which allele lies on which haplotype
-    present: Collection[str]  # contigs that the file has a site of
-    lengths: Mapping[str, int]  # of contigs, by their normal names
+    file_contigs: Collection[str]  # contigs that the file has a site of
+    contig_lengths: Mapping[str, int]  # of contigs, by their normal names
 
     def sites(self, contig: str) -> Mapping[int, int]:
         """The sites of a contig by their positions."""
 
     def alternates(self, site: int, ref: str, alts: Sequence[str]) -> tuple[str, ...] | None:
-        """The alternate alleles of a record of the site, after it has been restored; None if it is about something
-        else."""
+        """The alternate alleles of a record of the site, after it has been restored; None for a record of another
+        variant."""
 
-    def pairs(self, site: int, alleles: Sequence[str]) -> Shares:
+    def pair_probabilities(self, site: int, alleles: Sequence[str]) -> Shares:
         """The probabilities (N, A, A) of ordered pairs of a record's alleles; what they lack to 1 is other alleles."""
 
     def known(self, site: int) -> Flags:
-        """Who (N,) has something known there that the pairs are about."""
+        """Which samples (N,) have a known allele there."""
 
-    def closed(self, site: int) -> Flags:
-        """Whose (N,) call is not to be changed, whatever it is."""
+    def locked(self, site: int) -> Flags:
+        """Which samples' (N,) calls must not be changed."""
 
     def site(self, number: int) -> "Site":
-        """How a record of the site begins."""
+        """The first columns of a record of the site."""
 
     @property
     def additions(self) -> Iterable[Addition]:
@@ -118,7 +118,7 @@ class SiteModel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What is written of a site that the file does not have."""
+    """ID, REF and ALT of a record for a site that the file does not have."""
 
     identifier: str
     ref: str
@@ -135,18 +135,20 @@ class VcfSamples:
     warnings: tuple[str, ...] = ()
 
 
-# --- finding them
+# --- the denoiser of a bundle
 
 
-def denoiser_of(bundle: "Bundle", settings: Settings, others: Iterable[Any] = ()) -> Denoiser:
-    """The denoiser of a bundle's kind of input; `others` are the coordinates of other models, whose records may be read
-    too. BundleError for a model that restores nothing."""
+def denoiser_of(
+    bundle: "Bundle", settings: Settings, other_coordinates: Iterable[Any] = ()
+) -> Denoiser:
+    """The denoiser of a bundle's kind of input; `other_coordinates` are those of other models, whose records may be
+    read too. BundleError for a model that restores nothing."""
     try:
-        made = registry.find(registry.DENOISERS, bundle.config["input"]["kind"])
+        factory = registry.find(registry.DENOISERS, bundle.config["input"]["kind"])
     except KeyError as error:
         raise BundleError(f"the model {bundle.name!r} restores nothing") from error
-    found: Denoiser = made(bundle, settings, others)
-    return found
+    denoiser: Denoiser = factory(bundle, settings, other_coordinates)
+    return denoiser
 
 
 def auxiliary_head(bundle: "Bundle") -> "nn.Module":
@@ -160,14 +162,14 @@ def auxiliary_head(bundle: "Bundle") -> "nn.Module":
     return bundle.auxiliary[found]
 
 
-# --- from a posterior to what is written
+# --- from a posterior to proposals
 
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
     """New letters (K,) of a record for those at `positions` (K,), counted from 0, with their probabilities.
 
-    `missing` counts the letters that were missing where the model could tell.
+    `missing` counts the missing letters at positions that the model predicts.
     """
 
     positions: NDArray[np.int64]
@@ -184,10 +186,10 @@ def propose(
     missing_K: Flags,
     settings: Settings,
 ) -> Proposal:
-    """What is to be written at some positions of a record, in the order of the record; the alphabet holds the letters
+    """The letters to write at some positions of a record, in the order of the record; the alphabet holds the letters
     that can stand there."""
-    best_K, taken_K = choose(posterior_KV, observed_K, settings)
-    rows, best = np.flatnonzero(taken_K), best_K[taken_K]
+    best_K, accepted_K = choose(posterior_KV, observed_K, settings)
+    rows, best = np.flatnonzero(accepted_K), best_K[accepted_K]
     order = np.argsort(positions_K[rows], kind="stable")
     rows, best = rows[order], best[order]
     return Proposal(
@@ -203,10 +205,12 @@ def choose(
     In place of an observed token only another one is written that is likelier than not.
     """
     best_K = posterior_KV.argmax(axis=1)
-    p_K = np.take_along_axis(posterior_KV, best_K[:, None], axis=1)[:, 0]
-    better_K = (best_K != observed_K) & (p_K > CORRECTED_ABOVE)
-    taken_K = np.where(observed_K == MISSING, True, better_K) & (p_K >= settings.confidence)
-    return best_K, taken_K
+    probability_K = np.take_along_axis(posterior_KV, best_K[:, None], axis=1)[:, 0]
+    correction_K = (best_K != observed_K) & (probability_K > CORRECTED_ABOVE)
+    accepted_K = np.where(observed_K == MISSING, True, correction_K) & (
+        probability_K >= settings.confidence
+    )
+    return best_K, accepted_K
 
 
 def leave_out(
@@ -222,26 +226,28 @@ def leave_out(
     size = known_BS.shape[1]
     groups = [np.random.default_rng(seed).permutation(size) % GROUPS for seed in seeds]
     group_BS = np.stack(groups)
-    found: Probabilities | None = None
+    left_out: Probabilities | None = None
     for number in range(GROUPS):
         masked_BS = known_BS & (group_BS == number)
         if not masked_BS.any():
             continue
         predicted = predict(masked_BS)
-        found = np.zeros_like(predicted) if found is None else found
-        found[masked_BS] = predicted[masked_BS]
-    return predict(known_BS) * 0 if found is None else found
+        left_out = np.zeros_like(predicted) if left_out is None else left_out
+        left_out[masked_BS] = predicted[masked_BS]
+    return predict(known_BS) * 0 if left_out is None else left_out
 
 
-def corrected(found: Probabilities, observed: np.ndarray, error_rate: float) -> Probabilities:
+def posterior_given_observed(
+    predicted: Probabilities, observed: np.ndarray, error_rate: float
+) -> Probabilities:
     """Posterior probabilities (..., V) of V tokens, of which the `observed` (...) one was read: it is the true one with
-    the probability 1 - `error_rate`, each other one with an equal share of the rest. `MISSING` says nothing."""
-    count = found.shape[-1]
+    the probability 1 - `error_rate`, each other one with an equal share of the rest. `MISSING` is no evidence."""
+    count = predicted.shape[-1]
     likelihood = np.where(
         np.arange(count) == observed[..., None], 1 - error_rate, error_rate / (count - 1)
     )
     likelihood = np.where(observed[..., None] < 0, 1.0, likelihood)
-    return normalised(found * likelihood)
+    return normalised(predicted * likelihood)
 
 
 def normalised(weights: Probabilities) -> Probabilities:

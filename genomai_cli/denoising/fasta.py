@@ -1,4 +1,4 @@
-"""FASTA entries on their way: read as what some model knows, restored in batches, and passed on in their order."""
+"""FASTA entries in a stream: read by the first model that can, restored in batches, and passed on in their order."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from typing import Any
 from genomai_cli.denoising.base import Denoiser, Proposal
 from genomai_cli.formats.fasta import Entry
 
-LETTERS_AT_ONCE = 1 << 23
-ENTRIES_AT_ONCE = 1024
+LETTERS_PER_BATCH = 1 << 23
+ENTRIES_PER_BATCH = 1024
 FIRST, SECOND = "_A", "_B"  # end the names of the two haplotypes of a sample
 
 
 @dataclass(frozen=True, eq=False)
 class DenoisedEntry:
-    """An entry, and what is to be changed in it; without a `model` none knows it, without a proposal nothing in it is
+    """An entry and the proposed changes; without a `model` no model can read it, without a proposal nothing in it is
     known."""
 
     entry: Entry
@@ -31,7 +31,7 @@ class DenoisedEntry:
 
 @dataclass(frozen=True, eq=False)
 class _Unit:
-    """Entries that are read together, by whom, and what they are to it."""
+    """Entries that are read together, the denoiser that reads them, and its input made of them."""
 
     entries: list[Entry]
     denoiser: Denoiser | None = None
@@ -40,29 +40,29 @@ class _Unit:
 
 def entries_of_samples(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
     """The entries that are read together: one, or by their names the two haplotypes of one sample."""
-    held: list[Entry] = []
+    pending: list[Entry] = []
     for entry in entries:
-        if held and _haplotypes(held[0], entry):
-            yield [*held, entry]
-            held = []
+        if pending and _haplotypes(pending[0], entry):
+            yield [*pending, entry]
+            pending = []
             continue
-        if held:
-            yield held
-        held = [entry]
-    if held:
-        yield held
+        if pending:
+            yield pending
+        pending = [entry]
+    if pending:
+        yield pending
 
 
 def denoise_entries(
     samples: Iterable[list[Entry]], denoisers: Sequence[Denoiser]
 ) -> Iterator[DenoisedEntry]:
-    """Every entry of the samples in its order; the first denoiser that knows it restores it."""
+    """Every entry of the samples in its order; the first denoiser that can read it restores it."""
     batch: list[_Unit] = []
     letters = 0
     for unit in _units(samples, denoisers):
         batch.append(unit)
         letters += sum(len(entry.body) for entry in unit.entries)
-        if letters >= LETTERS_AT_ONCE or len(batch) >= ENTRIES_AT_ONCE:
+        if letters >= LETTERS_PER_BATCH or len(batch) >= ENTRIES_PER_BATCH:
             yield from _restored(batch)
             batch, letters = [], 0
     yield from _restored(batch)
@@ -70,9 +70,9 @@ def denoise_entries(
 
 def _units(samples: Iterable[list[Entry]], denoisers: Sequence[Denoiser]) -> Iterator[_Unit]:
     for entries in samples:
-        together = _read(entries, denoisers)
-        if len(entries) == 1 or together.denoiser is not None:
-            yield together
+        unit = _read(entries, denoisers)
+        if len(entries) == 1 or unit.denoiser is not None:
+            yield unit
         else:
             yield from (_read([entry], denoisers) for entry in entries)
 
@@ -97,13 +97,13 @@ def _restored(units: list[_Unit]) -> Iterator[DenoisedEntry]:
     for denoiser in {id(unit.denoiser): unit.denoiser for unit in units}.values():
         if denoiser is None:
             continue
-        theirs = [number for number, unit in enumerate(units) if unit.denoiser is denoiser]
-        for at in range(0, len(theirs), denoiser.batch_size):
-            some = theirs[at : at + denoiser.batch_size]
-            found = denoiser.restore([units[number].reading for number in some])
-            proposals.update(zip(some, found, strict=True))
+        indices = [number for number, unit in enumerate(units) if unit.denoiser is denoiser]
+        for start in range(0, len(indices), denoiser.batch_size):
+            batch = indices[start : start + denoiser.batch_size]
+            restored = denoiser.restore([units[number].reading for number in batch])
+            proposals.update(zip(batch, restored, strict=True))
     for number, unit in enumerate(units):
         name = unit.denoiser.name if unit.denoiser else None
-        ours = proposals.get(number)
+        of_unit = proposals.get(number)
         for index, entry in enumerate(unit.entries):
-            yield DenoisedEntry(entry, name, ours[index] if ours else None)
+            yield DenoisedEntry(entry, name, of_unit[index] if of_unit else None)

@@ -35,9 +35,9 @@ from genomai_cli.denoising.base import (
     VcfOptions,
     VcfSamples,
     auxiliary_head,
-    corrected,
     leave_out,
     normalised,
+    posterior_given_observed,
     propose,
 )
 from genomai_cli.errors import BundleError
@@ -52,9 +52,9 @@ MAX_WINDOW = 1 << 13  # of a network that reads sequences of any length
 
 
 class SequenceModel(Protocol):
-    """Predicts the bases of windows of at most `longest` bases."""
+    """Predicts the bases of windows of at most `max_length` bases."""
 
-    longest: int
+    max_length: int
     batch_size: int
 
     def log_probabilities(self, codes_BT: Codes) -> Probabilities:
@@ -62,17 +62,19 @@ class SequenceModel(Protocol):
         `MISSING`."""
 
 
-def denoiser_of(bundle: Bundle, settings: Settings, others: Iterable[Any]) -> "SequenceDenoiser":
+def denoiser_of(
+    bundle: Bundle, settings: Settings, other_coordinates: Iterable[Any]
+) -> "SequenceDenoiser":
     """The denoiser of a bundle of sequences; BundleError for one that predicts no bases."""
-    del others
+    del other_coordinates
     head, tokenizer = auxiliary_head(bundle), bundle.tokenizer
     if tokenizer.length(len(BASES)) != len(BASES):
         raise BundleError(
             f"the model {bundle.name!r} restores nothing: its tokens, {tokenizer.kind!r}, are not single letters"
         )
     network = bundle.classifier.networks[0]
-    longest = network.max_length or MAX_WINDOW
-    model = MaskedBases(network, head, tokenizer, longest)
+    max_length = network.max_length or MAX_WINDOW
+    model = MaskedBases(network, head, tokenizer, max_length)
     return SequenceDenoiser(model, settings, bundle.name)
 
 
@@ -92,7 +94,7 @@ class SequenceDenoiser:
     def __init__(self, model: SequenceModel, settings: Settings, name: str) -> None:
         self.name = name
         self._model, self._settings = model, settings
-        self._windows = Windows(model.longest, max(1, model.longest // 2))
+        self._windows = Windows(model.max_length, max(1, model.max_length // 2))
 
     def read(self, entries: Sequence[Entry]) -> SequenceReading | None:
         """The sequence of one entry."""
@@ -115,21 +117,21 @@ class SequenceDenoiser:
         if not known_L.any():
             return None
         missing_L = reading.letters == UNKNOWN_LETTER
-        found_L4 = self._predicted(codes_L, missing_L)
+        posterior_L4 = self._predicted(codes_L, missing_L)
         if self._settings.error_rate is not None:
-            left_L4 = self._leave_out(codes_L, known_L, reading.name)
-            found_L4[known_L] = corrected(
-                left_L4[known_L], codes_L[known_L], self._settings.error_rate
+            left_out_L4 = self._leave_out(codes_L, known_L, reading.name)
+            posterior_L4[known_L] = posterior_given_observed(
+                left_out_L4[known_L], codes_L[known_L], self._settings.error_rate
             )
-        rows = np.flatnonzero(found_L4.any(axis=1))
+        rows = np.flatnonzero(posterior_L4.any(axis=1))
         alphabet = np.broadcast_to(BASE_LETTERS, (len(rows), len(BASES)))
-        columns = (rows, found_L4[rows], codes_L[rows], alphabet, missing_L[rows])
+        columns = (rows, posterior_L4[rows], codes_L[rows], alphabet, missing_L[rows])
         return [propose(*columns, self._settings)]
 
     def _leave_out(self, codes_L: Codes, known_L: Flags, name: str) -> Probabilities:
         def without(masked_1L: Flags) -> Probabilities:
-            shown_L = np.where(masked_1L[0], MISSING, codes_L)
-            return self._predicted(shown_L, masked_1L[0])[None]
+            visible_L = np.where(masked_1L[0], MISSING, codes_L)
+            return self._predicted(visible_L, masked_1L[0])[None]
 
         seeds = [self._settings.seeds(name)]
         # Bases that no window predicts are as likely as any.
@@ -147,10 +149,10 @@ class SequenceDenoiser:
                 log_L4[start : start + width] += log_T4
                 windows_L[start : start + width] += 1
         predicted_L = chosen_L & (windows_L > 0)
-        found_L4 = np.zeros_like(log_L4)
+        probabilities_L4 = np.zeros_like(log_L4)
         mean_K4 = log_L4[predicted_L] / windows_L[predicted_L, None]
-        found_L4[predicted_L] = normalised(np.exp(mean_K4))
-        return found_L4
+        probabilities_L4[predicted_L] = normalised(np.exp(mean_K4))
+        return probabilities_L4
 
     def _starts(self, codes_L: Codes, chosen_L: Flags, width: int) -> Iterator[int]:
         """Where the windows begin that hold a chosen base, and enough known ones."""
@@ -167,9 +169,9 @@ class MaskedBases:
     """A `SequenceModel`: a network of tokens that are bases, with its head."""
 
     def __init__(
-        self, network: Network, head: nn.Module, tokenizer: Tokenizer, longest: int
+        self, network: Network, head: nn.Module, tokenizer: Tokenizer, max_length: int
     ) -> None:
-        self.longest, self.batch_size = longest, max(1, BASES_PER_BATCH // longest)
+        self.max_length, self.batch_size = max_length, max(1, BASES_PER_BATCH // max_length)
         self._network, self._head, self._mask_id = network, head, tokenizer.mask_id
         self._device = next(network.parameters()).device
         self._ids = np.asarray(tokenizer.encode(BASES), np.int64)
@@ -177,8 +179,8 @@ class MaskedBases:
     @torch.inference_mode()
     def log_probabilities(self, codes_BT: Codes) -> Probabilities:
         """See `SequenceModel`."""
-        shown_BT = np.where(codes_BT < 0, self._mask_id, self._ids[codes_BT])
-        ids_BT = torch.from_numpy(shown_BT).to(self._device)
+        known_ids_BT = np.where(codes_BT < 0, self._mask_id, self._ids[codes_BT])
+        ids_BT = torch.from_numpy(known_ids_BT).to(self._device)
         logits_BTV = self._network.predict_masked(self._head, ids_BT)
         log_BT4 = logits_BTV[..., self._ids].double().log_softmax(2)
         return log_BT4.cpu().numpy()

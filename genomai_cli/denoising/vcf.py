@@ -1,4 +1,4 @@
-"""VCF and BCF restored: read once for what the samples are like, and once more to be passed on."""
+"""VCF and BCF restored: read once for the samples' genotypes, and once more to be rewritten."""
 
 import copy
 import re
@@ -21,7 +21,7 @@ from genomai_cli.denoising.base import (
 )
 from genomai_cli.denoising.vcf_calls import (
     Outcome,
-    Read,
+    ParsedCalls,
     allele_counts,
     call_words,
     dosage_r2,
@@ -29,8 +29,8 @@ from genomai_cli.denoising.vcf_calls import (
     joined,
     new_calls,
     outcome,
+    probability_words,
     recounted,
-    shares_words,
     texts_of,
     with_fields,
     with_quality,
@@ -45,15 +45,15 @@ from genomai_cli.formats.vcf_replay import Again
 from genomai_cli.formats.vcf_rewrite import Addition, Passage, line_count, read_header
 
 IMPUTED = b"IMPUTED"
-CALLS_AT_ONCE = 1 << 13  # of records that are added
-MOST_ALLELES = 2  # of a call that can be restored
-_DECLARED = {
+CALLS_PER_BLOCK = 1 << 13  # of records that are added
+MAX_PLOIDY = 2  # of a call that can be restored
+_HEADER_LINES = {
     b"INFO=<ID=IMPUTED,": b'Number=0,Type=Flag,Description="Record added by genomai denoise">',
     b"FORMAT=<ID=GT,": b'Number=1,Type=String,Description="Genotype">',
     b"FORMAT=<ID=GP,": b'Number=G,Type=Float,Description="Genotype probabilities">',
     b"FORMAT=<ID=DS,": b'Number=A,Type=Float,Description="Dosage of the alternate allele">',
 }
-_QUALITY = {
+_QUALITY_HEADER_LINES = {
     b"INFO=<ID=DR2,": b'Number=1,Type=Float,Description="Squared correlation of dosages with true ones, estimated">'
 }
 Report = Callable[[str, str, str, str, float], None]
@@ -62,8 +62,8 @@ Report = Callable[[str, str, str, str, float], None]
 
 @dataclass(frozen=True)
 class Summary:
-    """What became of a file: how many `samples` it has, of which something is known of `usable`; counts of what was
-    done, see `RecordEditor`; and what is worth telling. `known` is False for a file that has none of the model's
+    """The result for a file: how many `samples` it has, of which `usable` ones have a known genotype; counts of
+    changes, see `RecordEditor`; messages and warnings. `known` is False for a file that has none of the model's
     sites."""
 
     samples: int
@@ -92,17 +92,17 @@ def denoise_vcf(
     Raises BundleError for a model that reads no VCF, InputError for a damaged file.
     """
     with as_one_text(sources) as again:
-        found = denoiser.read_vcf(again, options)
-        if found.model is None:
+        vcf_samples = denoiser.read_vcf(again, options)
+        if vcf_samples.model is None:
             _pass_on(again, out, part)
-            messages = (found.messages, found.warnings)
-            return Summary(len(found.samples), 0, {}, *messages, known=False)
+            messages = (vcf_samples.messages, vcf_samples.warnings)
+            return Summary(len(vcf_samples.samples), 0, {}, *messages, known=False)
         editor = RecordEditor(
-            found.model, found.samples, options.settings, f"model={origin}", report
+            vcf_samples.model, vcf_samples.samples, options.settings, f"model={origin}", report
         )
-        additions = [] if options.only_present else found.model.additions
+        additions = [] if options.only_present else vcf_samples.model.additions
         _rewrite(again, out, editor, additions, part)
-        return _summary(found, found.model, editor)
+        return _summary(vcf_samples, vcf_samples.model, editor)
 
 
 def _pass_on(again: Again, out: IO[bytes], part: Shard) -> None:
@@ -113,8 +113,8 @@ def _pass_on(again: Again, out: IO[bytes], part: Shard) -> None:
             return
         header, _ = read_header(source)
         out.writelines(header if part.is_first else ())
-        own = part.span(lines)
-        out.writelines(islice(source.stream, own.start, own.stop))
+        lines_of_part = part.span(lines)
+        out.writelines(islice(source.stream, lines_of_part.start, lines_of_part.stop))
 
 
 def _rewrite(
@@ -127,30 +127,30 @@ def _rewrite(
     model, lines = editor.model, _lines(again, part)
     with again() as source:
         editor.path = source.path
-        passage = Passage(
+        rewrite = Passage(
             editor,
             additions,
-            there=model.present,
-            natural=list(model.lengths),
+            there=model.file_contigs,
+            natural=list(model.contig_lengths),
             part=part,
             lines=lines,
         )
-        passage.run(source, out)
+        rewrite.run(source, out)
 
 
 def _lines(again: Again, part: Shard) -> int:
-    """How many lines there are to divide into parts."""
+    """The number of lines to divide into parts."""
     if part.is_whole:
         return 0
     with again() as source:
         return line_count(source)
 
 
-def _summary(found: VcfSamples, model: SiteModel, editor: "RecordEditor") -> Summary:
-    usable, samples = int(model.usable.sum()), len(found.samples)
-    warnings = [*found.warnings, *_warnings(editor.counts, samples - usable)]
+def _summary(vcf_samples: VcfSamples, model: SiteModel, editor: "RecordEditor") -> Summary:
+    usable, samples = int(model.usable.sum()), len(vcf_samples.samples)
+    warnings = [*vcf_samples.warnings, *_warnings(editor.counts, samples - usable)]
     counts = {name: int(number) for name, number in editor.counts.items()}
-    return Summary(samples, usable, counts, found.messages, tuple(warnings))
+    return Summary(samples, usable, counts, vcf_samples.messages, tuple(warnings))
 
 
 def _warnings(counts: Mapping[str, int], unusable: int) -> Iterator[str]:
@@ -164,7 +164,7 @@ def _warnings(counts: Mapping[str, int], unusable: int) -> Iterator[str]:
 
 
 class RecordEditor:
-    """Restores the calls of a file's records as a `SiteModel` says, and counts; see `vcf_rewrite.Editor`.
+    """Restores the calls of a file's records by a `SiteModel`, and counts; see `vcf_rewrite.Editor`.
 
     `counts`: missing calls at records that could be restored, those `restored`, known ones `corrected`, records `added`
     and records of other alleles that were `left_alone` with missing calls.
@@ -195,39 +195,44 @@ class RecordEditor:
 
     def edited(self, raw: bytes, number: int, line: int) -> bytes:
         """See `Editor`."""
-        bare = raw.rstrip(b"\r\n")
-        columns = bare.split(b"\t", 9)
+        text = raw.rstrip(b"\r\n")
+        columns = text.split(b"\t", 9)
         keys = columns[8].split(b":") if len(columns) > 9 else []
         if b"GT" not in keys:
             return raw
         ref, alts = text_of(columns[3]).upper(), _alternates(columns[4])
-        place = keys.index(b"GT")
-        read = self._read(columns[9], place, (number, len(alts) + 1, line))
-        if not read.missing.any() and self._settings.error_rate is None:
+        gt_index = keys.index(b"GT")
+        parsed = self._parsed_calls(columns[9], gt_index, (number, len(alts) + 1, line))
+        if not parsed.missing.any() and self._settings.error_rate is None:
             return raw
-        found = self.model.alternates(number, ref, alts)
-        if found is None:
-            self.counts["left_alone"] += bool(read.missing.any())
+        alternates = self.model.alternates(number, ref, alts)
+        if alternates is None:
+            self.counts["left_alone"] += bool(parsed.missing.any())
             return raw
-        made = self._outcome(number, [ref, *found], read)
-        if not (made.changed.any() or (read.missing & read.open).any()):
+        restored = self._outcome(number, [ref, *alternates], parsed)
+        if not (restored.changed.any() or (parsed.missing & parsed.changeable).any()):
             return raw
-        columns[4] = ",".join(found).encode() or b"."
-        counts = [allele_counts(read, new, len(found) + 1) for new in (None, made)]
+        columns[4] = ",".join(alternates).encode() or b"."
+        counts = [allele_counts(parsed, new, len(alternates) + 1) for new in (None, restored)]
         columns[7] = recounted(columns[7], *counts)
-        if self.model.tells_quality:
-            (r2,) = dosage_r2(made.genotypes[None, ~read.haploid])
+        if self.model.reports_quality:
+            (r2,) = dosage_r2(restored.genotypes[None, ~parsed.haploid])
             columns[7] = with_quality(columns[7], r2)
-        layout, places = fields_of(columns[8])
-        where = f"{text_of(columns[0])}:{text_of(columns[1])}"
-        columns[8:] = [layout, self._written(made, read, columns[9], [place, *places], where)]
-        return b"\t".join(columns) + raw[len(bare) :]
+        format_column, field_indices = fields_of(columns[8])
+        location = f"{text_of(columns[0])}:{text_of(columns[1])}"
+        columns[8:] = [
+            format_column,
+            self._written(restored, parsed, columns[9], [gt_index, *field_indices], location),
+        ]
+        return b"\t".join(columns) + raw[len(text) :]
 
-    def _read(self, calls: bytes, place: int, about: tuple[int, int, int]) -> Read:
-        """The record's calls; `about` is the site, the number of alleles and the line."""
-        number, alleles, line = about
+    def _parsed_calls(
+        self, calls: bytes, gt_index: int, record_info: tuple[int, int, int]
+    ) -> ParsedCalls:
+        """The record's calls; `record_info` is the site, the number of alleles and the line."""
+        number, alleles, line = record_info
         try:
-            genotypes, phased = parse_genotypes(calls, len(self._samples), place, alleles)
+            genotypes, phased = parse_genotypes(calls, len(self._samples), gt_index, alleles)
         except GenotypeError as error:
             raise InputError(str(error), path=self.path, line=line) from None
         missing = (genotypes == MISSING).any(axis=1)
@@ -235,66 +240,75 @@ class RecordEditor:
         phased &= ~haploid
         if not self.model.haploid:
             haploid &= ~missing
-        open_N = ~self.model.closed(number)
+        changeable_N = ~self.model.locked(number)
         if missing.any():
             texts = calls.split(b"\t")
             for sample in np.flatnonzero(missing):
-                if not _can_be_filled(texts[sample].split(b":")[place:][:1]):
-                    open_N[sample] = missing[sample] = False
-        return Read(genotypes, phased, haploid, missing, open_N)
+                if not _can_be_filled(texts[sample].split(b":")[gt_index:][:1]):
+                    changeable_N[sample] = missing[sample] = False
+        return ParsedCalls(genotypes, phased, haploid, missing, changeable_N)
 
-    def _count(self, made: Outcome, read: Read) -> None:
-        self.counts["missing"] += int(read.missing.sum())
-        self.counts["restored"] += int(made.filled.sum())
-        self.counts["corrected"] += int(made.corrected.sum())
+    def _count(self, restored: Outcome, parsed: ParsedCalls) -> None:
+        self.counts["missing"] += int(parsed.missing.sum())
+        self.counts["restored"] += int(restored.filled.sum())
+        self.counts["corrected"] += int(restored.corrected.sum())
 
-    def _tell(self, sample: int, where: str, before: bytes, after: bytes, p: np.float32) -> None:
+    def _report_change(
+        self, sample: int, location: str, before: bytes, after: bytes, p: np.float32
+    ) -> None:
         """Report a change."""
         assert self._report is not None
-        self._report(self._samples[sample], where, text_of(before), text_of(after), float(p))
+        self._report(self._samples[sample], location, text_of(before), text_of(after), float(p))
 
-    def _outcome(self, number: int, alleles: Sequence[str], read: Read) -> Outcome:
-        pairs = self.model.pairs(number, alleles)
+    def _outcome(self, number: int, alleles: Sequence[str], parsed: ParsedCalls) -> Outcome:
+        pairs = self.model.pair_probabilities(number, alleles)
         correctable = np.zeros(len(self._samples), np.bool_)
         if self._settings.error_rate is not None:
-            correctable = self.model.known(number) & ~self.model.closed(number) & ~read.missing
-        return outcome(read, pairs, correctable, self._settings)
+            correctable = self.model.known(number) & ~self.model.locked(number) & ~parsed.missing
+        return outcome(parsed, pairs, correctable, self._settings)
 
     def _written(
-        self, made: Outcome, read: Read, calls: bytes, places: list[int], where: str
+        self,
+        restored: Outcome,
+        parsed: ParsedCalls,
+        calls: bytes,
+        field_indices: list[int],
+        location: str,
     ) -> bytes:
-        """The calls as they leave, new ones reported: GT, GP and DS stand at these `places` of their fields."""
-        alleles = made.genotypes.shape[1]
+        """The calls as they leave, new ones reported: GT, GP and DS stand at these `field_indices` of their fields."""
+        alleles = restored.genotypes.shape[1]
         count = int((2 * alleles + 0.25) ** 0.5)  # G = A (A + 1) / 2
-        self._count(made, read)
-        phased_N = read.phased | (read.missing & self.model.phased)
-        texts, which_N = new_calls(made, read.haploid, phased_N)
+        self._count(restored, parsed)
+        phased_N = parsed.phased | (parsed.missing & self.model.phased)
+        texts, text_of_call_N = new_calls(restored, parsed.haploid, phased_N)
         old = calls.split(b"\t")
-        changed = np.flatnonzero(made.changed).tolist()
+        changed = np.flatnonzero(restored.changed).tolist()
         if self._report is not None:
             for n in changed:
-                before = old[n].split(b":")[places[0]]
-                self._tell(n, where, before, texts[which_N[n]], made.probability[n])
-        gp, ds = shares_words(made, read.haploid, count)
-        if places == [0, 1, 2] and b":" not in calls:
+                before = old[n].split(b":")[field_indices[0]]
+                self._report_change(
+                    n, location, before, texts[text_of_call_N[n]], restored.probability[n]
+                )
+        gp, ds = probability_words(restored, parsed.haploid, count)
+        if field_indices == [0, 1, 2] and b":" not in calls:
             before_N, after = call_words(old), call_words(texts)
             if before_N is not None and after is not None:
-                call_N = np.where(made.changed, after[which_N], before_N)
+                call_N = np.where(restored.changed, after[text_of_call_N], before_N)
                 return joined(np.hstack([call_N[:, None], gp, ds]))
         for n in changed:
-            old[n] = with_fields(old[n], places[:1], [texts[which_N[n]]])
+            old[n] = with_fields(old[n], field_indices[:1], [texts[text_of_call_N[n]]])
         rows = zip(old, texts_of(gp), texts_of(ds), strict=True)
-        return b"\t".join(with_fields(call, places[1:], shares) for call, *shares in rows)
+        return b"\t".join(with_fields(call, field_indices[1:], shares) for call, *shares in rows)
 
     def added(self, additions: Sequence[Addition], contig: bytes) -> Iterator[bytes]:
         """See `Editor`."""
-        most = max(1, CALLS_AT_ONCE // max(1, len(self._samples)))
+        max_records = max(1, CALLS_PER_BLOCK // max(1, len(self._samples)))
         sites = [(addition.position, self.model.site(addition.number)) for addition in additions]
-        together = zip(additions, sites, strict=True)
-        for _, alike in groupby(together, key=lambda pair: len(pair[1][1].alts)):
-            numbers_and_sites = [(addition.number, *site) for addition, site in alike]
-            for at in range(0, len(numbers_and_sites), most):
-                yield from self._added(numbers_and_sites[at : at + most], contig)
+        numbered = zip(additions, sites, strict=True)
+        for _, group in groupby(numbered, key=lambda pair: len(pair[1][1].alts)):
+            numbers_and_sites = [(addition.number, *site) for addition, site in group]
+            for start in range(0, len(numbers_and_sites), max_records):
+                yield from self._added(numbers_and_sites[start : start + max_records], contig)
 
     def _added(self, sites: Sequence[tuple[int, int, Site]], contig: bytes) -> Iterator[bytes]:
         """The records of sites, by their numbers and positions, that have equally many alleles: all calls at once."""
@@ -302,50 +316,59 @@ class RecordEditor:
         haploid = np.full(count, self.model.haploid)
         unknown = np.full((count, 2), MISSING, np.int16)
         unknown[haploid, 1] = ABSENT
-        nobody, everybody = np.zeros(count, np.bool_), np.ones(count, np.bool_)
-        open_N = ~np.concatenate([self.model.closed(number) for number, _, _ in sites])
-        read = Read(unknown, nobody, haploid, everybody, open_N)
-        pairs = [self.model.pairs(number, [site.ref, *site.alts]) for number, _, site in sites]
-        made = outcome(read, np.concatenate(pairs), nobody, self._settings)
-        self._count(made, read)
-        texts, which_N = new_calls(made, haploid, np.tile(self.model.phased, len(sites)))
+        no_call, every_call = np.zeros(count, np.bool_), np.ones(count, np.bool_)
+        changeable_N = ~np.concatenate([self.model.locked(number) for number, _, _ in sites])
+        parsed = ParsedCalls(unknown, no_call, haploid, every_call, changeable_N)
+        pairs = [
+            self.model.pair_probabilities(number, [site.ref, *site.alts])
+            for number, _, site in sites
+        ]
+        restored = outcome(parsed, np.concatenate(pairs), no_call, self._settings)
+        self._count(restored, parsed)
+        texts, text_of_call_N = new_calls(restored, haploid, np.tile(self.model.phased, len(sites)))
         before = b"." if self.model.haploid else b"./."
         if self._report is not None:
-            for n in np.flatnonzero(made.changed).tolist():
-                where = f"{text_of(contig)}:{sites[n // samples][1]}"
-                self._tell(n % samples, where, before, texts[which_N[n]], made.probability[n])
+            for n in np.flatnonzero(restored.changed).tolist():
+                location = f"{text_of(contig)}:{sites[n // samples][1]}"
+                self._report_change(
+                    n % samples, location, before, texts[text_of_call_N[n]], restored.probability[n]
+                )
         calls = call_words([before, *texts])
         assert calls is not None  # alleles of sites are few
-        call_N = np.where(made.changed, calls[1:][which_N], calls[0])
-        words = np.hstack([call_N[:, None], *shares_words(made, haploid, pairs[0].shape[1])])
-        calls_SNG = made.genotypes.reshape(len(sites), samples, -1)
-        tells = self.model.tells_quality and not self.model.haploid
-        r2_S = dosage_r2(calls_SNG) if tells else [None] * len(sites)
+        call_N = np.where(restored.changed, calls[1:][text_of_call_N], calls[0])
+        words = np.hstack(
+            [call_N[:, None], *probability_words(restored, haploid, pairs[0].shape[1])]
+        )
+        calls_SNG = restored.genotypes.reshape(len(sites), samples, -1)
+        has_quality = self.model.reports_quality and not self.model.haploid
+        r2_S = dosage_r2(calls_SNG) if has_quality else [None] * len(sites)
         for row, (_, position, site) in enumerate(sites):
-            part = slice(row * samples, (row + 1) * samples)
+            rows = slice(row * samples, (row + 1) * samples)
             self.counts["added"] += 1
             fixed = (str(position), site.identifier, site.ref, ",".join(site.alts), ".", ".")
             fields = [contig, *(text.encode() for text in fixed), with_quality(IMPUTED, r2_S[row])]
-            yield b"\t".join([*fields, b"GT:GP:DS", joined(words[part])])
+            yield b"\t".join([*fields, b"GT:GP:DS", joined(words[rows])])
 
     def header(self, lines: Sequence[bytes], contigs: Iterable[str]) -> list[bytes]:
-        """See `Editor`: what the restored records need is declared, if it is not."""
-        more = [
+        """See `Editor`: adds the header lines that the restored records need."""
+        new_lines = [
             b"##" + begin + rest
-            for begin, rest in (_DECLARED | (_QUALITY if self.model.tells_quality else {})).items()
+            for begin, rest in (
+                _HEADER_LINES | (_QUALITY_HEADER_LINES if self.model.reports_quality else {})
+            ).items()
             if not any(line.startswith(b"##" + begin) for line in lines)
         ]
         declared = [line for line in lines if line.startswith(b"##contig=")]
         if declared:
-            more = [*_undeclared(declared, contigs, self.model.lengths), *more]
-        return [*lines[:-1], *more, f"##genomai_denoise={self._origin}".encode(), lines[-1]]
+            new_lines = [*_undeclared(declared, contigs, self.model.contig_lengths), *new_lines]
+        return [*lines[:-1], *new_lines, f"##genomai_denoise={self._origin}".encode(), lines[-1]]
 
 
 def _undeclared(
     declared: Sequence[bytes], contigs: Iterable[str], lengths: Mapping[str, int]
 ) -> Iterator[bytes]:
-    found = (re.match(rb"##contig=<(?:.*?,)?ID=([^,>]+)", line) for line in declared)
-    names = {text_of(match[1]) for match in found if match}
+    matches = (re.match(rb"##contig=<(?:.*?,)?ID=([^,>]+)", line) for line in declared)
+    names = {text_of(match[1]) for match in matches if match}
     for contig in contigs:
         if contig not in names:
             length = lengths.get(normal_contig(contig))
@@ -361,4 +384,4 @@ def _can_be_filled(field: Sequence[bytes]) -> bool:
     if not field:
         return False
     alleles = field[0].replace(b"|", b"/").split(b"/")
-    return len(alleles) <= MOST_ALLELES and b"." in alleles
+    return len(alleles) <= MAX_PLOIDY and b"." in alleles

@@ -1,4 +1,4 @@
-"""The calls of one record: what becomes of each, and how it is written.
+"""The calls of one record: restored or corrected by their probabilities, and written as text.
 
 Shape suffixes: N samples, A alleles of the record, G genotypes in the order of VCF (0/0 0/1 1/1 0/2 ...).
 """
@@ -21,28 +21,28 @@ Words = NDArray[np.uint64]
 WORD = 8
 DIGITS = 10_000  # probabilities and dosages have four decimals
 FIELDS = (b"GP", b"DS")
-NOTHING = b"."
-_MOMENTS = np.array(
+MISSING_VALUE = b"."
+_DOSAGE_MOMENTS = np.array(
     [[0.0, 0.0], [1.0, 1.0], [2.0, 4.0]]
 )  # of genotypes: their copies, and those squared
-VARIES = 1e-9  # the variance of genotypes, at least
+MIN_VARIANCE = 1e-9  # the variance of genotypes, at least
 
 
 @dataclass(frozen=True, eq=False)
-class Read:
+class ParsedCalls:
     """A record's calls as they are: alleles (N, 2), phased (N,), who (N,) has one allele, whose call (N,) is missing,
-    in whole or in part, and whose may be changed."""
+    in whole or in part, and whose is `changeable`."""
 
     genotypes: NDArray[np.int16]
     phased: Flags
     haploid: Flags
     missing: Flags
-    open: Flags
+    changeable: Flags
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What becomes of the calls: `first` and `second` alleles (N,) of those that are `filled` or `corrected` (N,), how
+    """The restored calls: `first` and `second` alleles (N,) of those that are `filled` or `corrected` (N,), how
     probable they are, and the genotypes' probabilities (N, G), 0 of those whose call stays and is missing."""
 
     first: Numbers
@@ -54,42 +54,47 @@ class Outcome:
 
     @property
     def changed(self) -> Flags:
-        """Whose call (N,) is another than before."""
+        """Which samples' (N,) calls are changed."""
         changed: Flags = self.filled | self.corrected
         return changed
 
 
-def outcome(read: Read, pairs_NAA: Shares, correctable: Flags, settings: Settings) -> Outcome:
-    """What the probabilities of ordered pairs make of the calls; those who are `correctable` (N,) may be corrected.
+def outcome(
+    parsed: ParsedCalls, pairs_NAA: Shares, correctable: Flags, settings: Settings
+) -> Outcome:
+    """The calls restored by the probabilities of ordered pairs; those of samples that are `correctable` (N,) may be
+    corrected.
 
     What the pairs lack to 1 is alleles that the record does not have: if it is more than any genotype has, the call
     stays missing.
     """
     count = pairs_NAA.shape[1]
-    observed_N = ~read.missing & ~correctable
+    observed_N = ~parsed.missing & ~correctable
     if observed_N.any():
-        pairs_NAA = np.where(observed_N[:, None, None], _as_read(read, count), pairs_NAA)
-    if read.haploid.any():
-        off_N = read.haploid[:, None, None] & ~np.eye(count, dtype=np.bool_)
-        pairs_NAA = np.where(off_N, 0, pairs_NAA)
+        pairs_NAA = np.where(observed_N[:, None, None], _observed_pairs(parsed, count), pairs_NAA)
+    if parsed.haploid.any():
+        off_diagonal_NAA = parsed.haploid[:, None, None] & ~np.eye(count, dtype=np.bool_)
+        pairs_NAA = np.where(off_diagonal_NAA, 0, pairs_NAA)
     small, large = genotype_order(count)
     genotypes_NG = pairs_NAA[:, small, large] + pairs_NAA[:, large, small] * (small != large)
     best_N = genotypes_NG.argmax(axis=1)
-    p_N = genotypes_NG.max(axis=1)
-    enough_N = (p_N >= settings.confidence) & (p_N > 1 - genotypes_NG.sum(axis=1))
-    filled_N = read.missing & read.open & enough_N
-    corrected_N = correctable & read.open & enough_N & (p_N > CORRECTED_ABOVE)
+    probability_N = genotypes_NG.max(axis=1)
+    confident_N = (probability_N >= settings.confidence) & (
+        probability_N > 1 - genotypes_NG.sum(axis=1)
+    )
+    filled_N = parsed.missing & parsed.changeable & confident_N
+    corrected_N = correctable & parsed.changeable & confident_N & (probability_N > CORRECTED_ABOVE)
     if corrected_N.any():
-        corrected_N &= best_N != _number(read.genotypes)
+        corrected_N &= best_N != _genotype_number(parsed.genotypes)
     first_N, second_N = small[best_N], large[best_N]
     rows = np.arange(len(pairs_NAA))
-    turned_N = pairs_NAA[rows, second_N, first_N] > pairs_NAA[rows, first_N, second_N]
+    swapped_N = pairs_NAA[rows, second_N, first_N] > pairs_NAA[rows, first_N, second_N]
     first_N, second_N = (
-        np.where(turned_N, second_N, first_N),
-        np.where(turned_N, first_N, second_N),
+        np.where(swapped_N, second_N, first_N),
+        np.where(swapped_N, first_N, second_N),
     )
-    written_NG = np.where((read.open | ~read.missing)[:, None], genotypes_NG, 0)
-    return Outcome(first_N, second_N, filled_N, corrected_N, p_N, written_NG)
+    written_NG = np.where((parsed.changeable | ~parsed.missing)[:, None], genotypes_NG, 0)
+    return Outcome(first_N, second_N, filled_N, corrected_N, probability_N, written_NG)
 
 
 @cache
@@ -100,7 +105,7 @@ def genotype_order(count: int) -> tuple[Numbers, Numbers]:
     return small, large
 
 
-def _number(genotypes: NDArray[np.int16]) -> Numbers:
+def _genotype_number(genotypes: NDArray[np.int16]) -> Numbers:
     """Which genotype each is (N,); of haploid calls that of two such alleles, of missing ones none in particular."""
     second = np.where(genotypes[:, 1] == ABSENT, genotypes[:, 0], genotypes[:, 1])
     small, large = np.minimum(genotypes[:, 0], second), np.maximum(genotypes[:, 0], second)
@@ -108,25 +113,25 @@ def _number(genotypes: NDArray[np.int16]) -> Numbers:
     return number
 
 
-def _as_read(read: Read, count: int) -> Shares:
+def _observed_pairs(parsed: ParsedCalls, count: int) -> Shares:
     """Pairs (N, A, A) of which the one that was read is certain."""
-    first = read.genotypes[:, 0].clip(min=0)
-    second = np.where(read.genotypes[:, 1] == ABSENT, first, read.genotypes[:, 1].clip(min=0))
+    first = parsed.genotypes[:, 0].clip(min=0)
+    second = np.where(parsed.genotypes[:, 1] == ABSENT, first, parsed.genotypes[:, 1].clip(min=0))
     one_hot = np.eye(count, dtype=np.float32)
     pairs: Shares = one_hot[first][:, :, None] * one_hot[second][:, None, :]
     return pairs
 
 
-def shares_words(outcome: Outcome, haploid: Flags, count: int) -> tuple[Words, Words]:
+def probability_words(outcome: Outcome, haploid: Flags, count: int) -> tuple[Words, Words]:
     """GP (N, G) and DS (N, A - 1, at least one) of every sample, each text with a colon before it."""
     small, large = genotype_order(count)
     total_N = outcome.genotypes.sum(axis=1)
-    told_N = total_N > 0
+    known_N = total_N > 0
     shares = np.divide(
         outcome.genotypes,
         total_N[:, None],
         out=np.zeros_like(outcome.genotypes),
-        where=told_N[:, None],
+        where=known_N[:, None],
     )
     dosage_NA = shares @ _copies(count)
     gp = _words(shares)
@@ -134,9 +139,9 @@ def shares_words(outcome: Outcome, haploid: Flags, count: int) -> tuple[Words, W
         dosage_NA[haploid] /= 2
         gp[np.ix_(haploid, small != large)] = 0
     ds = _words(dosage_NA)
-    if not told_N.all():
+    if not known_N.all():
         for words in (gp, ds):
-            words[~told_N, 0], words[~told_N, 1:] = _word(b":" + NOTHING), 0
+            words[~known_N, 0], words[~known_N, 1:] = _word(b":" + MISSING_VALUE), 0
     return gp, ds
 
 
@@ -153,7 +158,7 @@ def _words(numbers: Shares) -> Words:
     """Numbers from 0 to 2 (N, X), those of a row between commas and the first behind a colon; a dot where X is 0."""
     rounded = np.rint(numbers * DIGITS).astype(np.int64)
     if not rounded.shape[1]:
-        return np.full((len(rounded), 1), _word(b":" + NOTHING))
+        return np.full((len(rounded), 1), _word(b":" + MISSING_VALUE))
     words: Words = _decimals()[rounded]
     words[:, 0] += _word(b":") - _word(b",")
     return words
@@ -197,16 +202,20 @@ def dosage_r2(genotypes_SNG: Shares) -> list[float | None]:
     alleles."""
     if genotypes_SNG.shape[2] != 3:
         return [None] * len(genotypes_SNG)
-    told_SN3 = genotypes_SNG.astype(np.float64)
-    total_SN = told_SN3 @ np.ones(3)
+    probability_SN3 = genotypes_SNG.astype(np.float64)
+    total_SN = probability_SN3 @ np.ones(3)
     count_S = np.count_nonzero(total_SN, axis=1)
-    dosage_SN, square_SN = np.moveaxis(told_SN3 @ _MOMENTS, 2, 0) / np.where(total_SN, total_SN, 1)
-    many_S = np.maximum(count_S, 1)
-    mean_S = dosage_SN.sum(axis=1) / many_S
-    of_truth_S = square_SN.sum(axis=1) / many_S - mean_S**2
-    of_dosages_S = np.einsum("sn,sn->s", dosage_SN, dosage_SN) / many_S - mean_S**2
-    varies_S = of_truth_S > VARIES
-    r2_S = np.where(varies_S, of_dosages_S / np.where(varies_S, of_truth_S, 1), 0).clip(0, 1)
+    dosage_SN, square_SN = np.moveaxis(probability_SN3 @ _DOSAGE_MOMENTS, 2, 0) / np.where(
+        total_SN, total_SN, 1
+    )
+    divisor_S = np.maximum(count_S, 1)
+    mean_S = dosage_SN.sum(axis=1) / divisor_S
+    genotype_variance_S = square_SN.sum(axis=1) / divisor_S - mean_S**2
+    dosage_variance_S = np.einsum("sn,sn->s", dosage_SN, dosage_SN) / divisor_S - mean_S**2
+    varies_S = genotype_variance_S > MIN_VARIANCE
+    r2_S = np.where(
+        varies_S, dosage_variance_S / np.where(varies_S, genotype_variance_S, 1), 0
+    ).clip(0, 1)
     return [
         r2 if count else None for r2, count in zip(r2_S.tolist(), count_S.tolist(), strict=True)
     ]
@@ -216,9 +225,9 @@ def with_quality(info: bytes, r2: float | None) -> bytes:
     """INFO with DR2 in place of one that it has."""
     if r2 is None:
         return info
-    kept = [field for field in info.split(b";") if field not in (b"", b".")]
-    kept = [field for field in kept if not field.startswith(b"DR2=")]
-    return b";".join([*kept, f"DR2={r2:.3f}".encode()])
+    fields = [field for field in info.split(b";") if field not in (b"", b".")]
+    fields = [field for field in fields if not field.startswith(b"DR2=")]
+    return b";".join([*fields, f"DR2={r2:.3f}".encode()])
 
 
 @cache
@@ -232,41 +241,41 @@ def call_text(first: int, second: int, *, haploid: bool, phased: bool) -> bytes:
 
 
 def new_calls(outcome: Outcome, haploid: Flags, phased: Flags) -> tuple[list[bytes], Numbers]:
-    """The genotypes that there are, as text, and which of them each sample (N,) is to have."""
+    """The distinct new calls as text, and the index of each sample's (N,) among them."""
     count = int(outcome.second.max(initial=0)) + 1
-    kind_N = ((outcome.first * count + outcome.second) * 2 + haploid) * 2 + phased
-    kinds = np.flatnonzero(np.bincount(kind_N))
-    which_N = np.searchsorted(kinds, kind_N)
+    call_N = ((outcome.first * count + outcome.second) * 2 + haploid) * 2 + phased
+    distinct = np.flatnonzero(np.bincount(call_N))
+    text_of_call_N = np.searchsorted(distinct, call_N)
     texts = [
-        call_text(*divmod(kind >> 2, count), haploid=bool(kind & 2), phased=bool(kind & 1))
-        for kind in kinds.tolist()
+        call_text(*divmod(call >> 2, count), haploid=bool(call & 2), phased=bool(call & 1))
+        for call in distinct.tolist()
     ]
-    return texts, which_N
+    return texts, text_of_call_N
 
 
-def fields_of(layout: bytes) -> tuple[bytes, list[int]]:
-    """FORMAT with GP and DS, and where among its fields these two stand."""
-    keys = layout.split(b":")
+def fields_of(format_column: bytes) -> tuple[bytes, list[int]]:
+    """FORMAT with GP and DS, and the indices of these two among its fields."""
+    keys = format_column.split(b":")
     keys += [key for key in FIELDS if key not in keys]
     return b":".join(keys), [keys.index(key) for key in FIELDS]
 
 
-def with_fields(call: bytes, places: Sequence[int], values: Sequence[bytes]) -> bytes:
-    """A call's fields with these values at these places; fields that it left out are missing."""
+def with_fields(call: bytes, indices: Sequence[int], values: Sequence[bytes]) -> bytes:
+    """A call's fields with these values at these indices; fields that it left out are missing."""
     fields = call.split(b":")
-    fields += [NOTHING] * (max(places) + 1 - len(fields))
-    for place, value in zip(places, values, strict=True):
-        fields[place] = value
+    fields += [MISSING_VALUE] * (max(indices) + 1 - len(fields))
+    for index, value in zip(indices, values, strict=True):
+        fields[index] = value
     return b":".join(fields)
 
 
-def allele_counts(read: Read, made: Outcome | None, count: int) -> list[int]:
+def allele_counts(parsed: ParsedCalls, restored: Outcome | None, count: int) -> list[int]:
     """How often each of so many alleles is called, before, or with an outcome after."""
-    alleles = read.genotypes.astype(np.int64)
-    if made is not None:
-        second = np.where(read.haploid, MISSING, made.second)
-        new = np.stack([made.first, second], axis=1)
-        alleles = np.where(made.changed[:, None], new, alleles)
+    alleles = parsed.genotypes.astype(np.int64)
+    if restored is not None:
+        second = np.where(parsed.haploid, MISSING, restored.second)
+        new = np.stack([restored.first, second], axis=1)
+        alleles = np.where(restored.changed[:, None], new, alleles)
     counts = np.bincount(alleles[alleles >= 0], minlength=count)
     return [int(number) for number in counts]
 
@@ -274,7 +283,7 @@ def allele_counts(read: Read, made: Outcome | None, count: int) -> list[int]:
 def recounted(info: bytes, before: Sequence[int], after: Sequence[int]) -> bytes:
     """INFO with AN, AC and AF of the new calls, if AN and AC were those of the calls before; else as it is."""
     fields = dict(field.partition(b"=")[::2] for field in info.split(b";"))
-    old, new = _told(before), _told(after)
+    old, new = _allele_number_fields(before), _allele_number_fields(after)
     if any(fields.get(key) != value for key, value in old.items()):
         return info
     total = max(1, sum(after))
@@ -286,6 +295,6 @@ def recounted(info: bytes, before: Sequence[int], after: Sequence[int]) -> bytes
     return b";".join(key + b"=" + new[key] if key in new else text for key, text in pairs)
 
 
-def _told(counts: Sequence[int]) -> dict[bytes, bytes]:
+def _allele_number_fields(counts: Sequence[int]) -> dict[bytes, bytes]:
     texts = [str(count).encode() for count in counts[1:]]
     return {b"AN": str(sum(counts)).encode(), b"AC": b",".join(texts)}

@@ -34,9 +34,9 @@ class Absorbing:
     name: str = "absorbing"
     substitutions: bool = False
 
-    def times(self, even_B: Times) -> Times:
+    def times(self, uniform_B: Times) -> Times:
         """The numbers themselves."""
-        return even_B
+        return uniform_B
 
     def time_derivative(self, times_B: Times) -> Times:
         """1 at any time."""
@@ -77,26 +77,27 @@ class Absorbing:
         """Tokens (B, T) by ancestral sampling; a token that is visible stays as it is.
 
         From time t to s a masked token appears with the probability (alpha_s - alpha_t) / (1 - alpha_t): the same as if
-        it had drawn a uniform number beforehand and appeared when alpha passes it. So the tokens that are masked at the
-        start time are those whose number alpha has not passed. Tokens that appear in one step are independent of each
-        other given those before, so those of a group of `sampling` have numbers that lie evenly apart.
+        it had drawn a uniform number (`reveal_BT`) beforehand and appeared when alpha passes it. So the tokens that are
+        masked at the start time are those whose number alpha has not passed. Tokens that appear in one step are
+        independent of each other given those before, so those of a group of `sampling` have numbers that lie evenly
+        apart.
         """
         generators = [np.random.default_rng(list(seed)) for seed in seeds]
         if sampling.groups is None:
-            order_BT = uniform_numbers(generators, initial.tokens)
+            reveal_BT = uniform_numbers(generators, initial.tokens)
         else:
-            order_BT = spaced_numbers(generators, sampling.groups, initial.tokens)
+            reveal_BT = spaced_numbers(generators, sampling.groups, initial.tokens)
         uniform_BT = uniform_numbers(generators, initial.tokens)
         alphas = sampling.alphas()
-        left = alphas[0] if sampling.start_time < 1 else 0.0
-        stay_BT = initial.fixed | (order_BT < left)
-        tokens_BT = initial.tokens.masked_fill(~stay_BT, MASKED)
+        start_alpha = alphas[0] if sampling.start_time < 1 else 0.0
+        visible_BT = initial.fixed | (reveal_BT < start_alpha)
+        tokens_BT = initial.tokens.masked_fill(~visible_BT, MASKED)
         alphas[-1] = 2.0  # the last step takes what remains: alpha is 1 but for rounding
         for before, after in pairwise(alphas):
-            chosen_BT = (order_BT < after) & (tokens_BT == MASKED) & ~initial.fixed
+            chosen_BT = (reveal_BT < after) & (tokens_BT == MASKED) & ~initial.fixed
             if before == after or not chosen_BT.any():
                 continue
-            keep_probability_BT = (tokens_BT != MASKED).to(order_BT.dtype)
+            keep_probability_BT = (tokens_BT != MASKED).to(reveal_BT.dtype)
             logits_NV = denoiser(tokens_BT, chosen_BT, keep_probability_BT)
             probability_NV = (logits_NV / sampling.temperature).softmax(1)
             tokens_BT[chosen_BT] = sample_categorical(probability_NV, uniform_BT[chosen_BT])

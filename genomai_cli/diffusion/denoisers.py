@@ -1,4 +1,4 @@
-"""What a diffusion objective noises and which network call denoises it (`Noising`); here, the tokens of sequences.
+"""The data that a diffusion objective noises, and the network call that denoises them (`Noising`); here, tokens.
 
 Shape suffixes: B samples, L letters, T tokens, N chosen tokens of all samples, V tokens of the vocabulary.
 """
@@ -25,7 +25,7 @@ Noise = Callable[[Tokens, int], Tokens]
 
 
 class ConditionDropout(Protocol):
-    """The shares of samples that are shown without their condition, and with a coarser one."""
+    """The shares of samples that are trained on without their condition, and with a coarser one."""
 
     @property
     def null(self) -> float: ...
@@ -44,8 +44,8 @@ class Noising(Protocol):
     def bases(self) -> int:
         """How many bases a token spells: the loss is in nats a base."""
 
-    def numbered(self, ids_BT: Tensor) -> Tensor:
-        """The tokens (B, T) that `ids` of views show, `MASKED` where there is none."""
+    def tokens_of(self, ids_BT: Tensor) -> Tensor:
+        """The tokens (B, T) of the `ids` in views, `MASKED` where an id is no token."""
 
     def head(self) -> dict[str, Any]:
         """The config of the auxiliary head, for `backbones.heads.build`."""
@@ -57,7 +57,7 @@ class Noising(Protocol):
         dropout: ConditionDropout,
         rng: np.random.Generator,
     ) -> dict[str, NDArray[np.int64]]:
-        """What is shown, `ids` (B, T), and all tokens as `targets` (B, T), `MASKED` where unknown."""
+        """The noised input `ids` (B, T), and all tokens as `targets` (B, T), `MASKED` where unknown."""
 
     def denoiser(
         self,
@@ -68,7 +68,7 @@ class Noising(Protocol):
         soft_masked: bool,
         inputs: Callable[[Tensor], Tensor] | None,
     ) -> Denoiser:
-        """The network as a process sees it; `inputs` makes of ids what it reads, None for the ids themselves."""
+        """The network as a `Denoiser`; `inputs` maps ids to the network's input, None for the ids themselves."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,9 @@ class NoisedTokens:
     """The tokens that a process noises, numbered from 0: the tokenizer's `dna_ids` (V,), of `bases` each."""
 
     ids: NDArray[np.int64]
-    numbers: NDArray[np.int64]  # of every id of the vocabulary, MASKED for one that is not noised
+    token_of_id: NDArray[
+        np.int64
+    ]  # of every id of the vocabulary, MASKED for one that is not noised
     bases: int
     mask_id: int
 
@@ -94,32 +96,32 @@ class NoisedTokens:
 
     @property
     def size(self) -> int:
-        """How many there are."""
+        """The number of tokens that are noised."""
         return len(self.ids)
 
-    def numbered(self, ids: Tensor) -> Tensor:
-        """The tokens' numbers, `MASKED` for every other id."""
-        return torch.from_numpy(self.numbers).to(ids.device)[ids]
+    def tokens_of(self, ids: Tensor) -> Tensor:
+        """The tokens of ids, `MASKED` for every id that is not noised."""
+        return torch.from_numpy(self.token_of_id).to(ids.device)[ids]
 
-    def ids_of(self, numbers: Tensor, others: Tensor | int) -> Tensor:
-        """The ids of tokens, and `others` where there is `MASKED`."""
-        known = torch.from_numpy(self.ids).to(numbers.device)[numbers.clamp(min=0)]
-        return torch.where(numbers == MASKED, others, known)
+    def ids_of(self, tokens: Tensor, fallback_ids: Tensor | int) -> Tensor:
+        """The ids of tokens, and `fallback_ids` where there is `MASKED`."""
+        known = torch.from_numpy(self.ids).to(tokens.device)[tokens.clamp(min=0)]
+        return torch.where(tokens == MASKED, fallback_ids, known)
 
     @property
     def columns(self) -> slice | NDArray[np.int64]:
-        """Which of the vocabulary's logits are theirs: a view where they come first."""
+        """The columns of these tokens among the vocabulary's logits: a slice where they come first."""
         first = slice(self.size)
-        return first if np.array_equal(self.numbers[first], np.arange(self.size)) else self.ids
+        return first if np.array_equal(self.token_of_id[first], np.arange(self.size)) else self.ids
 
 
 @dataclass(frozen=True, eq=False)
 class TokenDenoiser:
     """A `Denoiser` of the tokens of sequences.
 
-    `others` (B, T) are the ids to show where there is no token of the vocabulary: by default [MASK]. Tokens that
-    `barred` (B, T, V) names are impossible at their positions; `inputs` makes of ids what the network reads, if that is
-    not the ids themselves; `mask` (B, T) is True for real tokens. With `soft_masked` the network gets the keep
+    `fallback_ids` (B, T) stand where there is no token of the vocabulary: by default [MASK]. Tokens that `forbidden`
+    (B, T, V) marks are impossible at their positions; `inputs` maps ids to the network's input, if that is not the ids
+    themselves; `mask` (B, T) is True for real tokens. With `soft_masked` the network gets the keep
     probabilities; BundleError if it takes none. The `condition` (B,) is each sequence's, from which `guidance` leads
     further away from the unconditional prediction, or less far.
     """
@@ -127,8 +129,8 @@ class TokenDenoiser:
     network: Network
     head: nn.Module
     vocabulary: NoisedTokens
-    others: Tensor | None = None
-    barred: Tensor | None = None
+    fallback_ids: Tensor | None = None
+    forbidden: Tensor | None = None
     soft_masked: bool = False
     inputs: Callable[[Tensor], Tensor] | None = None
     mask: Tensor | None = None
@@ -141,15 +143,15 @@ class TokenDenoiser:
 
     def __call__(self, tokens_BT: Tensor, chosen_BT: Tensor, keep_probability_BT: Tensor) -> Tensor:
         """The logits (N, V) of the tokens."""
-        others = self.vocabulary.mask_id if self.others is None else self.others
-        ids_BT = self.vocabulary.ids_of(tokens_BT, others)
-        shown = ids_BT, chosen_BT, keep_probability_BT
-        logits_NV = self._predicted(*shown, self.condition)
+        fallback_ids = self.vocabulary.mask_id if self.fallback_ids is None else self.fallback_ids
+        ids_BT = self.vocabulary.ids_of(tokens_BT, fallback_ids)
+        arguments = ids_BT, chosen_BT, keep_probability_BT
+        logits_NV = self._predicted(*arguments, self.condition)
         if self.condition is not None and self.guidance != 1:
-            null_NV = self._predicted(*shown, torch.zeros_like(self.condition))
+            null_NV = self._predicted(*arguments, torch.zeros_like(self.condition))
             logits_NV = guided(logits_NV, null_NV, self.guidance)
-        if self.barred is not None:
-            logits_NV = logits_NV.masked_fill(self.barred[chosen_BT], -torch.inf)
+        if self.forbidden is not None:
+            logits_NV = logits_NV.masked_fill(self.forbidden[chosen_BT], -torch.inf)
         return logits_NV
 
     def _predicted(
@@ -159,15 +161,15 @@ class TokenDenoiser:
         keep_probability_BT: Tensor,
         condition_B: Tensor | None,
     ) -> Tensor:
-        more: dict[str, Any] = {} if condition_B is None else {"condition": condition_B}
-        read = ids_BT
+        features: dict[str, Any] = {} if condition_B is None else {"condition": condition_B}
+        inputs = ids_BT
         if self.soft_masked:
-            known_BT = self.vocabulary.numbered(ids_BT) != MASKED
-            share_BT = (1 - keep_probability_BT) * known_BT
-            more["soft_mask"] = SoftMask(self.vocabulary.mask_id, share_BT)
+            known_BT = self.vocabulary.tokens_of(ids_BT) != MASKED
+            mask_share_BT = (1 - keep_probability_BT) * known_BT
+            features["soft_mask"] = SoftMask(self.vocabulary.mask_id, mask_share_BT)
         elif self.inputs is not None:
-            read = self.inputs(ids_BT)
-        logits_NV = self.network.predict_masked(self.head, read, chosen_BT, self.mask, **more)
+            inputs = self.inputs(ids_BT)
+        logits_NV = self.network.predict_masked(self.head, inputs, chosen_BT, self.mask, **features)
         return logits_NV[:, self.vocabulary.columns]
 
 
@@ -194,9 +196,9 @@ class TokenNoising:
         """See `Noising`."""
         return self._tokens.bases
 
-    def numbered(self, ids_BT: Tensor) -> Tensor:
+    def tokens_of(self, ids_BT: Tensor) -> Tensor:
         """See `Noising`."""
-        return self._tokens.numbered(ids_BT)
+        return self._tokens.tokens_of(ids_BT)
 
     def head(self) -> dict[str, Any]:
         """See `Noising`."""
@@ -212,10 +214,10 @@ class TokenNoising:
         """See `Noising`."""
         del dropout, rng
         tokens, ids_BT = self._tokens, encode_rows(self.tokenizer, samples_BL)
-        truth_BT = tokens.numbers[ids_BT]
+        truth_BT = tokens.token_of_id[ids_BT]
         noised_BT = noise(truth_BT, tokens.size)
-        shown_BT = np.where(noised_BT == MASKED, tokens.mask_id, tokens.ids[noised_BT])
-        return {"ids": np.where(truth_BT == MASKED, ids_BT, shown_BT), "targets": truth_BT}
+        noised_ids_BT = np.where(noised_BT == MASKED, tokens.mask_id, tokens.ids[noised_BT])
+        return {"ids": np.where(truth_BT == MASKED, ids_BT, noised_ids_BT), "targets": truth_BT}
 
     def denoiser(
         self,
@@ -228,12 +230,12 @@ class TokenNoising:
     ) -> TokenDenoiser:
         """See `Noising`."""
         tokens, ids_BT = self._tokens, views["ids"]
-        others_BT = torch.where(tokens.numbered(ids_BT) == MASKED, ids_BT, tokens.mask_id)
+        fallback_ids_BT = torch.where(tokens.tokens_of(ids_BT) == MASKED, ids_BT, tokens.mask_id)
         return TokenDenoiser(
             network,
             head,
             tokens,
-            others_BT,
+            fallback_ids_BT,
             soft_masked=soft_masked,
             inputs=inputs,
             mask=ids_BT != self.tokenizer.pad_id if inputs is None else None,

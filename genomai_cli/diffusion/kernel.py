@@ -1,4 +1,4 @@
-"""What training and sampling ask of a diffusion process (`Kernel`), and what a process asks of a network (`Denoiser`).
+"""The protocols of diffusion processes (`Kernel`) for training and sampling, and of their networks (`Denoiser`).
 
 A process noises tokens little by little: at time t each token is as it was with the probability alpha_t (`Schedule`),
 by itself, from t = 0, where all are, to t = 1, where none is. A network predicts each token from the noised others; its
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 MASKED = -1  # among tokens: not to be seen, or not known
-EARLIEST = 1e-3  # no time of a loss is nearer to 0, where its weight has no bound
+MIN_TIME = 1e-3  # no time of a loss is nearer to 0, where its weight has no bound
 
 Times = NDArray[np.float64]
 Tokens = NDArray[np.int64]
@@ -48,7 +48,7 @@ SCHEDULES = {schedule.name: schedule for schedule in (LINEAR, COSINE)}
 @dataclass(frozen=True)
 class Sampling:
     """How to sample tokens of a vocabulary of so many: in `steps`, from `start_time` (1: all is noise) back to 0; a
-    `temperature` below 1 makes likelier tokens. Tokens of one of the `groups` (T,) say most of each other: a kernel
+    `temperature` below 1 makes likelier tokens. Tokens of one of the `groups` (T,) depend most on each other: a kernel
     that draws tokens one after the other draws no two of them in a step, if there are steps enough."""
 
     schedule: Schedule
@@ -66,7 +66,7 @@ class Sampling:
 
 @dataclass(frozen=True, eq=False)
 class InitialTokens:
-    """What sampling begins with: tokens (B, T), `MASKED` where there is none; those that are `fixed` (B, T) stay."""
+    """The start of sampling: tokens (B, T), `MASKED` where there is none; those that are `fixed` (B, T) stay."""
 
     tokens: Tensor
     fixed: Tensor
@@ -87,9 +87,9 @@ class Kernel(Protocol):
 
     @property
     def substitutions(self) -> bool:
-        """Whether a token may be another than it was: then the network needs to be told each one's keep probability."""
+        """Whether a token may be another than it was: then the network needs each one's keep probability as input."""
 
-    def times(self, even_B: Times) -> Times:
+    def times(self, uniform_B: Times) -> Times:
         """The times (B,) of a loss, from numbers that are spread evenly from 0 to 1."""
 
     def time_derivative(self, times_B: Times) -> Times:
@@ -101,7 +101,7 @@ class Kernel(Protocol):
         """The tokens, each as it was with the probability alpha (B,); `MASKED` ones stay so."""
 
     def scored(self, noised_BT: Tensor, truth_BT: Tensor) -> Tensor:
-        """The positions (B, T) whose predictions have a part in the bound."""
+        """The positions (B, T) whose predictions count in the bound."""
 
     def nats(
         self,
@@ -111,7 +111,7 @@ class Kernel(Protocol):
         alpha_N: Tensor,
         derivative_N: Tensor,
     ) -> Tensor:
-        """What each scored token adds to the bound per unit of time (N,), at alpha and its derivative by time."""
+        """The term of each scored token in the bound per unit of time (N,), at alpha and its derivative by time."""
 
     def sample(
         self,
@@ -124,20 +124,20 @@ class Kernel(Protocol):
 
 
 def spread_times(count: int, rng: np.random.Generator) -> Times:
-    """Times (count,), each uniform from `EARLIEST` to 1, and together spread evenly.
+    """Times (count,), each uniform from `MIN_TIME` to 1, and together spread evenly.
 
     With one draw for all of them the loss of a batch varies less (Kingma et al. 2021, arXiv:2107.00630, appendix I.1).
     """
     times_B = (rng.random() + np.arange(count) / max(count, 1)) % 1.0
-    spread_B: Times = EARLIEST + (1 - EARLIEST) * times_B
-    return spread_B
+    scaled_B: Times = MIN_TIME + (1 - MIN_TIME) * times_B
+    return scaled_B
 
 
 def sample_categorical(probabilities_NV: Tensor, uniform_N: Tensor) -> Tensor:
     """The tokens (N,) that uniform numbers choose: the first whose cumulative probability exceeds the number."""
     cumulative_NV = probabilities_NV.cumsum(1)
-    above_N: Tensor = (uniform_N[:, None] >= cumulative_NV[:, :-1]).sum(1)
-    return above_N
+    tokens_N: Tensor = (uniform_N[:, None] >= cumulative_NV[:, :-1]).sum(1)
+    return tokens_N
 
 
 def uniform_numbers(generators: Sequence[np.random.Generator], like: Tensor) -> Tensor:
@@ -173,5 +173,5 @@ def spaced_numbers(
 def guided(conditional: Tensor, unconditional: Tensor, guidance: float) -> Tensor:
     """Classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598): logits moved away from those without a
     condition; 1 leaves the conditional ones as they are, 0 takes the others."""
-    moved: Tensor = unconditional + guidance * (conditional - unconditional)
-    return moved
+    logits: Tensor = unconditional + guidance * (conditional - unconditional)
+    return logits

@@ -20,7 +20,7 @@ from genomai_cli.diffusion.denoisers import (
     TokenDenoiser,
     TokenNoising,
 )
-from genomai_cli.diffusion.phenotypes import given_phenotypes
+from genomai_cli.diffusion.phenotypes import draw_conditions
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class SequenceRows:
 
     def row(self, letters_L: Letters, numbers_P: list[int]) -> Letters:
         """One sequence as a row."""
-        filled = np.pad(letters_L, (0, self.letters - len(letters_L)))
-        return np.concatenate([filled, np.array(numbers_P, np.uint8)])
+        padded_L = np.pad(letters_L, (0, self.letters - len(letters_L)))
+        return np.concatenate([padded_L, np.array(numbers_P, np.uint8)])
 
     def sequences(self, rows: Letters) -> Letters:
         """The letters (B, L)."""
@@ -61,7 +61,7 @@ class LabelledNoising(TokenNoising):
         rng: np.random.Generator,
     ) -> dict[str, NDArray[np.int64]]:
         """See `Noising`; the `phenotype` (B, 1) that is given is there too."""
-        phenotype_B = given_phenotypes(self.rows.numbers(samples_BL), dropout, rng)
+        phenotype_B = draw_conditions(self.rows.numbers(samples_BL), dropout, rng)
         views = super().views(self.rows.sequences(samples_BL), noise, dropout, rng)
         return views | {"phenotype": phenotype_B[:, None]}
 
@@ -75,5 +75,7 @@ class LabelledNoising(TokenNoising):
         inputs: Callable[[Tensor], Tensor] | None,
     ) -> TokenDenoiser:
         """See `Noising`."""
-        of_tokens = super().denoiser(network, head, views, soft_masked=soft_masked, inputs=inputs)
-        return replace(of_tokens, condition=views["phenotype"][:, 0])
+        unconditional = super().denoiser(
+            network, head, views, soft_masked=soft_masked, inputs=inputs
+        )
+        return replace(unconditional, condition=views["phenotype"][:, 0])

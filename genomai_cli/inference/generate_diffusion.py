@@ -185,7 +185,7 @@ class SequenceGenerator:
         self.windows = Windows.of_half_overlap(self.tokenizer, network.max_length)
         self.device = next(self.network.parameters()).device
         self.phenotypes = phenotypes_of(bundle)
-        self.usual = [REFERENCE] if self.phenotypes else []  # where none is asked for
+        self.default_phenotypes = [REFERENCE] if self.phenotypes else []  # where none is asked for
         self.usual_length = int(bundle.config.get("letters", self.windows.size))
 
     def records(self, request: SequenceRequest) -> Iterator[SequenceRecord]:
@@ -210,7 +210,7 @@ class SequenceGenerator:
         if not request.parts:
             return [0] * len(seeds)
         rngs = [np.random.default_rng([*seed, LABEL_STREAM]) for seed in seeds]
-        return [self.phenotypes.drawn(request.part(rng), rng) for rng in rngs]
+        return [self.phenotypes.draw_label(request.part(rng), rng) for rng in rngs]
 
     def filled(
         self,
@@ -278,7 +278,7 @@ class SequenceGenerator:
     def _tokens(self, codes_BL: Codes) -> NDArray[np.int64]:
         """The tokens (B, T) of bases, `MASKED` where one is unknown."""
         ids_BT = encode_rows(self.tokenizer, CODE_LETTERS[codes_BL])
-        return self.tokens.numbers[ids_BT]
+        return self.tokens.token_of_id[ids_BT]
 
     def _tensor(self, values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(values).to(self.device)

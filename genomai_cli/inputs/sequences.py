@@ -224,7 +224,7 @@ class LabelledSequences(SequenceInput):
             for number in self.rows.numbers(block)[:, -1]
             if number
         )
-        return replace(self, phenotypes=self.phenotypes.counted(counts.elements()))
+        return replace(self, phenotypes=self.phenotypes.with_counts(counts.elements()))
 
     def sizes(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> dict[str, Any]:
         """Those of the vocabulary, and how many labels there are."""

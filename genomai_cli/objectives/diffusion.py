@@ -131,7 +131,7 @@ class Diffusion:
             soft_masked=kernel.substitutions,
             inputs=model.inputs if self.alphabet.aligned else None,
         )
-        noised_BT = torch.where(truth_BT != MASKED, noising.numbered(ids_BT), MASKED)
+        noised_BT = torch.where(truth_BT != MASKED, noising.tokens_of(ids_BT), MASKED)
         scored_BT = kernel.scored(noised_BT, truth_BT)
         times_B = views["time"][:, 0].cpu().numpy() / TICKS
         derivative_B = schedule.derivative(times_B) * kernel.time_derivative(times_B)

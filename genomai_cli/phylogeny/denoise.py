@@ -1,7 +1,7 @@
 """Genomes mapped to a reference restored, in their own coordinates and on their own strand; and those of a VCF.
 
-At the variable sites the model predicts bases; between them a genome has the reference's base, as far as the genomes
-that the sites come from tell. A VCF is restored at the model's sites, and where else the file has a record.
+At the variable sites the model predicts bases; between them a genome has the reference's base, as in all genomes that
+the sites come from. A VCF is restored at the model's sites, and where else the file has a record.
 
 Shape suffixes: B genomes, N samples, S sites, R positions of the reference, P positions of the sites and the file's
 records, A alleles of a record; 4 bases A C G T.
@@ -39,8 +39,8 @@ from genomai_cli.denoising.base import (
     VcfOptions,
     VcfSamples,
     auxiliary_head,
-    corrected,
     leave_out,
+    posterior_given_observed,
     propose,
 )
 from genomai_cli.errors import BundleError
@@ -50,13 +50,13 @@ from genomai_cli.formats.vcf_rewrite import Addition
 from genomai_cli.mapping.mapper import MappedSequence, Mapper
 from genomai_cli.mapping.reference import MIN_LETTERS, Reference, VariableSites
 from genomai_cli.mapping.vcf_genomes import Genomes, read_genomes
-from genomai_cli.phylogeny.genome_input import LEAST_IDENTITY, GenomeInput, identity_of
+from genomai_cli.phylogeny.genome_input import MIN_IDENTITY, GenomeInput, identity_of
 
 GENOMES_PER_BATCH = 64
 
 
 class GenomeModel(Protocol):
-    """Knows genomes at the variable sites of a reference."""
+    """Predicts genomes at the variable sites of a reference."""
 
     reference: Reference
     sites: VariableSites
@@ -66,14 +66,16 @@ class GenomeModel(Protocol):
         """The probabilities (B, S, 4) of A C G T at every site, given those of codes (B, S) that are 0 to 3."""
 
 
-def denoiser_of(bundle: Bundle, settings: Settings, others: Iterable[Any]) -> "GenomeDenoiser":
+def denoiser_of(
+    bundle: Bundle, settings: Settings, other_coordinates: Iterable[Any]
+) -> "GenomeDenoiser":
     """The denoiser of a bundle of mapped genomes; BundleError for one that predicts no bases."""
-    del others
+    del other_coordinates
     return GenomeDenoiser(model_of(bundle), settings, bundle.name)
 
 
 def model_of(bundle: Bundle) -> "MaskedSites":
-    """What the bundle predicts bases with; BundleError for one that predicts none."""
+    """The bundle's network with its head for masked bases; BundleError if it has none."""
     head = auxiliary_head(bundle)
     genomes = bundle.input
     if not isinstance(genomes, GenomeInput) or genomes.sites is None:
@@ -103,7 +105,7 @@ class MaskedSites:
 
 @dataclass(frozen=True, eq=False)
 class GenomeReading:
-    """A record's letters as given, and where they stand on the reference."""
+    """A record's letters as given, and mapped to the reference."""
 
     name: str
     letters: NDArray[np.uint8]
@@ -127,7 +129,7 @@ class GenomeDenoiser:
         mapped = self._mapper(letters.tobytes().decode("ascii"))
         if mapped is None or mapped.aligned < MIN_LETTERS:
             return None
-        if identity_of(mapped) < LEAST_IDENTITY:
+        if identity_of(mapped) < MIN_IDENTITY:
             return None
         return GenomeReading(entries[0].name, letters, mapped)
 
@@ -144,10 +146,12 @@ class GenomeDenoiser:
         """The proposals for each genome; None for one of which nothing is known."""
         codes = np.stack([codes_of(reading.mapped.letters) for reading in readings])
         names = [reading.name for reading in readings]
-        found = posterior(self._model, codes[:, self._model.sites.positions], names, self._settings)
+        posteriors = posterior(
+            self._model, codes[:, self._model.sites.positions], names, self._settings
+        )
         return [
             [self._proposal(reading, codes_R, p_S4)] if (codes_R != UNKNOWN_CODE).any() else None
-            for reading, codes_R, p_S4 in zip(readings, codes, found, strict=True)
+            for reading, codes_R, p_S4 in zip(readings, codes, posteriors, strict=True)
         ]
 
     def _proposal(
@@ -158,25 +162,25 @@ class GenomeDenoiser:
     ) -> Proposal:
         position_R = reading.mapped.query_index
         missing_R = (position_R >= 0) & (reading.letters[position_R] == UNKNOWN_LETTER)
-        open_R = missing_R.copy()
+        changeable_R = missing_R.copy()
         if self._settings.error_rate is not None:
-            open_R |= (position_R >= 0) & (codes_R != UNKNOWN_CODE)
-        open_R &= codes_of(self._model.reference.letters) != UNKNOWN_CODE
-        posterior_R4 = self._between(codes_R)
+            changeable_R |= (position_R >= 0) & (codes_R != UNKNOWN_CODE)
+        changeable_R &= codes_of(self._model.reference.letters) != UNKNOWN_CODE
+        posterior_R4 = self._invariant_posterior(codes_R)
         posterior_R4[self._model.sites.positions] = p_S4
-        rows = np.flatnonzero(open_R)
+        rows = np.flatnonzero(changeable_R)
         observed = np.where(codes_R == UNKNOWN_CODE, MISSING, codes_R.astype(np.int64))[rows]
         bases = BASE_LETTERS if reading.mapped.strand == "+" else BASE_LETTERS[::-1]
         alphabet = np.broadcast_to(bases, (len(rows), len(bases)))
         columns = (position_R[rows], posterior_R4[rows], observed, alphabet, missing_R[rows])
         return propose(*columns, self._settings)
 
-    def _between(self, codes_R: NDArray[np.uint8]) -> Probabilities:
-        """The posterior (R, 4) of letters that no variable site tells about."""
+    def _invariant_posterior(self, codes_R: NDArray[np.uint8]) -> Probabilities:
+        """The posterior (R, 4) of letters where genomes do not vary."""
         if self._settings.error_rate is None:
             return self._prior_R4.copy()
         observed = np.where(codes_R == UNKNOWN_CODE, MISSING, codes_R.astype(np.int64))
-        return corrected(self._prior_R4, observed, self._settings.error_rate)
+        return posterior_given_observed(self._prior_R4, observed, self._settings.error_rate)
 
 
 def prior(model: GenomeModel) -> Probabilities:
@@ -198,21 +202,24 @@ def posterior(
 ) -> Probabilities:
     """The probabilities (B, S, 4) of the letters at the model's sites.
 
-    What is predicted for a known base is of use with an error rate only: then it is what it and all others make likely.
+    Known bases are predicted only with an error rate: from all other bases, then by Bayes' theorem from the base
+    itself.
     """
-    given_BS: Codes = codes_BS.astype(np.int64)
-    known_BS: Flags = given_BS != UNKNOWN_CODE
-    found_BS4 = model.probabilities(given_BS)
+    observed_BS: Codes = codes_BS.astype(np.int64)
+    known_BS: Flags = observed_BS != UNKNOWN_CODE
+    posterior_BS4 = model.probabilities(observed_BS)
     if settings.error_rate is None or not known_BS.any():
-        return found_BS4
+        return posterior_BS4
     left_out_BS4 = leave_out(
-        lambda masked_BS: model.probabilities(np.where(masked_BS, UNKNOWN_CODE, given_BS)),
+        lambda masked_BS: model.probabilities(np.where(masked_BS, UNKNOWN_CODE, observed_BS)),
         known_BS,
         [settings.seeds(name) for name in names],
     )
-    observed_K = given_BS[known_BS]
-    found_BS4[known_BS] = corrected(left_out_BS4[known_BS], observed_K, settings.error_rate)
-    return found_BS4
+    observed_K = observed_BS[known_BS]
+    posterior_BS4[known_BS] = posterior_given_observed(
+        left_out_BS4[known_BS], observed_K, settings.error_rate
+    )
+    return posterior_BS4
 
 
 class GenomeSiteModel:
@@ -221,9 +228,9 @@ class GenomeSiteModel:
     def __init__(self, model: GenomeModel, genomes: Genomes, settings: Settings) -> None:
         contig = genomes.contig
         self.haploid: bool = genomes.haploid
-        self.tells_quality: bool = False
-        self.present: Collection[str] = {contig}
-        self.lengths: Mapping[str, int] = {contig: len(model.reference)}
+        self.reports_quality: bool = False
+        self.file_contigs: Collection[str] = {contig}
+        self.contig_lengths: Mapping[str, int] = {contig: len(model.reference)}
         self._contig, self._genomes, self._settings = contig, genomes, settings
         self._reference, self._sites = model.reference, model.sites
         self._site_of = {int(p): site for site, p in enumerate(model.sites.positions)}
@@ -235,42 +242,42 @@ class GenomeSiteModel:
         self.usable: Flags = (codes_NS != UNKNOWN_CODE).any(axis=1)
         self.phased: Flags = np.zeros(len(rows), np.bool_)
         self._bases_SN4 = self._restored(model, codes_NS)
-        self._between_P4 = prior(model)[self._positions]
+        self._prior_P4 = prior(model)[self._positions]
 
     def _restored(self, model: GenomeModel, codes_NS: NDArray[np.uint8]) -> Shares:
-        everywhere = self._settings.error_rate is not None
+        corrects_known = self._settings.error_rate is not None
         incomplete_N = (codes_NS == UNKNOWN_CODE).any(axis=1)
-        rows = np.flatnonzero(self.usable & (everywhere | incomplete_N))
+        rows = np.flatnonzero(self.usable & (corrects_known | incomplete_N))
         bases_SN4 = np.zeros((*codes_NS.T.shape, 4), np.float32)
-        for at in range(0, len(rows), model.batch_size):
-            some = rows[at : at + model.batch_size]
-            names = [self._genomes.samples[row] for row in some]
-            found = posterior(model, codes_NS[some], names, self._settings)
-            bases_SN4[:, some] = found.swapaxes(0, 1)
+        for start in range(0, len(rows), model.batch_size):
+            batch = rows[start : start + model.batch_size]
+            names = [self._genomes.samples[row] for row in batch]
+            posterior_BS4 = posterior(model, codes_NS[batch], names, self._settings)
+            bases_SN4[:, batch] = posterior_BS4.swapaxes(0, 1)
         return bases_SN4
 
     def sites(self, contig: str) -> Mapping[int, int]:
         """See `SiteModel`."""
-        return self._numbers if contig == self._contig else {}
+        return self._number_at if contig == self._contig else {}
 
     @cached_property
-    def _numbers(self) -> dict[int, int]:
-        """By positions from 1; where the reference has no base, nothing can be told."""
+    def _number_at(self) -> dict[int, int]:
+        """The numbers of positions, by position from 1; those without a base of the reference are left out."""
         bases = self._reference.sequence
         numbered = enumerate(self._positions)
         return {position + 1: number for number, position in numbered if bases[position] in BASES}
 
     def alternates(self, site: int, ref: str, alts: Sequence[str]) -> tuple[str, ...] | None:
         """See `SiteModel`; REF may be another base than the reference's, as plink has it, if that is an ALT."""
-        own = self.site(site)
+        reference_site = self.site(site)
         if not all(allele in BASES and len(allele) == 1 for allele in (ref, *alts)):
             return None
-        if ref != own.ref:
+        if ref != reference_site.ref:
             is_swapped = self._genomes.takes_swapped(self._positions[site], alts)
-            return (tuple(alts) or (own.ref,)) if is_swapped else None
-        return tuple(alts) or own.alts
+            return (tuple(alts) or (reference_site.ref,)) if is_swapped else None
+        return tuple(alts) or reference_site.alts
 
-    def pairs(self, site: int, alleles: Sequence[str]) -> Shares:
+    def pair_probabilities(self, site: int, alleles: Sequence[str]) -> Shares:
         """See `SiteModel`: both alleles are the same."""
         numbers = [BASES.index(allele) for allele in alleles]
         p_NA = self._bases(site)[:, numbers].astype(np.float32)
@@ -281,21 +288,21 @@ class GenomeSiteModel:
         """The probabilities (N, 4) of the letters at a position."""
         site = self._site_of.get(self._positions[number])
         if site is not None:
-            found: Shares = self._bases_SN4[site]
-            return found
+            restored_N4: Shares = self._bases_SN4[site]
+            return restored_N4
         codes_N = self._codes_NP[:, number]
-        between_N4 = np.tile(self._between_P4[number], (len(codes_N), 1))
+        prior_N4 = np.tile(self._prior_P4[number], (len(codes_N), 1))
         if self._settings.error_rate is None:
-            return between_N4
+            return prior_N4
         observed = np.where(codes_N == UNKNOWN_CODE, MISSING, codes_N.astype(np.int64))
-        return corrected(between_N4, observed, self._settings.error_rate)
+        return posterior_given_observed(prior_N4, observed, self._settings.error_rate)
 
     def known(self, site: int) -> Flags:
         """See `SiteModel`."""
         known: Flags = self._codes_NP[:, site] != UNKNOWN_CODE
         return known
 
-    def closed(self, site: int) -> Flags:
+    def locked(self, site: int) -> Flags:
         """See `SiteModel`: those who have no letter there."""
         closed: Flags = self._genomes.deleted(self._positions[site]) | ~self.usable
         return closed
@@ -305,8 +312,8 @@ class GenomeSiteModel:
         position = self._positions[number]
         ref, site = self._reference.sequence[position], self._site_of.get(position)
         counts = [0] * len(BASES) if site is None else self._sites.counts[site].tolist()
-        seen = zip(BASES, counts, strict=True)
-        return Site(".", ref, tuple(base for base, count in seen if count and base != ref))
+        counted = zip(BASES, counts, strict=True)
+        return Site(".", ref, tuple(base for base, count in counted if count and base != ref))
 
     @cached_property
     def additions(self) -> list[Addition]:
@@ -314,4 +321,4 @@ class GenomeSiteModel:
         if not self.usable.any() or self._genomes.report.absent_is_ref:
             return []
         absent = sorted(self._site_of.keys() - set(self._genomes.positions))
-        return [Addition(self._contig, p + 1, self._numbers[p + 1]) for p in absent]
+        return [Addition(self._contig, p + 1, self._number_at[p + 1]) for p in absent]

@@ -46,17 +46,17 @@ from genomai_cli.inputs.samples import (
 from genomai_cli.mapping.mapper import MappedSequence, Mapper, RecordMapper
 from genomai_cli.mapping.reference import MIN_LETTERS, Reference, VariableSites
 from genomai_cli.objectives.base import Alphabet
-from genomai_cli.phylogeny.lineages import Lineages, lineages_of, variants_of
+from genomai_cli.phylogeny.lineages import Lineages, fit_lineages, variant_table_of
 from genomai_cli.phylogeny.regression import VariantRegression, fit_regression
 from genomai_cli.phylogeny.variant_network import GenomeNetwork, VariantTable, known_variants
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers import Tokenizer
 
 BASES = 4  # the first counted letters
-LEAST_IDENTITY = 0.95  # of people 0.993, Neanderthals 0.988, the chimpanzee 0.91
+MIN_IDENTITY = 0.95  # of people 0.993, Neanderthals 0.988, the chimpanzee 0.91
 NOVEL_IDENTITY = 0.985  # below it; see LEAST_IDENTITY
 # Differences of people in the control region, and their share of letters.
-MOST_EXPECTED, EXPECTED = 10, 0.04
+MAX_EXPECTED_DIFFERENCES, EXPECTED_DIVERGENCE = 10, 0.04
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class GenomeViewsSettings:
 
 @dataclass(frozen=True, eq=False)
 class GenomeModelInput(ModelInput):
-    """A genome as a network reads it; `identity` is how like the reference it is, 0 for a record that does not
+    """A genome as a network reads it; `identity` is that with the reference, 0 for a record that does not
     belong to it, None for one without enough letters."""
 
     identity: float | None = None
@@ -123,15 +123,13 @@ class GenomeInput(InputKind):
         """The reference and the sites of the bundle; BundleError if it has no reference."""
         file, sites = (catalog.file_in(folder, n) for n in (catalog.REFERENCE, catalog.SITES))
         if file is None:
-            where = folder / catalog.REFERENCE
-            raise BundleError(
-                f"{config.get('name')}: a model of genomes needs a reference, {where}"
-            )
+            path = folder / catalog.REFERENCE
+            raise BundleError(f"{config.get('name')}: a model of genomes needs a reference, {path}")
         variable = VariableSites.read(sites) if sites else None
-        many = config["network"].get("sites")
-        if variable is not None and many not in (None, len(variable.positions)):
-            there = len(variable.positions)
-            raise BundleError(f"{sites}: {there} sites, where the network has {many}")
+        expected = config["network"].get("sites")
+        if variable is not None and expected not in (None, len(variable.positions)):
+            count = len(variable.positions)
+            raise BundleError(f"{sites}: {count} sites, where the network has {expected}")
         return cls(Reference.read(file), variable)
 
     def write(self, folder: Path) -> None:
@@ -152,10 +150,10 @@ class GenomeInput(InputKind):
 
     def evidence(self, config: Mapping[str, Any]) -> VariantRegression | None:
         """The logistic regression, if the config has one."""
-        told, network = config.get("regression"), config["network"]
-        if told is None:
+        settings, network = config.get("regression"), config["network"]
+        if settings is None:
             return None
-        classes = len(told["nesting"][told["head"]])
+        classes = len(settings["nesting"][settings["head"]])
         return VariantRegression(classes, network["sites"], network["variants"])
 
     # --- inference
@@ -181,8 +179,8 @@ class GenomeInput(InputKind):
 
     def unknown_flag(self, read: ModelInput) -> str:
         """NOVEL for what does not belong to the reference."""
-        strange = _identity(read, LEAST_IDENTITY) < LEAST_IDENTITY
-        return "NOVEL" if strange else super().unknown_flag(read)
+        is_foreign = _identity(read, MIN_IDENTITY) < MIN_IDENTITY
+        return "NOVEL" if is_foreign else super().unknown_flag(read)
 
     # --- training
 
@@ -253,9 +251,9 @@ class GenomeInput(InputKind):
         if not (issubclass(kind, GenomeNetwork) and kind.reads_lineages):
             return self
         assert self.sites is not None
-        least = int(complete_config(recipe.network)["least"])
-        table = variants_of(self.sites, self.reference, recipe.input.fewest)
-        return replace(self, lineages=lineages_of(rows, table, tokenizer, least))
+        min_genomes = int(complete_config(recipe.network)["least"])
+        table = variant_table_of(self.sites, self.reference, recipe.input.fewest)
+        return replace(self, lineages=fit_lineages(rows, table, tokenizer, min_genomes))
 
     def sizes(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> dict[str, Any]:
         """The numbers of sites and variants, and of lineages if there are any."""
@@ -315,9 +313,9 @@ class GenomeInput(InputKind):
         return Alphabet(tokenizer, aligned=True, choices=choices(rows.counts))
 
 
-def _identity(read: ModelInput, otherwise: float) -> float:
+def _identity(read: ModelInput, default: float) -> float:
     assert isinstance(read, GenomeModelInput)
-    return otherwise if read.identity is None else read.identity
+    return default if read.identity is None else read.identity
 
 
 class GenomeReader:
@@ -334,32 +332,32 @@ class GenomeReader:
 
     def __call__(self, record: SequenceRecord) -> GenomeModelInput:
         mapped = self.mapper(record.held)
-        nothing = GenomeModelInput(record.name, [], 0, len(self.positions))
+        unread = GenomeModelInput(record.name, [], 0, len(self.positions))
         if mapped is None:
             letters = sum(map(record.sequence.count, "ACGT"))
-            return replace(nothing, identity=0.0) if letters >= MIN_LETTERS else nothing
+            return replace(unread, identity=0.0) if letters >= MIN_LETTERS else unread
         identity = identity_of(mapped)
-        if identity < LEAST_IDENTITY:
-            return replace(nothing, identity=identity)
+        if identity < MIN_IDENTITY:
+            return replace(unread, identity=identity)
         letters_S = mapped.letters[self.positions]
-        used = int((letters_S != UNKNOWN_LETTER).sum())
+        known = int((letters_S != UNKNOWN_LETTER).sum())
         ids = self.tokenizer.encode(letters_S.tobytes().decode("ascii"))
-        return replace(nothing, windows=[ids], letters=used, identity=identity)
+        return replace(unread, windows=[ids], letters=known, identity=identity)
 
 
 def identity_of(mapped: MappedSequence) -> float:
-    """How like the reference, 0 to 1. A few differences say nothing: in the control region people have them, and
-    a short sequence may hold nothing else. A record that is mostly something else has 0."""
+    """The identity with the reference, 0 to 1. A few differences do not count: people have them in the control region,
+    and a short sequence may hold nothing else. A record of which most is not mapped has 0."""
     if mapped.left_out > mapped.aligned:
         return 0.0
-    expected = min(MOST_EXPECTED, EXPECTED * mapped.compared)
+    expected = min(MAX_EXPECTED_DIFFERENCES, EXPECTED_DIVERGENCE * mapped.compared)
     return 1 - max(0.0, mapped.differences - expected) / max(1, mapped.compared)
 
 
 class GenomeViews(Views):
-    """Views of mapped genomes, one letter a site; `positions` (S,) tells where on the genome, from 0 to 1.
+    """Views of mapped genomes, one letter a site; `positions` (S,) are those on the genome, from 0 to 1.
 
-    What is missing of a genome is mostly a stretch (a partial sequence) and sometimes single letters.
+    The missing part of a genome is mostly a stretch (a partial sequence) and sometimes single letters.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The mixture of lineages: where on the tree of all genomes the visible bases place one, and which bases stand there.
+"""The mixture of lineages: the posterior of lineages given the visible bases, and of the masked bases by it.
 
 DNA that is inherited without recombination has one tree. A lineage is a group of genomes that stand together on it; it
 has a probability for each variant that its genomes have, and for all others that of chance, a mutation of one's own.
@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from genomai_cli.phylogeny.variant_network import BASES, UNSEEN_LOGIT, GenomeNetwork, VariantTable
 
-SMALLEST = 1e-7  # no probability is nearer to 0 or 1
+MIN_PROBABILITY = 1e-7  # no probability is nearer to 0 or 1
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class LineagesConfig:
 
 
 class LineageNetwork(GenomeNetwork):
-    """Ids of letters (B, S) to the probabilities of hidden letters; it has no heads and no vectors."""
+    """Ids of letters (B, S) to the probabilities of masked letters; it has no heads and no vectors."""
 
     lineage: Tensor
     variant: Tensor
@@ -59,7 +59,7 @@ class LineageNetwork(GenomeNetwork):
         self.sharpness = nn.Parameter(torch.ones(()))
 
     def lm_head(self, vocabulary: int) -> nn.Module:
-        """Nothing: the network itself guesses."""
+        """No layer: the network itself predicts masked letters."""
         del vocabulary
         return nn.Identity()
 
@@ -74,34 +74,44 @@ class LineageNetwork(GenomeNetwork):
         """The log-probabilities of the bases at every site (B, S, 4), or (N, 4) at the chosen ones."""
         del mask_BT, more
         del head
-        p_BV = self.restored(inputs)
-        others_BS = p_BV.new_zeros(inputs.shape).index_add_(1, self.table.site, p_BV)
-        log_BSW = p_BV.new_full((*inputs.shape, BASES), UNSEEN_LOGIT)
+        probability_BV = self.variant_probabilities(inputs)
+        alternate_BS = probability_BV.new_zeros(inputs.shape).index_add_(
+            1, self.table.site, probability_BV
+        )
+        log_BSW = probability_BV.new_full((*inputs.shape, BASES), UNSEEN_LOGIT)
         sites_S = torch.arange(self.config.sites, device=inputs.device)
-        log_BSW[:, sites_S, self.table.major] = _log(1 - others_BS)
-        log_BSW[:, self.table.site, self.table.letter] = _log(p_BV)
+        log_BSW[:, sites_S, self.table.major] = _log(1 - alternate_BS)
+        log_BSW[:, self.table.site, self.table.letter] = _log(probability_BV)
         return log_BSW if chosen_BT is None else log_BSW[chosen_BT]
 
-    def restored(self, ids_BS: Tensor) -> Tensor:
+    def variant_probabilities(self, ids_BS: Tensor) -> Tensor:
         """The probability (B, V) of every variant, given the letters that are visible."""
         posterior_ZKB = self.posterior(ids_BS)
-        p_ZE, p_ZV = self._shares()
-        found_ZVB = [
-            chance_V[:, None] * r_KB.sum(0) + self._by_variant(r_KB, p_E - chance_V[self.variant])
-            for r_KB, p_E, chance_V in zip(posterior_ZKB, p_ZE, p_ZV, strict=True)
+        lineage_ZE, chance_ZV = self._reported_shares()
+        probability_ZVB = [
+            chance_V[:, None] * posterior_KB.sum(0)
+            + self._by_variant(posterior_KB, lineage_E - chance_V[self.variant])
+            for posterior_KB, lineage_E, chance_V in zip(
+                posterior_ZKB, lineage_ZE, chance_ZV, strict=True
+            )
         ]
-        return torch.stack(found_ZVB).sum(0).T
+        return torch.stack(probability_ZVB).sum(0).T
 
     def posterior(self, ids_BS: Tensor) -> Tensor:
         """The probabilities (Z, K, B) of styles and lineages, given the letters that are visible."""
         letters_VB = ids_BS.T[self.table.site]
-        has_VB = (letters_VB == self.table.letter[:, None]).to(self.odds.dtype)
-        lacks_VB = (letters_VB < BASES).to(self.odds.dtype) - has_VB
-        fit_ZKB = torch.stack(
-            [self._fit(has_VB, lacks_VB, *of) for of in zip(*self._shares(), strict=True)]
+        present_VB = (letters_VB == self.table.letter[:, None]).to(self.odds.dtype)
+        absent_VB = (letters_VB < BASES).to(self.odds.dtype) - present_VB
+        log_likelihood_ZKB = torch.stack(
+            [
+                self._log_likelihood(present_VB, absent_VB, *of)
+                for of in zip(*self._reported_shares(), strict=True)
+            ]
         )
-        fit_ZKB = fit_ZKB * self.sharpness + self.weight[:, :, None]
-        posterior_ZKB: Tensor = fit_ZKB.flatten(0, 1).softmax(0).view_as(fit_ZKB)
+        log_likelihood_ZKB = log_likelihood_ZKB * self.sharpness + self.weight[:, :, None]
+        posterior_ZKB: Tensor = (
+            log_likelihood_ZKB.flatten(0, 1).softmax(0).view_as(log_likelihood_ZKB)
+        )
         return posterior_ZKB
 
     def frequency(self) -> Tensor:
@@ -109,30 +119,32 @@ class LineageNetwork(GenomeNetwork):
         share_K: Tensor = self.weight[torch.sigmoid(self.reported).mean(1).argmax()].softmax(0)
         return share_K
 
-    def variants_in(self, lineages_B: Tensor) -> Tensor:
+    def lineage_variants(self, lineages_B: Tensor) -> Tensor:
         """The probability (B, V) of every variant in a genome of each of these lineages, if all that it has is
         reported."""
-        p_BV = torch.sigmoid(self.chance).repeat(len(lineages_B), 1)
+        probability_BV = torch.sigmoid(self.chance).repeat(len(lineages_B), 1)
         starts = _starts(self.lineage, self.config.lineages + 1)
-        for p_V, lineage in zip(p_BV, lineages_B.tolist(), strict=True):
+        for probability_V, lineage in zip(probability_BV, lineages_B.tolist(), strict=True):
             entries = slice(int(starts[lineage]), int(starts[lineage + 1]))
-            p_V[self.variant[entries].long()] = torch.sigmoid(self.odds[entries])
-        return p_BV
+            probability_V[self.variant[entries].long()] = torch.sigmoid(self.odds[entries])
+        return probability_BV
 
-    def _shares(self) -> tuple[Tensor, Tensor]:
+    def _reported_shares(self) -> tuple[Tensor, Tensor]:
         """How often a variant is reported in genomes of a lineage (Z, E), and of any other (Z, V)."""
         reported_ZV = torch.sigmoid(self.reported)
         chance_ZV = torch.sigmoid(self.chance) * reported_ZV
         p_ZE = torch.sigmoid(self.odds) * reported_ZV[:, self.variant]
         return p_ZE, chance_ZV
 
-    def _fit(self, has_VB: Tensor, lacks_VB: Tensor, p_E: Tensor, chance_V: Tensor) -> Tensor:
+    def _log_likelihood(
+        self, present_VB: Tensor, absent_VB: Tensor, p_E: Tensor, chance_V: Tensor
+    ) -> Tensor:
         """The log-likelihood (K, B) of the genomes in each lineage."""
-        known_V, unknown_V = _log(chance_V), _log(1 - chance_V)
-        by_chance_B = known_V @ has_VB + unknown_V @ lacks_VB
-        more_KB = self._by_lineage(has_VB, _log(p_E) - known_V[self.variant])
-        less_KB = self._by_lineage(lacks_VB, _log(1 - p_E) - unknown_V[self.variant])
-        return by_chance_B + more_KB + less_KB
+        log_chance_V, log_absent_V = _log(chance_V), _log(1 - chance_V)
+        background_B = log_chance_V @ present_VB + log_absent_V @ absent_VB
+        present_KB = self._by_lineage(present_VB, _log(p_E) - log_chance_V[self.variant])
+        absent_KB = self._by_lineage(absent_VB, _log(1 - p_E) - log_absent_V[self.variant])
+        return background_B + present_KB + absent_KB
 
     def _by_lineage(self, values_VB: Tensor, factors_E: Tensor) -> Tensor:
         """The sum over the entries of each lineage (K, B)."""
@@ -158,4 +170,4 @@ def _starts(sorted_E: Tensor, groups: int) -> Tensor:
 
 
 def _log(p: Tensor) -> Tensor:
-    return p.clamp(SMALLEST, 1 - SMALLEST).log()
+    return p.clamp(MIN_PROBABILITY, 1 - MIN_PROBABILITY).log()

@@ -32,7 +32,7 @@ class RegressionSettings:
     LIMITS: ClassVar[dict[str, tuple[float, float]]] = {"penalty": (0, math.inf)}
 
     def config(self, nesting: Mapping[str, list[int]]) -> dict[str, Any]:
-        """What a bundle's config says of it."""
+        """Its entry in a bundle's config."""
         return {"head": self.head, "nesting": dict(nesting)}
 
 
@@ -61,7 +61,7 @@ class VariantRegression(nn.Module):
 
     def forward(self, ids_BS: Tensor) -> Tensor:
         """The log odds of every class."""
-        odds_BP: Tensor = self.table.surplus(ids_BS) @ self.weight + self.bias
+        odds_BP: Tensor = self.table.centred_presence(ids_BS) @ self.weight + self.bias
         return odds_BP
 
 
@@ -73,9 +73,9 @@ def fit_regression(
     It minimises the summed cross-entropy plus half the `penalty` times the squared weights (Hastie et al. 2009,
     section 4.4; scikit-learn's C is 1 / `penalty`).
     """
-    surplus_NV = table.surplus(ids_NS).double()
-    present_V = (surplus_NV > 0).any(0)  # the others could say nothing but what the bias says
-    x_NV = surplus_NV[:, present_V]
+    centred_NV = table.centred_presence(ids_NS).double()
+    present_V = (centred_NV > 0).any(0)  # the others are collinear with the bias
+    x_NV = centred_NV[:, present_V]
     weight_VP = torch.zeros(x_NV.shape[1], count, dtype=torch.float64, requires_grad=True)
     bias_P = torch.zeros(count, dtype=torch.float64, requires_grad=True)
 

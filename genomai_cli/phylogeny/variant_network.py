@@ -53,7 +53,7 @@ class VariantTable(nn.Module):
         self.frequency = (counts_SW[self.site, self.letter] / total_S[self.site]).float()
         self.major = counts_SW.argmax(1)
 
-    def surplus(self, ids_BS: Tensor) -> Tensor:
+    def centred_presence(self, ids_BS: Tensor) -> Tensor:
         """Presence less frequency of every variant (B, V); 0 where the site is unknown."""
         base_BV = ids_BS[:, self.site]
         presence_BV = (base_BV == self.letter).to(self.frequency.dtype) - self.frequency
@@ -95,7 +95,7 @@ class ProfileNetwork(GenomeNetwork):
         """One vector a genome (B, D); with `layer` after so many blocks only, 0 for the sum of the variants."""
         del mask_BT  # an unknown letter is a token
         depth = self.num_layers if layer is None else layer
-        x_BD = self.table.surplus(ids_BS) @ self.variants
+        x_BD = self.table.centred_presence(ids_BS) @ self.variants
         for block in self.blocks[:depth]:
             x_BD = x_BD + block(x_BD)
         if depth < self.num_layers:

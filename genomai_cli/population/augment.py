@@ -75,7 +75,7 @@ def known_name(name: str, known: Container[str]) -> str | None:
     """The name under which a record's labels stand: its own, or that of the individual of a haplotype NAME_A or
     NAME_B."""
     individual = name[:-2] if name.endswith(("_A", "_B")) else name
-    return next((found for found in (name, individual) if found in known), None)
+    return next((candidate for candidate in (name, individual) if candidate in known), None)
 
 
 def groups_of(names: Iterable[str], labels: Mapping[str, str]) -> dict[str, str]:

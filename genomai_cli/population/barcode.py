@@ -36,8 +36,8 @@ from genomai_cli.population.uncertain_calls import UncertainCalls
 from genomai_cli.records import SequenceRecord, UncertainGenotypes
 
 MISSING_LETTERS = letter_set("NBDHV")  # three bases or more: no genotype of two alleles
-MOST_FOREIGN = 4  # letters that are no genotype of their site, in any barcode
-MOST_FOREIGN_SHARE = 0.25  # of the letters that are known
+MAX_FOREIGN = 4  # letters that are no genotype of their site, in any barcode
+MAX_FOREIGN_SHARE = 0.25  # of the letters that are known
 
 
 def _split_tables() -> tuple[Letters, Letters]:
@@ -61,7 +61,7 @@ def _join_table() -> Letters:
 
 
 _FIRST, _SECOND = _split_tables()
-_JOINED = _join_table()
+_LETTER_OF_BASES = _join_table()
 
 
 ASSUMED = "assumed="  # in a barcode's description: how many of its letters stand for calls that no file has
@@ -91,12 +91,12 @@ def resolve(letters: Letters, rng: np.random.Generator | None = None) -> Letters
 
 def join(first: Letters, second: Letters) -> Letters:
     """The barcode of two haplotypes: R for A and G, and so on; N where either is missing."""
-    return _JOINED[first, second]
+    return _LETTER_OF_BASES[first, second]
 
 
 # Rows and columns are A C G T N: the letter of two alleles.
-_SITES_AT_ONCE = 64
-_PAIRS = np.frombuffer(b"AMRWNMCSYNRSGKNWYKTNNNNNN", np.uint8).reshape(5, 5)
+_SITES_PER_BLOCK = 64
+_LETTER_OF_CODES = np.frombuffer(b"AMRWNMCSYNRSGKNWYKTNNNNNN", np.uint8).reshape(5, 5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,12 +124,12 @@ class Barcodes(PanelSamples):
         assumed = self.assumed or (0,) * len(self.names)
         rows = zip(self.names, self.letters, assumed, self.paths, self._uncertain(), strict=True)
         for name, row, count, path, uncertain in rows:
-            described = f"{ASSUMED}{count}" if count else ""
+            description = f"{ASSUMED}{count}" if count else ""
             sequence = row.tobytes().decode("ascii")
-            yield SequenceRecord(name, sequence, described, path, uncertain=uncertain)
+            yield SequenceRecord(name, sequence, description, path, uncertain=uncertain)
 
     def _uncertain(self) -> Iterator[UncertainGenotypes | None]:
-        """What is known of each sample's uncertain genotypes."""
+        """The evidence of each sample's uncertain genotypes."""
         for report, calls in zip(self.reports, self.uncertain, strict=True):
             for number in range(report.samples):
                 yield None if calls is None else calls.of_sample(number)
@@ -158,7 +158,7 @@ def read_barcodes(
     Inputs with the same samples in the same order are parts of one cohort (one file a chromosome).
     `absent_is_ref` reads a site that the file does not list as two copies of the panel's ref. In GRCh38
     the reference genome may carry the panel's alt at a few sites, which a panel cannot know. With `likelihoods` records
-    have what the files say of genotypes that are missing or doubtful.
+    have the files' evidence of genotypes that are missing or doubtful.
     """
     names, blocks, paths, reports = [], [], [], []
     assumed: list[int] = []
@@ -205,21 +205,23 @@ def _stacked(blocks: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 def _barcode_letters(calls: SiteCalls) -> NDArray[np.uint8]:
     sites, samples, _ = calls.codes.shape
     letters = np.empty((samples, sites), np.uint8)
-    for first in range(0, sites, _SITES_AT_ONCE):  # so many stay in the cache when they are turned
-        codes = calls.codes[first : first + _SITES_AT_ONCE]
-        pairs = codes[:, :, 0] * np.uint8(len(_PAIRS)) + codes[:, :, 1]
-        letters[:, first : first + len(codes)] = _PAIRS.ravel().take(pairs).T
+    for start in range(
+        0, sites, _SITES_PER_BLOCK
+    ):  # a block stays in the cache while it is transposed
+        codes = calls.codes[start : start + _SITES_PER_BLOCK]
+        pairs = codes[:, :, 0] * np.uint8(len(_LETTER_OF_CODES)) + codes[:, :, 1]
+        letters[:, start : start + len(codes)] = _LETTER_OF_CODES.ravel().take(pairs).T
     return letters
 
 
 def _haplotype_letters(calls: SiteCalls) -> NDArray[np.uint8]:
     sites, samples, _ = calls.codes.shape
     letters = np.empty((samples, 2, sites), np.uint8)
-    for first in range(0, sites, _SITES_AT_ONCE):
-        some = slice(first, first + _SITES_AT_ONCE)
-        turned = CODE_LETTERS[calls.codes[some]]  # (sites, samples, 2)
-        turned[calls.unordered(some)] = UNKNOWN_LETTER
-        letters[:, :, some] = turned.transpose(1, 2, 0)
+    for start in range(0, sites, _SITES_PER_BLOCK):
+        block = slice(start, start + _SITES_PER_BLOCK)
+        block_letters = CODE_LETTERS[calls.codes[block]]  # (sites, samples, 2)
+        block_letters[calls.unordered(block)] = UNKNOWN_LETTER
+        letters[:, :, block] = block_letters.transpose(1, 2, 0)
     return letters
 
 
@@ -238,15 +240,15 @@ def letters_to_genotypes(letters: NDArray[np.uint8], panel: Panel) -> NDArray[np
     `letters` ends with the axis of sites; a haplotype's letters give 0 and 2.
     """
     ref, alt = panel.ref_codes, panel.alt_codes
-    states = np.full(letters.shape, -1, np.int8)
-    states[letters == ref] = 0
-    states[letters == heterozygote_codes(panel)] = 1
-    states[letters == alt] = 2
-    return states
+    copies = np.full(letters.shape, -1, np.int8)
+    copies[letters == ref] = 0
+    copies[letters == heterozygote_codes(panel)] = 1
+    copies[letters == alt] = 2
+    return copies
 
 
 def copies_of_letters(letters: NDArray[np.uint8], panel: Panel) -> NDArray[np.int8]:
-    """What each of these letters means at each site (letters, sites), as `letters_to_genotypes` counts."""
+    """The genotypes of these letters at each site (letters, sites), as `letters_to_genotypes` counts."""
     return letters_to_genotypes(np.tile(letters[:, None], (1, len(panel))), panel)
 
 
@@ -278,7 +280,7 @@ def require_alleles(record: SequenceRecord, letters_S: Letters, panel: Panel) ->
     """InputError if many of the letters that are known are no genotype of their site: of DNA that is no barcode, half
     are; on the other strand or at other sites nearly as many, and would be taken for calls that are missing."""
     foreign, known = foreign_letters(letters_S, panel)
-    if too_foreign(foreign, known):
+    if has_too_many_foreign(foreign, known):
         raise InputError(
             f"{record.name}: {foreign} of {known} letters are no allele of their site: it is no barcode, or one on the "
             "other strand or in another order; DNA that is no barcode needs a model of DNA (--model)",
@@ -295,16 +297,16 @@ def foreign_letters(letters_S: Letters, panel: Panel) -> tuple[int, int]:
     return int(foreign_S.sum()), int(known_S.sum())
 
 
-def too_foreign(foreign: int, known: int) -> bool:
+def has_too_many_foreign(foreign: int, known: int) -> bool:
     """Whether letters are no barcode: real ones have a foreign letter only where a site has a third allele."""
-    return foreign > max(MOST_FOREIGN, known * MOST_FOREIGN_SHARE)
+    return foreign > max(MAX_FOREIGN, known * MAX_FOREIGN_SHARE)
 
 
-def genotypes_to_letters(states: NDArray[np.int8], panel: Panel) -> NDArray[np.uint8]:
+def genotypes_to_letters(copies: NDArray[np.int8], panel: Panel) -> NDArray[np.uint8]:
     """The letters of alt allele counts, N for -1: the inverse of `letters_to_genotypes`."""
     missing = np.full(len(panel), UNKNOWN_LETTER, np.uint8)
     table = np.stack([panel.ref_codes, heterozygote_codes(panel), panel.alt_codes, missing])
-    letters: NDArray[np.uint8] = table[states, np.arange(len(panel))]
+    letters: NDArray[np.uint8] = table[copies, np.arange(len(panel))]
     return letters
 
 
@@ -332,7 +334,7 @@ class BarcodeSites:
         return len(self.alleles)
 
     def choices(self, letters_BS: Letters) -> Letters:
-        """What can stand at each site of such letters: alleles for haplotypes, else genotypes (S, A)."""
+        """The possible letters at each site: alleles for haplotypes, else genotypes (S, A)."""
         return self.alleles if is_haplotype(letters_BS) else self.genotypes
 
     def fit(self, letters: Letters) -> bool:
@@ -351,9 +353,9 @@ def sites_of(letters: Letters, panels: Iterable[BarcodeSites]) -> BarcodeSites |
     return next((sites for sites in panels if sites.fit(letters)), None)
 
 
-_OF_HAPLOTYPES = letter_set(BASES + UNKNOWN)
+_HAPLOTYPE_LETTERS = letter_set(BASES + UNKNOWN)
 
 
 def is_haplotype(letters: Letters) -> bool:
     """Whether there is no letter of two bases: one haplotype, or a sample without heterozygous sites."""
-    return bool(_OF_HAPLOTYPES[letters].all())
+    return bool(_HAPLOTYPE_LETTERS[letters].all())

@@ -1,4 +1,4 @@
-"""What to mind about the call of a barcode: its flags, and when it bears no label.
+"""Flags of the call of a barcode, and when its label is withheld.
 
 Shape suffix: S sites.
 """
@@ -88,8 +88,8 @@ class BarcodeModelInput(ModelInput):
     @property
     def share(self) -> float:
         """See `ModelInput`."""
-        worth = self.letters if self.weight is None else self.weight
-        return worth / self.known if self.known else 0.0
+        effective_letters = self.letters if self.weight is None else self.weight
+        return effective_letters / self.known if self.known else 0.0
 
     @property
     def call_rate(self) -> float:
@@ -129,12 +129,12 @@ def flags(read: ModelInput, scores: Mapping[str, Tensor]) -> Iterator[str]:
 
 
 def is_enough(scores: Mapping[str, Tensor]) -> bool | None:
-    """Whether the known sites tell enough for labels; None of a model that does not know."""
+    """Whether the known sites are informative enough for labels; None for a model without this score."""
     return float(scores[INFORMATION]) >= 1 if INFORMATION in scores else None
 
 
 def withheld(read: ModelInput, scores: Mapping[str, Tensor]) -> bool:
-    """Whether there is to be no label: calls chosen by genotype that say nothing, at all or to a model without a
+    """Whether there is to be no label: calls chosen by genotype that are no evidence, at all or to a model without a
     likelihood, and samples far from every population."""
     assert isinstance(read, BarcodeModelInput)
     if _is_selected(read, scores):

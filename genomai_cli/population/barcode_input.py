@@ -60,7 +60,7 @@ from genomai_cli.population.networks.likelihood_fit import fit_likelihood, shrun
 from genomai_cli.population.networks.novelty_fit import fit_novelty
 from genomai_cli.population.networks.novelty_trials import LabelledGenotypes
 from genomai_cli.population.panel import Panel, most_informative
-from genomai_cli.population.panel_files import panel_given, panel_in
+from genomai_cli.population.panel_files import panel_in, panel_or_default
 from genomai_cli.population.panel_input import PanelInput
 from genomai_cli.population.structure import Structure, fit_structure
 from genomai_cli.records import SequenceRecord
@@ -71,11 +71,11 @@ from genomai_cli.training.labelled_data import nesting
 
 @dataclass(frozen=True)
 class BarcodeSettings:
-    """A barcode is read as two `haplotypes`, or as it is. `best_sites` keeps only so many sites of the panel,
-    those most informative about the head `best_for`. `mixtures` are labels whose members are themselves mixtures of the
+    """A barcode is read as two `haplotypes`, or as it is. `best_sites` keeps only so many sites of the panel, those
+    most informative about the head `best_for`. `mixtures` are labels whose members are themselves mixtures of the
     coarser labels, and no sources of others (`population.structure`). `strata` is a column of the labels, finer than
-    the heads, that only training knows (`Samples.strata`). With less than `min_share` of its sites a sample is flagged
-    LOW_CALL_RATE by a model that does not know what its sites tell."""
+    the heads, that is used in training only (`Samples.strata`). With less than `min_share` of its sites a sample is
+    flagged LOW_CALL_RATE by a model that does not score how informative its sites are."""
 
     kind: str = "barcode"
     haplotypes: bool = False
@@ -100,7 +100,7 @@ class BarcodeInput(PanelInput):
     evidence_kind = "likelihood"
     files_used = frozenset({"panel"})
     calibration_masked = (0.0, 0.5, 0.9)
-    rows_per_batch = 64  # what is prepared for the sites of a batch should serve many
+    rows_per_batch = 64  # the likelihood prepares the sites of a batch once
     flag_texts = barcode_calls.FLAG_TEXTS
 
     # --- in a bundle
@@ -110,10 +110,10 @@ class BarcodeInput(PanelInput):
         """The panel of the bundle; BundleError if it has none."""
         file = catalog.file_in(folder, catalog.STRUCTURE)
         structure = Structure.read(file) if file else None
-        told = config["input"]
-        haplotypes = bool(told.get("haplotypes", False))
-        least = float(told.get("min_share", LOW_CALL_RATE_BELOW))
-        return cls(panel_in(folder, config), haplotypes, structure, least)
+        settings = config["input"]
+        haplotypes = bool(settings.get("haplotypes", False))
+        min_share = float(settings.get("min_share", LOW_CALL_RATE_BELOW))
+        return cls(panel_in(folder, config), haplotypes, structure, min_share)
 
     def write(self, folder: Path) -> None:
         """Write the panel, and the structure if there is one."""
@@ -123,8 +123,8 @@ class BarcodeInput(PanelInput):
 
     def config(self) -> dict[str, Any]:
         """See `InputKind`."""
-        told = {} if self.min_share == LOW_CALL_RATE_BELOW else {"min_share": self.min_share}
-        return {"kind": self.name, "haplotypes": self.haplotypes, **told}
+        changed = {} if self.min_share == LOW_CALL_RATE_BELOW else {"min_share": self.min_share}
+        return {"kind": self.name, "haplotypes": self.haplotypes, **changed}
 
     def encoder(self, config: Mapping[str, Any]) -> GenotypeLookup | None:
         """The table of genotypes, for networks that read allele counts."""
@@ -135,17 +135,17 @@ class BarcodeInput(PanelInput):
 
     def evidence(self, config: Mapping[str, Any]) -> PopulationLikelihood | None:
         """The population likelihood, if the config has one."""
-        told = config.get("likelihood")
-        if told is None:
+        settings = config.get("likelihood")
+        if settings is None:
             return None
-        nested = told["nesting"]
+        nested = settings["nesting"]
         return PopulationLikelihood(
-            len(nested[told["head"]]),
+            len(nested[settings["head"]]),
             len(self.panel),
-            told["axes"],
+            settings["axes"],
             nested,
-            told.get("novelty_axes", 0),
-            information=told.get("information", False),
+            settings.get("novelty_axes", 0),
+            information=settings.get("information", False),
         )
 
     # --- inference
@@ -166,7 +166,7 @@ class BarcodeInput(PanelInput):
         )
 
     def reads_likelihoods(self, model: Model) -> bool:
-        """If its networks do, beside a population likelihood."""
+        """If its networks do, and there is a population likelihood."""
         likelihood = isinstance(model.classifier.evidence, PopulationLikelihood)
         return likelihood and all(net.reads_likelihoods for net in model.classifier.networks)
 
@@ -181,12 +181,12 @@ class BarcodeInput(PanelInput):
         yield from barcode_calls.flags(read, scores)
 
     def tells_little(self, read: ModelInput, scores: Mapping[str, Tensor]) -> bool:
-        """By what the known sites tell; of a model that does not know that, by their share."""
+        """By how informative the known sites are; for a model without this score, by their share."""
         enough = barcode_calls.is_enough(scores)
         return read.share < self.min_share if enough is None else not enough
 
     def withheld(self, read: ModelInput, scores: Mapping[str, Tensor]) -> bool:
-        """Calls chosen by genotype that say nothing, and samples far from every population."""
+        """Calls chosen by genotype that are no evidence, and samples far from every population."""
         return barcode_calls.withheld(read, scores)
 
     def measures(self, asked: Mapping[str, str | int]) -> Sequence[Measure]:
@@ -205,21 +205,23 @@ class BarcodeInput(PanelInput):
     ) -> InputKind:
         """The panel that was given, or the default one."""
         del start
-        asked = recipe.input
-        return cls(panel_given(files.get("panel")), asked.haplotypes, min_share=asked.min_share)
+        settings = recipe.input
+        return cls(
+            panel_or_default(files.get("panel")), settings.haplotypes, min_share=settings.min_share
+        )
 
     def corpus_rows(
         self, records: Iterable[SequenceRecord], warn: Callable[[str], None]
     ) -> Iterator[tuple[str, Letters]]:
         """Barcodes with the letters of their sites only, or both their haplotypes, NAME_A and NAME_B."""
-        for name, given in super().corpus_rows(records, warn):
-            copies_1S = letters_to_genotypes(given[None], self.panel)
+        for name, record_letters in super().corpus_rows(records, warn):
+            copies_1S = letters_to_genotypes(record_letters[None], self.panel)
             letters_S = genotypes_to_letters(copies_1S, self.panel)[0]
             if not self.haplotypes or is_haplotype(letters_S):
                 yield name, letters_S
                 continue
-            for ending, haplotype_S in zip("AB", resolve(letters_S), strict=True):
-                yield f"{name}_{ending}", haplotype_S
+            for suffix, haplotype_S in zip("AB", resolve(letters_S), strict=True):
+                yield f"{name}_{suffix}", haplotype_S
 
     @property
     def row_length(self) -> int | None:
@@ -314,17 +316,17 @@ class BarcodeInput(PanelInput):
         )
 
     def complete_evidence(self, evidence: Evidence, samples: Samples, recipe: Recipe) -> None:
-        """What to take for unlike everybody."""
+        """The fit of novelty: when a sample is unlike every group."""
         assert isinstance(evidence, PopulationLikelihood)
         settings = recipe.evidence
         labels = samples.labels[settings.head]
         rows = np.flatnonzero(labels != MISSING)
         groups = min(nesting(samples, settings.head).values(), key=lambda of: len(set(of)))
-        people = LabelledGenotypes(
+        training_samples = LabelledGenotypes(
             letters_to_genotypes(samples.letters[rows], self.panel), labels[rows], groups
         )
         evidence.novelty = fit_novelty(
-            people, partial(shrunken_frequencies, shrinkage=settings.shrinkage)
+            training_samples, partial(shrunken_frequencies, shrinkage=settings.shrinkage)
         )
 
     def remembering(self, samples: Samples, recipe: Recipe) -> "BarcodeInput":

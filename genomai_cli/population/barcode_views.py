@@ -28,17 +28,16 @@ from genomai_cli.population.missing_sites import MissingSites
 from genomai_cli.population.panel import Panel
 from genomai_cli.tokenizers import Tokenizer
 
-KINDS_OF_FILES = 10  # draws for every sample that fusions are calibrated with
-SAME_SITES = (
-    32  # samples for which one draw is made: what is prepared for its sites serves them all
-)
+MISSINGNESS_DRAWS = 10  # of missing sites for every sample that fusions are calibrated with
+# Samples for which one draw is made: what is prepared for its sites serves them all.
+SAMPLES_PER_DRAW = 32
 
 
 @dataclass(frozen=True)
 class BarcodeViewsSettings:
     """How barcodes are varied while training: `cross` is the share made by crossing members of a class; `hide` the
     largest share of sites masked, uniformly up to it, in the share `hide_often` of the samples; `haploid` the
-    share shown as one haplotype only. `hints` is the weight of what the tokens are told (`LetterHints`). A class is a
+    share reduced to one haplotype. `hints` is the weight of the hints to tokens (`LetterHints`). A class is a
     stratum where there are strata."""
 
     cross: float = 0.0
@@ -82,18 +81,18 @@ class BarcodeViews(Views):
         if crossed:
             groups = np.array([self.pool_of_group[int(g)] for g in self.groups[rows[:crossed]]])
             pair_2BS[:, :crossed] = [self.pool.cross(groups, rng) for _ in range(2)]
-        alone = rng.random(len(rows)) < self.settings.haploid
-        pair_2BS[1, alone] = pair_2BS[0, alone]
+        haploid_B = rng.random(len(rows)) < self.settings.haploid
+        pair_2BS[1, haploid_B] = pair_2BS[0, haploid_B]
         shares = rng.random(len(rows)) * self.settings.hide
         shares *= rng.random(len(rows)) < self.settings.hide_often
         masked_BS = mask_letters(join(*pair_2BS), shares, rng) == UNKNOWN_LETTER
         pair_2BS = np.where(masked_BS, np.uint8(UNKNOWN_LETTER), pair_2BS)
         # One haplotype of each of many people teaches more than both of half as many.
-        seen_PBS = pair_2BS[:1] if self.haplotypes else join(*pair_2BS)[None]
-        batch = self._batch(rows, seen_PBS)
+        windows_PBS = pair_2BS[:1] if self.haplotypes else join(*pair_2BS)[None]
+        batch = self._batch(rows, windows_PBS)
         if self.hints is None:
             return batch
-        values = self.hints.of(seen_PBS[0], batch.ids.shape[1])
+        values = self.hints.of(windows_PBS[0], batch.ids.shape[1])
         return replace(batch, hints=Hints(values, self.settings.hints))
 
     def plain(self, rows: Rows, masked: float = 0.0, seed: int = 0) -> TrainingBatch:
@@ -109,12 +108,12 @@ class BarcodeViews(Views):
         """See `Views`: at random, then a few samples at a time as a file of some kind would have them."""
         yield from super().for_calibration(rows, masked, seed)
         rng = np.random.default_rng([seed, len(rows), 0xF11E])
-        for _ in range(KINDS_OF_FILES):
-            for part in np.array_split(rng.permutation(rows), -(-len(rows) // SAME_SITES)):
-                letters = np.where(self.missing.draw(rng), self.letters[part], UNKNOWN_LETTER)
+        for _ in range(MISSINGNESS_DRAWS):
+            for batch in np.array_split(rng.permutation(rows), -(-len(rows) // SAMPLES_PER_DRAW)):
+                letters = np.where(self.missing.draw(rng), self.letters[batch], UNKNOWN_LETTER)
                 letters_BS = letters.astype(np.uint8)
                 yield self._batch(
-                    part, resolve(letters_BS) if self.haplotypes else letters_BS[None]
+                    batch, resolve(letters_BS) if self.haplotypes else letters_BS[None]
                 )
 
     def _batch(self, rows: Rows, windows_PBS: Letters) -> TrainingBatch:

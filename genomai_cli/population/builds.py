@@ -13,7 +13,7 @@ from genomai_cli.population.panel import BUILDS, GRCH37, GRCH38
 _CONTIGS = [*(str(number) for number in range(1, 23)), "X"]
 KNOWN_CONTIGS = frozenset([*_CONTIGS, "Y", "MT", *PLINK_CODES])
 CHM13, NCBI36 = "T2T-CHM13", "NCBI36 (hg18)"
-# Lengths of the autosomes and X, enough to tell the assemblies apart.
+# Lengths of the autosomes and X, enough to distinguish the assemblies.
 _LENGTHS_IN_ORDER = {
     GRCH37: "249250621 243199373 198022430 191154276 180915260 171115067 159138663 146364022 "
     "141213431 135534747 135006516 133851895 115169878 107349540 102531392 90354753 "
@@ -32,7 +32,7 @@ _LENGTHS = {
     assembly: frozenset(zip(_CONTIGS, map(int, lengths.split()), strict=True))
     for assembly, lengths in _LENGTHS_IN_ORDER.items()
 }
-_LONGEST = {
+_MAX_LENGTH = {
     contig: max(length for build in BUILDS for name, length in _LENGTHS[build] if name == contig)
     for contig in _CONTIGS
 }
@@ -45,16 +45,19 @@ _NAMES = {
 # The RefSeq versions of chromosomes 1 to 22, X and Y in GRCh37; GRCh38 has the next, NCBI36 the one before.
 _VERSIONS = (10, 11, 11, 11, 9, 11, 13, 10, 11, 10, 9, 11, 10, 8, 9, 9, 10, 9, 9, 10, 8, 10, 10, 9)
 _REFSEQ_37 = dict(enumerate(_VERSIONS, 1))
-_REFSEQ_STEPS = {0: GRCH37, 1: GRCH38, -1: NCBI36}
+_BUILD_OF_VERSION_STEP = {0: GRCH37, 1: GRCH38, -1: NCBI36}
 _GENBANK_VERSIONS = {1: GRCH37, 2: GRCH38}
 
-_OTHER_SITES_MIN = 10  # matching sites from which they count more than a header
-_AGREEING = 0.9  # share of the sites with a record that match in a file's true build
-_CHANCE = 3.0  # times as many matches as positions are hit by chance (a third of which would match)
-_MANY = 0.3  # share of the sites that match, above which chance is not asked
-_INDEXED_SHARE = 0.01  # share of the sites that must match where the number of records is not known
-_ALIKE_MIN, _ALIKE_SHARE = 20, 0.6  # of so many sites this share must have the panel's alleles
-_BLOCKS_MIN, _BLOCKS_SHARE = 50, 0.03  # variants for each site in a reference block, at least
+_MIN_SITES = 10  # matching sites from which they count more than a header
+_MIN_MATCHING_SHARE = 0.9  # share of the sites with a record that match in a file's true build
+# Times as many matches as positions are hit by chance (a third of which would match).
+_CHANCE_RATIO = 3.0
+_MIN_MATCHED_SHARE = 0.3  # share of the sites that match, above which chance is not considered
+# Share of the sites that must match where the number of records is not known.
+_MIN_INDEXED_SHARE = 0.01
+# Of so many sites this share must have the panel's alleles.
+_MIN_COMPARED, _MIN_ALLELE_SHARE = 20, 0.6
+_MIN_BLOCKS, _MIN_VARIANT_SHARE = 50, 0.03  # variants for each site in a reference block, at least
 
 
 def contig_lengths(build: str) -> dict[str, int]:
@@ -66,43 +69,49 @@ def contig_lengths(build: str) -> dict[str, int]:
 def header_build(lines: Iterable[str]) -> str | None:
     """The build that a VCF's header names, None if it names none or both."""
     votes = _votes(lines)
-    chosen = [build for build in BUILDS if votes[build]]
-    return chosen[0] if len(chosen) == 1 else None
+    builds = [build for build in BUILDS if votes[build]]
+    return builds[0] if len(builds) == 1 else None
 
 
 def header_assembly(lines: Iterable[str]) -> str | None:
     """The assembly that a VCF's header names if it is neither build, as a reader would know it."""
     lines = list(lines)
     votes = _votes(lines)
-    ours = sum(votes[build] for build in BUILDS)
-    others = {name: count for name, count in votes.items() if name not in BUILDS and count}
-    if others and max(others.values()) > ours:
-        return max(others, key=lambda name: others[name])
-    lengths = filter(None, map(contig_length, lines)) if not ours else ()
-    longer = [(name, size) for name, size in lengths if size > _LONGEST.get(name, size)]
-    return f"another assembly (chromosome {longer[0][0]} of {longer[0][1]} bp)" if longer else None
+    build_votes = sum(votes[build] for build in BUILDS)
+    other_votes = {name: count for name, count in votes.items() if name not in BUILDS and count}
+    if other_votes and max(other_votes.values()) > build_votes:
+        return max(other_votes, key=lambda name: other_votes[name])
+    lengths = filter(None, map(contig_length, lines)) if not build_votes else ()
+    too_long = [(name, size) for name, size in lengths if size > _MAX_LENGTH.get(name, size)]
+    return (
+        f"another assembly (chromosome {too_long[0][0]} of {too_long[0][1]} bp)"
+        if too_long
+        else None
+    )
 
 
 def _votes(lines: Iterable[str]) -> dict[str, int]:
     votes = dict.fromkeys(_LENGTHS, 0)
     for line in lines:
         for assembly in votes:
-            votes[assembly] += _speaks_for(line, assembly)
+            votes[assembly] += _names_assembly(line, assembly)
     return votes
 
 
-def _speaks_for(line: str, assembly: str) -> bool:
+def _names_assembly(line: str, assembly: str) -> bool:
     if line.startswith("##contig="):
         return (
             contig_length(line) in _LENGTHS[assembly]
-            or _named(r"assembly=([^,>]+)", line, assembly)
-            or _named(r"[<,]ID=([^,>]+)", line, assembly)
+            or _name_matches(r"assembly=([^,>]+)", line, assembly)
+            or _name_matches(r"[<,]ID=([^,>]+)", line, assembly)
             or _accession_of(line) == assembly
         )
-    return line.startswith(("##reference=", "##assembly=")) and _named("=(.*)", line, assembly)
+    return line.startswith(("##reference=", "##assembly=")) and _name_matches(
+        "=(.*)", line, assembly
+    )
 
 
-def _named(pattern: str, line: str, assembly: str) -> bool:
+def _name_matches(pattern: str, line: str, assembly: str) -> bool:
     found = re.search(pattern, line)
     return found is not None and _NAMES[assembly].search(found[1]) is not None
 
@@ -110,8 +119,10 @@ def _named(pattern: str, line: str, assembly: str) -> bool:
 def _accession_of(line: str) -> str | None:
     """The assembly that the version of a contig's accession goes with."""
     if found := re.search(r"NC_0000(\d\d)\.(\d+)", line):
-        first = _REFSEQ_37.get(int(found[1]))
-        return None if first is None else _REFSEQ_STEPS.get(int(found[2]) - first)
+        version_37 = _REFSEQ_37.get(int(found[1]))
+        return (
+            None if version_37 is None else _BUILD_OF_VERSION_STEP.get(int(found[2]) - version_37)
+        )
     if found := re.search(r"CM0006(?:6[3-9]|7\d|8[0-6])\.(\d+)", line):
         return _GENBANK_VERSIONS.get(int(found[1]))
     return None
@@ -129,15 +140,15 @@ def choose_build(matched: Mapping[str, int], header: str | None) -> str | None:
 
 
 def mixed_builds(header: Iterable[str], contigs: Iterable[str]) -> str | None:
-    """What tells that some of the contigs with records are of one build by their lengths, and others of the other."""
+    """A message if some of the contigs with records are of one build by their lengths, and others of the other."""
     with_records = {normal_contig(name) for name in contigs}
     declared = {found for line in header if (found := contig_length(line))}
-    of_build = {
+    names_of_build = {
         build: [name for name, length in declared & _LENGTHS[build] if name in with_records]
         for build in BUILDS
     }
-    first, second = (min(names, default=None) for names in of_build.values())
-    if first is None or second is None or set.intersection(*map(set, of_build.values())):
+    first, second = (min(names, default=None) for names in names_of_build.values())
+    if first is None or second is None or set.intersection(*map(set, names_of_build.values())):
         return None
     return (
         f"by their lengths in the header, contig {first} is of {BUILDS[0]} and contig {second} of {BUILDS[1]}: "
@@ -146,26 +157,26 @@ def mixed_builds(header: Iterable[str], contigs: Iterable[str]) -> str | None:
 
 
 @dataclass(frozen=True)
-class Matches:
-    """How a file meets a panel's sites in one build.
+class BuildMatches:
+    """Matches of a file's records with a panel's sites in one build.
 
-    matched: sites with a record of the panel's alleles; others: with other alleles only; blocks: within reference
-    blocks only; present: sites on the contigs that the file is about; chance: how many positions so many records
-    would hit anywhere, None where the number of records is not known.
+    matched: sites with a record of the panel's alleles; other_alleles: with other alleles only; blocks: within
+    reference blocks only; present: sites on the contigs that the file has records of; expected_by_chance: how many
+    positions so many records would hit anywhere, None where the number of records is not known.
     """
 
     build: str
     matched: int
-    others: int
+    other_alleles: int
     blocks: int
     present: int
-    chance: float | None
+    expected_by_chance: float | None
 
     def contradiction(self, assembly: str | None) -> str | None:
         """Why these are not coordinates of the build, None if they are; `assembly` is another that the header names."""
-        met = self.matched + self.others
-        agrees = met >= _OTHER_SITES_MIN and self.matched > _AGREEING * met
-        if assembly is not None and not (agrees and not self._by_chance):
+        recorded = self.matched + self.other_alleles
+        is_consistent = recorded >= _MIN_SITES and self.matched > _MIN_MATCHING_SHARE * recorded
+        if assembly is not None and not (is_consistent and not self._by_chance):
             return (
                 f"the header is that of {assembly}, neither {GRCH37} nor {GRCH38}: call the variants "
                 "against one of them, or lift them over (bcftools +liftover)"
@@ -175,12 +186,12 @@ class Matches:
                 f"matches {self.matched} panel sites in {self.build}, as few as chance gives among so "
                 f"many records: neither {GRCH37} nor {GRCH38}?"
             )
-        if met >= _ALIKE_MIN and self.matched < _ALIKE_SHARE * met:
+        if recorded >= _MIN_COMPARED and self.matched < _MIN_ALLELE_SHARE * recorded:
             return (
-                f"at {self.others} of {met} sites the alleles are not the panel's: "
+                f"at {self.other_alleles} of {recorded} sites the alleles are not the panel's: "
                 f"neither {GRCH37} nor {GRCH38}?"
             )
-        if self.blocks >= _BLOCKS_MIN and self.matched < _BLOCKS_SHARE * self.blocks:
+        if self.blocks >= _MIN_BLOCKS and self.matched < _MIN_VARIANT_SHARE * self.blocks:
             return (
                 f"its reference blocks cover {self.blocks} panel sites, but only {self.matched} have "
                 f"variants: neither {GRCH37} nor {GRCH38}?"
@@ -189,9 +200,12 @@ class Matches:
 
     @property
     def _by_chance(self) -> bool:
-        if self.chance is None:
-            return self.matched < _INDEXED_SHARE * self.present
-        return self.matched <= _CHANCE * self.chance and self.matched < _MANY * self.present
+        if self.expected_by_chance is None:
+            return self.matched < _MIN_INDEXED_SHARE * self.present
+        return (
+            self.matched <= _CHANCE_RATIO * self.expected_by_chance
+            and self.matched < _MIN_MATCHED_SHARE * self.present
+        )
 
 
 def expected_by_chance(

@@ -1,16 +1,14 @@
-"""What the pattern of a sample's calls says of how they came about: one haplotype, or calls chosen by genotype."""
+"""Patterns of a sample's calls that show how they came about: one haplotype, or calls chosen by genotype."""
 
 from typing import Any
 
 # A barcode with so many called sites and no heterozygote among them is one haplotype, not a person:
 # people are heterozygous at about a third of informative sites.
 HAPLOID_CALLS = 40
-SELECTED_CALLS = (
-    20  # with fewer, people without a homozygous reference call are not rare enough anywhere
-)
-MOST_REFERENCE = (
-    0.05  # of further calls: sites whose reference base differs between builds, and errors
-)
+# With fewer, people without a homozygous reference call are not rare enough anywhere.
+SELECTED_CALLS = 20
+# Of further calls: sites whose reference base differs between builds, and errors.
+MAX_REFERENCE_SHARE = 0.05
 VARIANTS_ONLY = "VARIANTS_ONLY"
 
 
@@ -19,4 +17,4 @@ def lacks_reference(reference: Any, calls: Any) -> Any:
 
     People are at 29 % or more of 967 ancestry-informative sites, and at three quarters of exome sites.
     """
-    return (calls >= SELECTED_CALLS) & (reference <= MOST_REFERENCE * (calls - SELECTED_CALLS))
+    return (calls >= SELECTED_CALLS) & (reference <= MAX_REFERENCE_SHARE * (calls - SELECTED_CALLS))

@@ -18,10 +18,14 @@ from genomai_cli.formats.plink2 import read_pgen
 from genomai_cli.formats.raw_genotypes import read_raw_genotypes
 from genomai_cli.formats.streams import Input
 from genomai_cli.formats.vcf import VariantFile, read_variants
-from genomai_cli.population.absent_sites import Listed, believed, reference_records_refuse
+from genomai_cli.population.absent_sites import (
+    SiteCoverage,
+    assumed_reference_sites,
+    reference_records_refuse,
+)
 from genomai_cli.population.builds import (
     KNOWN_CONTIGS,
-    Matches,
+    BuildMatches,
     choose_build,
     expected_by_chance,
     header_assembly,
@@ -29,7 +33,7 @@ from genomai_cli.population.builds import (
     human_contig,
     mixed_builds,
 )
-from genomai_cli.population.match_report import NAMED, MatchReport, warnings_of
+from genomai_cli.population.match_report import MAX_NAMED_CHROMOSOMES, MatchReport, warnings_of
 from genomai_cli.population.panel import BUILDS, Panel
 from genomai_cli.population.pileup_genotypes import read_pileups
 from genomai_cli.population.site_calls import Flags, PlacedCalls, SiteCalls
@@ -43,13 +47,13 @@ from genomai_cli.population.site_records import (
     SiteRecord,
 )
 
-GENOTYPES_AT_ONCE = 1 << 30  # of all samples at all sites, of two bytes each
-PACKED_AT_ONCE = 1 << 33  # the same, of two bits each
-_DISAGREEMENT = 0.1  # share of common sites above which equal names cannot be the same individuals
-_TOO_FEW = (
-    30  # records, without any homozygous reference call, from which a list of variants says nothing
-)
-_NOTHING = (
+MAX_GENOTYPES = 1 << 30  # of all samples at all sites, of two bytes each
+MAX_PACKED_GENOTYPES = 1 << 33  # the same, of two bits each
+# Share of common sites above which equal names cannot be the same individuals.
+_MAX_DISAGREEMENT = 0.1
+# Records, without any homozygous reference call, from which a list of variants is evidence.
+_MIN_RECORDS = 30
+_NO_MATCH_HINT = (
     "nothing to use; its records are of other sites, its coordinates of another assembly (lift them over: bcftools "
     "+liftover), or its alleles no bases (A and B, 1 and 2)"
 )
@@ -59,11 +63,11 @@ class Cohort:
     """The calls of one group of samples, gathered from one or more files in either build."""
 
     def __init__(self, panel: Panel, file: VariantFile, *, packed: bool = False) -> None:
-        most = PACKED_AT_ONCE if packed else GENOTYPES_AT_ONCE
-        if len(file.samples) * len(panel) > most:
+        limit = MAX_PACKED_GENOTYPES if packed else MAX_GENOTYPES
+        if len(file.samples) * len(panel) > limit:
             message = (
                 f"{len(file.samples)} samples at {len(panel)} sites are more than are held at once: at most "
-                f"{most // len(panel)} of them (bcftools view -S NAMES), or a model of fewer sites "
+                f"{limit // len(panel)} of them (bcftools view -S NAMES), or a model of fewer sites "
                 "(genomai models list)"
             )
             raise InputError(message, path=file.path)
@@ -74,29 +78,32 @@ class Cohort:
         self._records: dict[SiteKey, SiteRecord] = {}
         self._carriers: dict[SiteKey, Flags] = {}
         self._removed: dict[SiteKey, Flags] = {}
-        self._others: set[SiteKey] = set()
+        self._other_alleles: set[SiteKey] = set()
         self._header: list[str] = []
         self._contigs: dict[str, int | None] = {}
         self._with_genotypes = 0
 
     def add(self, file: VariantFile, sites: SiteIndex) -> None:
         """Take in the records of one more file of these samples."""
-        found = FileRecords.read(self._panel, file, sites)
+        file_records = FileRecords.read(self._panel, file, sites)
         self._header += file.header
         self._count_contigs(file.contigs)
-        self._with_genotypes += found.with_genotypes
-        self._others |= found.others
-        for mine, theirs in ((self._carriers, found.carriers), (self._removed, found.removed)):
-            for key, samples in theirs.items():
-                mine[key] = samples | mine.get(key, False)
+        self._with_genotypes += file_records.with_genotypes
+        self._other_alleles |= file_records.other_allele_sites
+        for cohort_flags, file_flags in (
+            (self._carriers, file_records.carriers),
+            (self._removed, file_records.removed),
+        ):
+            for key, samples in file_flags.items():
+                cohort_flags[key] = samples | cohort_flags.get(key, False)
         common = different = 0
-        for key, record in found.records.items():
+        for key, record in file_records.records.items():
             before = self._records.get(key)
             self._records[key] = record if before is None else before.joined(record)
             if before is not None and before.rank == record.rank:
                 common += 1
                 different += bool(before.conflict(record).any())
-        if different > _DISAGREEMENT * common:
+        if different > _MAX_DISAGREEMENT * common:
             message = (
                 f"the same samples as {self.path}, but other genotypes at {different} of {common} "
                 "sites in both: other individuals under the same names? rename one of them"
@@ -124,38 +131,42 @@ class Cohort:
         """
         header = header_build([*self._header, *self._contig_lines()])
         build = self._build(header, absent_is_ref)
-        found = [self._records.get((build, site)) for site in range(len(self._panel))]
-        others = [(build, site) in self._others for site in range(len(self._panel))]
-        recorded = np.array([record is not None for record in found]) | np.array(others)
-        assumed = np.zeros(len(found), np.bool_)
+        records = [self._records.get((build, site)) for site in range(len(self._panel))]
+        other_alleles = [(build, site) in self._other_alleles for site in range(len(self._panel))]
+        recorded = np.array([record is not None for record in records]) | np.array(other_alleles)
+        assumed = np.zeros(len(records), np.bool_)
         warnings: list[str] = []
         if absent_is_ref:
-            assumed, warnings = self._assumed(build, found, recorded)
+            assumed, warnings = self._assumed(build, records, recorded)
         carriers, removed = (
-            {site: flags for (where, site), flags in by_site.items() if where == build}
+            {site: flags for (key_build, site), flags in by_site.items() if key_build == build}
             for by_site in (self._carriers, self._removed)
         )
-        many = len(self.samples)
-        placed = PlacedCalls(self._panel, many, found, recorded, assumed, carriers, removed)
-        report = self._report(build, header, found, int(assumed.sum()))
+        sample_count = len(self.samples)
+        placed = PlacedCalls(
+            self._panel, sample_count, records, recorded, assumed, carriers, removed
+        )
+        report = self._report(build, header, records, int(assumed.sum()))
         return placed, replace(report, warnings=(*warnings_of(report), *warnings))
 
     def _assumed(
-        self, build: str, found: list[SiteRecord | None], recorded: Flags
+        self, build: str, records: list[SiteRecord | None], recorded: Flags
     ) -> tuple[Flags, list[str]]:
-        """The sites (sites,) that --absent-is-ref makes reference, and what is to be said of the others."""
-        self._check_list_of_variants(found)
-        listed = self._listed(build, found, recorded)
-        assumed = believed(self._panel, listed, len(self.samples), build)
-        here = listed.placed & listed.chromosome_known & ~recorded & ~assumed
-        few = not assumed.any() and recorded.sum() < _TOO_FEW and not self._has_reference(found)
-        if here.any() and few:
+        """The sites (sites,) that --absent-is-ref makes reference, and warnings about the others."""
+        self._check_list_of_variants(records)
+        coverage = self._coverage(build, records, recorded)
+        assumed = assumed_reference_sites(self._panel, coverage, len(self.samples), build)
+        not_assumed = coverage.placed & coverage.chromosome_known & ~recorded & ~assumed
+        too_few = (
+            not assumed.any() and recorded.sum() < _MIN_RECORDS and not self._has_reference(records)
+        )
+        if not_assumed.any() and too_few:
             message = (
-                f"{recorded.sum()} of {len(found)} panel sites have a record: too few to take the "
+                f"{recorded.sum()} of {len(records)} panel sites have a record: too few to take the "
                 "others for reference, and a few variants alone tell nothing: call the sites"
             )
             raise InputError(message, path=self.path)
-        return assumed, list(_not_assumed(self._panel, listed, assumed))
+        return assumed, list(_warnings_of_missing(self._panel, coverage, assumed))
 
     def _contig_lines(self) -> Iterator[str]:
         """The names of the records' contigs as a header has them: an accession tells the build."""
@@ -163,12 +174,12 @@ class Cohort:
 
     def _build(self, header: str | None, absent_is_ref: bool) -> str:
         matches = {build: self._matches(build) for build in BUILDS}
-        matched = {build: found.matched for build, found in matches.items()}
+        matched = {build: match.matched for build, match in matches.items()}
         assembly = header_assembly([*self._header, *self._contig_lines()])
         build = choose_build(matched, header) if any(matched.values()) else None
-        if build is None and header and any(found.blocks for found in matches.values()):
+        if build is None and header and any(match.blocks for match in matches.values()):
             build = header  # a gVCF whose blocks cover all of the sites
-        reason = self._nothing(matched, assembly, absent_is_ref) if build is None else None
+        reason = self._no_match_reason(matched, assembly, absent_is_ref) if build is None else None
         reason = reason or (build and matches[build].contradiction(assembly))
         reason = reason or mixed_builds(self._header, self._contigs)
         if reason:
@@ -181,21 +192,23 @@ class Cohort:
         assert build is not None
         return build
 
-    def _matches(self, build: str) -> Matches:
+    def _matches(self, build: str) -> BuildMatches:
         # Blocks cover the positions of either build, so they cannot tell which one it is.
         records = [record for key, record in self._records.items() if key[0] == build]
         in_blocks = [record for record in records if record.rank == BLOCK]
         blocks = sum(bool(record.known().any()) for record in in_blocks)
-        others = sum(key[0] == build and key not in self._records for key in self._others)
+        others = sum(key[0] == build and key not in self._records for key in self._other_alleles)
         by_contig: dict[str, int] = {}
         for contig, position in zip(self._panel.chrom, self._panel.positions[build], strict=True):
             by_contig[contig] = by_contig.get(contig, 0) + bool(position)
         present = sum(by_contig.get(contig, 0) for contig in map(human_contig, self._contigs))
         chance = expected_by_chance(self._contigs, by_contig, build)
         matched = len(records) - len(in_blocks)
-        return Matches(build, matched, others, blocks, present, chance)
+        return BuildMatches(build, matched, others, blocks, present, chance)
 
-    def _nothing(self, matched: dict[str, int], assembly: str | None, absent_is_ref: bool) -> str:
+    def _no_match_reason(
+        self, matched: dict[str, int], assembly: str | None, absent_is_ref: bool
+    ) -> str:
         """Why there is nothing to use."""
         if not self._contigs:
             return "no records"
@@ -206,21 +219,21 @@ class Cohort:
                 f"no contig name is known (the first is {next(iter(self._contigs))}): "
                 "1, chr1, NC_000001.11, CM000663.2 or GRCh38#0#chr1 would be"
             )
-        why = "--absent-is-ref alone would make everybody alike" if absent_is_ref else ""
+        hint = "--absent-is-ref alone would make everybody alike" if absent_is_ref else ""
         return (
             f"matches {matched[BUILDS[0]]} of {len(self._panel)} panel sites in {BUILDS[0]} "
-            f"and {matched[BUILDS[1]]} in {BUILDS[1]}: {why or _NOTHING}"
+            f"and {matched[BUILDS[1]]} in {BUILDS[1]}: {hint or _NO_MATCH_HINT}"
         )
 
-    def _check_list_of_variants(self, found: list[SiteRecord | None]) -> None:
+    def _check_list_of_variants(self, site_records: list[SiteRecord | None]) -> None:
         """InputError if the file says where it saw the reference, so that it is no list of variants."""
         reference = [
             record.rank
-            for site, record in enumerate(found)
+            for site, record in enumerate(site_records)
             if record is not None and self._is_reference(site, record)
         ]
         blocks = reference.count(BLOCK)
-        records = sum(record is not None and record.rank == OWN for record in found)
+        records = sum(record is not None and record.rank == OWN for record in site_records)
         if blocks:
             message = (
                 f"a gVCF, whose reference blocks cover {blocks} panel sites, says itself where "
@@ -235,9 +248,9 @@ class Cohort:
             )
             raise InputError(message, path=self.path)
 
-    def _has_reference(self, found: list[SiteRecord | None]) -> bool:
+    def _has_reference(self, records: list[SiteRecord | None]) -> bool:
         """Whether anybody is homozygous reference anywhere."""
-        pairs = zip(found, self._panel.ref, strict=True)
+        pairs = zip(records, self._panel.ref, strict=True)
         return any(
             record is not None and (record.codes == CODES[ref]).all(axis=1).any()
             for record, ref in pairs
@@ -247,32 +260,34 @@ class Cohort:
         codes = record.codes[record.known()]
         return bool(len(codes)) and bool((codes == CODES[self._panel.ref[site]]).all())
 
-    def _listed(self, build: str, found: list[SiteRecord | None], recorded: Flags) -> Listed:
+    def _coverage(
+        self, build: str, records: list[SiteRecord | None], recorded: Flags
+    ) -> SiteCoverage:
         copies = [
             0 if record is None else int((record.codes == CODES[alt]).sum())
-            for record, alt in zip(found, self._panel.alt, strict=True)
+            for record, alt in zip(records, self._panel.alt, strict=True)
         ]
         known = {human_contig(name) for name in self._contigs}
         chromosomes = np.array([contig in known for contig in self._panel.chrom])
         placed = self._panel.positions[build] > 0
-        return Listed(placed, recorded, np.array(copies, np.int64), chromosomes)
+        return SiteCoverage(placed, recorded, np.array(copies, np.int64), chromosomes)
 
     def _report(
-        self, build: str, header: str | None, found: list[SiteRecord | None], assumed: int
+        self, build: str, header: str | None, site_records: list[SiteRecord | None], assumed: int
     ) -> MatchReport:
-        records = [record for record in found if record is not None]
-        others = sum(p[0] == build and p not in self._records for p in self._others)
+        records = [record for record in site_records if record is not None]
+        others = sum(p[0] == build and p not in self._records for p in self._other_alleles)
         return MatchReport(
             path=self.path,
             samples=len(self.samples),
             build=build,
             header_build=header,
-            sites=len(found),
+            sites=len(site_records),
             matched=len(records),
             swapped=sum(record.swapped for record in records),
             conflicting=sum(record.conflicting for record in records),
             other_alleles=others,
-            absent=len(found) - len(records) - others,
+            absent=len(site_records) - len(records) - others,
             in_blocks=sum(record.rank == BLOCK for record in records),
             turned=sum(record.turned for record in records),
             unclear_strand=sum(record.unclear for record in records),
@@ -293,10 +308,10 @@ def read_cohorts(
 ) -> list[Cohort]:
     """The cohorts in the order of their first files; each input is read to its end and closed.
 
-    If `packed`, more calls may be read than `Cohort.calls` has room for: they are asked for by `Cohort.placed`.
+    If `packed`, more calls may be read than `Cohort.calls` has room for: `Cohort.placed` gives them.
 
     If `phased`, heterozygotes outside the largest phase set of their chromosome are not. With `likelihoods` calls that
-    are missing or doubtful come with what the files say of them.
+    are missing or doubtful come with the files' evidence of them.
     """
     sites = site_index(panel)
     cohorts: dict[tuple[str, ...], Cohort] = {}
@@ -342,22 +357,24 @@ def site_index(panel: Panel) -> SiteIndex:
     return {**numbers, **index}
 
 
-def _not_assumed(panel: Panel, listed: Listed, assumed: Flags) -> Iterator[str]:
-    """What --absent-is-ref does not speak for."""
-    absent = listed.placed & ~listed.recorded & ~assumed
-    elsewhere = absent & ~listed.chromosome_known
+def _warnings_of_missing(panel: Panel, coverage: SiteCoverage, assumed: Flags) -> Iterator[str]:
+    """Warnings of absent sites that --absent-is-ref does not make reference."""
+    absent = coverage.placed & ~coverage.recorded & ~assumed
+    elsewhere = absent & ~coverage.chromosome_known
     if elsewhere.any():
         names = list(dict.fromkeys(np.array(panel.chrom)[elsewhere].tolist()))
-        shown = (
-            f"chromosome {', '.join(names)}" if len(names) <= NAMED else f"{len(names)} chromosomes"
+        chromosomes = (
+            f"chromosome {', '.join(names)}"
+            if len(names) <= MAX_NAMED_CHROMOSOMES
+            else f"{len(names)} chromosomes"
         )
         yield (
-            f"no record on {shown}: --absent-is-ref does not speak for "
+            f"no record on {chromosomes}: --absent-is-ref does not speak for "
             f"the {elsewhere.sum()} sites there, they are missing"
         )
-    here = int((absent & listed.chromosome_known).sum())
-    if here:
+    not_believed = int((absent & coverage.chromosome_known).sum())
+    if not_believed:
         yield (
-            f"--absent-is-ref is not believed at {here} sites, they are missing: so few of them "
+            f"--absent-is-ref is not believed at {not_believed} sites, they are missing: so few of them "
             "have records that the file cannot list the variants of whole genomes there"
         )

@@ -1,7 +1,7 @@
 """Haplotypes with the phenotype labels of their individuals: rows of both alleles at the sites of a panel.
 
-What a corpus of them tells before training: the allele frequencies of the phenotypes, and, for networks that keep
-one, the reference genotypes.
+From a corpus of them follow, before training, the allele frequencies of the phenotypes, and, for networks that keep
+one, the library of reference genotypes.
 
 Shape suffixes: N individuals, S sites, P phenotypes, Q labels of the finest column, B individuals of a batch.
 """
@@ -30,32 +30,32 @@ from genomai_cli.population.barcode import letters_to_alleles
 from genomai_cli.population.evaluation.genotypes import SampleGenotypes
 from genomai_cli.population.evaluation.summary import FILE, Summary, to_bytes
 from genomai_cli.population.generation.denoiser import HaplotypeNoising
+from genomai_cli.population.haplotype_rows import HaplotypeRows
 from genomai_cli.population.imputation.preparation import PRIVACY_NOTE
-from genomai_cli.population.labels import HaplotypeRows
 from genomai_cli.population.networks.denoiser import GenotypeDenoiser, LabelledHaplotypes
 from genomai_cli.population.networks.likelihood_fit import likeliest_shrinkage, shrunken_frequencies
 from genomai_cli.population.packed_haplotypes import paired
 from genomai_cli.population.panel import Panel
-from genomai_cli.population.panel_files import panel_given, panel_in
+from genomai_cli.population.panel_files import panel_in, panel_or_default
 from genomai_cli.population.panel_input import PanelInput
 from genomai_cli.population.phenotype_encoding import EncodedPhenotypes, HaplotypeGroups, encode
 from genomai_cli.population.phenotypes import Columns, PhenotypeTable, read_phenotypes
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers import Tokenizer
 
-OF_PEOPLE = """\
+LIMITATIONS = """\
 New people are as varied as those trained on, no more. The loss bounds the negative log-likelihood of a site given all
 others of the person; whether people are realistic, and none a copy, `genomai evaluate --task generation` tells."""
 WITHOUT_LIBRARY = """
 `--set network.people=0` makes a model without them, which restores less well."""
-HELD = {
+STORED_ARRAYS = {
     False: ("genotypes", "the tensor `library.copies`"),
     True: ("haplotypes", "the tensors `library.copies` and `library.haplotypes.packed`"),
 }
-RAREST = 0.003
-PRIOR = 2.0  # haplotypes
-EVERYBODY = 1e9  # haplotypes, of a group without people
-PEOPLE_AT_ONCE = 128  # whose letters are read
+MIN_FREQUENCY = 0.003
+PRIOR_HAPLOTYPES = 2.0  # haplotypes
+EMPTY_GROUP_HAPLOTYPES = 1e9  # the weight of the frequencies of a group without members
+SAMPLES_PER_BLOCK = 128  # of a corpus
 
 
 @dataclass(frozen=True)
@@ -69,17 +69,17 @@ class HaplotypeSettings:
 
 @dataclass(frozen=True)
 class NoViews:
-    """Nothing is varied beside what the objective does."""
+    """No augmentation besides the objective's."""
 
 
 @dataclass(frozen=True, eq=False)
 class HaplotypeInput(PanelInput):
     """Pairs of haplotypes at a panel's sites, with the labels of their individuals, and their phenotype records in the
-    columns `described`, if there are any."""
+    columns `record_columns`, if there are any."""
 
     phenotypes: Phenotypes
     labels: LabelTable | None = None
-    described: Columns = field(default_factory=Columns)
+    record_columns: Columns = field(default_factory=Columns)
     records: PhenotypeTable | None = None
 
     name = "people"
@@ -100,8 +100,8 @@ class HaplotypeInput(PanelInput):
         """UsageError: individuals are generated, not read."""
         del others
         filled = any(network.filled for network in model.classifier.networks)
-        what = "restores genotypes (genomai denoise)" if filled else "generates people"
-        raise UsageError(f"the model {model.name!r} {what}: it has no vectors of them")
+        purpose = "restores genotypes (genomai denoise)" if filled else "generates people"
+        raise UsageError(f"the model {model.name!r} {purpose}: it has no vectors of them")
 
     @classmethod
     def given(
@@ -115,16 +115,16 @@ class HaplotypeInput(PanelInput):
         if labels is not None:
             columns = recipe.input.phenotypes or list(labels.columns)
             phenotypes = Phenotypes.of(labels, columns)
-        panel, described = panel_given(files.get("panel")), files.get("phenotypes")
-        if described is None:
+        panel, records_file = panel_or_default(files.get("panel")), files.get("phenotypes")
+        if records_file is None:
             return cls(panel, phenotypes, labels)
-        records = read_phenotypes(described)
+        records = read_phenotypes(records_file)
         return cls(panel, phenotypes, labels, Columns.of(records), records)
 
     @property
     def rows(self) -> HaplotypeRows:
         """The layout of a row."""
-        return HaplotypeRows(len(self.panel), len(self.phenotypes.labels), self.described)
+        return HaplotypeRows(len(self.panel), len(self.phenotypes.labels), self.record_columns)
 
     @property
     def row_length(self) -> int | None:
@@ -139,34 +139,34 @@ class HaplotypeInput(PanelInput):
         Raises InputError for records that are not such pairs, or no barcodes of the panel.
         """
         layout, labels, record_of = self.rows, self.labels, self._records()
-        known = set() if labels is None else set(labels.samples)
-        told = set() if self.records is None else set(self.records.names)
-        unlabelled = undescribed = found = 0
+        labelled_names = set() if labels is None else set(labels.samples)
+        record_names = set() if self.records is None else set(self.records.names)
+        without_labels = without_record = with_record = 0
         for name, pair in paired(records, self.panel):
             letters = np.frombuffer("".join(r.held for r in pair).encode("ascii"), np.uint8)
-            given = labels.row(name) if labels is not None and name in known else {}
-            unlabelled += labels is not None and name not in known
-            undescribed += name not in told
-            found += name in told
+            label_row = labels.row(name) if labels is not None and name in labelled_names else {}
+            without_labels += labels is not None and name not in labelled_names
+            without_record += name not in record_names
+            with_record += name in record_names
             alleles = letters_to_alleles(letters.reshape(2, -1), self.panel)
-            yield name, layout.row(alleles, self.phenotypes.numbers(given), record_of(name))
-        if unlabelled:
-            warn(f"{unlabelled} people have no labels and are trained on without")
-        if self.records is not None and not found:
+            yield name, layout.row(alleles, self.phenotypes.numbers(label_row), record_of(name))
+        if without_labels:
+            warn(f"{without_labels} people have no labels and are trained on without")
+        if self.records is not None and not with_record:
             raise InputError("none of the people has a record here", path=self.records.path)
-        if self.records is not None and undescribed:
-            warn(f"{undescribed} people have no record and are trained on without")
+        if self.records is not None and without_record:
+            warn(f"{without_record} people have no record and are trained on without")
 
     def _records(self) -> Callable[[str], EncodedPhenotypes | None]:
         """The record of a person of this name, an empty one where there is none; None without columns."""
         if self.records is None:
             return lambda _: None
-        encoded = encode(self.records, self.described)
-        nothing = encoded.rows(np.zeros(1, np.int64)).shown(
-            np.zeros((1, len(self.described)), np.bool_)
+        encoded = encode(self.records, self.record_columns)
+        empty = encoded.rows(np.zeros(1, np.int64)).with_columns(
+            np.zeros((1, len(self.record_columns)), np.bool_)
         )
         row_of = {name: row for row, name in enumerate(self.records.names)}
-        return lambda name: encoded.rows(np.array([row_of[name]])) if name in row_of else nothing
+        return lambda name: encoded.rows(np.array([row_of[name]])) if name in row_of else empty
 
     def check(self, recipe: Recipe) -> None:
         """TrainingError for another objective than diffusion, or a network that does not denoise genotypes."""
@@ -189,7 +189,7 @@ class HaplotypeInput(PanelInput):
     ) -> "HaplotypeInput":
         """The phenotypes with the numbers of individuals to train on."""
         del recipe, tokenizer
-        return replace(self, phenotypes=counted(rows, self.rows, self.phenotypes))
+        return replace(self, phenotypes=with_sample_counts(rows, self.rows, self.phenotypes))
 
     def sizes(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> dict[str, Any]:
         """The numbers of sites and phenotypes, and what the network's kind counts besides."""
@@ -197,8 +197,8 @@ class HaplotypeInput(PanelInput):
         kind = network_class(recipe.network.get("kind"))
         assert issubclass(kind, GenotypeDenoiser)
         sizes: dict[str, Any] = {"sites": len(self.panel), "phenotypes": len(self.phenotypes)}
-        if len(self.described):
-            sizes["columns"] = self.described.to_config()
+        if len(self.record_columns):
+            sizes["columns"] = self.record_columns.to_config()
         return sizes | kind.sizes_of(recipe.network, self.panel, len(rows))
 
     def initialize(
@@ -210,7 +210,7 @@ class HaplotypeInput(PanelInput):
             assert isinstance(network, GenotypeDenoiser)
             frequency_PS = frequencies(rows, self.rows, self.phenotypes, network.min_frequency)
             network.frequency.copy_(torch.from_numpy(frequency_PS))
-            network.initialize(self.panel, lambda: _people(rows, self.rows))
+            network.initialize(self.panel, lambda: _training_samples(rows, self.rows))
 
     def views(self, samples: Samples, train: Rows, recipe: Recipe, tokenizer: Tokenizer) -> Views:
         """TrainingError: these networks have no heads."""
@@ -232,22 +232,26 @@ class HaplotypeInput(PanelInput):
     def card(
         self, config: Mapping[str, Any], objectives: Sequence[str], network: Network
     ) -> CardText:
-        """Who can be generated, and whose genotypes the model holds."""
+        """The phenotypes that can be generated, and the reference genotypes in the model."""
         del objectives, network
         names = ", ".join(self.phenotypes.names)
         purpose = (
             "It makes new people: `genomai generate --model DIR --phenotype NAME`. "
             f"It knows {names}."
         )
-        if len(self.described):
-            purpose += f" With `--phenotypes TSV` it makes people by records of {', '.join(self.described.fields)}."
+        if len(self.record_columns):
+            fields = ", ".join(self.record_columns.fields)
+            purpose += f" With `--phenotypes TSV` it makes people by records of {fields}."
         network_config = config["network"]
-        people, copying = network_config.get("people", 0), network_config.get("copying", False)
-        which = "independent sites, at the allele frequencies of the person's phenotype"
-        what, tensors = HELD[copying]
-        held = PRIVACY_NOTE.format(people=people, what=what, tensors=tensors)
-        purpose += held + WITHOUT_LIBRARY if people else ""
-        return CardText(purpose, OF_PEOPLE, {"diffusion": which})
+        sample_count, copying = (
+            network_config.get("people", 0),
+            network_config.get("copying", False),
+        )
+        baseline_text = "independent sites, at the allele frequencies of the person's phenotype"
+        stored, tensors = STORED_ARRAYS[copying]
+        library_text = PRIVACY_NOTE.format(people=sample_count, what=stored, tensors=tensors)
+        purpose += library_text + WITHOUT_LIBRARY if sample_count else ""
+        return CardText(purpose, LIMITATIONS, {"diffusion": baseline_text})
 
     def extra_config(self, rows: TrainingRows) -> dict[str, Any]:
         """The phenotypes."""
@@ -263,20 +267,27 @@ class HaplotypeInput(PanelInput):
         return {FILE: to_bytes(summary)}
 
 
-def counted(corpus: TrainingRows, rows: HaplotypeRows, phenotypes: Phenotypes) -> Phenotypes:
+def with_sample_counts(
+    corpus: TrainingRows, rows: HaplotypeRows, phenotypes: Phenotypes
+) -> Phenotypes:
     """The phenotypes with the numbers of people to train on."""
     numbers_NP = rows.numbers(corpus.training_letters())
     if not numbers_NP.shape[1]:
         return phenotypes
-    return phenotypes.counted(int(n) for n in numbers_NP[:, -1] if n)
+    return phenotypes.with_counts(int(n) for n in numbers_NP[:, -1] if n)
 
 
 def frequencies(
-    corpus: TrainingRows, rows: HaplotypeRows, phenotypes: Phenotypes, rarest: float = RAREST
+    corpus: TrainingRows,
+    rows: HaplotypeRows,
+    phenotypes: Phenotypes,
+    min_frequency: float = MIN_FREQUENCY,
 ) -> NDArray[np.float64]:
-    """The frequency (P, S) of allele 1 among the people to train on, for `null` and every label; none below `rarest`.
+    """The frequency (P, S) of allele 1 among the people to train on, for `null` and every label; none below
+    `min_frequency`.
 
-    Those of the finest labels are drawn towards what the other labels predict, as far as that is likely for each.
+    The frequencies of the finest labels are shrunken towards the prediction from the other labels, as far as that is
+    likely for each.
     """
     train_NL = corpus.training_letters()
     alleles_N2S, numbers_NP = rows.alleles(train_NL), rows.numbers(train_NL)
@@ -285,53 +296,53 @@ def frequencies(
     alternate_NS = (alleles_N2S == 1).sum(axis=1)
     total_NS = (alleles_N2S != MISSING).sum(axis=1)
     for number in range(len(phenotypes)):
-        member_N = (numbers_NP == number).any(axis=1) if number else np.ones(len(train_NL), bool)
-        alternate_PS[number] = alternate_NS[member_N].sum(axis=0)
-        total_PS[number] = total_NS[member_N].sum(axis=0)
+        has_label_N = (numbers_NP == number).any(axis=1) if number else np.ones(len(train_NL), bool)
+        alternate_PS[number] = alternate_NS[has_label_N].sum(axis=0)
+        total_PS[number] = total_NS[has_label_N].sum(axis=0)
     frequency_PS = (alternate_PS + 0.5) / (total_PS + 1)
     finest = len(list(phenotypes.labels.values())[-1]) if phenotypes.labels else 0
     if finest > 2:  # to predict one population takes two others
         counts = alternate_PS[-finest:], total_PS[-finest:]
         frequency_PS[-finest:] = shrunken_frequencies(*counts, likeliest_shrinkage(*counts))
-    clipped: NDArray[np.float64] = np.clip(frequency_PS, rarest, 1 - rarest)
+    clipped: NDArray[np.float64] = np.clip(frequency_PS, min_frequency, 1 - min_frequency)
     return clipped
 
 
 def group_frequencies(
-    families: HaplotypeGroups, panel: Panel
+    groups: HaplotypeGroups, panel: Panel
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The frequency (P, S) of allele 1 among the people of every label of the category that groups them, and how many
-    haplotypes it is worth (P,): their own and `PRIOR` at everybody's frequency.
+    haplotypes it is worth (P,): their own and `PRIOR_HAPLOTYPES` at everybody's frequency.
 
     They are not drawn towards related groups', so that a person can be taken out of them again: see
     `networks.towers.GroupEvidence.own_evidence`.
     """
-    pool, present = families.pool, families.numbers != MISSING
+    pool, present = groups.pool, groups.numbers != MISSING
     alleles_HS = letters_to_alleles(pool.haplotypes, panel)
-    everybody_S = (np.sum(alleles_HS == 1, axis=0) + 0.5) / (np.sum(alleles_HS >= 0, axis=0) + 1)
+    pooled_S = (np.sum(alleles_HS == 1, axis=0) + 0.5) / (np.sum(alleles_HS >= 0, axis=0) + 1)
     alternate_PS = np.zeros((len(present), len(panel)))
     total_PS = np.zeros_like(alternate_PS)
     for label in np.flatnonzero(present):
-        begin, size = (part[families.numbers[label]] for part in (pool.starts, pool.counts))
+        begin, size = (part[groups.numbers[label]] for part in (pool.starts, pool.counts))
         part_HS = alleles_HS[begin : begin + size]
         alternate_PS[label] = (part_HS == 1).sum(axis=0)
         total_PS[label] = (part_HS != MISSING).sum(axis=0)
-    frequency_PS = (alternate_PS + PRIOR * everybody_S) / (total_PS + PRIOR)
-    clipped_PS: NDArray[np.float64] = np.clip(frequency_PS, RAREST, 1 - RAREST)
-    worth_P = total_PS.mean(axis=1) + PRIOR
-    return clipped_PS, np.where(present, worth_P, EVERYBODY)
+    frequency_PS = (alternate_PS + PRIOR_HAPLOTYPES * pooled_S) / (total_PS + PRIOR_HAPLOTYPES)
+    clipped_PS: NDArray[np.float64] = np.clip(frequency_PS, MIN_FREQUENCY, 1 - MIN_FREQUENCY)
+    haplotypes_P = total_PS.mean(axis=1) + PRIOR_HAPLOTYPES
+    return clipped_PS, np.where(present, haplotypes_P, EMPTY_GROUP_HAPLOTYPES)
 
 
-def _people(corpus: TrainingRows, rows: HaplotypeRows) -> LabelledHaplotypes:
+def _training_samples(corpus: TrainingRows, rows: HaplotypeRows) -> LabelledHaplotypes:
     """The people to train on."""
     alleles_N2S = np.empty((len(corpus), 2, rows.sites), np.int8)
     finest_N = np.zeros(len(corpus), np.int64)
-    begin = 0
-    for letters in corpus.training_blocks(PEOPLE_AT_ONCE):
-        some = slice(begin, begin := begin + len(letters))
-        alleles_N2S[some] = rows.alleles(letters)
+    start = 0
+    for letters in corpus.training_blocks(SAMPLES_PER_BLOCK):
+        rows_of_block = slice(start, start := start + len(letters))
+        alleles_N2S[rows_of_block] = rows.alleles(letters)
         if rows.labels:
-            finest_N[some] = rows.numbers(letters)[:, -1]
+            finest_N[rows_of_block] = rows.numbers(letters)[:, -1]
     return LabelledHaplotypes(torch.from_numpy(alleles_N2S), torch.from_numpy(finest_N))
 
 

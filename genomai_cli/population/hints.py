@@ -1,7 +1,7 @@
-"""What a letter of a barcode says about groups of samples: hints that the tokens of a network are given in training.
+"""The log odds of groups of samples given a letter of a barcode: hints to the tokens of a network in training.
 
-A label says one thing about hundreds of letters at once, and a network needs many samples to find which of them
-mattered. A hint tells it token by token (deep supervision, Lee et al. 2015, arXiv:1409.5185; the teacher is naive
+A label is one target for hundreds of letters at once, and a network needs many samples to find which of them
+mattered. A hint is a target token by token (deep supervision, Lee et al. 2015, arXiv:1409.5185; the teacher is naive
 Bayes on the same training samples, as in distillation, Hinton et al. 2015, arXiv:1503.02531). Nothing is added to the
 network, and nothing of it is needed afterwards.
 
@@ -23,7 +23,7 @@ from genomai_cli.population.panel import Panel
 
 @dataclass(frozen=True, eq=False)
 class LetterHints:
-    """What either allele of every site says about the groups.
+    """The evidence of either allele of every site for the groups.
 
     `log_odds` (A, S, G) are its log frequencies in the groups less their mean, in units of the root mean square of all.
     """
@@ -43,10 +43,10 @@ class LetterHints:
         return cls(panel, log_AGS.transpose(0, 2, 1).astype(np.float32))
 
     def of(self, letters_BS: Letters, tokens: int) -> Tensor:
-        """What the letters in the middle of each of the overlapping tokens say (B, T, G): NaN for N, the mean of both
-        alleles for a heterozygote."""
-        begin = (letters_BS.shape[1] - tokens) // 2
-        middle = slice(begin, begin + tokens)
+        """The log odds (B, T, G) of the letters in the middle of each of the overlapping tokens: NaN for N, the mean of
+        both alleles for a heterozygote."""
+        start = (letters_BS.shape[1] - tokens) // 2
+        middle = slice(start, start + tokens)
         copies_BT = letters_to_genotypes(letters_BS, self.panel)[:, middle]
         share_BT1 = np.where(copies_BT < 0, np.nan, copies_BT / 2).astype(np.float32)[:, :, None]
         reference_TG, alternate_TG = self.log_odds[:, middle]

@@ -7,7 +7,7 @@ from genomai_cli.errors import shown_path
 from genomai_cli.formats.call_quality import described, filter_warning, misfit_warning
 from genomai_cli.formats.phase_sets import PhaseSplits
 
-NAMED = 5  # chromosomes in a message
+MAX_NAMED_CHROMOSOMES = 5  # chromosomes in a message
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,16 @@ class MatchReport:
 
     def __str__(self) -> str:
         parts = [f"{self.build}, {self.matched} of {self.sites} panel sites"]
-        parts += [f"{getattr(self, name)} {words}" for name, words in _COUNTS.items()]
+        parts += [f"{getattr(self, name)} {label}" for name, label in _COUNT_TEXTS.items()]
         text = f"{shown_path(self.path)}: " + ", ".join(
             part for part in parts if not part.startswith("0 ")
         )
-        by = " and ".join(f"{count} by {key}" for key, count in self.uncertain.items())
-        uncertain = f"missing or doubtful calls read {by}" if by else ""
+        counts = " and ".join(f"{count} by {key}" for key, count in self.uncertain.items())
+        uncertain = f"missing or doubtful calls read {counts}" if counts else ""
         return "; ".join(filter(None, [text, described(self.no_calls), uncertain]))
 
 
-_COUNTS = {
+_COUNT_TEXTS = {
     "swapped": "swapped",
     "turned": "turned from the other strand",
     "unclear_strand": "palindromic of unclear strand",
@@ -74,17 +74,17 @@ def with_splits(report: MatchReport, splits: PhaseSplits) -> MatchReport:
 
 
 def warnings_of(report: MatchReport) -> Iterator[str]:
-    """What to mind about a match."""
+    """Warnings about a match."""
     if report.header_build not in (None, report.build):
         yield f"the header says {report.header_build}, but the sites match {report.build}"
     matched, others = report.matched, report.other_alleles
     if others > matched:
         yield f"at {others} of {others + matched} sites the alleles are not the panel's"
     calls = matched * report.samples
-    if by_filter := filter_warning(report.no_calls, report.filters, calls):
-        yield by_filter
-    if by_misfits := misfit_warning(report.no_calls, calls):
-        yield by_misfits
+    if filters := filter_warning(report.no_calls, report.filters, calls):
+        yield filters
+    if misfits := misfit_warning(report.no_calls, calls):
+        yield misfits
     if report.unclear_strand:
         yield (
             f"{report.turned} sites are on the other strand and others are not: at "

@@ -1,4 +1,5 @@
-"""What a table of calls says of barcodes besides labels: fractions of ancestry, and coordinates on principal axes."""
+"""Measures of barcodes in a table of calls, besides labels: fractions of ancestry, and coordinates on principal
+axes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,8 +22,8 @@ from genomai_cli.population.structure import Axes, Sources, Structure
 from genomai_cli.reports.sections import ReferenceGroup
 
 Array = NDArray[np.float64]
-PROPORTIONS, PCS = "proportions", "pcs"  # what can be asked for
-MOST_LINKED = 8  # sources; the chain's states are the pairs of them
+PROPORTIONS, PCS = "proportions", "pcs"  # the measures that can be requested
+MAX_LINKED_SOURCES = 8  # sources; the chain's states are the pairs of them
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,7 @@ class Proportions:
 
     sources: Sources
     windows: Windows
-    needs_label: ClassVar[bool] = True  # whoever is like nobody is no mixture either
+    needs_label: ClassVar[bool] = True  # a sample unlike all groups is no mixture either
 
     @property
     def columns(self) -> list[str]:
@@ -45,12 +46,12 @@ class Proportions:
     def __call__(self, reads: Sequence[ModelInput]) -> Array:
         genotypes = genotypes_of(reads)
         frequency_KS = self.sources.frequency
-        found = (
+        fractions = (
             linked_fractions(genotypes, frequency_KS, self.windows)
-            if len(frequency_KS) <= MOST_LINKED
+            if len(frequency_KS) <= MAX_LINKED_SOURCES
             else independent_fractions(genotypes, frequency_KS)
         )
-        table = np.concatenate([found.fractions, found.errors], axis=1)
+        table = np.concatenate([fractions.fractions, fractions.errors], axis=1)
         table[_selected(reads)] = np.nan
         return table
 
@@ -75,7 +76,7 @@ class Coordinates:
 
 
 def _selected(reads: Sequence[ModelInput]) -> NDArray[np.bool_]:
-    """Whose calls were chosen by genotype: they lean to the alternate allele, which is no ancestry."""
+    """Samples whose calls were chosen by genotype: they lean to the alternate allele, which is no ancestry."""
     return np.array([isinstance(read, BarcodeModelInput) and read.selected for read in reads])
 
 
@@ -91,9 +92,9 @@ def genotypes_of(reads: Sequence[ModelInput]) -> Genotypes:
 
 
 def measures_of(
-    structure: Structure | None, panel: Panel, asked: Mapping[str, str | int]
+    structure: Structure | None, panel: Panel, requests: Mapping[str, str | int]
 ) -> list[Proportions | Coordinates]:
-    """What is asked for, by `PROPORTIONS` with a head and `PCS` with a number of axes.
+    """The requested measures, by `PROPORTIONS` with a head and `PCS` with a number of axes.
 
     Raises BundleError for a model that keeps nothing of its training samples, UsageError for what it does not have.
     """
@@ -102,23 +103,25 @@ def measures_of(
             "the model keeps no frequencies and axes of its training samples, which --proportions, --q and --pcs "
             "need: train it again, or take another"
         )
-    found: list[Proportions | Coordinates] = []
-    if PROPORTIONS in asked:
-        sources = structure.sources.get(str(asked[PROPORTIONS]))
+    measures: list[Proportions | Coordinates] = []
+    if PROPORTIONS in requests:
+        sources = structure.sources.get(str(requests[PROPORTIONS]))
         if sources is None:
-            there = ", ".join(structure.sources)
-            raise UsageError(f"--proportions {asked[PROPORTIONS]}: the model's heads are {there}")
-        found.append(Proportions(sources, Windows.of(panel)))
-    if PCS in asked:
-        count, there = int(asked[PCS]), structure.axes.directions.shape[1]
-        if count > there:
-            raise UsageError(f"--pcs {count}: the model has {there} principal axes")
-        found.append(Coordinates(structure.axes, count))
-    return found
+            available = ", ".join(structure.sources)
+            raise UsageError(
+                f"--proportions {requests[PROPORTIONS]}: the model's heads are {available}"
+            )
+        measures.append(Proportions(sources, Windows.of(panel)))
+    if PCS in requests:
+        count, available = int(requests[PCS]), structure.axes.directions.shape[1]
+        if count > available:
+            raise UsageError(f"--pcs {count}: the model has {available} principal axes")
+        measures.append(Coordinates(structure.axes, count))
+    return measures
 
 
-MOST_SHOWN = 6  # axes that a report offers
-OF_FRACTIONS = (
+MAX_AXES = 6  # axes that a report offers
+FRACTIONS_CAPTION = (
     "Fractions are shares of a sample's alleles by fixed sources of allele frequencies. They are no family tree, "
     "and name the "
     "nearest sources there are to ancestry from elsewhere. The source of a group whose members are all mixtures "
@@ -132,7 +135,7 @@ def reference_space_of(structure: Structure, panel: Panel) -> ReferenceSpace:
     """Where a report shows samples: on the leading axes, with the fractions by the head of fewest labels."""
     head = min(structure.sources, key=lambda name: len(structure.sources[name].labels))
     axes = structure.axes
-    count = min(MOST_SHOWN, axes.directions.shape[1])
+    count = min(MAX_AXES, axes.directions.shape[1])
     spreads = {name: np.array(rows)[:count, :count] for name, rows in axes.spreads.items()}
     groups = [
         ReferenceGroup(
@@ -143,5 +146,5 @@ def reference_space_of(structure: Structure, panel: Panel) -> ReferenceSpace:
     sources = structure.sources[head]
     fractions = Proportions(sources, Windows.of(panel))
     return ReferenceSpace(
-        head, Coordinates(axes, count), fractions, sources.labels, groups, OF_FRACTIONS
+        head, Coordinates(axes, count), fractions, sources.labels, groups, FRACTIONS_CAPTION
     )

@@ -1,7 +1,7 @@
 """How sites are missing in files: by published panel, by chromosome, in stretches, and at random on top of that.
 
 A classifier that is calibrated with sites missing at random alone is wrong about an array, an exome or one chromosome,
-whose sites tell more or less than as many random ones.
+whose sites are more or less informative than as many random ones.
 
 Shape suffix: S sites.
 """
@@ -12,36 +12,41 @@ from numpy.typing import NDArray
 from genomai_cli.population.panel import Panel, coordinates
 
 Known = NDArray[np.bool_]
-FEWEST = 25  # sites that are left
-STRETCH = 30  # sites, on average
-ALL, TAGS, CHROMOSOMES, STRETCHES = 0.12, 0.47, 0.7, 1.0  # cumulative chances of the kinds
+MIN_SITES = 25  # sites that are left
+MEAN_STRETCH = 30  # sites, on average
+ALL_BELOW, TAGS_BELOW, CHROMOSOMES_BELOW, STRETCHES_BELOW = (
+    0.12,
+    0.47,
+    0.7,
+    1.0,
+)  # cumulative chances of the kinds
 
 
 class MissingSites:
-    """Draws which sites of a panel a file knows."""
+    """Draws which sites of a panel a file has calls at."""
 
     def __init__(self, panel: Panel) -> None:
         self.sites = len(panel)
         self.chromosome_S = coordinates(panel)[0]
-        self.tagged = _tagged(panel)
+        self.tag_masks = _tagged(panel)
 
     def draw(self, rng: np.random.Generator) -> Known:
         """The sites known (S,): of one kind, and of these often a random share, even on a log scale."""
         known_S = self._kind(rng)
-        left = int(known_S.sum())
-        if left <= FEWEST:
-            return known_S if left else np.ones(self.sites, np.bool_)
-        share = 1.0 if rng.random() < 0.4 else np.exp(rng.uniform(np.log(FEWEST / left), 0))
+        count = int(known_S.sum())
+        if count <= MIN_SITES:
+            return known_S if count else np.ones(self.sites, np.bool_)
+        share = 1.0 if rng.random() < 0.4 else np.exp(rng.uniform(np.log(MIN_SITES / count), 0))
         thinned_S: Known = known_S & (rng.random(self.sites) < share)
         return thinned_S if thinned_S.any() else known_S
 
     def _kind(self, rng: np.random.Generator) -> Known:
         chance = rng.random()
-        if chance < ALL:
+        if chance < ALL_BELOW:
             return np.ones(self.sites, np.bool_)
-        if chance < TAGS and self.tagged:
-            return self.tagged[rng.integers(len(self.tagged))]
-        if chance < CHROMOSOMES:
+        if chance < TAGS_BELOW and self.tag_masks:
+            return self.tag_masks[rng.integers(len(self.tag_masks))]
+        if chance < CHROMOSOMES_BELOW:
             return self._chromosomes(rng)
         return self._stretches(rng)
 
@@ -54,7 +59,7 @@ class MissingSites:
     def _stretches(self, rng: np.random.Generator) -> Known:
         """Neighbouring sites together, known and unknown in turn."""
         share = rng.uniform(0.05, 0.95)
-        ends_S = rng.random(self.sites) < 1 / STRETCH
+        ends_S = rng.random(self.sites) < 1 / MEAN_STRETCH
         stretch_S = np.cumsum(ends_S)
         known_S: Known = (rng.random(stretch_S[-1] + 1) < share)[stretch_S]
         return known_S
@@ -63,5 +68,5 @@ class MissingSites:
 def _tagged(panel: Panel) -> list[Known]:
     """The sites that come from each published panel, and those that come from all others."""
     tagged = [known_S for tag, known_S in panel.by_tag().items() if tag != "."]
-    found = [part_S for known_S in tagged for part_S in (known_S, ~known_S)]
-    return [known_S for known_S in found if FEWEST <= known_S.sum() < len(panel)]
+    with_complements = [part_S for known_S in tagged for part_S in (known_S, ~known_S)]
+    return [known_S for known_S in with_complements if MIN_SITES <= known_S.sum() < len(panel)]

@@ -25,13 +25,13 @@ from genomai_cli.records import SequenceRecord
 
 Alleles = NDArray[np.int8]
 Packed = NDArray[np.uint8]
-SITES_AT_ONCE = 1 << 10  # whose alleles are unpacked, a multiple of 8
+SITES_PER_BLOCK = 1 << 10  # a multiple of 8
 
 
 @dataclass(frozen=True, eq=False)
 class PackedHaplotypes:
     """The haplotypes of the individuals `names`: where allele 1 is (H, S / 8), a bit a site, and where it is `unknown`
-    (H, S / 8), None if it is nowhere. What `ones` says of an allele that is unknown counts for nothing."""
+    (H, S / 8), None if it is nowhere. The bit in `ones` of an allele that is unknown is not used."""
 
     names: Sequence[str]
     sites: int
@@ -45,15 +45,17 @@ class PackedHaplotypes:
     def alleles(self, sites: slice = slice(None)) -> Alleles:
         """The alleles (N, 2, S) at some of the sites, from a multiple of 8 on: 0, 1, or -1 where unknown."""
         begin, end, _ = sites.indices(self.sites)
-        part, count = slice(begin // 8, -(-end // 8)), end - begin
-        alleles_HS = np.unpackbits(self.ones[:, part], axis=1, count=count).view(np.int8)
+        byte_columns, count = slice(begin // 8, -(-end // 8)), end - begin
+        alleles_HS = np.unpackbits(self.ones[:, byte_columns], axis=1, count=count).view(np.int8)
         if self.unknown is not None:
-            unknown_HS = np.unpackbits(self.unknown[:, part], axis=1, count=count).view(np.bool_)
+            unknown_HS = np.unpackbits(self.unknown[:, byte_columns], axis=1, count=count).view(
+                np.bool_
+            )
             alleles_HS[unknown_HS] = MISSING
         return alleles_HS.reshape(len(self), 2, count)
 
     def of(self, rows: NDArray[np.int64]) -> "PackedHaplotypes":
-        """Those of some of the individuals, by number; all of them are not copied."""
+        """The haplotypes of some of the individuals, by index; without a copy if these are all."""
         if np.array_equal(rows, np.arange(len(self))):
             return self
         rows_H = np.stack([2 * rows, 2 * rows + 1], axis=1).ravel()
@@ -62,16 +64,16 @@ class PackedHaplotypes:
         return PackedHaplotypes(names, self.sites, self.ones[rows_H], unknown)
 
     def with_alleles(self) -> "PackedHaplotypes":
-        """Those of the individuals of whom any allele is known."""
+        """The haplotypes of the individuals with any known allele."""
         if self.unknown is None:
             return self
-        every = np.packbits(np.ones(self.sites, np.bool_))
-        nothing_H = (self.unknown == every).all(axis=1)
-        return self.of(np.flatnonzero(~nothing_H.reshape(-1, 2).all(axis=1)))
+        all_sites = np.packbits(np.ones(self.sites, np.bool_))
+        all_unknown_H = (self.unknown == all_sites).all(axis=1)
+        return self.of(np.flatnonzero(~all_unknown_H.reshape(-1, 2).all(axis=1)))
 
     @classmethod
     def joined(cls, parts: Sequence["PackedHaplotypes"]) -> "PackedHaplotypes":
-        """Those of the individuals of all parts, which have the same sites."""
+        """The haplotypes of the individuals of all parts, which have the same sites."""
         if len(parts) == 1:
             return parts[0]
         unknown = None
@@ -97,7 +99,7 @@ def read_packed_haplotypes(
     absent_is_ref: bool = False,
     rules: CallRules = BY_THE_FILE,
 ) -> PackedSamples:
-    """The same as `barcode.read_haplotypes` tells, in bits: an unphased heterozygote is unknown in both."""
+    """The haplotypes that `barcode.read_haplotypes` reads, in bits: an unphased heterozygote is unknown in both."""
     parts, reports = [], []
     cohorts = read_cohorts(inputs, panel, rules, phased=True, packed=True)
     while cohorts:
@@ -113,24 +115,24 @@ def _packed_calls(calls: PlacedCalls, names: Sequence[str]) -> PackedHaplotypes:
     ref_S, alt_S = (np.array([CODES[base] for base in bases]) for bases in (panel.ref, panel.alt))
     ones = np.empty((2 * len(names), -(-sites // 8)), np.uint8)
     unknown: Packed | None = None
-    for begin in range(0, sites, SITES_AT_ONCE):
-        some = slice(begin, begin + SITES_AT_ONCE)
-        read = calls.at(some)
-        read.codes[read.unordered()] = UNKNOWN_CODE
-        codes_SH = read.codes.reshape(len(read.codes), -1)
-        one_SH, zero_SH = codes_SH == alt_S[some, None], codes_SH == ref_S[some, None]
-        at = slice(begin // 8, begin // 8 + -(-len(codes_SH) // 8))
-        ones[:, at] = np.packbits(one_SH, axis=0).T
+    for start in range(0, sites, SITES_PER_BLOCK):
+        block = slice(start, start + SITES_PER_BLOCK)
+        block_calls = calls.at(block)
+        block_calls.codes[block_calls.unordered()] = UNKNOWN_CODE
+        codes_SH = block_calls.codes.reshape(len(block_calls.codes), -1)
+        one_SH, zero_SH = codes_SH == alt_S[block, None], codes_SH == ref_S[block, None]
+        byte_columns = slice(start // 8, start // 8 + -(-len(codes_SH) // 8))
+        ones[:, byte_columns] = np.packbits(one_SH, axis=0).T
         known_SH = one_SH | zero_SH
         if not known_SH.all():
             if unknown is None:
                 unknown = np.zeros_like(ones)
-            unknown[:, at] = np.packbits(~known_SH, axis=0).T
+            unknown[:, byte_columns] = np.packbits(~known_SH, axis=0).T
     return PackedHaplotypes(names, sites, ones, unknown)
 
 
 def packed_records(records: Iterable[SequenceRecord], panel: Panel) -> PackedHaplotypes | None:
-    """The individuals whose records these are, NAME_A and NAME_B; None if there are none.
+    """The individuals of these records, NAME_A and NAME_B; None if there are none.
 
     Raises InputError for records that are not such pairs, or no barcodes of the panel.
     """

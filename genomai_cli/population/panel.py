@@ -1,6 +1,6 @@
 """A panel: an ordered list of biallelic SNP sites with their positions in both genome builds.
 
-Besides its file, what is asked of its sites: how much each tells about groups of samples (`informativeness`), and which
+Besides its file, measures of its sites: how informative each is about groups of samples (`informativeness`), and which
 lie near each other on a chromosome and may be inherited together (`linked_pairs`).
 
 Shape suffixes: S sites, E ordered pairs of sites.
@@ -35,7 +35,7 @@ class Panel:
     """Sites in the order of a barcode's letters; two panels are the same if their digests are.
 
     `positions` holds for each build an int64 array, 0 where the site has no position in that build.
-    `tags` says which published panels a site comes from.
+    `tags` are the published panels that a site comes from.
     """
 
     full_genomes: ClassVar[Literal[False]] = False  # a sample of a VCF is read at the sites alone
@@ -81,31 +81,34 @@ class Panel:
         chosen = np.asarray(indices, np.int64)
         positions = {build: sites[chosen] for build, sites in self.positions.items()}
         columns = (self.rsid, self.ref, self.alt, self.tags)
-        taken = [tuple(column[i] for i in chosen) for column in (self.chrom, *columns)]
-        return Panel(name or self.name, taken[0], positions, *taken[1:])
+        subset = [tuple(column[i] for i in chosen) for column in (self.chrom, *columns)]
+        return Panel(name or self.name, subset[0], positions, *subset[1:])
 
     @cached_property
-    def _keys(self) -> list[tuple[str, int, int, frozenset[str]]]:
-        """What tells the sites in another panel: where they are, and their two alleles in either order."""
+    def _site_keys(self) -> list[tuple[str, int, int, frozenset[str]]]:
+        """Keys by which sites are found in another panel: position in both builds, and the two alleles in either
+        order."""
         columns = (self.chrom, self.positions[GRCH37].tolist(), self.positions[GRCH38].tolist())
         alleles = [frozenset(pair) for pair in zip(self.ref, self.alt, strict=True)]
         return list(zip(*columns, alleles, strict=True))
 
     def indices_in(self, other: "Panel") -> NDArray[np.int64]:
-        """Where each site (sites,) stands in another panel, -1 for those that do not."""
-        numbers = {key: index for index, key in enumerate(other._keys)}
-        return np.array([numbers.get(key, -1) for key in self._keys], np.int64)
+        """The index of each site (sites,) in another panel, -1 for those that it lacks."""
+        numbers = {key: index for index, key in enumerate(other._site_keys)}
+        return np.array([numbers.get(key, -1) for key in self._site_keys], np.int64)
 
     def by_tag(self) -> dict[str, NDArray[np.bool_]]:
         """Whether each site (sites,) comes from a published panel, by the panel's name, in alphabetical order."""
-        held = [frozenset(tags.split(",")) for tags in self.tags]
-        names = sorted(frozenset().union(*held))
-        return {name: np.array([name in tags for tags in held]) for name in names}
+        tag_sets = [frozenset(tags.split(",")) for tags in self.tags]
+        names = sorted(frozenset().union(*tag_sets))
+        return {name: np.array([name in tags for tags in tag_sets]) for name in names}
 
     def index(self, build: str) -> dict[tuple[str, int], int]:
         """The number of the site at (contig, position) in one build."""
         coordinates = zip(self.chrom, self.positions[build].tolist(), strict=True)
-        return {found: number for number, found in enumerate(coordinates) if found[1]}
+        return {
+            coordinate: number for number, coordinate in enumerate(coordinates) if coordinate[1]
+        }
 
     def _lines(self) -> Iterator[str]:
         yield "\t".join(_COLUMNS) + "\n"
@@ -116,8 +119,8 @@ class Panel:
 
 
 @lru_cache(maxsize=8)  # large panels of installed models take a tenth of a second each
-def _parsed(data: bytes, shown: str, name: str) -> Panel:
-    return _panel_of(parse_table(data, shown), name)
+def _parsed(data: bytes, path: str, name: str) -> Panel:
+    return _panel_of(parse_table(data, path), name)
 
 
 def _panel_of(table: Table, name: str) -> Panel:
@@ -238,7 +241,8 @@ def _entropy(frequency: NDArray[np.float64]) -> NDArray[np.float64]:
     return entropy
 
 
-REACH = 2_000_000  # base pairs, beyond which two sites show no linkage within a population
+# Base pairs, beyond which two sites show no linkage within a population.
+LINKAGE_DISTANCE = 2_000_000
 
 
 def coordinates(panel: Panel) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -255,10 +259,10 @@ def coordinates(panel: Panel) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     return contig_S, position_S
 
 
-def linked_pairs(panel: Panel, reach: float = REACH) -> NDArray[np.int64]:
-    """All ordered pairs (2, E) of different sites less than `reach` base pairs apart."""
+def linked_pairs(panel: Panel, max_distance: float = LINKAGE_DISTANCE) -> NDArray[np.int64]:
+    """All ordered pairs (2, E) of different sites less than `max_distance` base pairs apart."""
     contig_S, position_S = coordinates(panel)
-    near_SS = np.abs(position_S[:, None] - position_S) < reach
+    near_SS = np.abs(position_S[:, None] - position_S) < max_distance
     near_SS &= contig_S[:, None] == contig_S
     np.fill_diagonal(near_SS, False)
     return np.stack(np.nonzero(near_SS)).astype(np.int64)

@@ -22,8 +22,8 @@ def panel_in(folder: Path, config: Mapping[str, Any]) -> Panel:
     """The panel of the bundle in the folder; BundleError if there is none."""
     file = catalog.file_in(folder, catalog.PANEL)
     if file is None:
-        where = folder / catalog.PANEL
-        raise BundleError(f"{config.get('name')}: a model of barcodes needs a panel, {where}")
+        path = folder / catalog.PANEL
+        raise BundleError(f"{config.get('name')}: a model of barcodes needs a panel, {path}")
     panel = Panel.read(file)
     sites = config["network"].get("sites", len(panel))
     if sites != len(panel):
@@ -31,7 +31,7 @@ def panel_in(folder: Path, config: Mapping[str, Any]) -> Panel:
     return panel
 
 
-def panel_given(file: Path | None) -> Panel:
+def panel_or_default(file: Path | None) -> Panel:
     """The panel in a file, TSV or VCF, or else the default one."""
     if file is None:
         return Panel.read(catalog.panel_of(DEFAULT_PANEL))
@@ -55,13 +55,15 @@ def panel_of_variants(source: Input) -> Panel:
     for record in file.records:
         letters = tuple(x.upper() for x in (record.ref, *record.alts))
         if len(letters) == 2 and all(len(x) == 1 and x in BASES for x in letters):
-            place = normal_contig(record.contig), record.position
-            sites.setdefault(place, (letters[0], letters[1]))
+            coordinate = normal_contig(record.contig), record.position
+            sites.setdefault(coordinate, (letters[0], letters[1]))
     if not sites:
         raise InputError("no biallelic SNPs to compare samples at", path=source.path)
     build = header_build(map(text_of, file.header)) or GRCH37
-    known = np.array([position for _, position in sites], np.int64)
-    positions = {b: known if b == build else np.zeros_like(known) for b in BUILDS}
+    known_positions = np.array([position for _, position in sites], np.int64)
+    positions = {
+        b: known_positions if b == build else np.zeros_like(known_positions) for b in BUILDS
+    }
     refs, alts = zip(*sites.values(), strict=True)
     dots = (".",) * len(sites)
     return Panel(source.path, tuple(c for c, _ in sites), positions, dots, refs, alts, dots)

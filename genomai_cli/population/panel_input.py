@@ -54,5 +54,5 @@ class PanelInput(InputKind):
             yield from barcode_calls.faults(letters_to_genotypes(letters, self.panel))
 
     def advice(self, fault: str) -> str:
-        """What to do about VARIANTS_ONLY."""
+        """The advice for VARIANTS_ONLY."""
         return barcode_calls.ADVICE.get(fault, "")

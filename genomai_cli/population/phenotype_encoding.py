@@ -3,7 +3,7 @@
 A record becomes indices of labels, standardised numbers and a point of the sphere (`EncodedPhenotypes`). A row of a
 corpus holds a sample's letters at the sites of a panel, then its record (`PhenotypeRows`). New samples are crossed from
 the haplotypes of a group (`HaplotypeGroups`). What the samples of a group have in common is a record of its own, one of
-those that a model is asked about by default (`common_records`).
+those that a model ranks by default (`common_records`).
 
 Shape suffixes: N records, B samples of a batch, C categories, M numbers, X coordinates of a unit vector, K columns
 (`Columns.names`), S sites.
@@ -45,13 +45,13 @@ class EncodedPhenotypes:
         return np.concatenate(parts, axis=1)
 
     def rows(self, rows: NDArray[np.int64]) -> "EncodedPhenotypes":
-        """Only these records."""
+        """The records of these indices."""
         return EncodedPhenotypes(self.categories[rows], self.numbers[rows], self.locations[rows])
 
-    def shown(self, shown_NK: NDArray[np.bool_]) -> "EncodedPhenotypes":
-        """The same with the columns that are not to be shown unknown."""
+    def with_columns(self, visible_NK: NDArray[np.bool_]) -> "EncodedPhenotypes":
+        """The same records with the other columns unknown."""
         split = self.categories.shape[1], self.categories.shape[1] + self.numbers.shape[1]
-        of_categories, of_numbers, of_location = np.split(shown_NK, split, axis=1)
+        of_categories, of_numbers, of_location = np.split(visible_NK, split, axis=1)
         return replace(
             self,
             categories=np.where(of_categories, self.categories, MISSING),
@@ -76,19 +76,19 @@ def encode(table: PhenotypeTable, columns: Columns) -> EncodedPhenotypes:
     half given, a record of which nothing is known, and a table without a column that the model knows.
     """
     if not set(columns.fields) & set(table.columns):
-        known, there = ", ".join(columns.fields), ", ".join(table.columns)
-        message = f"no column that the model knows ({known}); there are: {there}"
+        known, present = ", ".join(columns.fields), ", ".join(table.columns)
+        message = f"no column that the model knows ({known}); there are: {present}"
         raise InputError(message, path=table.path, line=1)
     labels = [_labels(table, c.name, c.labels) for c in columns.categories]
     numbers = [_standardised(table, n.name, n.mean, n.deviation) for n in columns.numbers]
     encoded = EncodedPhenotypes(
-        _side_by_side(labels, len(table), np.int64),
-        _side_by_side(numbers, len(table), np.float32),
+        _stacked_columns(labels, len(table), np.int64),
+        _stacked_columns(numbers, len(table), np.float32),
         np.zeros((len(table), 0), np.float32)
         if columns.location is None
         else _locations(table, columns.location),
     )
-    _require_something(encoded, table, columns)
+    _require_known_value(encoded, table, columns)
     return encoded
 
 
@@ -114,8 +114,8 @@ def _standardised(
 ) -> NDArray[np.float32]:
     if name not in table.columns:
         return np.full(len(table), np.nan, np.float32)
-    far = (np.array(table.numbers(name)) - mean) / deviation
-    return np.clip(far, -MAX_DEVIATION, MAX_DEVIATION).astype(np.float32)
+    deviations = (np.array(table.numbers(name)) - mean) / deviation
+    return np.clip(deviations, -MAX_DEVIATION, MAX_DEVIATION).astype(np.float32)
 
 
 def _locations(table: PhenotypeTable, location: Location) -> NDArray[np.float32]:
@@ -123,7 +123,7 @@ def _locations(table: PhenotypeTable, location: Location) -> NDArray[np.float32]
     if not {location.latitude, location.longitude} & set(table.columns):
         return np.full((len(table), 3), np.nan, np.float32)
     bounds = ((location.latitude, 90), (location.longitude, 180))
-    degrees = [_within(table, name, bound) for name, bound in bounds]
+    degrees = [_degrees(table, name, bound) for name, bound in bounds]
     half = np.isnan(degrees[0]) != np.isnan(degrees[1])
     if half.any():
         line = table.lines[int(half.argmax())]
@@ -134,33 +134,35 @@ def _locations(table: PhenotypeTable, location: Location) -> NDArray[np.float32]
     return unit_vectors(*degrees).astype(np.float32)
 
 
-def _within(table: PhenotypeTable, name: str, bound: float) -> NDArray[np.float64]:
+def _degrees(table: PhenotypeTable, name: str, bound: float) -> NDArray[np.float64]:
     """A column of degrees."""
-    found = np.array(table.numbers(name))
-    wrong = np.abs(found) > bound
-    if wrong.any():
-        at = int(wrong.argmax())
-        message = f"{name} is {found[at]:g}, which is not between -{bound} and {bound}"
-        raise InputError(message, path=table.path, line=table.lines[at])
-    return found
+    values = np.array(table.numbers(name))
+    out_of_range = np.abs(values) > bound
+    if out_of_range.any():
+        row = int(out_of_range.argmax())
+        message = f"{name} is {values[row]:g}, which is not between -{bound} and {bound}"
+        raise InputError(message, path=table.path, line=table.lines[row])
+    return values
 
 
-def _require_something(encoded: EncodedPhenotypes, table: PhenotypeTable, columns: Columns) -> None:
-    nothing = ~encoded.known.any(axis=1)
-    if nothing.any():
-        at = int(nothing.argmax())
+def _require_known_value(
+    encoded: EncodedPhenotypes, table: PhenotypeTable, columns: Columns
+) -> None:
+    all_unknown = ~encoded.known.any(axis=1)
+    if all_unknown.any():
+        row = int(all_unknown.argmax())
         known = ", ".join(columns.fields)
-        message = f"nothing is known of {table.names[at]} in the columns of the model ({known})"
-        raise InputError(message, path=table.path, line=table.lines[at])
+        message = f"nothing is known of {table.names[row]} in the columns of the model ({known})"
+        raise InputError(message, path=table.path, line=table.lines[row])
 
 
-def _side_by_side(parts: list[NDArray[Any]], rows: int, kind: type) -> NDArray[Any]:
+def _stacked_columns(parts: list[NDArray[Any]], rows: int, dtype: type) -> NDArray[Any]:
     """Columns as an array (N, their number), also if there are none."""
-    return np.stack(parts, axis=1).astype(kind) if parts else np.zeros((rows, 0), kind)
+    return np.stack(parts, axis=1).astype(dtype) if parts else np.zeros((rows, 0), dtype)
 
 
 Bytes = NDArray[np.uint8]
-_VALUE = 4  # bytes of a number
+_BYTES_PER_VALUE = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +173,7 @@ class PhenotypeRows:
     columns: Columns
 
     def __len__(self) -> int:
-        return self.sites + _VALUE * sum(self._sizes)
+        return self.sites + _BYTES_PER_VALUE * sum(self._sizes)
 
     @property
     def _sizes(self) -> tuple[int, int, int]:
@@ -182,8 +184,8 @@ class PhenotypeRows:
     def rows(self, letters_BS: Bytes, encoded: EncodedPhenotypes) -> Bytes:
         """The samples as rows."""
         parts = [
-            np.ascontiguousarray(values.astype(kind)).view(np.uint8).reshape(len(letters_BS), -1)
-            for values, kind in (
+            np.ascontiguousarray(values.astype(dtype)).view(np.uint8).reshape(len(letters_BS), -1)
+            for values, dtype in (
                 (encoded.categories, "<i4"),
                 (encoded.numbers, "<f4"),
                 (encoded.locations, "<f4"),
@@ -207,7 +209,7 @@ class PhenotypeRows:
         )
 
 
-MAX_SAMPLES = 20_000  # whose haplotypes are drawn from
+MAX_POOL_SAMPLES = 20_000  # whose haplotypes are drawn from
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,7 +225,9 @@ class HaplotypeGroups:
     def of(cls, rows: Bytes, layout: PhenotypeRows, groups: str) -> "HaplotypeGroups":
         """The groups of samples with the same label in the category called `groups`."""
         names = [category.name for category in layout.columns.categories]
-        rows = rows[np.linspace(0, len(rows) - 1, min(MAX_SAMPLES, len(rows))).astype(np.int64)]
+        rows = rows[
+            np.linspace(0, len(rows) - 1, min(MAX_POOL_SAMPLES, len(rows))).astype(np.int64)
+        ]
         column = names.index(groups)
         label_N = layout.encoded(rows).categories[:, column]
         known_N = label_N != MISSING
@@ -245,8 +249,8 @@ class HaplotypeGroups:
     def groups(self, records: EncodedPhenotypes) -> NDArray[np.int64]:
         """The group (N,) of each record, `MISSING` for one without."""
         label_N = records.categories[:, self.column]
-        found: NDArray[np.int64] = np.where(label_N == MISSING, MISSING, self.numbers[label_N])
-        return found
+        group_N: NDArray[np.int64] = np.where(label_N == MISSING, MISSING, self.numbers[label_N])
+        return group_N
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,7 +273,7 @@ def common_records(table: PhenotypeTable, columns: Columns, groups: str) -> Iter
     yield ["record", *columns.fields]
     if groups:
         for label in sorted({value for value in table.column(groups) if value is not None}):
-            rows = [at for at, value in enumerate(table.column(groups)) if value == label]
+            rows = [row for row, value in enumerate(table.column(groups)) if value == label]
             yield [label, *(_shared(table, name, rows) for name in columns.fields)]
         return
     for category in columns.categories:

@@ -20,7 +20,7 @@ from genomai_cli.population.alignment.objective import chance_loss
 from genomai_cli.population.barcode_input import BarcodeInput
 from genomai_cli.population.haplotype_input import group_frequencies
 from genomai_cli.population.networks.crossmodal import CrossmodalNetwork
-from genomai_cli.population.panel_files import panel_given
+from genomai_cli.population.panel_files import panel_or_default
 from genomai_cli.population.phenotype_encoding import (
     HaplotypeGroups,
     PhenotypeLayout,
@@ -32,9 +32,9 @@ from genomai_cli.population.phenotypes import RECORDS, Columns, PhenotypeTable, 
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers import Tokenizer
 
-DESCRIBED = """\
+PURPOSE = """\
 It ranks phenotype records by how similar they are to DNA: `genomai align --model DIR`. It knows the columns """
-OF_DESCRIBED = """\
+LIMITATIONS = """\
 A similarity is no cause: it says what records people with such DNA had among those trained on. What DNA cannot tell
 (sex, from autosomes) is ranked by chance. How well records of held-out people are found has to be measured."""
 
@@ -63,7 +63,7 @@ class PhenotypeInput(BarcodeInput):
             raise UsageError("--objective crossmodal needs --phenotypes")
         table, settings = read_phenotypes(file), recipe.settings["crossmodal"]
         columns = Columns.of(table, categories=settings.categories, numbers=settings.numbers)
-        panel = panel_given(files.get("panel"))
+        panel = panel_or_default(files.get("panel"))
         return cls(panel, recipe.input.haplotypes, columns_read=columns, table=table)
 
     @property
@@ -86,18 +86,18 @@ class PhenotypeInput(BarcodeInput):
         assert self.table is not None
         encoded = encode(self.table, self.columns_read)
         row_of = {name: row for row, name in enumerate(self.table.names)}
-        found = missing = 0
+        with_record = without_record = 0
         for name, letters in super().corpus_rows(records, warn):
             if name not in row_of:
-                missing += 1
+                without_record += 1
                 continue
-            found += 1
-            at = np.array([row_of[name]])
-            yield name, self.layout.rows(letters[None], encoded.rows(at))[0]
-        if not found:
+            with_record += 1
+            record_row = np.array([row_of[name]])
+            yield name, self.layout.rows(letters[None], encoded.rows(record_row))[0]
+        if not with_record:
             raise InputError("none of the samples has a record here", path=self.table.path)
-        if missing:
-            warn(f"{missing} samples have no phenotypes and are left out")
+        if without_record:
+            warn(f"{without_record} samples have no phenotypes and are left out")
 
     def check(self, recipe: Recipe) -> None:
         """TrainingError for other objectives or networks, and for groups that are no category."""
@@ -113,8 +113,10 @@ class PhenotypeInput(BarcodeInput):
         groups = recipe.settings["crossmodal"].groups
         names = [category.name for category in self.columns_read.categories]
         if groups and groups not in names:
-            there = ", ".join(names) or "none"
-            raise TrainingError(f"crossmodal.groups: no category {groups!r} (there are: {there})")
+            available = ", ".join(names) or "none"
+            raise TrainingError(
+                f"crossmodal.groups: no category {groups!r} (there are: {available})"
+            )
 
     def prepared(
         self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer
@@ -137,7 +139,7 @@ class PhenotypeInput(BarcodeInput):
     def initialize(
         self, classifier: Classifier, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer
     ) -> None:
-        """Besides what barcodes tell, how frequent alleles are in the groups."""
+        """As for barcodes, and the allele frequencies of the groups."""
         super().initialize(classifier, rows, recipe, tokenizer)
         if self.groups is None:
             return
@@ -166,12 +168,12 @@ class PhenotypeInput(BarcodeInput):
     ) -> CardText:
         """Which columns of phenotypes can be ranked."""
         del config, objectives, network
-        which = "any order of those that differ: log(1 + number of negatives)"
-        purpose = f"{DESCRIBED}{', '.join(self.columns_read.fields)}."
-        return CardText(purpose, OF_DESCRIBED, {"crossmodal": which})
+        baseline_text = "any order of those that differ: log(1 + number of negatives)"
+        purpose = f"{PURPOSE}{', '.join(self.columns_read.fields)}."
+        return CardText(purpose, LIMITATIONS, {"crossmodal": baseline_text})
 
     def extra_files(self, rows: TrainingRows, recipe: Recipe) -> dict[str, bytes]:
-        """The records that the model is asked about by default."""
+        """The records that the model ranks by default."""
         del rows
         assert self.table is not None
         groups = recipe.settings["crossmodal"].groups

@@ -1,4 +1,4 @@
-"""Tables of phenotype records, and the columns of them that a model knows: categories, numbers, and a location.
+"""Tables of phenotype records, and the columns of a model: categories, numbers, and a location.
 
 A table is a TSV whose first column names the record, with values that may be missing. To a model each value is a
 weighting of a small vocabulary: of a category, its label has the weight 1; of a number or a location, the weight is
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from genomai_cli.errors import BundleError, InputError
 from genomai_cli.formats.tables import read_table, require_text
 
-RECORDS = "phenotypes.tsv"  # in a bundle: the records that its model is asked about by default
+RECORDS = "phenotypes.tsv"  # in a bundle: the records that its model ranks by default
 MISSING = frozenset(("", ".", "NA"))
 
 
@@ -40,8 +40,8 @@ class PhenotypeTable:
     def column(self, name: str) -> tuple[str | None, ...]:
         """The values of a column; InputError if there is none of that name."""
         if name not in self.columns:
-            there = ", ".join(self.columns)
-            message = f"no column '{name}' (there are: {there})"
+            available = ", ".join(self.columns)
+            message = f"no column '{name}' (there are: {available})"
             raise InputError(message, path=self.path, line=1)
         return self.columns[name]
 
@@ -153,7 +153,7 @@ class Columns:
         categories: Sequence[str] = (),
         numbers: Sequence[str] = (),
     ) -> "Columns":
-        """The columns of a table: those declared are what they are said to be, the others what their values look like.
+        """The columns of a table: declared ones as declared, the others by their values.
 
         `latitude` and `longitude` together are a location; a column of numbers only is a number, any other with a value
         a category. InputError for a declared column that is not there, and for a number that is none.
@@ -178,7 +178,7 @@ class Columns:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Columns":
-        """What `to_config` wrote; BundleError for something else."""
+        """The inverse of `to_config`; BundleError for something else."""
         try:
             categories = tuple(
                 Category(c["name"], tuple(c["labels"])) for c in config["categories"]
@@ -203,17 +203,17 @@ class Columns:
     @cached_property
     def names(self) -> list[str]:
         """The names of the columns (K): the categories, the numbers, `place`."""
-        return self._named if self.location is None else [*self._named, LOCATION]
+        return self._value_columns if self.location is None else [*self._value_columns, LOCATION]
 
     @cached_property
     def fields(self) -> list[str]:
         """The names of the columns in a table."""
         located = self.location
         degrees = [] if located is None else [located.latitude, located.longitude]
-        return [*self._named, *degrees]
+        return [*self._value_columns, *degrees]
 
     @property
-    def _named(self) -> list[str]:
+    def _value_columns(self) -> list[str]:
         return [c.name for c in self.categories] + [n.name for n in self.numbers]
 
     @cached_property

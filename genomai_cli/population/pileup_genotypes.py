@@ -2,10 +2,10 @@
 
 The model is the usual one of a diploid: each base was drawn from one of the two alleles, and is wrong by its quality;
 then it is any of the three others. The likeliest of the ten genotypes of A, C, G and T is called where no other
-is as likely as a hundredth of it (GQ 20) and seven reads tell it: so many take homozygotes to be that sure, and two
-would do for heterozygotes, so that fewer would call these only. Else the call is missing, and its likelihoods are told
-to whoever asks for them. Reads that do not fit their own likeliest genotype (more other bases
-than the qualities allow, or the two alleles too far from halves), as contamination gives them, say nothing.
+is as likely as a hundredth of it (GQ 20) and seven reads support it: so many take homozygotes to be that sure, and two
+would do for heterozygotes, so that fewer would call these only. Else the call is missing, and its likelihoods are kept
+as evidence. Reads that do not fit their own likeliest genotype (more other bases
+than the qualities allow, or the two alleles too far from halves), as contamination gives them, are not used.
 
 Shape suffixes: N bases, G genotypes.
 """
@@ -29,19 +29,17 @@ from genomai_cli.population.builds import header_assembly, header_build, human_c
 from genomai_cli.population.panel import BUILDS, Panel
 
 _PAIRS = np.array([(one, other) for other in range(4) for one in range(other + 1)])
-_LEAST_DEPTH = 7
-_ALIKE_MIN, _ALIKE_SHARE = (
-    20,
-    0.6,
-)  # of so many certain calls this share must be of the panel's alleles
-_UNLIKELY = 0.001  # that reads of the genotype fit no better
+_MIN_DEPTH = 7
+# Of so many certain calls this share must be of the panel's alleles.
+_MIN_COMPARED, _MIN_ALLELE_SHARE = 20, 0.6
+_MIN_FIT_PROBABILITY = 0.001  # that reads of the genotype fit no better
 _UNPHASED = np.zeros(1, np.bool_)
-_NUMBER = {tuple(pair): number for number, pair in enumerate(_PAIRS.tolist())}
-_OTHER = "<*>"
+_NUMBER_OF_PAIR = {tuple(pair): number for number, pair in enumerate(_PAIRS.tolist())}
+_OTHER_ALLELE = "<*>"
 
 
 @dataclass(frozen=True, eq=False)
-class Called:
+class GenotypeCall:
     """The likeliest of the genotypes, its quality (GQ), and whether its reads, so many, fit it; `log10` (G,) of all."""
 
     genotype: tuple[str, str]
@@ -53,50 +51,53 @@ class Called:
     @property
     def is_certain(self) -> bool:
         """Whether it is a call."""
-        return self.quality >= CERTAIN_GQ and self.depth >= _LEAST_DEPTH
+        return self.quality >= CERTAIN_GQ and self.depth >= _MIN_DEPTH
 
     def likelihoods(self, alleles: tuple[str, str]) -> NDArray[np.float32]:
-        """Those (1, 3) of 0, 1 and 2 of the second of two alleles, the largest 1."""
-        codes = [tuple(sorted(map(BASES.index, pair))) for pair in _copies(*alleles)]
-        found = np.array([self.log10[_NUMBER[pair]] for pair in codes])
-        values: NDArray[np.float32] = (10 ** (found - found.max()))[None].astype(np.float32)
-        return values
+        """The likelihoods (1, 3) of 0, 1 and 2 copies of the second of two alleles, the largest 1."""
+        codes = [tuple(sorted(map(BASES.index, pair))) for pair in _genotypes_of(*alleles)]
+        log10 = np.array([self.log10[_NUMBER_OF_PAIR[pair]] for pair in codes])
+        scaled: NDArray[np.float32] = (10 ** (log10 - log10.max()))[None].astype(np.float32)
+        return scaled
 
 
-def _copies(ref: str, alt: str) -> tuple[str, str, str]:
+def _genotypes_of(ref: str, alt: str) -> tuple[str, str, str]:
     return ref + ref, ref + alt, alt + alt
 
 
-def called(pile: Pile) -> Called | None:
-    """The genotype that the reads tell; None without reads."""
+def call_genotype(pile: Pile) -> GenotypeCall | None:
+    """The likeliest genotype of the reads; None without reads."""
     depth = len(pile.codes)
     if not depth:
         return None
-    right_N4 = np.repeat(pile.errors[:, None] / 3, 4, axis=1)
-    right_N4[np.arange(depth), pile.codes] = 1 - pile.errors
-    log10 = np.log10(right_N4[:, _PAIRS].mean(axis=2)).sum(axis=0)
+    probability_N4 = np.repeat(pile.errors[:, None] / 3, 4, axis=1)
+    probability_N4[np.arange(depth), pile.codes] = 1 - pile.errors
+    log10 = np.log10(probability_N4[:, _PAIRS].mean(axis=2)).sum(axis=0)
     best, second = np.argsort(-log10, kind="stable")[:2]
     one, other = _PAIRS[best].tolist()
     quality = 10 * float(log10[best] - log10[second])
-    return Called((BASES[one], BASES[other]), quality, depth, _fits(pile, one, other), log10)
+    return GenotypeCall((BASES[one], BASES[other]), quality, depth, _fits(pile, one, other), log10)
 
 
 def _fits(pile: Pile, one: int, other: int) -> bool:
     """Whether the bases are as many of each kind as the genotype lets expect."""
     counts = np.bincount(pile.codes, minlength=4)
     wrong = int(counts.sum() - counts[one] - (counts[other] if other != one else 0))
-    if _as_many(wrong, float(pile.errors.sum())) < _UNLIKELY:
+    if _poisson_tail(wrong, float(pile.errors.sum())) < _MIN_FIT_PROBABILITY:
         return False
-    return one == other or _as_uneven(int(counts[one]), int(counts[other])) >= _UNLIKELY
+    return (
+        one == other
+        or _binomial_two_sided(int(counts[one]), int(counts[other])) >= _MIN_FIT_PROBABILITY
+    )
 
 
-def _as_many(count: int, expected: float) -> float:
+def _poisson_tail(count: int, expected: float) -> float:
     """The probability of so many rare events or more (Poisson)."""
-    fewer: float = sum(expected**k / math.factorial(k) for k in range(min(count, 60)))
-    return 1 - math.exp(-expected) * fewer
+    below: float = sum(expected**k / math.factorial(k) for k in range(min(count, 60)))
+    return 1 - math.exp(-expected) * below
 
 
-def _as_uneven(one: int, other: int) -> float:
+def _binomial_two_sided(one: int, other: int) -> float:
     """The probability that halves are as uneven or more (binomial, both sides)."""
     total = one + other
     tail: int = sum(math.comb(total, k) for k in range(min(one, other) + 1))
@@ -109,11 +110,11 @@ def read_pileups(
     """The calls of a sample at the sites of a panel, as records; InputError for coordinates of another assembly."""
     with aligned_reads(source) as reads:
         sample, lengths = reads.sample, reads.contigs
-    header = tuple(f"##contig=<ID={name},length={n}>" for name, n in lengths.items())
+    header = tuple(f"##contig=<ID={name},length={length}>" for name, length in lengths.items())
     sites = _sites(panel, _build(source.path, header), lengths)
-    read = Counter(contig for contig, _, _ in sites)
-    require_contigs(source, {name: lengths[name] for name in read})
-    contigs: dict[str, int | None] = {name: read[name] for name in lengths}
+    sites_per_contig = Counter(contig for contig, _, _ in sites)
+    require_contigs(source, {name: lengths[name] for name in sites_per_contig})
+    contigs: dict[str, int | None] = {name: sites_per_contig[name] for name in lengths}
     records = _records(source, panel, sites, rules, likelihoods=likelihoods)
     return VariantFile(source.path, (sample,), header, records, contigs)
 
@@ -133,14 +134,14 @@ def _build(path: str, header: tuple[str, ...]) -> str:
 
 def _sites(panel: Panel, build: str, contigs: Iterable[str]) -> list[tuple[str, int, int]]:
     """Contig, position and number of the panel's sites on these contigs, in their order."""
-    named = {human_contig(name): name for name in reversed(list(contigs))}
-    places = zip(panel.chrom, panel.positions[build].tolist(), strict=True)
-    found = [
-        (named[chrom], position, site)
-        for site, (chrom, position) in enumerate(places)
-        if position > 0 and chrom in named
+    name_of = {human_contig(name): name for name in reversed(list(contigs))}
+    coordinates = zip(panel.chrom, panel.positions[build].tolist(), strict=True)
+    sites = [
+        (name_of[chrom], position, site)
+        for site, (chrom, position) in enumerate(coordinates)
+        if position > 0 and chrom in name_of
     ]
-    return sorted(found)
+    return sorted(sites)
 
 
 def _records(
@@ -155,41 +156,49 @@ def _records(
     calls, others = 0, 0
     with aligned_reads(source) as reads:
         for contig, position, site in sites:
-            own = panel.ref[site], panel.alt[site]
-            found = called(reads.pile(contig, position))
-            record = _record(panel.chrom[site], position, own, found, rules)
+            site_alleles = panel.ref[site], panel.alt[site]
+            call = call_genotype(reads.pile(contig, position))
+            record = _record(panel.chrom[site], position, site_alleles, call, rules)
             calls += bool((record.genotypes >= 0).all())
-            others += _OTHER in record.alts
+            others += _OTHER_ALLELE in record.alts
             yield record if likelihoods else replace(record, evidence=None)
-    if calls >= _ALIKE_MIN and others > (1 - _ALIKE_SHARE) * calls:
+    if calls >= _MIN_COMPARED and others > (1 - _MIN_ALLELE_SHARE) * calls:
         message = f"at {others} of {calls} sites the bases are not the panel's alleles: neither {' nor '.join(BUILDS)}?"
         raise InputError(message, path=source.path)
 
 
 def _record(
-    chrom: str, position: int, own: tuple[str, str], found: Called | None, rules: CallRules
+    chrom: str,
+    position: int,
+    site_alleles: tuple[str, str],
+    call: GenotypeCall | None,
+    rules: CallRules,
 ) -> Variant:
     """The call at a site; one with another base than the site's is a record of other alleles."""
-    reason = _reason(found, rules)
-    certain = found is not None and not reason and found.is_certain
-    if found is not None and certain and not set(found.genotype) <= set(own):
-        ref, alts = found.genotype[0], (found.genotype[1], _OTHER)
+    reason = _reason(call, rules)
+    certain = call is not None and not reason and call.is_certain
+    if call is not None and certain and not set(call.genotype) <= set(site_alleles):
+        ref, alts = call.genotype[0], (call.genotype[1], _OTHER_ALLELE)
         return Variant(chrom, position, ref, alts, np.array([[0, 1]], np.int16), _UNPHASED)
-    calls = [own.index(base) for base in found.genotype] if found and certain else [MISSING] * 2
-    record = Variant(chrom, position, own[0], own[1:], np.array([calls], np.int16), _UNPHASED)
+    calls = (
+        [site_alleles.index(base) for base in call.genotype] if call and certain else [MISSING] * 2
+    )
+    record = Variant(
+        chrom, position, site_alleles[0], site_alleles[1:], np.array([calls], np.int16), _UNPHASED
+    )
     if reason:
         return replace(record, no_calls=np.array([reason], np.uint8))
-    if found is None or certain:
+    if call is None or certain:
         return record
-    return replace(record, evidence=GenotypeEvidence("GL", found.likelihoods(own)))
+    return replace(record, evidence=GenotypeEvidence("GL", call.likelihoods(site_alleles)))
 
 
-def _reason(found: Called | None, rules: CallRules) -> int:
+def _reason(call: GenotypeCall | None, rules: CallRules) -> int:
     """Why the call is none; 0 where it is one, or may be."""
-    if found is None:
+    if call is None:
         return NO_READS
-    if not found.fits:
+    if not call.fits:
         return MISFIT
-    if found.depth < (rules.min_dp or 0):
+    if call.depth < (rules.min_dp or 0):
         return MIN_DP
-    return MIN_GQ if found.quality < (rules.min_gq or 0) else KEPT
+    return MIN_GQ if call.quality < (rules.min_gq or 0) else KEPT

@@ -21,8 +21,8 @@ class SiteCalls:
     `recorded` (sites,) is where there is a record of the site, or a reference block; `foreign` (sites, samples) who
     carries another allele than the panel's there; `strand` (sites,) is 1 where the record has the panel's letters, -1
     where it has their complements and 0 where that is not known. `assumed` (samples,) counts the calls that are not
-    in the file, but taken for reference. `uncertain` is what is known of genotypes that are missing or doubtful, if it
-    was asked for.
+    in the file, but taken for reference. `uncertain` are likelihoods of genotypes that are missing or doubtful, if
+    requested.
     """
 
     codes: NDArray[np.uint8]
@@ -52,27 +52,27 @@ class SiteCalls:
 class PlacedCalls:
     """The calls of so many samples in the build that their sites match, of some of the sites at a time.
 
-    `found` (sites,) are the records; `assumed` (sites,) is what is taken for reference; `carriers` and `removed` are
+    `records` (sites,) are those found; `assumed` (sites,) are sites taken for reference; `carriers` and `removed` are
     who (samples,) has another allele, by site.
     """
 
     panel: Panel
     samples: int
-    found: Sequence[SiteRecord | None]
+    records: Sequence[SiteRecord | None]
     recorded: Flags
     assumed: Flags
     carriers: Mapping[int, Flags]
     removed: Mapping[int, Flags]
 
     def at(self, sites: slice = slice(None)) -> SiteCalls:
-        """Those of some of the sites."""
-        numbers = range(len(self.found))[sites]
-        found, assumed = self.found[sites], self.assumed[sites]
-        shape = (len(numbers), self.samples)
+        """The calls at some of the sites."""
+        site_indices = range(len(self.records))[sites]
+        records, assumed = self.records[sites], self.assumed[sites]
+        shape = (len(site_indices), self.samples)
         codes, phased = np.full((*shape, 2), UNKNOWN_CODE, np.uint8), np.ones(shape, np.bool_)
-        foreign, strand = np.zeros(shape, np.bool_), np.ones(len(numbers), np.int8)
-        none: dict[int, Flags] = {}
-        for row, (site, record) in enumerate(zip(numbers, found, strict=True)):
+        foreign, strand = np.zeros(shape, np.bool_), np.ones(len(site_indices), np.int8)
+        uncalled: dict[int, Flags] = {}
+        for row, (site, record) in enumerate(zip(site_indices, records, strict=True)):
             if record is not None:
                 codes[row], phased[row] = record.codes, record.phased
                 strand[row] = 0 if record.unclear else -1 if record.turned else 1
@@ -80,15 +80,13 @@ class PlacedCalls:
                 codes[row] = CODES[self.panel.ref[site]]
             removed = self.removed.get(site)
             if removed is not None and (record is None or record.rank == BLOCK):
-                none[row] = removed
+                uncalled[row] = removed
             carriers = self.carriers.get(site)
             if carriers is not None:
                 foreign[row] = carriers
-                none[row] = carriers | none.get(row, False)
-        for row, samples in none.items():
+                uncalled[row] = carriers | uncalled.get(row, False)
+        for row, samples in uncalled.items():
             codes[row, samples] = UNKNOWN_CODE
-        of_samples = (codes[assumed] != UNKNOWN_CODE).all(axis=2).sum(axis=0)
-        uncertain = UncertainCalls.of(found, self.samples, none)
-        return SiteCalls(
-            codes, phased, self.recorded[sites], foreign, strand, of_samples, uncertain
-        )
+        assumed_N = (codes[assumed] != UNKNOWN_CODE).all(axis=2).sum(axis=0)
+        uncertain = UncertainCalls.of(records, self.samples, uncalled)
+        return SiteCalls(codes, phased, self.recorded[sites], foreign, strand, assumed_N, uncertain)

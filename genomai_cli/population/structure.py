@@ -1,4 +1,4 @@
-"""What a model of barcodes keeps of its training samples: the sources of mixtures, and axes of principal components.
+"""Summaries of a barcode model's training samples: the sources of mixtures, and axes of principal components.
 
 A source is a set of allele frequencies that a sample's alleles may come from. For the finest head there is one a label.
 For a coarser head there is one a label too, of those populations of the label that are no mixtures themselves; where
@@ -30,11 +30,10 @@ Array = NDArray[np.float64]
 AXES = 10
 MIN_FREQUENCY = 0.002  # no source is more certain of an allele than this
 COMPONENT_STEPS = 24  # of expectation-maximisation
-FIRST_PURITY = (
-    0.8  # of the purest population of mixtures: where the search for its component begins
-)
+# Of the purest population of mixtures: where the search for its component begins.
+INITIAL_PURITY = 0.8
 SHRINKAGE_FOLDS = 5
-_VALUES = np.float16  # a frequency is then known to 0.0005, less than its standard error
+_STORED_DTYPE = np.float16  # a frequency is then known to 0.0005, less than its standard error
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,9 +74,9 @@ class Axes:
         )
         # A trace of a prior, which says that coordinates are finite, keeps few sites from a singular matrix.
         normal_NJJ += np.diag(1e-6 / self.eigenvalues)
-        found_NJ = np.linalg.solve(normal_NJJ, (x_NS @ self.directions)[..., None])[..., 0]
-        found_NJ[known_NS.sum(1) < 2 * axes] = np.nan
-        return np.asarray(found_NJ[:, :count], np.float64)
+        coordinates_NJ = np.linalg.solve(normal_NJJ, (x_NS @ self.directions)[..., None])[..., 0]
+        coordinates_NJ[known_NS.sum(1) < 2 * axes] = np.nan
+        return np.asarray(coordinates_NJ[:, :count], np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,15 +92,15 @@ class Structure:
         labels = {head: list(found.labels) for head, found in self.sources.items()}
         tensors = {f"frequency.{head}": found.frequency for head, found in self.sources.items()}
         tensors |= {"mean": self.axes.mean, "directions": self.axes.directions}
-        told = {
+        metadata = {
             "labels": labels,
             "eigenvalues": self.axes.eigenvalues.tolist(),
             "centres": dict(self.axes.centres),
             "spreads": dict(self.axes.spreads),
             "parents": dict(self.parents),
         }
-        arrays = {name: tensor.astype(_VALUES) for name, tensor in tensors.items()}
-        save_file(arrays, file, {"structure": json.dumps(told)})
+        arrays = {name: tensor.astype(_STORED_DTYPE) for name, tensor in tensors.items()}
+        save_file(arrays, file, {"structure": json.dumps(metadata)})
 
     @classmethod
     def read(cls, file: Path) -> Self:
@@ -109,21 +108,21 @@ class Structure:
         catalog.shapes_in(file)
         try:
             with safe_open(file, "numpy") as opened:
-                told = json.loads(opened.metadata()["structure"])
+                metadata = json.loads(opened.metadata()["structure"])
                 tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
             arrays = {name: tensor.astype(np.float64) for name, tensor in tensors.items()}
             sources = {
                 head: Sources(head, tuple(labels), _bounded(arrays[f"frequency.{head}"]))
-                for head, labels in told["labels"].items()
+                for head, labels in metadata["labels"].items()
             }
             axes = Axes(
                 arrays["mean"],
                 arrays["directions"],
-                np.array(told["eigenvalues"]),
-                told["centres"],
-                told.get("spreads", {}),
+                np.array(metadata["eigenvalues"]),
+                metadata["centres"],
+                metadata.get("spreads", {}),
             )
-            return cls(sources, axes, told.get("parents", {}))
+            return cls(sources, axes, metadata.get("parents", {}))
         except Exception as error:
             raise BundleError(f"{file}: damaged: {error!r}") from error
 
@@ -139,13 +138,15 @@ def fit_structure(
     `mixtures` are the labels of the finest head whose members are themselves mixtures of the coarser ones.
     """
     finest = max(classes, key=lambda head: len(classes[head]))
-    mixed = np.isin(
+    is_mixed_N = np.isin(
         labels[finest], [classes[finest].index(m) for m in mixtures if m in classes[finest]]
     )
     sources = {}
     for head, names in classes.items():
-        found = _frequencies(copies_NS, labels[head], len(names), mixed if head != finest else None)
-        sources[head] = Sources(head, tuple(names), _bounded(found))
+        frequency_KS = _frequencies(
+            copies_NS, labels[head], len(names), is_mixed_N if head != finest else None
+        )
+        sources[head] = Sources(head, tuple(names), _bounded(frequency_KS))
     member_KN = labels[finest] == np.arange(len(classes[finest]))[:, None]
     groups = dict(zip(classes[finest], member_KN, strict=True))
     return Structure(sources, _axes(copies_NS, groups), parents_of(labels, classes))
@@ -159,13 +160,13 @@ def parents_of(
     coarsest = min(classes, key=lambda head: len(classes[head]))
     if finest == coarsest:
         return {}
-    found = {}
+    parents = {}
     for number, label in enumerate(classes[finest]):
         of_members = labels[coarsest][labels[finest] == number]
         known = of_members[of_members >= 0]
         if len(known):
-            found[label] = classes[coarsest][int(np.bincount(known).argmax())]
-    return found
+            parents[label] = classes[coarsest][int(np.bincount(known).argmax())]
+    return parents
 
 
 def _bounded(frequency: Array) -> Array:
@@ -182,39 +183,43 @@ def _frequencies(
     members = [np.flatnonzero(labels_N == label) for label in range(count)]
     pure = [m if mixed_N is None else m[~mixed_N[m]] for m in members]
     pure = pure if any(map(len, pure)) else members
-    found = [_frequency(copies_NS[rows]) if len(rows) else np.empty(0) for rows in pure]
-    known = np.stack([f for f in found if len(f)])
+    frequencies = [_frequency(copies_NS[rows]) if len(rows) else np.empty(0) for rows in pure]
+    known = np.stack([f for f in frequencies if len(f)])
     for label in range(count):
-        if not len(found[label]):
-            found[label] = _component(copies_NS[members[label]], _bounded(known))
-    return np.stack(found)
+        if not len(frequencies[label]):
+            frequencies[label] = _component(copies_NS[members[label]], _bounded(known))
+    return np.stack(frequencies)
 
 
 def _frequency(copies_NS: NDArray[np.int8]) -> Array:
     known_NS = copies_NS >= 0
-    found: Array = (np.where(known_NS, copies_NS, 0).sum(0) + 0.5) / (2.0 * known_NS.sum(0) + 1)
-    return found
+    frequency_S: Array = (np.where(known_NS, copies_NS, 0).sum(0) + 0.5) / (
+        2.0 * known_NS.sum(0) + 1
+    )
+    return frequency_S
 
 
 def _component(copies_NS: NDArray[np.int8], known_KS: Array) -> Array:
     """The frequencies (S,) of the one source that the members have besides the known ones."""
     genotypes = Genotypes.of(copies_NS)
     fractions_NK = independent_fractions(genotypes, known_KS).fractions
-    purest = fractions_NK.max(1) <= np.quantile(
+    is_purest_N = fractions_NK.max(1) <= np.quantile(
         fractions_NK.max(1), 0.3
     )  # least like any of the known
-    nearest_S = fractions_NK[purest].mean(0) @ known_KS
-    f_S = _bounded((_frequency(copies_NS[purest]) - (1 - FIRST_PURITY) * nearest_S) / FIRST_PURITY)
+    nearest_S = fractions_NK[is_purest_N].mean(0) @ known_KS
+    f_S = _bounded(
+        (_frequency(copies_NS[is_purest_N]) - (1 - INITIAL_PURITY) * nearest_S) / INITIAL_PURITY
+    )
     alternate_NS, known_NS = np.where(copies_NS >= 0, copies_NS, 0), copies_NS >= 0
-    start: Array | None = None
+    fraction_NK: Array | None = None
     for _ in range(COMPONENT_STEPS):
         sources_KS = np.vstack([known_KS, f_S])
-        start = independent_fractions(genotypes, sources_KS, start, steps=1).fractions
-        mixed_NS = start @ sources_KS
-        own_N1 = start[:, -1:]
-        alternate_S = (own_N1 * f_S * alternate_NS / mixed_NS).sum(0)
-        reference_NS = (2 * known_NS - alternate_NS) / (1 - mixed_NS)
-        reference_S = (own_N1 * (1 - f_S) * reference_NS).sum(0)
+        fraction_NK = independent_fractions(genotypes, sources_KS, fraction_NK, steps=1).fractions
+        expected_NS = fraction_NK @ sources_KS
+        component_N1 = fraction_NK[:, -1:]
+        alternate_S = (component_N1 * f_S * alternate_NS / expected_NS).sum(0)
+        reference_NS = (2 * known_NS - alternate_NS) / (1 - expected_NS)
+        reference_S = (component_N1 * (1 - f_S) * reference_NS).sum(0)
         f_S = _bounded((alternate_S + 0.1) / (alternate_S + reference_S + 0.2))
     return f_S
 
@@ -231,8 +236,8 @@ def _axes(copies_NS: NDArray[np.int8], groups: Mapping[str, NDArray[np.bool_]]) 
     mean_S, x_NS = _standardised(copies_NS)
     u_NJ, values_J, directions_SJ = _components(x_NS, axes)
     coordinates_NJ = u_NJ * np.sqrt(values_J)
-    shrunk_J = _shrinkage(x_NS, axes)
-    directions_SJ = directions_SJ * np.sqrt(x_NS.shape[1]) * shrunk_J
+    shrinkage_J = _shrinkage(x_NS, axes)
+    directions_SJ = directions_SJ * np.sqrt(x_NS.shape[1]) * shrinkage_J
     centres = {
         label: [round(float(value), 5) for value in coordinates_NJ[member].mean(0)]
         for label, member in groups.items()
@@ -252,7 +257,7 @@ def spreads_of(
             [float(f"{value:.4g}") for value in row] for row in np.cov(coordinates_NJ[member].T)
         ]
         for label, member in groups.items()
-        if member.sum() > 2  # fewer would be told themselves
+        if member.sum() > 2  # fewer members would be disclosed
     }
 
 
@@ -276,9 +281,9 @@ def _components(x_NS: Array, axes: int) -> tuple[Array, Array, Array]:
 def _shrinkage(x_NS: Array, axes: int) -> Array:
     """By how much (J,) the coordinates of samples that the axes were not found on are smaller, 0 to 1."""
     fold_N = np.arange(len(x_NS)) % SHRINKAGE_FOLDS
-    rest_NS, aside_NS = x_NS[fold_N != 0], x_NS[fold_N == 0]
-    _, values_J, directions_SJ = _components(rest_NS, axes)
-    inside_J = values_J / len(rest_NS)
-    outside_J = ((aside_NS @ directions_SJ) ** 2).mean(0) / x_NS.shape[1]
-    found: Array = np.clip(np.sqrt(outside_J / inside_J), 0.1, 1)
-    return found
+    training_NS, held_out_NS = x_NS[fold_N != 0], x_NS[fold_N == 0]
+    _, values_J, directions_SJ = _components(training_NS, axes)
+    training_variance_J = values_J / len(training_NS)
+    held_out_variance_J = ((held_out_NS @ directions_SJ) ** 2).mean(0) / x_NS.shape[1]
+    ratio_J: Array = np.clip(np.sqrt(held_out_variance_J / training_variance_J), 0.1, 1)
+    return ratio_J

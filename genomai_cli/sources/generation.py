@@ -30,7 +30,7 @@ def generated_records(
 
     Raises UsageError for a phenotype that it does not know.
     """
-    names, requests = phenotypes or generator.usual, [request]
+    names, requests = phenotypes or generator.default_phenotypes, [request]
     if names:
         assert generator.phenotypes is not None  # others are refused beforehand
         requests = [

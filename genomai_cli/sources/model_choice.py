@@ -27,8 +27,8 @@ from genomai_cli.mapping.vcf_alleles import contig_names, other_length
 from genomai_cli.population.barcode import (
     BarcodeSites,
     foreign_letters,
+    has_too_many_foreign,
     sites_of,
-    too_foreign,
 )
 from genomai_cli.population.barcode_input import BarcodeInput
 from genomai_cli.population.panel import Panel
@@ -267,7 +267,7 @@ class _InstalledCoordinates:
         if not panels:
             return False
         letters_S = as_letters(record.held)
-        return any(not too_foreign(*foreign_letters(letters_S, panel)) for panel in panels)
+        return any(not has_too_many_foreign(*foreign_letters(letters_S, panel)) for panel in panels)
 
     def reject_barcodes(self, records: Records, model: str, others: str = "genomes") -> Records:
         """The records; InputError for a barcode, which another model would take for something unheard of."""

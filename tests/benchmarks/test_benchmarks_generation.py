@@ -54,7 +54,7 @@ def test_what_is_missing_is_drawn_by_its_frequency():
     hidden = members.copy()
     hidden[::2, :, 7] = -1
     for generator in quality.GENERATORS:
-        made = generator.people(hidden, np.zeros(len(hidden), np.int64), np.random.default_rng(0))
+        made = generator.generate(hidden, np.zeros(len(hidden), np.int64), np.random.default_rng(0))
         assert made.min() == 0
         assert made[:, :, 7].mean() == pytest.approx(members[1::2, :, 7].mean(), abs=0.1)
 
@@ -64,7 +64,7 @@ def test_people_come_from_their_own_group():
     alleles[5:] = 1
     groups = np.repeat([0, 1], 5)
     for generator in quality.GENERATORS[1:]:
-        made = generator.people(alleles, groups, np.random.default_rng(0))
+        made = generator.generate(alleles, groups, np.random.default_rng(0))
         assert (made == alleles).all()
 
 

@@ -172,7 +172,7 @@ def test_reverse_with_top_is_the_beginning_of_each(align, cohort, records):
 
 def test_reverse_holds_no_more_samples_than_asked_for(align, cohort, records, monkeypatch):
     whole = align("--phenotypes", records, "--reverse", "--top", "3", cohort.newcomers)
-    monkeypatch.setattr("genomai_cli.population.alignment.tables._HELD", 2)
+    monkeypatch.setattr("genomai_cli.population.alignment.tables._SAMPLES_PER_MERGE", 2)
     assert align("--phenotypes", records, "--reverse", "--top", "3", cohort.newcomers) == whole
 
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genomai_cli.denoising import vcf_calls as writing
-from genomai_cli.denoising.base import Settings, choose, corrected, leave_out
+from genomai_cli.denoising.base import Settings, choose, leave_out, posterior_given_observed
 from genomai_cli.denoising.fasta import DenoisedEntry, denoise_entries, entries_of_samples
-from genomai_cli.denoising.vcf_calls import Read, outcome
+from genomai_cli.denoising.vcf_calls import ParsedCalls, outcome
 from genomai_cli.formats.fasta import read_entries
 from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.shards import WHOLE, Shard
@@ -113,10 +113,10 @@ def test_the_groups_left_out_are_the_records_own():
 
 
 def test_a_letter_is_doubted_as_by_hand():
-    found = corrected(np.array([[0.7, 0.2, 0.1, 0.0]]), np.array([1]), 0.3)
+    found = posterior_given_observed(np.array([[0.7, 0.2, 0.1, 0.0]]), np.array([1]), 0.3)
     weights = np.array([0.7 * 0.1, 0.2 * 0.7, 0.1 * 0.1, 0])
     assert found[0] == pytest.approx(weights / weights.sum())
-    unseen = corrected(np.array([[0.7, 0.3]]), np.array([-1]), 0.3)
+    unseen = posterior_given_observed(np.array([[0.7, 0.3]]), np.array([-1]), 0.3)
     assert unseen[0] == pytest.approx([0.7, 0.3])
 
 
@@ -197,7 +197,7 @@ def read_of(genotypes_, phased_=None, open_=None):
     table = np.array(genotypes_, np.int16)
     missing = (table == -1).any(axis=1)
     count = len(table)
-    return Read(
+    return ParsedCalls(
         table,
         np.zeros(count, bool) if phased_ is None else np.array(phased_),
         table[:, 1] == -2,
@@ -210,7 +210,7 @@ def test_genotypes_in_the_order_of_vcf():
     small, large = writing.genotype_order(3)
     assert small.tolist() == [0, 0, 1, 0, 1, 2]
     assert large.tolist() == [0, 1, 1, 2, 2, 2]
-    found = writing._number(np.array([[1, 0], [2, 1], [2, -2], [1, 1]], np.int16))
+    found = writing._genotype_number(np.array([[1, 0], [2, 1], [2, -2], [1, 1]], np.int16))
     assert found.tolist() == [1, 4, 5, 2]
 
 
@@ -226,7 +226,7 @@ def test_a_letter_that_the_record_lacks_leaves_the_call_missing():
     pairs = np.array([np.diag([0.1, 0.3]), np.diag([0.1, 0.7])], np.float32)
     made = outcome(read_of([[-1, -2], [-1, -2]]), pairs, np.zeros(2, bool), Settings())
     assert made.filled.tolist() == [False, True]
-    gp, ds = map(writing.texts_of, writing.shares_words(made, np.array([True, True]), 2))
+    gp, ds = map(writing.texts_of, writing.probability_words(made, np.array([True, True]), 2))
     assert gp == [b"0.25,0.75", b"0.125,0.875"]
     assert ds == [b"0.75", b"0.875"]
 
@@ -235,7 +235,7 @@ def test_a_closed_call_is_told_nothing_of():
     pairs = np.full((1, 2, 2), 0.25, np.float32)
     made = outcome(read_of([[-1, -1]], open_=[False]), pairs, np.zeros(1, bool), Settings())
     assert not made.changed.any()
-    gp, ds = map(writing.texts_of, writing.shares_words(made, np.array([False]), 2))
+    gp, ds = map(writing.texts_of, writing.probability_words(made, np.array([False]), 2))
     assert (gp, ds) == ([b"."], [b"."])
 
 
@@ -245,7 +245,7 @@ def test_calls_of_three_alleles_are_written_side_by_side():
     made = outcome(read_of([[-1, -1]] * 3), pairs, np.zeros(3, bool), Settings(confidence=0.5))
     texts, which = writing.new_calls(made, np.zeros(3, bool), np.array([True, False, False]))
     assert [texts[n] for n in which[:2]] == [b"2|1", b"0/0"]
-    gp, ds = writing.shares_words(made, np.zeros(3, bool), 3)
+    gp, ds = writing.probability_words(made, np.zeros(3, bool), 3)
     calls = writing.call_words([b"2|1", b"0/0", b"./."])
     assert writing.joined(np.hstack([calls[:, None], gp, ds])).split(b"\t") == [
         b"2|1:0,0,0,0,1,0:1,1",

@@ -9,9 +9,9 @@ import torch
 
 from genomai_cli.diffusion import KERNELS
 from genomai_cli.diffusion.kernel import (
-    EARLIEST,
     LINEAR,
     MASKED,
+    MIN_TIME,
     SCHEDULES,
     InitialTokens,
     Sampling,
@@ -83,8 +83,8 @@ def test_a_schedules_slope_is_its_derivative(schedule):
 @pytest.mark.parametrize("count", [1, 7, 16])
 def test_times_are_spread_evenly(count):
     times = spread_times(count, np.random.default_rng(1))
-    assert ((times >= EARLIEST) & (times <= 1)).all()
-    unit = (times - EARLIEST) / (1 - EARLIEST)
+    assert ((times >= MIN_TIME) & (times <= 1)).all()
+    unit = (times - MIN_TIME) / (1 - MIN_TIME)
     assert sorted((unit * count).astype(int)) == list(range(count))
 
 

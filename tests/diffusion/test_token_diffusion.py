@@ -172,7 +172,7 @@ def test_tokens_that_are_barred_are_impossible():
     barred = torch.zeros(1, 3, LETTERS, dtype=torch.bool)
     barred[0, 1, :3] = True
     denoiser = TokenDenoiser(
-        model.network, model.head, NoisedTokens.of(objective.alphabet.tokenizer), barred=barred
+        model.network, model.head, NoisedTokens.of(objective.alphabet.tokenizer), forbidden=barred
     )
     letters = torch.full((1, 3), MASKED)
     chances = denoiser(letters, letters == MASKED, torch.zeros(1, 3)).softmax(1)

@@ -101,7 +101,7 @@ def test_a_variant_is_a_letter_that_is_not_the_major_one_and_was_seen_often_enou
 def test_an_unknown_site_says_nothing():
     table = VariantTable(4, 3)
     table.fit(COUNTS, min_count=2)
-    surplus = table.surplus(torch.tensor([[UNKNOWN, 1, 3, 0], [2, 1, UNKNOWN, 0]]))
+    surplus = table.centred_presence(torch.tensor([[UNKNOWN, 1, 3, 0], [2, 1, UNKNOWN, 0]]))
     assert surplus[0].tolist() == pytest.approx([0, -5 / 12, 10 / 12])
     assert surplus[1].tolist() == pytest.approx([10 / 13, 0, 0])
 
@@ -134,7 +134,7 @@ def test_the_regression_is_that_of_scikit_learn():
     ids = torch.tensor(rng.integers(0, 4, (80, 12)))
     classes = torch.tensor(rng.integers(0, 3, 80))
     ours = fit_regression(table, ids, classes, 3, penalty=2.0)(ids).log_softmax(1).exp()
-    surplus = table.surplus(ids).numpy()
+    surplus = table.centred_presence(ids).numpy()
     theirs = linear_model.LogisticRegression(C=0.5, tol=1e-8, max_iter=5000).fit(surplus, classes)
     assert ours.numpy() == pytest.approx(theirs.predict_proba(surplus), abs=2e-4)
 

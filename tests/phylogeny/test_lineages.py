@@ -10,8 +10,14 @@ from conftest import run
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.phylogeny import generate
 from genomai_cli.phylogeny.lineage_mixture import LineageNetwork, LineagesConfig
-from genomai_cli.phylogeny.lineages import MANY, GenotypeMatrix, reported, reporting_styles, summary
-from genomai_cli.phylogeny.variant_clustering import Lists, Tree, grow
+from genomai_cli.phylogeny.lineages import (
+    MIN_STYLE_GENOMES,
+    GenotypeMatrix,
+    reported_shares,
+    reporting_styles,
+    summarize_lineages,
+)
+from genomai_cli.phylogeny.variant_clustering import Tree, VariantLists, grow_tree
 from genomai_cli.phylogeny.variant_network import BASES, VariantTable
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -76,13 +82,13 @@ def test_the_posterior_is_that_of_bayes(network):
 def test_a_masked_variant_is_the_mean_over_lineages_and_styles(network):
     ids = torch.tensor([[1, 1, 4, 3, 2]])
     expected = (network.posterior(ids)[:, :, 0, None] * dense_shares(network)).sum((0, 1))
-    assert torch.allclose(network.restored(ids)[0], expected, atol=1e-12)
+    assert torch.allclose(network.variant_probabilities(ids)[0], expected, atol=1e-12)
 
 
 def test_the_variants_of_a_lineage_are_those_of_a_complete_genome(network):
     complete = dense_shares(network) / torch.sigmoid(network.reported)[:, None]
     lineages = torch.tensor([2, 0, 2])
-    assert torch.allclose(network.variants_in(lineages), complete[0, lineages], atol=1e-12)
+    assert torch.allclose(network.lineage_variants(lineages), complete[0, lineages], atol=1e-12)
     style = torch.sigmoid(network.reported).mean(1).argmax()
     assert torch.allclose(network.frequency(), network.weight[style].softmax(0), atol=1e-12)
 
@@ -90,7 +96,7 @@ def test_the_variants_of_a_lineage_are_those_of_a_complete_genome(network):
 def test_the_letters_of_a_site_are_a_distribution_with_the_reference_s(network):
     ids = torch.tensor([[1, 1, 4, 3, 2]])
     p = network.predict_masked(None, ids).softmax(2)[0]
-    restored = network.restored(ids)[0]
+    restored = network.variant_probabilities(ids)[0]
     assert torch.allclose(
         p[0, 1], restored[0], atol=1e-4
     )  # the letters that nobody has get a little
@@ -126,7 +132,7 @@ def clades(per_leaf, rng):
 
 def test_the_tree_has_the_clades_as_leaves():
     has = clades(9, np.random.default_rng(3))
-    tree = grow(Lists.of([has]), 5, np.ones(14, bool))
+    tree = grow_tree(VariantLists.of([has]), 5, np.ones(14, bool))
     groups = [np.unique(tree.leaf[i * 9 : (i + 1) * 9]) for i in range(4)]
     assert [len(group) for group in groups] == [1] * 4
     assert len({int(group[0]) for group in groups}) == 4
@@ -137,7 +143,7 @@ def test_the_tree_has_the_clades_as_leaves():
 def test_no_leaf_has_fewer_genomes_than_asked_for(least):
     rng = np.random.default_rng(4)
     has = rng.random((120, 40)) < rng.random(40) * 0.6
-    tree = grow(Lists.of([has[:50], has[50:]]), least, np.ones(40, bool))
+    tree = grow_tree(VariantLists.of([has[:50], has[50:]]), least, np.ones(40, bool))
     sizes = np.bincount(tree.leaf)
     assert sizes[sizes > 0].min() >= least
     assert np.count_nonzero(sizes) > 5
@@ -147,14 +153,14 @@ def test_a_variant_that_is_not_usable_divides_nothing():
     has = clades(9, np.random.default_rng(3))
     usable = np.ones(14, bool)
     usable[:9] = False
-    tree = grow(Lists.of([has[:, :9]]), 5, usable[:9])
+    tree = grow_tree(VariantLists.of([has[:, :9]]), 5, usable[:9])
     assert len(tree.parent) == 1
 
 
 def test_lists_can_be_taken_apart_and_put_together():
     rng = np.random.default_rng(5)
     has = rng.random((30, 20)) < 0.3
-    lists = Lists.of([has[:7], has[7:]])
+    lists = VariantLists.of([has[:7], has[7:]])
     assert np.array_equal(lists.flags(np.arange(20)), has)
     rows = rng.permutation(30)[:11]
     assert np.array_equal(lists.at(rows).flags(np.arange(20)), has[rows])
@@ -179,15 +185,15 @@ def census_of(has):
     table.site.copy_(torch.arange(variants))
     table.letter.fill_(1)
     return GenotypeMatrix(
-        table, has.astype(np.uint8), Lists.of([has]), Lists.of([np.zeros_like(has)])
+        table, has.astype(np.uint8), VariantLists.of([has]), VariantLists.of([np.zeros_like(has)])
     )
 
 
 def test_a_share_is_drawn_towards_that_of_the_node_above():
     has = clades(9, np.random.default_rng(3))
     matrix = census_of(has)
-    tree = grow(matrix.has, 5, np.ones(14, bool))
-    found = summary(matrix, tree)
+    tree = grow_tree(matrix.present, 5, np.ones(14, bool))
+    found = summarize_lineages(matrix, tree)
     leaf = np.searchsorted(np.unique(tree.leaf), tree.leaf[0])
     own = found.lineage == leaf
     shares = dict(zip(found.variant[own].tolist(), found.share[own].tolist(), strict=True))
@@ -199,8 +205,8 @@ def test_a_share_is_drawn_towards_that_of_the_node_above():
 def test_no_lineage_is_one_genome():
     rng = np.random.default_rng(6)
     matrix = census_of(rng.random((200, 60)) < rng.random(60) * 0.5)
-    tree = grow(matrix.has, 3, np.ones(60, bool))
-    found = summary(matrix, tree)
+    tree = grow_tree(matrix.present, 3, np.ones(60, bool))
+    found = summarize_lineages(matrix, tree)
     members = np.bincount(tree.leaf)[np.unique(tree.leaf)]
     assert found.frequency.shape == (1, len(members))
     assert members.min() >= 3
@@ -209,7 +215,7 @@ def test_no_lineage_is_one_genome():
 @pytest.fixture(scope="module")
 def with_pipeline():
     """Genomes of four clades of which a pipeline has left out two common variants and a clade's own, in one of ten."""
-    has = clades(8 * MANY, np.random.default_rng(7))
+    has = clades(8 * MIN_STYLE_GENOMES, np.random.default_rng(7))
     has = np.concatenate([has, np.ones((len(has), 3), bool)], axis=1)  # three that everybody has
     left_out = np.random.default_rng(8).random(len(has)) < 0.095
     has[np.ix_(left_out, [14, 15, 5])] = False
@@ -232,8 +238,8 @@ def test_a_clade_that_lacks_what_all_others_have_is_none(with_pipeline):
 def test_what_a_style_does_not_report_is_found(with_pipeline):
     has, left_out = with_pipeline
     complete, members = census_of(has[~left_out]), census_of(has[left_out])
-    found = summary(complete, grow(complete.has, 5, np.ones(17, bool)))
-    assert (reported(members, found) < 0.5).nonzero()[0].tolist() == [5, 14, 15]
+    found = summarize_lineages(complete, grow_tree(complete.present, 5, np.ones(17, bool)))
+    assert (reported_shares(members, found) < 0.5).nonzero()[0].tolist() == [5, 14, 15]
 
 
 @pytest.fixture(scope="module")
@@ -333,7 +339,7 @@ def named(world, monkeypatch):
     monkeypatch.setattr(
         generate.bundles,
         "load",
-        lambda name, *_: namer if name == generate.NAMED_BY else load(name, *_),
+        lambda name, *_: namer if name == generate.HAPLOGROUP_MODEL else load(name, *_),
     )
     monkeypatch.setattr(generate, "classify_records", classified)
     return folder, places

@@ -15,11 +15,11 @@ from genomai_cli.objectives.base import Alone, Alphabet, Model
 from genomai_cli.population.alignment.objective import (
     Crossmodal,
     CrossmodalSettings,
-    Facts,
-    agrees,
-    among,
+    PhenotypeViews,
     chance_loss,
-    some_columns,
+    compatible,
+    partner_loss,
+    sample_columns,
 )
 from genomai_cli.population.networks.crossmodal import crossmodal_of
 from genomai_cli.population.networks.phenotype_embedding import PhenotypeRecords
@@ -98,14 +98,16 @@ def facts(categories, shown, locations=None, numbers=None):
     count = len(categories)
     locations = torch.tensor(locations) if locations is not None else torch.zeros(count, 0)
     numbers = torch.tensor(numbers) if numbers is not None else torch.zeros(count, 0)
-    return Facts(torch.tensor(categories), numbers, locations, torch.tensor(shown), locations)
+    return PhenotypeViews(
+        torch.tensor(categories), numbers, locations, torch.tensor(shown), locations
+    )
 
 
 class TestAgreement:
     def test_a_record_could_be_of_all_samples_of_which_it_is_true(self):
         """Columns superpop, pop: samples (0, 0), (0, 1), (1, 2); records show superpop, pop, both."""
         given_facts = facts([[0, 0], [0, 1], [1, 2]], [[True, False], [False, True], [True, True]])
-        assert agrees(given_facts, given_facts).tolist() == [
+        assert compatible(given_facts, given_facts).tolist() == [
             [True, True, False],
             [False, True, False],
             [False, False, True],
@@ -113,14 +115,14 @@ class TestAgreement:
 
     def test_what_is_unknown_of_a_sample_contradicts_nothing(self):
         given_facts = facts([[0], [-1]], [[True], [False]])
-        assert agrees(given_facts, given_facts).tolist() == [[True, True], [True, True]]
+        assert compatible(given_facts, given_facts).tolist() == [[True, True], [True, True]]
 
     def test_numbers_and_locations_agree_where_they_are_near(self):
         east, near, north = [1.0, 0, 0], [1.0, 1e-4, 0], [0.0, 0, 1]
         given_facts = facts(
             [[0]] * 3, [[False, True, True]] * 3, [east, near, north], [[0.0], [0.05], [NAN]]
         )
-        assert agrees(given_facts, given_facts).tolist() == [
+        assert compatible(given_facts, given_facts).tolist() == [
             [True, True, False],
             [True, True, False],
             [False, False, True],
@@ -131,7 +133,7 @@ class TestAgreement:
         logits = torch.tensor([[2.0, 5.0, 1.0]])
         agree = torch.tensor([[True, True, False]])
         expected = -math.log(math.exp(2) / (math.exp(2) + math.exp(1)))
-        assert float(among(logits, agree, torch.tensor([0]))) == pytest.approx(expected)
+        assert float(partner_loss(logits, agree, torch.tensor([0]))) == pytest.approx(expected)
 
 
 @given(st.integers(1, 5), st.integers(0, 2**16), st.floats(0, 1))
@@ -139,10 +141,10 @@ def test_records_show_some_of_what_is_known(columns, seed, full):
     rng = np.random.default_rng(seed)
     known = rng.random((20, columns)) < 0.7
     known[:, 0] = True
-    shown = some_columns(known, full, rng)
+    shown = sample_columns(known, full, rng)
     assert not (shown & ~known).any()
     assert shown.any(axis=1).all()
-    assert (some_columns(known, 1.0, rng) == known).all()
+    assert (sample_columns(known, 1.0, rng) == known).all()
 
 
 class TestObjective:

@@ -12,8 +12,8 @@ from genomai_cli.inputs.base import ModelInput
 from genomai_cli.population.barcode import join
 from genomai_cli.population.barcode_input import BarcodeInput
 from genomai_cli.population.barcode_views import (
-    KINDS_OF_FILES,
-    SAME_SITES,
+    MISSINGNESS_DRAWS,
+    SAMPLES_PER_DRAW,
     BarcodeViews,
     BarcodeViewsSettings,
 )
@@ -173,10 +173,10 @@ class TestBarcodeViews:
         ]
         files = batches[2:]
         known = [letters_of(batch) != ord("N") for batch in files]
-        assert all(len(part) <= SAME_SITES and (part == part[0]).all() for part in known)
+        assert all(len(part) <= SAMPLES_PER_DRAW and (part == part[0]).all() for part in known)
         labels = torch.cat([batch.labels["pop"] for batch in files])
         once = torch.from_numpy(people[0].labels["pop"][rows])
-        assert torch.equal(labels.bincount(), KINDS_OF_FILES * once.bincount())
+        assert torch.equal(labels.bincount(), MISSINGNESS_DRAWS * once.bincount())
 
 
 def test_a_model_that_saw_no_missing_sites_flags_samples_with_some(people):

@@ -14,7 +14,7 @@ from genomai_cli.errors import InputError
 from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.streams import open_inputs
 from genomai_cli.population import cohorts
-from genomai_cli.population.absent_sites import Listed, believed
+from genomai_cli.population.absent_sites import SiteCoverage, assumed_reference_sites
 from genomai_cli.population.barcode import Barcodes, genotypes_to_letters, read_barcodes
 from genomai_cli.population.builds import contig_lengths, header_assembly, header_build
 from genomai_cli.population.packed_haplotypes import read_packed_haplotypes
@@ -102,7 +102,7 @@ def text(letters: np.ndarray) -> str:
 def test_more_genotypes_than_are_held_are_refused_before_a_record_is_read(
     tmp_path: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(cohorts, "GENOTYPES_AT_ONCE", SITES * SAMPLES - 1)
+    monkeypatch.setattr(cohorts, "MAX_GENOTYPES", SITES * SAMPLES - 1)
     path = tmp_path / "x.vcf"
     samples = "\t".join(f"s{number}" for number in range(SAMPLES))
     path.write_text(
@@ -114,7 +114,7 @@ def test_more_genotypes_than_are_held_are_refused_before_a_record_is_read(
     assert "6 samples at 400 sites are more than are held at once: at most 5" in str(refused.value)
     with pytest.raises(InputError, match="columns separated by tabs"):
         read_packed_haplotypes(open_inputs([path]), PANEL)  # there is room for more in bits
-    monkeypatch.setattr(cohorts, "PACKED_AT_ONCE", SITES * SAMPLES - 1)
+    monkeypatch.setattr(cohorts, "MAX_PACKED_GENOTYPES", SITES * SAMPLES - 1)
     with pytest.raises(InputError, match="at most 5 of them"):
         read_packed_haplotypes(open_inputs([path]), PANEL)
 
@@ -334,8 +334,8 @@ def test_half_of_a_published_panel_s_sites_are_no_list_of_variants() -> None:
     for share, is_believed in ((0.6, True), (0.33, False)):
         recorded = np.random.default_rng(1).random(805) < share
         copies = np.where(recorded, 1 + np.arange(805) % 2, 0)
-        listed = Listed(everywhere, recorded, copies, everywhere)
-        assert believed(panel, listed, 1, "GRCh37").any() == is_believed
+        listed = SiteCoverage(everywhere, recorded, copies, everywhere)
+        assert assumed_reference_sites(panel, listed, 1, "GRCh37").any() == is_believed
 
 
 def test_a_few_records_are_no_list_of_a_genome_s_variants(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_distances_are_shares_of_the_alleles_known_in_both(first, second):
 
 
 def test_nearest_leaves_out_the_row_itself_only_where_it_is_asked_to(monkeypatch):
-    monkeypatch.setattr("genomai_cli.population.evaluation.privacy._BLOCK", 2)
+    monkeypatch.setattr("genomai_cli.population.evaluation.privacy._ROWS_PER_BLOCK", 2)
     given_rows = np.array([[0, 0, 0, 0], [0, 0, 0, 1], [1, 1, 1, 1], [1, 1, 1, 1]], np.int8)
     assert nearest(given_rows, given_rows).tolist() == [0, 0, 0, 0]
     assert nearest_other(given_rows).tolist() == [0.25, 0.25, 0, 0]

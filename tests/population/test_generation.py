@@ -18,11 +18,11 @@ from genomai_cli.population.barcode import letters_to_alleles
 from genomai_cli.population.generation.denoiser import (
     HaplotypeDenoiser,
     HaplotypeNoising,
-    given_phenotypes,
+    draw_conditions,
 )
 from genomai_cli.population.generation.requests import parsed_request, quotas_of, requests_of
 from genomai_cli.population.generation.sampler import Chromosomes
-from genomai_cli.population.labels import HaplotypeRows
+from genomai_cli.population.haplotype_rows import HaplotypeRows
 from genomai_cli.population.networks import linkage_fit
 from genomai_cli.population.networks.denoiser import (
     DenoiserConfig,
@@ -33,7 +33,7 @@ from genomai_cli.population.networks.denoiser import (
 )
 from genomai_cli.population.networks.likelihood_fit import likeliest_shrinkage, shrunken_frequencies
 from genomai_cli.population.networks.linkage_fit import Effects
-from genomai_cli.population.panel import REACH, Panel, coordinates, linked_pairs
+from genomai_cli.population.panel import LINKAGE_DISTANCE, Panel, coordinates, linked_pairs
 from genomai_cli.tokenizers.characters import iupac
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -81,33 +81,33 @@ def test_phenotypes_are_null_and_the_labels_of_the_columns(phenotypes):
     assert phenotypes.names == ["null", "NORTH", "SOUTH", "NOA", "NOB", "SOC"]
     assert phenotypes.numbers({"continent": "SOUTH", "country": None}) == [2, 0]
     assert phenotypes.numbers({}) == [0, 0]
-    assert phenotypes.within == {"NOA": "NORTH", "NOB": "NORTH", "SOC": "SOUTH"}
+    assert phenotypes.parents == {"NOA": "NORTH", "NOB": "NORTH", "SOC": "SOUTH"}
 
 
 def test_a_name_stands_for_its_finest_parts(phenotypes):
-    assert phenotypes.parts("NORTH") == {"NOA": 6, "NOB": 3}
-    assert phenotypes.parts("NOB") == {"NOB": 1}
-    assert phenotypes.parts("reference") == {"NOA": 6, "NOB": 3, "SOC": 1}
-    assert Phenotypes().parts("reference") == {"null": 1}
+    assert phenotypes.finest_labels("NORTH") == {"NOA": 6, "NOB": 3}
+    assert phenotypes.finest_labels("NOB") == {"NOB": 1}
+    assert phenotypes.finest_labels("reference") == {"NOA": 6, "NOB": 3, "SOC": 1}
+    assert Phenotypes().finest_labels("reference") == {"null": 1}
 
 
 def test_labels_without_samples_are_no_parts_and_cannot_be_requested(phenotypes):
     """A window of the panel may be trained on fewer individuals than the table of labels names."""
     fewer = replace(phenotypes, counts={"NOA": 6})
-    assert fewer.parts("NORTH") == {"NOA": 6}
-    assert fewer.parts("reference") == {"NOA": 6}
+    assert fewer.finest_labels("NORTH") == {"NOA": 6}
+    assert fewer.finest_labels("reference") == {"NOA": 6}
     assert parsed_request("NORTH", 2, fewer)[0].parts == (("NORTH", 1.0),)
     for name in ("NOB", "SOUTH", "SOC", "NOA:0.5,NOB:0.5"):
         with pytest.raises(UsageError, match="the model was trained on nobody of it"):
             parsed_request(name, 2, fewer)
-    assert replace(phenotypes, counts={}).parts("SOUTH") == {"SOUTH": 1}
+    assert replace(phenotypes, counts={}).finest_labels("SOUTH") == {"SOUTH": 1}
     assert parsed_request("SOUTH", 1, replace(phenotypes, counts={}))[0].name == "SOUTH"
 
 
 def test_labels_that_cross_are_not_nested(labels):
     crossing = Phenotypes.of(labels, ["country", "sex"])
-    assert crossing.within == {}
-    assert crossing.parts("NOA") == {"NOA": 1}
+    assert crossing.parents == {}
+    assert crossing.finest_labels("NOA") == {"NOA": 1}
 
 
 def test_phenotypes_survive_a_config(phenotypes):
@@ -375,7 +375,10 @@ def test_stretches_of_near_sites_are_no_longer_than_asked(panel):
     contig, position = coordinates(panel)
     one = chromosomes.stretches(SITES)
     for first, second in zip(chromosomes.order[:-1], chromosomes.order[1:], strict=True):
-        near = contig[first] == contig[second] and position[second] - position[first] < REACH
+        near = (
+            contig[first] == contig[second]
+            and position[second] - position[first] < LINKAGE_DISTANCE
+        )
         assert (one[first] == one[second]) == near
     assert len(set(chromosomes.stretches(1))) == SITES
 
@@ -434,11 +437,11 @@ def test_phenotypes_are_given_fine_coarse_or_not_at_all():
     numbers = np.tile([[2, 5]], (6000, 1))
     settings = DiffusionSettings(null=0.1, coarse=0.2)
     shares = (
-        np.bincount(given_phenotypes(numbers, settings, np.random.default_rng(4)), minlength=6)
+        np.bincount(draw_conditions(numbers, settings, np.random.default_rng(4)), minlength=6)
         / 6000
     )
     assert shares[[0, 2, 5]] == pytest.approx([0.1, 0.2, 0.7], abs=0.02)
-    unknown = given_phenotypes(
+    unknown = draw_conditions(
         np.array([[2, 0], [0, 0]]), DiffusionSettings(null=0), np.random.default_rng(5)
     )
     assert unknown.tolist() == [2, 0]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from genomai_cli.population.missing_sites import FEWEST, MissingSites
+from genomai_cli.population.missing_sites import MIN_SITES, MissingSites
 from genomai_cli.population.panel import BUILDS, Panel
 
 
@@ -48,5 +48,5 @@ def test_a_panel_without_tags_loses_sites_otherwise(panel):
 
 
 def test_few_sites_stay(panel):
-    few = panel.subset(range(FEWEST - 5))
+    few = panel.subset(range(MIN_SITES - 5))
     assert drawn(few).any(axis=1).all()

@@ -10,7 +10,7 @@ from genomai_cli.population.measures import Coordinates, Proportions, measures_o
 from genomai_cli.population.mixtures import (
     Genotypes,
     Windows,
-    _onto_simplex,
+    _project_to_simplex,
     independent_fractions,
     linked_fractions,
 )
@@ -137,10 +137,10 @@ class TestLinkedFractions:
 @given(st.lists(st.floats(-5, 5), min_size=2, max_size=8))
 @settings(max_examples=100)
 def test_the_nearest_fractions_are_fractions(values):
-    found = _onto_simplex(np.array([values]))
+    found = _project_to_simplex(np.array([values]))
     assert np.isclose(found.sum(), 1)
     assert (found >= 0).all()
-    assert np.allclose(_onto_simplex(found), found)
+    assert np.allclose(_project_to_simplex(found), found)
 
 
 CLASSES = {"group": ["A", "B", "M"], "pop": ["a1", "a2", "b", "m"]}

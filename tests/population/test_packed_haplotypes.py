@@ -73,7 +73,7 @@ def both(paths: list[Path], **options) -> PackedHaplotypes:
 
 @pytest.mark.parametrize("at_once", [8, 24, 1024])
 def test_calls_of_all_kinds_are_the_alleles_of_letters(tmp_path, monkeypatch, at_once):
-    monkeypatch.setattr(packed_haplotypes, "SITES_AT_ONCE", at_once)
+    monkeypatch.setattr(packed_haplotypes, "SITES_PER_BLOCK", at_once)
     found = both([write(tmp_path / "x.vcf", PANEL, messy())])
     assert found.unknown is not None
     assert {-1, 0, 1} == set(np.unique(found.alleles()))
@@ -129,7 +129,7 @@ def test_records_of_haplotypes_are_packed_two_by_two(tmp_path):
 
 
 def test_reading_takes_less_memory_than_the_alleles_as_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(packed_haplotypes, "SITES_AT_ONCE", 32)
+    monkeypatch.setattr(packed_haplotypes, "SITES_PER_BLOCK", 32)
     at, people = panel(600), 4000
     row = np.random.default_rng(1).choice(["0|0", "0|1"], people)
     rows = np.stack([np.roll(row, site) for site in range(600)])

@@ -177,7 +177,7 @@ class TestEncoding:
         encoded = encode(people, columns)
         shown = np.zeros((4, 4), np.bool_)
         shown[:, 3] = True
-        assert (encoded.shown(shown).known == (shown & encoded.known)).all()
+        assert (encoded.with_columns(shown).known == (shown & encoded.known)).all()
 
     def test_rows_of_a_corpus_hold_them(self, people, columns):
         layout = PhenotypeRows(5, columns)

@@ -11,7 +11,7 @@ from conftest import SITES, run, site
 
 from genomai_cli.formats.pileups import Pile
 from genomai_cli.population.builds import contig_lengths
-from genomai_cli.population.pileup_genotypes import called
+from genomai_cli.population.pileup_genotypes import call_genotype
 
 LENGTH = 60  # letters of a read, in whose middle the site lies
 BEFORE = LENGTH // 2
@@ -182,7 +182,7 @@ def pile(bases, quality=30):
     ],
 )
 def test_the_likeliest_genotype(bases, genotype, certain, fits):
-    found = called(pile(bases))
+    found = call_genotype(pile(bases))
     assert "".join(found.genotype) == genotype
     assert found.is_certain == certain
     assert found.fits == fits
@@ -192,9 +192,9 @@ def test_its_likelihoods_are_those_of_the_binomial():
     """By hand: three reads of ref and one of alt, of quality 20."""
     e = 0.01
     hom, het, other = (1 - e) ** 3 * e / 3, (0.5 * (1 - e + e / 3)) ** 4, (e / 3) ** 3 * (1 - e)
-    found = called(pile("AAAC", 20)).likelihoods(("A", "C"))[0]
+    found = call_genotype(pile("AAAC", 20)).likelihoods(("A", "C"))[0]
     np.testing.assert_allclose(found, np.array([hom, het, other]) / max(hom, het), rtol=1e-4)
-    assert called(pile("")) is None
+    assert call_genotype(pile("")) is None
 
 
 def test_likelihoods_are_read_by_models_that_do(cohort, tmp_path):

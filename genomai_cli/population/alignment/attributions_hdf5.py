@@ -1,4 +1,4 @@
-"""Explanations of similarities as HDF5: what each site adds, and where attention goes.
+"""Explanations of similarities as HDF5: attributions of sites, and weights of attention.
 
 The layout is that of docs/outputs.md. A row is a sample and the record that it is explained for.
 
@@ -39,9 +39,9 @@ class Attention:
 
 
 @dataclass(frozen=True, eq=False)
-class Explained:
-    """Some rows: samples, the indices of their records (n,), their similarities (n,), those of a sample without known
-    sites (n,), what each site adds to that (n, S), and how samples attend to the vocabulary (n, H, V)."""
+class Explanations:
+    """Rows: samples, the indices of their records (n,), their similarities (n,), those of a sample without known
+    sites (n,), the attributions of the sites (n, S), and how samples attend to the vocabulary (n, H, V)."""
 
     samples: Sequence[str]
     records: NDArray[np.int64]
@@ -51,17 +51,17 @@ class Explained:
     attention: Array
 
 
-class Means:
+class MeanAttributions:
     """The mean attributions of the rows of each record; `rows` (P,) counts them."""
 
     def __init__(self, records: int, sites: int) -> None:
         self.rows = np.zeros(records, np.int64)
         self._sums = np.zeros((records, sites))
 
-    def add(self, some: Explained) -> None:
+    def add(self, explanations: Explanations) -> None:
         """Add these rows."""
-        np.add.at(self.rows, some.records, 1)
-        np.add.at(self._sums, some.records, some.values)
+        np.add.at(self.rows, explanations.records, 1)
+        np.add.at(self._sums, explanations.records, explanations.values)
 
     def of(self, records: Sequence[int]) -> Array:
         """The mean (S,) over all rows of these records; NaN if there are none."""
@@ -88,20 +88,20 @@ class ExplanationFile:
         attention: Attention,
         attributes: Mapping[str, str | int | float],
     ) -> None:
-        self._opened = ExitStack()
-        self._file = self._opened.enter_context(spooled_hdf5(out))
+        self._exit_stack = ExitStack()
+        self._file = self._exit_stack.enter_context(spooled_hdf5(out))
         describe(self._file, FORMAT, FORMAT_VERSION, attributes)
         self._add_sites(panel)
         self._add_records(records)
         self._add_attention(attention)
         heads, tokens = attention.dna_to_vocabulary.shape[1], len(attention.vocabulary)
-        self._rows = [
-            self._growing("ids", _TEXT),
-            self._growing("phenotype", np.int32),
-            self._growing("similarity", np.float64),
-            self._growing("baseline_similarity", np.float64),
-            self._growing("attributions", np.float32, len(panel)),
-            self._growing("attention/sample_to_phenotype", np.float32, heads, tokens),
+        self._row_datasets = [
+            self._resizable_dataset("ids", _TEXT),
+            self._resizable_dataset("phenotype", np.int32),
+            self._resizable_dataset("similarity", np.float64),
+            self._resizable_dataset("baseline_similarity", np.float64),
+            self._resizable_dataset("attributions", np.float32, len(panel)),
+            self._resizable_dataset("attention/sample_to_phenotype", np.float32, heads, tokens),
         ]
 
     def _add_attention(self, attention: Attention) -> None:
@@ -114,23 +114,23 @@ class ExplanationFile:
         ):
             group.create_dataset(name, data=weights.astype(np.float32), chunks=chunk, **_PACKED)
 
-    def add(self, some: Explained) -> None:
+    def add(self, explanations: Explanations) -> None:
         """The next rows."""
-        names = np.array([printable(name) for name in some.samples], object)
+        names = np.array([printable(name) for name in explanations.samples], object)
         parts = (
             names,
-            some.records,
-            some.similarities,
-            some.baselines,
-            some.values,
-            some.attention,
+            explanations.records,
+            explanations.similarities,
+            explanations.baselines,
+            explanations.values,
+            explanations.attention,
         )
-        for dataset, part in zip(self._rows, parts, strict=True):
+        for dataset, part in zip(self._row_datasets, parts, strict=True):
             start = len(dataset)
             dataset.resize(start + len(part), axis=0)
             dataset[start:] = part
 
-    def add_means(self, means: Means) -> None:
+    def add_means(self, means: MeanAttributions) -> None:
         """How many rows each record has, and their mean attributions."""
         group = self._file["phenotypes"]
         group.create_dataset("rows", data=means.rows)
@@ -151,13 +151,13 @@ class ExplanationFile:
         for name, values in records.columns.items():
             _add_texts(columns, name.replace("/", "_"), [v or MISSING for v in values])
 
-    def _growing(self, name: str, kind: Any, *more: int) -> h5py.Dataset:
+    def _resizable_dataset(self, name: str, dtype: Any, *shape: int) -> h5py.Dataset:
         return self._file.create_dataset(
             name,
-            (0, *more),
-            kind,
-            maxshape=(None, *more),
-            chunks=(ROWS_PER_CHUNK, *more),
+            (0, *shape),
+            dtype,
+            maxshape=(None, *shape),
+            chunks=(ROWS_PER_CHUNK, *shape),
             **_PACKED,
         )
 
@@ -170,7 +170,7 @@ class ExplanationFile:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._opened.__exit__(kind, error, traceback)
+        self._exit_stack.__exit__(kind, error, traceback)
 
 
 def _add_texts(group: h5py.Group, name: str, texts: Sequence[str]) -> None:

@@ -42,19 +42,19 @@ STYLE: Any = {
     "svg.fonttype": "none",  # text that can be searched for and copied
     "svg.hashsalt": "genomai",  # the same picture is the same bytes
 }
-DARK, LIGHT, AGAINST, ACCENT, INK = "#2f5d8a", "#7ea6cc", "#c9c9c9", "#c8442e", "#333333"
+DARK, LIGHT, NEGATIVE_COLOUR, ACCENT, INK = "#2f5d8a", "#7ea6cc", "#c9c9c9", "#c8442e", "#333333"
 TOP, OTHERS = "top", "others"
 GAP = 1.2e7  # base pairs between two chromosomes
 NAME_OFFSETS = (
     *((0, 7), (9, 5), (-9, 5), (0, 17), (14, 14), (-14, 14), (0, 27), (24, 22), (-24, 22)),
     *((9, -3), (-9, -3), (0, 37), (40, 30), (-40, 30), (0, 47)),
 )
-_LAST = 1 << 20
+_AFTER_NUMBERS = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """What each site is worth (S,) for a group of samples, and what to call it."""
+    """The value of each site (S,) for a group of samples, and the title of the track."""
 
     title: str
     values: NDArray[np.float64]
@@ -70,7 +70,7 @@ class Axis:
 
 
 def site_names(panel: Panel) -> list[str]:
-    """What each site is called: its rsID, with the gene where that is well known, else chromosome and position."""
+    """Names of the sites: the rsID, with the gene where that is well known, else chromosome and position."""
     positions = panel.positions[BUILDS[0]].tolist()
     sites = zip(panel.rsid, panel.chrom, positions, strict=True)
     return [
@@ -99,18 +99,18 @@ def axis_of(panel: Panel) -> Axis:
     position, odd = np.zeros(len(panel)), np.zeros(len(panel), bool)
     middles, start = {}, 0.0
     chroms = np.array(panel.chrom)
-    for number, chrom in enumerate(sorted(set(panel.chrom), key=_order)):
-        here = chroms == chrom
-        position[here] = start + positions[here]
-        odd[here] = number % 2 == 1
-        end = float(position[here].max())
+    for number, chrom in enumerate(sorted(set(panel.chrom), key=_chromosome_order)):
+        on_chrom = chroms == chrom
+        position[on_chrom] = start + positions[on_chrom]
+        odd[on_chrom] = number % 2 == 1
+        end = float(position[on_chrom].max())
         middles[chrom] = (start + end) / 2
         start = end + GAP
     return Axis(position, odd, middles)
 
 
-def _order(chrom: str) -> tuple[int, str]:
-    return (int(chrom) if chrom.isdigit() else _LAST, chrom)
+def _chromosome_order(chrom: str) -> tuple[int, str]:
+    return (int(chrom) if chrom.isdigit() else _AFTER_NUMBERS, chrom)
 
 
 def manhattan(panel: Panel, tracks: Sequence[Track], *, title: str = "", unit: str) -> Figure:
@@ -137,15 +137,15 @@ def manhattan(panel: Panel, tracks: Sequence[Track], *, title: str = "", unit: s
 def _draw(axes: Axes, axis: Axis, track: Track, number: int) -> None:
     values = track.values
     colours = np.where(axis.odd, LIGHT, DARK).astype(object)
-    colours[~(values > 0)] = AGAINST
+    colours[~(values > 0)] = NEGATIVE_COLOUR
     top, others = split(values)
     for sites, size, colour, kind in ((others, 9, colours[others], OTHERS), (top, 22, ACCENT, TOP)):
         points = axes.scatter(axis.position[sites], values[sites], size, colour, linewidths=0)
         points.set_gid(f"{kind}-{number}")  # by which a page finds the points again
     axes.axhline(0, color=INK, linewidth=0.6)
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    room = max(high - low, 1e-9)
-    axes.set_ylim(low - 0.06 * room, high + 0.42 * room)
+    span = max(high - low, 1e-9)
+    axes.set_ylim(low - 0.06 * span, high + 0.42 * span)
     axes.set_title(caption(track.title), loc="left", fontsize=9, color=INK, pad=3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK, labelsize=8, length=2)
@@ -159,7 +159,7 @@ def _number_chromosomes(axes: Axes, axis: Axis) -> None:
 
 def _name_top_sites(axes: Axes, axis: Axis, track: Track, names: Sequence[str]) -> None:
     """Write the names beside the points, where they cover neither one another nor leave the axes."""
-    taken: list[Bbox] = []
+    occupied: list[Bbox] = []
     for site in top_sites(track.values):
         point = (axis.position[site], track.values[site])
         for dx, dy in NAME_OFFSETS:
@@ -175,15 +175,15 @@ def _name_top_sites(axes: Axes, axis: Axis, track: Track, names: Sequence[str]) 
             )
             note.set_in_layout(False)  # the axes stay where they are
             box = note.get_window_extent().padded(1.5)
-            if _is_free(box, taken, axes.bbox):
-                taken.append(box)
+            if _is_free(box, occupied, axes.bbox):
+                occupied.append(box)
                 break
             note.remove()
 
 
-def _is_free(box: Bbox, taken: Sequence[Bbox], within: Bbox) -> bool:
-    inside = box.x0 >= within.x0 and box.x1 <= within.x1 and box.y1 <= within.y1 + 2
-    return inside and not any(box.overlaps(other) for other in taken)
+def _is_free(box: Bbox, occupied: Sequence[Bbox], bounds: Bbox) -> bool:
+    inside = box.x0 >= bounds.x0 and box.x1 <= bounds.x1 and box.y1 <= bounds.y1 + 2
+    return inside and not any(box.overlaps(other) for other in occupied)
 
 
 def picture(figure: Figure, kind: str) -> bytes:

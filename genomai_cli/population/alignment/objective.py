@@ -42,18 +42,18 @@ LIMITS = {
     "jitter": (0, 20_000),
     "smear": (0, 1),
 }
-EARTH = 6371.0  # km, the mean radius
-SAME_LOCATION = math.cos(50 / EARTH)
-SAME_NUMBER = 0.1  # standard deviations
+EARTH_RADIUS = 6371.0  # km, the mean radius
+MIN_LOCATION_COSINE = math.cos(50 / EARTH_RADIUS)
+MAX_NUMBER_DIFFERENCE = 0.1  # standard deviations
 
 
 @dataclass(frozen=True)
 class CrossmodalSettings:
-    """How samples and records are shown to the network.
+    """How samples and records are augmented in training.
 
     `categories` and `numbers` declare columns of the phenotypes; the others are what they look like. `groups` names the
-    category whose members are crossed, the share `cross` of them; its labels are the records that the model is asked
-    about by default. `hide` is the largest share of sites masked, in the share `hide_often` of the samples; in each
+    category whose members are crossed, the share `cross` of them; its labels are the records that the model ranks by
+    default. `hide` is the largest share of sites masked, in the share `hide_often` of the samples; in each
     step, a random share of the sites is read, at least `sites` of them. `whole` is the share of records with all of
     their columns, `jitter` how far (km) their locations are moved, in the share `smear` of them ten times as far.
     """
@@ -88,53 +88,53 @@ class Crossmodal:
         del settings, alphabet, recipe
 
     def auxiliary(self) -> dict[str, Any]:
-        """None: the network itself knows both sides."""
+        """None: the network itself has both towers."""
         return {"kind": "none"}
 
     def views(self, letters_BL: Letters, rng: np.random.Generator) -> Views:
         """`ids` of the samples; their `categories`, `numbers` and `places`, which of them are `shown`, and the
         `shown_places`."""
         layout = self._layout
-        truth = layout.rows.encoded(letters_BL)
-        letters_BS = self._crossed(layout.rows.letters(letters_BL), truth, rng)
+        records = layout.rows.encoded(letters_BL)
+        letters_BS = self._crossed(layout.rows.letters(letters_BL), records, rng)
         shares_B = rng.random(len(letters_BS)) * self.settings.hide
         shares_B *= rng.random(len(letters_BS)) < self.settings.hide_often
-        moved = np.where(
-            np.isnan(truth.locations), truth.locations, self._moved(truth.locations, rng)
+        jittered_B3 = np.where(
+            np.isnan(records.locations), records.locations, self._jittered(records.locations, rng)
         )
         return {
             "ids": encode_rows(self.alphabet.tokenizer, mask_letters(letters_BS, shares_B, rng)),
-            **views_of(truth),
-            "shown": some_columns(truth.known, self.settings.whole, rng).astype(np.int64),
-            "shown_places": ticks(moved),
+            **views_of(records),
+            "shown": sample_columns(records.known, self.settings.whole, rng).astype(np.int64),
+            "shown_places": ticks(jittered_B3),
         }
 
     def loss(self, model: Model, views: Mapping[str, Tensor], group: Group) -> Tensor:
         """The mean over this process's samples and both directions, in nats."""
-        network, facts = model.network, Facts.of(views)
+        network, phenotypes = model.network, PhenotypeViews.of(views)
         copies_BS = model.inputs(views["ids"])
-        sites = self._some_sites(copies_BS, training=network.training)
-        seen_BS = copies_BS if sites is None else copies_BS[:, sites]
-        members_B = self._members(facts) if network.training else None
-        samples_BE = network.sample_vectors(seen_BS, sites, members_B).float()  # type: ignore[operator]
-        records_BE = network.record_vectors(facts.records(), sites).float()  # type: ignore[operator]
-        gathered = facts.gathered(group)
+        sites = self._sample_sites(copies_BS, training=network.training)
+        read_copies_BS = copies_BS if sites is None else copies_BS[:, sites]
+        groups_B = self._group_labels(phenotypes) if network.training else None
+        samples_BE = network.sample_vectors(read_copies_BS, sites, groups_B).float()  # type: ignore[operator]
+        records_BE = network.record_vectors(phenotypes.records(), sites).float()  # type: ignore[operator]
+        gathered = phenotypes.gathered(group)
         partners_B = torch.arange(len(samples_BE), device=samples_BE.device)
         partners_B = partners_B + group.rank * len(samples_BE)
         with torch.autocast(samples_BE.device.type, enabled=False):
             scale = network.scale.float()
-            forth_BG = scale * samples_BE @ group.gather(records_BE).T
-            back_BG = scale * records_BE @ group.gather(samples_BE).T
+            by_sample_BG = scale * samples_BE @ group.gather(records_BE).T
+            by_record_BG = scale * records_BE @ group.gather(samples_BE).T
         losses = [
-            among(forth_BG, agrees(gathered, facts).T, partners_B),
-            among(back_BG, agrees(facts, gathered), partners_B),
+            partner_loss(by_sample_BG, compatible(gathered, phenotypes).T, partners_B),
+            partner_loss(by_record_BG, compatible(phenotypes, gathered), partners_B),
         ]
         return torch.stack(losses).mean()
 
     def bits_per_base(self, nats: float) -> None:
         """None: the loss is no likelihood of bases."""
 
-    def _some_sites(self, copies_BS: Tensor, *, training: bool) -> Tensor | None:
+    def _sample_sites(self, copies_BS: Tensor, *, training: bool) -> Tensor | None:
         """The sites that are read in this step: a random share of at least `sites` of them, all in validation."""
         if not training or self.settings.sites == 1:
             return None
@@ -142,35 +142,39 @@ class Crossmodal:
         share = self.settings.sites + (1 - self.settings.sites) * float(torch.rand(()))
         return torch.randperm(count)[: max(1, round(share * count))].to(device)
 
-    def _members(self, facts: "Facts") -> Tensor | None:
+    def _group_labels(self, phenotypes: "PhenotypeViews") -> Tensor | None:
         """The groups (B,) of the samples."""
         groups = self._layout.groups
-        return None if groups is None else facts.categories[:, groups.column]
+        return None if groups is None else phenotypes.categories[:, groups.column]
 
     def _crossed(
-        self, letters_BS: Letters, truth: EncodedPhenotypes, rng: np.random.Generator
+        self, letters_BS: Letters, records: EncodedPhenotypes, rng: np.random.Generator
     ) -> Letters:
         """The samples' letters; instead of some training samples, those of a new member of their group."""
         groups = self._layout.groups
         if groups is None or not self.settings.cross:
             return letters_BS
-        group_B = groups.groups(truth)
+        group_B = groups.groups(records)
         chosen_B = rng.random(len(letters_BS)) < self.settings.cross
         chosen_B &= (group_B != MISSING) & groups.contain(letters_BS)
         pair_2BS = [groups.pool.cross(np.maximum(group_B, 0), rng) for _ in range(2)]
         return np.where(chosen_B[:, None], join(*pair_2BS), letters_BS)
 
-    def _moved(
+    def _jittered(
         self, locations: NDArray[np.float32], rng: np.random.Generator
     ) -> NDArray[np.float64]:
         """The locations (B, 3) moved at random in the tangent plane, by half-normal distances."""
         if not locations.shape[1]:
             return locations.astype(np.float64)
-        reach_B = np.full(len(locations), self.settings.jitter)
-        reach_B[rng.random(len(locations)) < self.settings.smear] *= 10
-        moved = locations + rng.normal(size=locations.shape) * reach_B[:, None] / EARTH
-        found: NDArray[np.float64] = moved / np.linalg.norm(moved, axis=1, keepdims=True)
-        return found
+        deviation_B = np.full(len(locations), self.settings.jitter)
+        deviation_B[rng.random(len(locations)) < self.settings.smear] *= 10
+        jittered_B3 = (
+            locations + rng.normal(size=locations.shape) * deviation_B[:, None] / EARTH_RADIUS
+        )
+        unit_B3: NDArray[np.float64] = jittered_B3 / np.linalg.norm(
+            jittered_B3, axis=1, keepdims=True
+        )
+        return unit_B3
 
     @property
     def _layout(self) -> Any:
@@ -180,8 +184,8 @@ class Crossmodal:
 
 
 @dataclass(frozen=True, eq=False)
-class Facts:
-    """What is known of samples, and which of it their records show: categories (B, C), numbers (B, M) and locations
+class PhenotypeViews:
+    """The phenotypes of samples, and which of them their records show: categories (B, C), numbers (B, M) and locations
     (B, 3 or 0), NaN where unknown, `shown` (B, K)."""
 
     categories: Tensor
@@ -191,15 +195,15 @@ class Facts:
     shown_locations: Tensor
 
     @classmethod
-    def of(cls, views: Mapping[str, Tensor]) -> "Facts":
-        """Those of views."""
-        numbers, locations, moved = (
+    def of(cls, views: Mapping[str, Tensor]) -> "PhenotypeViews":
+        """From a batch of `Crossmodal.views`."""
+        numbers, locations, jittered = (
             from_ticks(views[name]) for name in ("numbers", "places", "shown_places")
         )
-        return cls(views["categories"], numbers, locations, views["shown"] > 0, moved)
+        return cls(views["categories"], numbers, locations, views["shown"] > 0, jittered)
 
     def records(self) -> PhenotypeRecords:
-        """What the records show."""
+        """The records with the columns that are shown."""
         sizes = [self.categories.shape[1], self.numbers.shape[1]]
         of_categories, of_numbers, of_location = self.shown.tensor_split(
             [sizes[0], sum(sizes)], dim=1
@@ -210,45 +214,51 @@ class Facts:
             self.shown_locations.masked_fill(~of_location, math.nan),
         )
 
-    def gathered(self, group: Group) -> "Facts":
-        """Those of all processes."""
-        return Facts(*(group.gather(part) for part in vars(self).values()))
+    def gathered(self, group: Group) -> "PhenotypeViews":
+        """The phenotypes of all processes."""
+        return PhenotypeViews(*(group.gather(part) for part in vars(self).values()))
 
 
-def agrees(records: Facts, samples: Facts) -> Tensor:
-    """Which records (R, B) could be of which samples: all that they show is so, or unknown, of the sample."""
-    same = [
-        (mine_R[:, None] == theirs_B) | (theirs_B == MISSING)
-        for mine_R, theirs_B in zip(records.categories.T, samples.categories.T, strict=True)
+def compatible(records: PhenotypeViews, samples: PhenotypeViews) -> Tensor:
+    """Which records (R, B) are compatible with which samples: each value shown is the sample's, or unknown of it."""
+    agreeing = [
+        (record_R[:, None] == sample_B) | (sample_B == MISSING)
+        for record_R, sample_B in zip(records.categories.T, samples.categories.T, strict=True)
     ]
-    for mine_R, theirs_B in zip(records.numbers.T, samples.numbers.T, strict=True):
-        same.append(~((mine_R[:, None] - theirs_B).abs() >= SAME_NUMBER))  # so is NaN
+    for record_R, sample_B in zip(records.numbers.T, samples.numbers.T, strict=True):
+        agreeing.append(
+            ~((record_R[:, None] - sample_B).abs() >= MAX_NUMBER_DIFFERENCE)
+        )  # so is NaN
     if records.locations.shape[1]:
-        same.append(~(records.locations @ samples.locations.T < SAME_LOCATION))
+        agreeing.append(~(records.locations @ samples.locations.T < MIN_LOCATION_COSINE))
     masked = ~records.shown.T[..., None]
     return torch.stack(
-        [masked_R1 | same_RB for masked_R1, same_RB in zip(masked, same, strict=True)]
+        [masked_R1 | agreeing_RB for masked_R1, agreeing_RB in zip(masked, agreeing, strict=True)]
     ).all(0)
 
 
-def among(logits_BG: Tensor, agree_BG: Tensor, partners_B: Tensor) -> Tensor:
-    """The mean surprise at each one's partner, among all that do not agree with it."""
+def partner_loss(logits_BG: Tensor, compatible_BG: Tensor, partners_B: Tensor) -> Tensor:
+    """The mean cross-entropy of each one's partner, among all that are not compatible with it."""
     partner_BG = functional.one_hot(partners_B, logits_BG.shape[1]).bool()
     return functional.cross_entropy(
-        logits_BG.masked_fill(agree_BG & ~partner_BG, -math.inf), partners_B
+        logits_BG.masked_fill(compatible_BG & ~partner_BG, -math.inf), partners_B
     )
 
 
 def chance_loss(views: Mapping[str, Tensor]) -> float:
-    """The loss of a network that knows nothing, for which all vectors are the same."""
-    facts = Facts.of(views)
-    agree_RB = agrees(facts, facts)
-    partners_B = torch.arange(len(agree_RB))
-    blind = torch.zeros(agree_RB.shape)
-    return float(torch.stack([among(blind, a, partners_B) for a in (agree_RB.T, agree_RB)]).mean())
+    """The loss at chance, of a network whose vectors are all the same."""
+    phenotypes = PhenotypeViews.of(views)
+    compatible_RB = compatible(phenotypes, phenotypes)
+    partners_B = torch.arange(len(compatible_RB))
+    zero_logits_BB = torch.zeros(compatible_RB.shape)
+    return float(
+        torch.stack(
+            [partner_loss(zero_logits_BB, a, partners_B) for a in (compatible_RB.T, compatible_RB)]
+        ).mean()
+    )
 
 
-def some_columns(
+def sample_columns(
     known_NK: NDArray[np.bool_], full: float, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
     """Of the columns that are known of each, some: any number of them, at least one, is as likely; for the share

@@ -6,7 +6,7 @@ The picture has a tip at every point. The groups are those requested, or those t
 from collections.abc import Mapping, Sequence
 
 from genomai_cli.errors import UsageError
-from genomai_cli.population.alignment.attributions_hdf5 import Means
+from genomai_cli.population.alignment.attributions_hdf5 import MeanAttributions
 from genomai_cli.population.alignment.manhattan import (
     OTHERS,
     TOP,
@@ -22,8 +22,8 @@ from genomai_cli.reports.page import Page
 from genomai_cli.reports.sections import Column, Facts, Notes, Picture, Section, Table
 from genomai_cli.reports.wording import counted
 
-LISTED = 50  # sites of a track's table
-OF_PICTURE = (
+MAX_LISTED = 50  # sites of a track's table
+PICTURE_CAPTION = (
     "Move the mouse over a point to see its site; the names are those of the largest values."
 )
 LIMITS = (
@@ -35,13 +35,13 @@ LIMITS = (
 def page(
     svg: bytes, panel: Panel, tracks: Sequence[Track], *, title: str, facts: Mapping[str, object]
 ) -> Page:
-    """The picture, whose points tell their site, the top sites of every track, and the facts of the run."""
+    """The picture, with the site at each point, the top sites of every track, and the facts of the run."""
     names = site_names(panel)
-    told = {name: str(value) for name, value in facts.items()}
+    fact_texts = {name: str(value) for name, value in facts.items()}
     sections: list[Section] = [
-        Picture("What each site adds", inlined(svg, _tips(tracks, names)), OF_PICTURE),
+        Picture("What each site adds", inlined(svg, _tips(tracks, names)), PICTURE_CAPTION),
         _table(tracks, panel, names),
-        Facts("How it was made", told),
+        Facts("How it was made", fact_texts),
         Notes("Limits", LIMITS),
     ]
     return Page(title, "", sections)
@@ -66,13 +66,13 @@ def _table(tracks: Sequence[Track], panel: Panel, names: Sequence[str]) -> Table
             f"{track.values[site]:.5f}",
         )
         for track in tracks
-        for site in top_sites(track.values, LISTED)
+        for site in top_sites(track.values, MAX_LISTED)
     ]
-    return Table("Sites that add most", columns, rows, f"At most {LISTED} of each group.")
+    return Table("Sites that add most", columns, rows, f"At most {MAX_LISTED} of each group.")
 
 
 def _tips(tracks: Sequence[Track], names: Sequence[str]) -> dict[str, list[str]]:
-    """What is told at the points of the picture, by the id of their group in it."""
+    """The tips of the picture's points, by the id of their group in it."""
     return {
         f"{kind}-{number}": [f"{names[site]}: {track.values[site]:.5f}" for site in sites]
         for number, track in enumerate(tracks)
@@ -96,17 +96,19 @@ def groups_named(table: PhenotypeTable, categories: Sequence[str], names: Sequen
     return {name: known[name] for name in names}
 
 
-def groups_suggested(table: PhenotypeTable, categories: Sequence[str], means: Means) -> Groups:
+def groups_suggested(
+    table: PhenotypeTable, categories: Sequence[str], means: MeanAttributions
+) -> Groups:
     """By the category with the fewest labels but one, if they are not too many; else the records with most rows."""
     by_category = [_groups_of_labels(table, [name]) for name in categories]
-    few = [groups for groups in by_category if 1 < len(groups) <= MAX_TRACKS]
-    if few:
-        return min(few, key=len)
+    candidates = [groups for groups in by_category if 1 < len(groups) <= MAX_TRACKS]
+    if candidates:
+        return min(candidates, key=len)
     order = sorted(range(len(table)), key=lambda record: -int(means.rows[record]))
     return {table.names[record]: [record] for record in order[:MAX_TRACKS]}
 
 
-def tracks_of(groups: Groups, means: Means) -> list[Track]:
+def tracks_of(groups: Groups, means: MeanAttributions) -> list[Track]:
     """The groups that have rows, with their mean attributions."""
     rows = {name: int(means.rows[records].sum()) for name, records in groups.items()}
     return [

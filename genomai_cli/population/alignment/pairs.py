@@ -1,4 +1,4 @@
-"""Given pairs of a sample and a phenotype record: their similarities, and whether they belong together at all.
+"""Given pairs of a sample and a phenotype record: their similarities, and ranks among all records.
 
 Shape suffixes: N pairs whose sample has a similarity, U records of the pairs, P all records.
 """
@@ -30,11 +30,11 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.lines)
 
-    def require_phenotypes(self, known: Container[str], where: str) -> None:
-        """InputError for the first phenotype that is not among the `known` ones of the file `where`."""
+    def require_phenotypes(self, known: Container[str], records_path: str) -> None:
+        """InputError for the first phenotype that is not among the `known` ones of the file `records_path`."""
         for phenotype, line in zip(self.phenotypes, self.lines, strict=True):
             if phenotype not in known:
-                message = f"no phenotype '{phenotype}' in {where}"
+                message = f"no phenotype '{phenotype}' in {records_path}"
                 raise InputError(message, path=self.path, line=line)
 
     def require_samples(self, known: Container[str]) -> None:
@@ -91,53 +91,55 @@ class PairScores:
 class PairScorer:
     """Gathers the similarities of the samples in pairs from those of all samples, one after the other.
 
-    InputError, with the line of the pair, for a phenotype that is no record of the table `where`.
+    InputError, with the line of the pair, for a phenotype that is no record of the table `records_path`.
     """
 
-    def __init__(self, pairs: Pairs, records: Sequence[str], where: str) -> None:
+    def __init__(self, pairs: Pairs, records: Sequence[str], records_path: str) -> None:
         index = {name: number for number, name in enumerate(records)}
-        pairs.require_phenotypes(index, where)
+        pairs.require_phenotypes(index, records_path)
         self.pairs = pairs
-        self._paired = sorted({index[name] for name in pairs.phenotypes})
-        self._column = {records[record]: column for column, record in enumerate(self._paired)}
-        self._line = dict(zip(reversed(pairs.samples), reversed(pairs.lines), strict=True))
-        self._records: dict[str, list[int]] = {}
+        self._record_indices = sorted({index[name] for name in pairs.phenotypes})
+        self._column_of = {
+            records[record]: column for column, record in enumerate(self._record_indices)
+        }
+        self._line_of = dict(zip(reversed(pairs.samples), reversed(pairs.lines), strict=True))
+        self._records_of: dict[str, list[int]] = {}
         for sample, phenotype in zip(pairs.samples, pairs.phenotypes, strict=True):
-            self._records.setdefault(sample, []).append(index[phenotype])
-        self._found: dict[str, tuple[Array, NDArray[np.int64]] | None] = {}
+            self._records_of.setdefault(sample, []).append(index[phenotype])
+        self._scores_of: dict[str, tuple[Array, NDArray[np.int64]] | None] = {}
 
     def records_of(self, aligned: Aligned) -> list[int]:
         """The indices of the records that a sample is paired with."""
-        return self._records.get(aligned.name, [])
+        return self._records_of.get(aligned.name, [])
 
     def add(self, aligned: Aligned) -> None:
         """Add a sample; InputError for one that is in pairs and was added before."""
         name = aligned.name
-        if name not in self._line:
+        if name not in self._line_of:
             return
-        if name in self._found:
+        if name in self._scores_of:
             message = f"sample '{name}' is there twice in the input"
-            raise InputError(message, path=self.pairs.path, line=self._line[name])
+            raise InputError(message, path=self.pairs.path, line=self._line_of[name])
         similarity_P = aligned.similarities
         if similarity_P is None:
-            self._found[name] = None
+            self._scores_of[name] = None
         else:
             rank_P = np.empty(len(similarity_P), np.int64)
             rank_P[order_of(similarity_P)] = np.arange(1, len(similarity_P) + 1)
-            self._found[name] = similarity_P[self._paired], rank_P[self._paired]
+            self._scores_of[name] = similarity_P[self._record_indices], rank_P[self._record_indices]
 
     def scores(self) -> PairScores:
-        """Those of the pairs; InputError, with the line, for a pair whose sample was not seen."""
-        self.pairs.require_samples(self._found)
+        """The scores of the pairs; InputError, with the line, for a pair whose sample was not seen."""
+        self.pairs.require_samples(self._scores_of)
         rows, partners = [], []
         similarity: list[float | None] = []
         rank: list[int | None] = []
         for sample, phenotype in zip(self.pairs.samples, self.pairs.phenotypes, strict=True):
-            found, column = self._found[sample], self._column[phenotype]
-            similarity.append(None if found is None else float(found[0][column]))
-            rank.append(None if found is None else int(found[1][column]))
-            if found is not None:
-                rows.append(found[0])
+            scores, column = self._scores_of[sample], self._column_of[phenotype]
+            similarity.append(None if scores is None else float(scores[0][column]))
+            rank.append(None if scores is None else int(scores[1][column]))
+            if scores is not None:
+                rows.append(scores[0])
                 partners.append(column)
-        matrix = np.array(rows).reshape(len(rows), len(self._paired))
+        matrix = np.array(rows).reshape(len(rows), len(self._record_indices))
         return PairScores(similarity, rank, matrix, np.array(partners, np.int64))

@@ -20,7 +20,7 @@ from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.inference.batching import Batching, score
 from genomai_cli.inference.integrated_gradients import METHOD, mean_gradients
 from genomai_cli.inputs.base import InputKind
-from genomai_cli.population.alignment.attributions_hdf5 import Attention, Explained
+from genomai_cli.population.alignment.attributions_hdf5 import Attention, Explanations
 from genomai_cli.population.networks.crossmodal import crossmodal_of, genotypes_of
 from genomai_cli.population.networks.phenotype_embedding import PhenotypeRecords
 from genomai_cli.population.phenotype_encoding import encode
@@ -29,7 +29,7 @@ from genomai_cli.records import SequenceRecord
 
 SIMILARITY, COPIES = "similarity", "copies"
 BASELINE = "somebody of whom no site is known"
-EXACT_DIGITS = 9  # beyond which the size of the batch shows; equal similarities stay equal so
+SIMILARITY_DIGITS = 9  # beyond which the size of the batch shows; equal similarities stay equal so
 SAMPLES_PER_BATCH = 256
 DEFAULT_BATCHING = Batching(tokens=1 << 18)
 Array = NDArray[np.float64]
@@ -54,7 +54,7 @@ class Aligner:
     """A model, and the phenotype records that samples are compared with.
 
     `others` are the input kinds of other models, whose barcodes are read too where they hold the model's sites. Raises
-    BundleError for a model that knows no phenotypes, InputError for records that it does not understand.
+    BundleError for a model without phenotypes, InputError for records with unknown columns or labels.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class Aligner:
     ) -> None:
         self.bundle, self.table, self.panel = bundle, table, bundle.coordinates
         self.network = crossmodal_of(bundle)
-        self._nothing = np.full(len(self.panel), -1)
-        self._read = bundle.input.reader(bundle, {} if others is None else others)
+        self._missing_copies = np.full(len(self.panel), -1)
+        self._reader = bundle.input.reader(bundle, {} if others is None else others)
         self._device = next(bundle.classifier.parameters()).device
         self._records = PhenotypeRecords.of(encode(table, self.network.columns), self._device)
         self._dna, self._vocabulary_VD = self.network.dna, self.network.vocabulary.embeddings
@@ -78,7 +78,7 @@ class Aligner:
 
     @property
     def attributes(self) -> dict[str, str | int]:
-        """What explanations depend on."""
+        """Model and method of the explanations."""
         return {
             "model_name": self.bundle.name,
             "model_version": self.bundle.version,
@@ -95,7 +95,7 @@ class Aligner:
 
         Raises InputError for a record that is no barcode of the model's panel.
         """
-        readings = map(self._read, records)
+        readings = map(self._reader, records)
         items = ((reading, reading.windows if reading.letters else []) for reading in readings)
         pad_id = self.bundle.tokenizer.pad_id
         scored = score(
@@ -103,34 +103,37 @@ class Aligner:
         )
         for reading, scores in scored:
             if scores is None:
-                yield Aligned(reading.name, None, self._nothing)
+                yield Aligned(reading.name, None, self._missing_copies)
             else:
                 copies_S = scores[COPIES].long().numpy()
-                similarity_P = scores[SIMILARITY].double().numpy().round(EXACT_DIGITS)
+                similarity_P = scores[SIMILARITY].double().numpy().round(SIMILARITY_DIGITS)
                 yield Aligned(reading.name, similarity_P, copies_S)
 
-    def explain(self, pairs: Sequence[tuple[Aligned, int]]) -> Explained:
-        """What the sites of samples add to their similarities with records, by the records' indices.
+    def explain(self, pairs: Sequence[tuple[Aligned, int]]) -> Explanations:
+        """The attributions of sites to the similarities of samples with records, by the records' indices.
 
         The baseline is a sample of which no site is known. A sample is the sum of the tokens of its sites, so that the
         mean gradients with respect to the sum, times a site's part in it, are what that site adds.
         """
-        copies_BS = torch.from_numpy(np.stack([found.copies for found, _ in pairs]))
-        numbers = torch.tensor([number for _, number in pairs], device=self._device)
-        similarity = self._similarity_to(self._records_PE[numbers])
+        copies_BS = torch.from_numpy(np.stack([aligned.copies for aligned, _ in pairs]))
+        record_indices = torch.tensor([number for _, number in pairs], device=self._device)
+        similarity = self._similarity_to(self._records_PE[record_indices])
         with torch.no_grad():
             genotypes_BSG = self._genotypes(copies_BS.to(self._device))
             summed_BD = self._dna.token_sums(genotypes_BSG, self._tokens_SGD)
             baseline_BD = torch.zeros_like(summed_BD)
-            ends = [similarity(point_BD) for point_BD in (summed_BD, baseline_BD)]
+            similarities = [similarity(point_BD) for point_BD in (summed_BD, baseline_BD)]
             attention_BHV = self._dna.vectors(summed_BD, self._vocabulary_VD)[1]
             gradients_BD = mean_gradients(similarity, summed_BD, baseline_BD)
             weights_BD = gradients_BD * self._dna.token_weights(genotypes_BSG)
             added_BSG = torch.einsum("bd,sgd->bsg", weights_BD, self._tokens_SGD)
             values_BS = (added_BSG * genotypes_BSG).sum(2)
-        names = [found.name for found, _ in pairs]
-        parts = (numbers, *(part.double() for part in (*ends, values_BS, attention_BHV)))
-        return Explained(names, *(part.cpu().numpy() for part in parts))
+        names = [aligned.name for aligned, _ in pairs]
+        parts = (
+            record_indices,
+            *(part.double() for part in (*similarities, values_BS, attention_BHV)),
+        )
+        return Explanations(names, *(part.cpu().numpy() for part in parts))
 
     def attention(self) -> Attention:
         """The attention that does not depend on the samples."""
@@ -161,7 +164,7 @@ class Aligner:
 
 
 class Explainer:
-    """Explains samples as they pass, some hundred at a time, and hands the rows to the receivers.
+    """Explains samples of a stream in batches, and passes the rows to the receivers.
 
     `records_of` gives the indices of the records that a sample is explained for.
     """
@@ -170,30 +173,30 @@ class Explainer:
         self,
         aligner: Aligner,
         records_of: Callable[[Aligned], Iterable[int]],
-        receivers: Sequence[Callable[[Explained], None]],
+        receivers: Sequence[Callable[[Explanations], None]],
     ) -> None:
         self._aligner, self._records_of, self._receivers = aligner, records_of, receivers
-        self._held: list[tuple[Aligned, int]] = []
+        self._pending: list[tuple[Aligned, int]] = []
         self.rows = 0
 
-    def add(self, found: Aligned) -> None:
+    def add(self, aligned: Aligned) -> None:
         """Add a sample."""
-        if found.similarities is None:
+        if aligned.similarities is None:
             return
-        self._held += [(found, record) for record in self._records_of(found)]
-        if len(self._held) >= SAMPLES_PER_BATCH:
+        self._pending += [(aligned, record) for record in self._records_of(aligned)]
+        if len(self._pending) >= SAMPLES_PER_BATCH:
             self.flush()
 
     def flush(self) -> None:
-        """Explain the samples that are still held."""
-        held, self._held = self._held, []
-        if held:
-            self.rows += len(held)
-            some = self._aligner.explain(held)
+        """Explain the samples that are still pending."""
+        pending, self._pending = self._pending, []
+        if pending:
+            self.rows += len(pending)
+            explanations = self._aligner.explain(pending)
             for receive in self._receivers:
-                receive(some)
+                receive(explanations)
 
 
-def best_record(found: Aligned) -> list[int]:
+def best_record(aligned: Aligned) -> list[int]:
     """The most similar record of a sample, as the only one that it is explained for."""
-    return [] if found.best is None else [found.best]
+    return [] if aligned.best is None else [aligned.best]

@@ -15,9 +15,9 @@ from genomai_cli.formats.tables import UNKNOWN_LABEL, TableWriter
 from genomai_cli.population.alignment.similarity import Aligned
 
 COLUMNS = ("sample", "phenotype", "similarity", "rank")
-NOTHING = "."
+MISSING_VALUE = "."
 DIGITS = 6
-_HELD = 4096  # samples held besides the best so far, before the others are dropped
+_SAMPLES_PER_MERGE = 4096  # samples in memory besides the best so far
 Array = NDArray[np.float64]
 
 
@@ -41,14 +41,16 @@ def write_by_sample(
     """
     ranks = [str(rank) for rank in range(1, len(records) + 1)][:top]
     with _table(out, header=header) as table:
-        for found in aligned:
-            if found.similarities is None:
-                table.write([found.name, UNKNOWN_LABEL, NOTHING, NOTHING])
+        for sample in aligned:
+            if sample.similarities is None:
+                table.write([sample.name, UNKNOWN_LABEL, MISSING_VALUE, MISSING_VALUE])
                 continue
-            best_K = order_of(found.similarities, top)
-            named = [records[record] for record in best_K.tolist()]
-            samples = [found.name] * len(named)
-            table.write_columns(samples, named, _decimals(found.similarities[best_K]), ranks)
+            best_K = order_of(sample.similarities, top)
+            record_names = [records[record] for record in best_K.tolist()]
+            samples = [sample.name] * len(record_names)
+            table.write_columns(
+                samples, record_names, _decimals(sample.similarities[best_K]), ranks
+            )
 
 
 def write_by_record(
@@ -62,8 +64,10 @@ def write_by_record(
     ranks = [str(rank) for rank in range(1, similarity_PN.shape[1] + 1)]
     with _table(out) as table:
         for record, name in enumerate(records):
-            named = [samples[sample] for sample in sample_PN[record].tolist()]
-            table.write_columns(named, [name] * len(named), _decimals(similarity_PN[record]), ranks)
+            sample_names = [samples[sample] for sample in sample_PN[record].tolist()]
+            table.write_columns(
+                sample_names, [name] * len(sample_names), _decimals(similarity_PN[record]), ranks
+            )
 
 
 def write_pairs(
@@ -75,8 +79,8 @@ def write_pairs(
     """The pairs in their order; rank is that of the phenotype among all records for the sample."""
     with _table(out) as table:
         for (sample, phenotype), value, number in zip(pairs, similarity, rank, strict=True):
-            text = NOTHING if value is None else _decimals(np.array([value]))[0]
-            table.write([sample, phenotype, text, NOTHING if number is None else number])
+            text = MISSING_VALUE if value is None else _decimals(np.array([value]))[0]
+            table.write([sample, phenotype, text, MISSING_VALUE if number is None else number])
 
 
 def _most_similar(
@@ -85,26 +89,26 @@ def _most_similar(
     """The samples' names, and for each record the similarities (P, N) and numbers of its best ones, in order."""
     samples: list[str] = []
     best = np.zeros((records, 0)), np.zeros((records, 0), np.int64)
-    held: list[Array] = []
-    for found in aligned:
-        if found.similarities is None:
+    pending: list[Array] = []
+    for sample in aligned:
+        if sample.similarities is None:
             continue
-        samples.append(found.name)
-        held.append(found.similarities)
-        if len(held) == _HELD:
-            best = _merged(best, held, len(samples), top)
-            held = []
-    return samples, *_merged(best, held, len(samples), top)
+        samples.append(sample.name)
+        pending.append(sample.similarities)
+        if len(pending) == _SAMPLES_PER_MERGE:
+            best = _merged(best, pending, len(samples), top)
+            pending = []
+    return samples, *_merged(best, pending, len(samples), top)
 
 
 def _merged(
-    best: tuple[Array, NDArray[np.int64]], held: list[Array], total: int, top: int | None
+    best: tuple[Array, NDArray[np.int64]], pending: list[Array], total: int, top: int | None
 ) -> tuple[Array, NDArray[np.int64]]:
-    """The best of those that were best before and of the samples held, the last of `total`."""
-    if not held:
+    """The best of the previous best and of the pending samples, which are the last of `total`."""
+    if not pending:
         return best
-    numbers = np.arange(total - len(held), total)
-    similarity = np.concatenate([best[0], np.stack(held, axis=1)], axis=1)
+    numbers = np.arange(total - len(pending), total)
+    similarity = np.concatenate([best[0], np.stack(pending, axis=1)], axis=1)
     sample = np.concatenate([best[1], np.tile(numbers, (len(similarity), 1))], axis=1)
     order = order_of(similarity, top)
     return np.take_along_axis(similarity, order, axis=1), np.take_along_axis(sample, order, axis=1)

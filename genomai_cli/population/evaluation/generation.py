@@ -1,7 +1,7 @@
 """The report of `genomai evaluate --task generation`: generated samples compared with real ones, measure by measure.
 
-Each measure has a baseline: the value that held-out real samples have in the place of the generated ones. Beside that,
-some measures of samples that simple generators make of the real ones (`simple_generators`).
+Each measure has a baseline: the value that held-out real samples have in the place of the generated ones. Besides,
+there are measures of samples that simple generators make of the real ones (`simple_generators`).
 
 Shape suffixes: N samples, S sites, C components.
 """
@@ -26,8 +26,8 @@ Report = dict[str, Measures]
 """Measures by group; whole numbers are counts. The baseline is the measure of held-out real samples."""
 NAN = float("nan")
 QUANTILES = {"minimum": 0.0, "p01": 0.01, "p05": 0.05, "median": 0.5}
-SELDOM = 0.01  # how seldom by chance something is said to be nearer than real samples are
-MIXED = (":", ",")  # in the names of phenotypes of several parts
+ALARM_P = 0.01  # p-value below which samples are said to be nearer than real ones are
+MIXTURE_MARKS = (":", ",")  # in the names of phenotypes of several parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +51,12 @@ class Comparison:
         held_out: SampleGenotypes | None = None,
         groups: LabelTable | None = None,
     ) -> "Comparison":
-        """The samples at the sites where all files say something; without phase if one of them has none.
+        """The samples at the sites with calls in all files; without phase if one of them has none.
 
         InputError if there are no such sites, too few samples, haplotypes beside genotypes without phase, or groups of
         nobody.
         """
-        named = {} if groups is None else _groups(groups, real)
+        group_of = {} if groups is None else _groups(groups, real)
         samples = [real, synthetic, *([held_out] if held_out else [])]
         if any(len(each) < 2 for each in samples):
             raise InputError("fewer than two samples cannot be compared", path=panel.name)
@@ -69,30 +69,30 @@ class Comparison:
             raise InputError("no site that all files know", path=panel.name)
         sites = np.flatnonzero(known_S)
         real, synthetic, *others = (each.at(sites) for each in samples)
-        aside = others[0] if others else None
-        return cls(panel.subset(sites), real, synthetic, aside, named)
+        held_out_samples = others[0] if others else None
+        return cls(panel.subset(sites), real, synthetic, held_out_samples, group_of)
 
-    def drawn(self, generator: Generator, seed: int) -> SampleGenotypes | None:
-        """What a simple generator makes of the real samples, as many as there are generated ones, at most as many as
-        real ones; None if it needs haplotypes, which are not known."""
+    def generate(self, generator: Generator, seed: int) -> SampleGenotypes | None:
+        """The samples that a simple generator makes of the real ones, as many as there are generated ones, at most as
+        many as real ones; None if it needs haplotypes, which are not known."""
         real, rng = self.real, np.random.default_rng(seed)
         if generator.needs_phase and not real.phased:
             return None
         names = [self.groups.get(name, "") for name in real.names]
-        numbers_N = np.unique(names, return_inverse=True)[1]
-        made = replace(real, alleles=generator.people(real.alleles, numbers_N, rng))
-        made = made if real.phased else replace(made, phased=True).without_phase()
-        some = rng.permutation(len(made))[: len(self.synthetic)]
-        return made.chosen(np.sort(some))
+        group_N = np.unique(names, return_inverse=True)[1]
+        generated = replace(real, alleles=generator.generate(real.alleles, group_N, rng))
+        generated = generated if real.phased else replace(generated, phased=True).without_phase()
+        chosen = rng.permutation(len(generated))[: len(self.synthetic)]
+        return generated.chosen(np.sort(chosen))
 
 
 def _groups(table: LabelTable, real: SampleGenotypes) -> dict[str, str]:
     """The labels of the real samples in the first column."""
     labels = table.column(next(iter(table.columns)))
-    found = {name: labels[name] for name in real.names if name in labels}
-    if not found:
+    group_of = {name: labels[name] for name in real.names if name in labels}
+    if not group_of:
         raise InputError("no label of a real sample", path=table.path)
-    return found
+    return group_of
 
 
 def _each_haplotype(samples: SampleGenotypes) -> SampleGenotypes:
@@ -108,10 +108,10 @@ def report(
     comparison: Comparison,
     seed: int,
     simple: Sequence[Generator] = SIMPLE,
-    usual: Measures | None = None,
+    baseline_areas: Measures | None = None,
 ) -> Report:
     """Every measure that needs no predictions; `seed` thins the larger set and draws the bootstrap and the samples of
-    simple generators. `usual` is how well real samples are told from real ones, if that has been measured."""
+    simple generators. `baseline_areas` is how well real samples are told from real ones, if that has been measured."""
     real, synthetic, held_out = comparison.real, comparison.synthetic, comparison.held_out
     with_baseline = {
         "allele_frequency": frequency_measures,
@@ -131,7 +131,7 @@ def report(
     found["linkage"] |= decay_measures(comparison)
     found["nearest_real"] = distance_measures(comparison)
     found["told_apart"] = detection_measures(
-        comparison, usual or real_areas(comparison, seed), seed
+        comparison, baseline_areas or real_areas(comparison, seed), seed
     )
     found |= {g.name: m for g in simple if (m := simple_measures(comparison, g, seed))}
     if held_out:
@@ -140,25 +140,25 @@ def report(
 
 
 def alarms(report: Report) -> dict[str, str]:
-    """By group, what says that generated samples are nearer to those trained on than other real samples are."""
-    found, near = {}, report.get("nearest_real", {})
-    if "extreme_p" in near and near["extreme_p"].value < SELDOM:
-        made, usual, p = (
+    """By group, a message where generated samples are nearer to those trained on than other real samples are."""
+    messages, near = {}, report.get("nearest_real", {})
+    if "extreme_p" in near and near["extreme_p"].value < ALARM_P:
+        generated, real, p = (
             near["extreme"].value,
             near["extreme"].baseline or 0.0,
             near["extreme_p"].value,
         )
-        found["nearest_real"] = (
-            f"{made:.2%} of the generated samples, and {usual:.2%} of other real ones, are among the "
+        messages["nearest_real"] = (
+            f"{generated:.2%} of the generated samples, and {real:.2%} of other real ones, are among the "
             f"{privacy.EXTREME:.0%} nearest to those trained on (p = {p:.1g}): some may be near-copies"
         )
     share = report.get("privacy", {}).get("nearer_training")
     if share is not None and share.low > 0.5:
-        found["privacy"] = (
+        messages["privacy"] = (
             f"{share.value:.3f} ({share.low:.3f} to {share.high:.3f}) of what is generated is nearer to samples "
             "trained on than to those held out, where 0.5 tells nothing: it gives away who was trained on"
         )
-    return found
+    return messages
 
 
 def _sizes(comparison: Comparison) -> Measures:
@@ -166,7 +166,7 @@ def _sizes(comparison: Comparison) -> Measures:
     if comparison.held_out:
         counts["held_out"] = len(comparison.held_out)
     counts |= {"sites": len(comparison.panel), "phased": int(comparison.real.phased)}
-    return {name: _plain(count) for name, count in counts.items()}
+    return {name: _without_interval(count) for name, count in counts.items()}
 
 
 def frequency_measures(real: SampleGenotypes, other: SampleGenotypes) -> Measures:
@@ -174,9 +174,9 @@ def frequency_measures(real: SampleGenotypes, other: SampleGenotypes) -> Measure
     one, two = structure.frequencies(real), structure.frequencies(other)
     gaps = np.abs(one - two)
     return {
-        "r": _plain(structure.correlation(one, two)),
-        "mean_difference": _plain(float(gaps.mean())),
-        "largest_difference": _plain(float(gaps.max())),
+        "r": _without_interval(structure.correlation(one, two)),
+        "mean_difference": _without_interval(float(gaps.mean())),
+        "largest_difference": _without_interval(float(gaps.max())),
     }
 
 
@@ -185,8 +185,8 @@ def linkage_measures(real: SampleGenotypes, other: SampleGenotypes) -> Measures:
     upper = np.triu_indices(real.alleles.shape[2], 1)
     one, two = (structure.linkage(samples)[upper] for samples in (real, other))
     return {
-        "r2_r": _plain(structure.correlation(one**2, two**2)),
-        "signed_r": _plain(structure.correlation(one, two)),
+        "r2_r": _without_interval(structure.correlation(one**2, two**2)),
+        "signed_r": _without_interval(structure.correlation(one, two)),
     }
 
 
@@ -199,10 +199,10 @@ def decay_measures(comparison: Comparison) -> Measures:
     real_SS, other_SS = map(structure.linkage, (comparison.real, comparison.synthetic))
     measures: Measures = {}
     for name, bin_ in structure.decay(real_SS, other_SS, np.array(panel.chrom), position_S).items():
-        measures[f"pairs:{name}"] = _plain(bin_.pairs)
-        measures[f"mean_r2_real:{name}"] = _plain(bin_.real)
-        measures[f"mean_r2:{name}"] = _plain(bin_.synthetic)
-        measures[f"r2_r:{name}"] = _plain(bin_.r)
+        measures[f"pairs:{name}"] = _without_interval(bin_.pairs)
+        measures[f"mean_r2_real:{name}"] = _without_interval(bin_.real)
+        measures[f"mean_r2:{name}"] = _without_interval(bin_.synthetic)
+        measures[f"r2_r:{name}"] = _without_interval(bin_.r)
     return measures
 
 
@@ -210,34 +210,34 @@ def neighbour_measures(real: SampleGenotypes, other: SampleGenotypes, seed: int)
     """Nearest-neighbour adversarial accuracy, `privacy.adversarial_accuracy`."""
     found = privacy.adversarial_accuracy(real, other, np.random.default_rng(seed))
     measures = {name: Estimate(v, *found.intervals[name]) for name, v in found.values.items()}
-    return {"people_compared": _plain(found.samples), **measures}
+    return {"people_compared": _without_interval(found.samples), **measures}
 
 
 def copy_measures(real: SampleGenotypes, other: SampleGenotypes) -> Measures:
     """How many haplotypes (if phased) and samples equal a real one at every site."""
     rows, samples = privacy.exact_copies(other, real)
     measures = {"exact_haplotypes": rows} if other.phased else {}
-    return {name: _plain(n) for name, n in {**measures, "exact_people": samples}.items()}
+    return {name: _without_interval(n) for name, n in {**measures, "exact_people": samples}.items()}
 
 
 def distance_measures(comparison: Comparison) -> Measures:
     """Quantiles of the distance from the nearest real samples, `privacy.nearest_by_sample`, and whether generated ones
-    are extremely near, `privacy.extremes`; beside that, held-out real samples, or each real one beside the others."""
+    are extremely near, `privacy.extremes`; as baseline, held-out real samples, or each real one and the others."""
     real, held_out = comparison.real, comparison.held_out
     gaps = _known(privacy.nearest_by_sample(comparison.synthetic, real))
     others = privacy.nearest_by_sample(held_out, real) if held_out else None
-    usual = _known(privacy.nearest_other_by_sample(real) if others is None else others)
+    real_gaps = _known(privacy.nearest_other_by_sample(real) if others is None else others)
     measures = {
-        name: Estimate(_quantile(gaps, share), NAN, NAN, _quantile(usual, share))
+        name: Estimate(_quantile(gaps, share), NAN, NAN, _quantile(real_gaps, share))
         for name, share in QUANTILES.items()
     }
-    if not (len(gaps) and len(usual)):
+    if not (len(gaps) and len(real_gaps)):
         return measures
-    found = privacy.extremes(gaps, usual)
-    interval = wilson_interval(found.generated, len(gaps))
-    shares = found.generated / len(gaps), found.others / len(usual)
+    extremes = privacy.extremes(gaps, real_gaps)
+    interval = wilson_interval(extremes.generated, len(gaps))
+    shares = extremes.generated / len(gaps), extremes.others / len(real_gaps)
     measures["extreme"] = Estimate(shares[0], *interval, shares[1])
-    return measures | {"extreme_p": _plain(found.p)}
+    return measures | {"extreme_p": _without_interval(extremes.p)}
 
 
 def _known(gaps: privacy.Distances) -> privacy.Distances:
@@ -261,7 +261,7 @@ def component_measures(real: SampleGenotypes, other: SampleGenotypes) -> Measure
     if len(gaps) > 1:
         measures["overlap"] = structure.overlap(one[:, :2], two[:, :2])
     measures |= {f"wasserstein:PC{number}": gap for number, gap in enumerate(gaps, start=1)}
-    return {name: _plain(value) for name, value in measures.items()}
+    return {name: _without_interval(value) for name, value in measures.items()}
 
 
 def real_areas(comparison: Comparison, seed: int) -> Measures:
@@ -271,15 +271,17 @@ def real_areas(comparison: Comparison, seed: int) -> Measures:
     return areas(one, other, comparison.panel, np.random.default_rng(seed))
 
 
-def detection_measures(comparison: Comparison, usual: Measures, seed: int) -> Measures:
-    """How well classifiers tell generated samples, `detection.detection`, beside the `usual` areas; then the sites and
-    pairs that differ most."""
+def detection_measures(comparison: Comparison, baseline_areas: Measures, seed: int) -> Measures:
+    """How well classifiers tell generated samples, `detection.detection`, with `baseline_areas`; then the
+    sites and pairs that differ most."""
     panel, real = comparison.panel, comparison.real
     found = detection(real, comparison.synthetic, panel, np.random.default_rng(seed))
-    measures = {n: replace(area, baseline=usual[n].value) for n, area in found.areas.items()}
+    measures = {
+        n: replace(area, baseline=baseline_areas[n].value) for n, area in found.areas.items()
+    }
     for kind, differing in found.differing.items():
-        for name, (made, seen) in differing.items():
-            measures[f"{kind}:{name}"] = Estimate(made, NAN, NAN, seen)
+        for name, (generated, real_value) in differing.items():
+            measures[f"{kind}:{name}"] = Estimate(generated, NAN, NAN, real_value)
     return measures
 
 
@@ -292,16 +294,18 @@ def _halves(samples: SampleGenotypes, seed: int) -> tuple[SampleGenotypes, Sampl
 def simple_measures(comparison: Comparison, generator: Generator, seed: int) -> Measures:
     """Linkage, neighbours, copies and telling apart, `group:metric`, of samples that a simple generator makes of the
     real ones; nothing if it cannot."""
-    made, real = comparison.drawn(generator, seed), comparison.real
-    if made is None:
+    generated, real = comparison.generate(generator, seed), comparison.real
+    if generated is None:
         return {}
     groups = {
-        "linkage": linkage_measures(real, made),
-        "neighbours": neighbour_measures(real, made, seed),
-        "copies": copy_measures(real, made),
-        "told_apart": areas(real, made, comparison.panel, np.random.default_rng(seed)),
+        "linkage": linkage_measures(real, generated),
+        "neighbours": neighbour_measures(real, generated, seed),
+        "copies": copy_measures(real, generated),
+        "told_apart": areas(real, generated, comparison.panel, np.random.default_rng(seed)),
     }
-    return {f"{g}:{name}": value for g, of in groups.items() for name, value in of.items()}
+    return {
+        f"{g}:{name}": value for g, measures in groups.items() for name, value in measures.items()
+    }
 
 
 def privacy_measures(comparison: Comparison, seed: int) -> Measures:
@@ -323,28 +327,30 @@ def privacy_measures(comparison: Comparison, seed: int) -> Measures:
 
 
 def recognition_measures(
-    requested: Mapping[str, str], called: Mapping[str, Sequence[str]]
+    requested: Mapping[str, str], predicted: Mapping[str, Sequence[str]]
 ) -> Measures:
     """The share of generated samples that a classifier recognises: whose calls, one from each head, hold the phenotype
     requested. All, then by request; mixtures and `null` are left out. Wilson intervals."""
     single = {
         name: label
         for name, label in requested.items()
-        if name in called and label != "null" and not any(mark in label for mark in MIXED)
+        if name in predicted
+        and label != "null"
+        and not any(mark in label for mark in MIXTURE_MARKS)
     }
-    right = {name: label in called[name] for name, label in single.items()}
+    recognised = {name: label in predicted[name] for name, label in single.items()}
     groups = {"all": list(single)}
     for name, label in single.items():
         groups.setdefault(f"as:{label}", []).append(name)
     return {
         group: Estimate(
-            sum(right[name] for name in names) / len(names),
-            *wilson_interval(sum(right[name] for name in names), len(names)),
+            sum(recognised[name] for name in names) / len(names),
+            *wilson_interval(sum(recognised[name] for name in names), len(names)),
         )
         for group, names in sorted(groups.items())
         if names
     }
 
 
-def _plain(value: float) -> Estimate:
+def _without_interval(value: float) -> Estimate:
     return Estimate(value, NAN, NAN)

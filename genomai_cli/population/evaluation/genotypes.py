@@ -45,7 +45,7 @@ class SampleGenotypes:
 
     @property
     def rows(self) -> Alleles:
-        """What is compared (R, A): haplotypes (N * P, S) if phased, else genotypes (N, P * S).
+        """The rows to compare (R, A): haplotypes (N * P, S) if phased, else genotypes (N, P * S).
 
         The Hamming distance of two such genotypes is the sum over the sites of the difference of their copies.
         """

@@ -28,8 +28,8 @@ from genomai_cli.reports.sections import (
     Tiles,
 )
 
-REAL, MADE = "mean_r2_real:", "mean_r2:"  # of linkage, by the distance of two sites
-WORDS = {
+REAL_R2, GENERATED_R2 = "mean_r2_real:", "mean_r2:"  # of linkage, by the distance of two sites
+DESCRIPTIONS = {
     "allele_frequency": {
         "r": "correlation of the allele frequencies over the sites; 1 is ideal",
         "mean_difference": "mean difference of the frequencies",
@@ -91,22 +91,22 @@ class Frequencies:
 
     names: Sequence[str]
     real: NDArray[np.float64]
-    made: NDArray[np.float64]
+    generated: NDArray[np.float64]
 
     @classmethod
     def of(cls, comparison: Comparison) -> "Frequencies":
-        """Those of the samples that are compared."""
+        """The frequencies of the samples that are compared."""
         real = structure.frequencies(comparison.real)
-        return cls.beside(real, comparison.synthetic, comparison.panel)
+        return cls.compared(real, comparison.synthetic, comparison.panel)
 
     @classmethod
-    def beside(
-        cls, real: NDArray[np.float64], made: SampleGenotypes, panel: Panel
+    def compared(
+        cls, real: NDArray[np.float64], generated: SampleGenotypes, panel: Panel
     ) -> "Frequencies":
-        """Those of generated samples beside known ones."""
+        """The frequencies of generated samples, and given ones of real samples."""
         positions = panel.positions[BUILDS[0]].tolist()
         names = [f"{c}:{p}" for c, p in zip(panel.chrom, positions, strict=True)]
-        return cls(names, real, structure.frequencies(made))
+        return cls(names, real, structure.frequencies(generated))
 
 
 def quality_page(
@@ -116,10 +116,12 @@ def quality_page(
     frequencies: Frequencies | None,
     facts: Mapping[str, str],
 ) -> Page:
-    """The page of a report, with what is to be said of its groups."""
-    drawn = [*_frequencies(frequencies), *_decay(report.get("linkage", {}))]
+    """The page of a report, with notes on its groups."""
+    pictures = [*_frequencies(frequencies), *_decay(report.get("linkage", {}))]
     sections: list[Section] = [_tiles(report)]
-    sections += [Pictures("What they have in common with real samples", drawn)] if drawn else []
+    sections += (
+        [Pictures("What they have in common with real samples", pictures)] if pictures else []
+    )
     sections += [_table(report), *_notes(notes), Facts("How it was made", facts)]
     return Page(
         title, "Made-up samples, none of whom is a person.", [*sections, Notes("Limits", LIMITS)]
@@ -132,7 +134,7 @@ def _tiles(report: Report) -> Tiles:
         for name, estimate in report["data"].items()
         if name != "phased"
     ]
-    told = (
+    shown_measures = (
         ("allele_frequency", "r", "r of frequencies"),
         ("linkage", "r2_r", "r of linkage"),
         ("neighbours", "aats", "adversarial accuracy"),
@@ -140,7 +142,7 @@ def _tiles(report: Report) -> Tiles:
         ("told_apart", "haplotype_auc_trees", "AUC of haplotypes"),
         ("privacy", "membership_auc", "membership AUC"),
     )
-    for group, name, label in told:
+    for group, name, label in shown_measures:
         value = report.get(group, {}).get(name)
         if value is not None and np.isfinite(value.value):
             tiles.append(Tile(label, f"{value.value:.3f}"))
@@ -150,24 +152,30 @@ def _tiles(report: Report) -> Tiles:
     return Tiles(tiles)
 
 
-def _frequencies(of: Frequencies | None) -> Iterator[Picture]:
-    if of is None:
+def _frequencies(frequencies: Frequencies | None) -> Iterator[Picture]:
+    if frequencies is None:
         return
-    svg = drawings.points(of.real, of.made, x="real samples", y="generated samples", names=of.names)
-    caption = f"A mark a site, {len(of.names):,} in all; on the line both are equal."
-    if len(of.names) > drawings.MOST_POINTS:
-        caption = f"A mark a site, {drawings.MOST_POINTS:,} of {len(of.names):,}; on the line both are equal."
+    svg = drawings.points(
+        frequencies.real,
+        frequencies.generated,
+        x="real samples",
+        y="generated samples",
+        names=frequencies.names,
+    )
+    caption = f"A mark a site, {len(frequencies.names):,} in all; on the line both are equal."
+    if len(frequencies.names) > drawings.MOST_POINTS:
+        caption = f"A mark a site, {drawings.MOST_POINTS:,} of {len(frequencies.names):,}; on the line both are equal."
     yield Picture("Frequencies of the alternate alleles", svg, caption)
 
 
 def _decay(linkage: Measures) -> Iterator[Picture]:
     """Mean r² by the distance of two sites, where it was measured."""
-    bins = [name.removeprefix(REAL) for name in linkage if name.startswith(REAL)]
+    bins = [name.removeprefix(REAL_R2) for name in linkage if name.startswith(REAL_R2)]
     if not bins:
         return
     lines = [
         drawings.Curve(name, range(len(bins)), [linkage[key + of].value for of in bins], dots=True, colour=colour)
-        for name, key, colour in (("real", REAL, 4), ("generated", MADE, 3))
+        for name, key, colour in (("real", REAL_R2, 4), ("generated", GENERATED_R2, 3))
     ]  # fmt: skip
     svg = drawings.curves(lines, x="distance of two sites", y="mean r²", ticks=bins)
     yield Picture("Linkage by distance", svg, "Sites on different chromosomes are apart.")
@@ -184,17 +192,19 @@ def _table(report: Report) -> Table:
         Column("which is"),
     ]  # fmt: skip
     rows = [
-        (group, name, *estimate_cells(estimate), _words(group, name))
+        (group, name, *estimate_cells(estimate), _description(group, name))
         for group, measures in report.items()
         for name, estimate in measures.items()
     ]
     return Table("Measures", columns, rows)
 
 
-def _words(group: str, name: str) -> str:
-    """What a measure is; those of simple generators are named `group:measure`."""
-    of, _, measure = name.partition(":")
-    return WORDS.get(group, {}).get(name) or WORDS.get(of, {}).get(measure, "")
+def _description(group: str, name: str) -> str:
+    """The description of a measure; those of simple generators are named `group:measure`."""
+    inner_group, _, measure = name.partition(":")
+    return DESCRIPTIONS.get(group, {}).get(name) or DESCRIPTIONS.get(inner_group, {}).get(
+        measure, ""
+    )
 
 
 def _notes(notes: Mapping[str, str]) -> Iterator[Table]:

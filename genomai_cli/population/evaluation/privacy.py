@@ -22,7 +22,7 @@ from genomai_cli.population.evaluation.genotypes import SampleGenotypes
 Alleles = NDArray[np.int8]
 Distances = NDArray[np.float32]
 EXTREME = 0.01  # the share of samples that count as extremely near
-_BLOCK = 2048  # rows at once: a block of distances to 10,000 others takes 80 MB
+_ROWS_PER_BLOCK = 2048  # rows at once: a block of distances to 10,000 others takes 80 MB
 
 
 def distances(first_RA: Alleles, second_QA: Alleles) -> Distances:
@@ -38,9 +38,9 @@ def distances(first_RA: Alleles, second_QA: Alleles) -> Distances:
     if known_RA.all() and known_QA.all():
         differing = first.sum(1)[:, None] + second.sum(1) - 2 * (first @ second.T)
         return np.asarray(differing / np.float32(max(1, first.shape[1])), np.float32)
-    seen_R, seen_Q = known_RA.astype(np.float32), known_QA.astype(np.float32)
-    differing = first @ seen_Q.T + seen_R @ second.T - 2 * (first @ second.T)
-    common = seen_R @ seen_Q.T
+    known_R, known_Q = known_RA.astype(np.float32), known_QA.astype(np.float32)
+    differing = first @ known_Q.T + known_R @ second.T - 2 * (first @ second.T)
+    common = known_R @ known_Q.T
     return np.where(common > 0, differing / np.maximum(common, 1), np.float32(np.inf))
 
 
@@ -49,21 +49,24 @@ def nearest(first_RA: Alleles, second_QA: Alleles) -> Distances:
     return _joined(block.min(axis=1) for _, block in _blocks(first_RA, second_QA))
 
 
-def nearest_other(rows_RA: Alleles, own: int = 1) -> Distances:
-    """The distance (R,) of every row from its nearest among the others; so many rows on end are one sample's `own`."""
-    return _joined(_without_own(start, block, own) for start, block in _blocks(rows_RA, rows_RA))
+def nearest_other(rows_RA: Alleles, rows_per_sample: int = 1) -> Distances:
+    """The distance (R,) of every row from its nearest among those of other samples; `rows_per_sample` consecutive rows
+    are of one sample."""
+    return _joined(
+        _without_own(start, block, rows_per_sample) for start, block in _blocks(rows_RA, rows_RA)
+    )
 
 
-def _without_own(start: int, block: Distances, own: int) -> Distances:
+def _without_own(start: int, block: Distances, rows_per_sample: int) -> Distances:
     rows_R, columns_Q = np.arange(start, start + len(block)), np.arange(block.shape[1])
-    block[rows_R[:, None] // own == columns_Q // own] = np.inf
+    block[rows_R[:, None] // rows_per_sample == columns_Q // rows_per_sample] = np.inf
     smallest: Distances = block.min(axis=1)
     return smallest
 
 
 def _blocks(first_RA: Alleles, second_QA: Alleles) -> Iterator[tuple[int, Distances]]:
-    for start in range(0, len(first_RA), _BLOCK):
-        yield start, distances(first_RA[start : start + _BLOCK], second_QA)
+    for start in range(0, len(first_RA), _ROWS_PER_BLOCK):
+        yield start, distances(first_RA[start : start + _ROWS_PER_BLOCK], second_QA)
 
 
 def _joined(parts: Iterator[Distances]) -> Distances:
@@ -74,7 +77,7 @@ Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, eq=False)
-class Adversary:
+class AdversarialAccuracy:
     """Nearest-neighbour adversarial accuracy and its halves, each with a 95 % interval, over `samples` of each kind."""
 
     samples: int
@@ -84,7 +87,7 @@ class Adversary:
 
 def adversarial_accuracy(
     real: SampleGenotypes, synthetic: SampleGenotypes, rng: np.random.Generator
-) -> Adversary:
+) -> AdversarialAccuracy:
     """The accuracy of telling real from generated rows by their nearest neighbours (Yale et al. 2020, Neurocomputing
     416:244; for genomes Yelmen et al. 2021, PLoS Genet 17:e1009303).
 
@@ -105,7 +108,7 @@ def adversarial_accuracy(
         return {"aats": sum(halves) / 2, "aats_truth": halves[0], "aats_synthetic": halves[1]}
 
     values = measures(np.arange(count))
-    return Adversary(count, values, bootstrap_intervals(measures, count, rng))
+    return AdversarialAccuracy(count, values, bootstrap_intervals(measures, count, rng))
 
 
 def _thinned(samples: SampleGenotypes, count: int, rng: np.random.Generator) -> SampleGenotypes:
@@ -121,22 +124,22 @@ def exact_copies(synthetic: SampleGenotypes, real: SampleGenotypes) -> tuple[int
 
 
 def _equal(first: NDArray[np.int8], second: NDArray[np.int8]) -> int:
-    known = {row.tobytes() for row in second}
-    called = (first >= 0).any(axis=1)  # a row without a known allele is no copy
-    return sum(row.tobytes() in known for row in first[called])
+    real_rows = {row.tobytes() for row in second}
+    has_known_allele = (first >= 0).any(axis=1)  # a row without a known allele is no copy
+    return sum(row.tobytes() in real_rows for row in first[has_known_allele])
 
 
 def nearest_by_sample(samples: SampleGenotypes, others: SampleGenotypes) -> Distances:
     """How far each sample (N,) lies from the others: the mean over the haplotypes of the distance of the nearest."""
-    found: Distances = nearest(samples.rows, others.rows).reshape(len(samples), -1).mean(axis=1)
-    return found
+    mean_N: Distances = nearest(samples.rows, others.rows).reshape(len(samples), -1).mean(axis=1)
+    return mean_N
 
 
 def nearest_other_by_sample(samples: SampleGenotypes) -> Distances:
     """The same of each sample (N,) and the others of its kind."""
-    apart_R = nearest_other(samples.rows, samples.haplotypes)
-    found: Distances = apart_R.reshape(len(samples), -1).mean(axis=1)
-    return found
+    distance_R = nearest_other(samples.rows, samples.haplotypes)
+    mean_N: Distances = distance_R.reshape(len(samples), -1).mean(axis=1)
+    return mean_N
 
 
 @dataclass(frozen=True)
@@ -150,8 +153,8 @@ class Extremes:
 
 
 def extremes(generated: Distances, others: Distances) -> Extremes:
-    """Whether generated samples are among the nearest to those learnt from more often than other real samples are,
-    which says what quantiles of the distances leave open (those of Yale et al. 2020, Neurocomputing 416:244): some
+    """Whether generated samples are among the nearest to those trained on more often than other real samples are,
+    which quantiles of the distances leave open (those of Yale et al. 2020, Neurocomputing 416:244): some
     copies among many samples hide in a mean.
 
     Samples as near as the farthest of the nearest belong to them. By Fisher's exact test, one-sided.
@@ -159,22 +162,24 @@ def extremes(generated: Distances, others: Distances) -> Extremes:
     both = np.sort(np.concatenate([generated, others]))
     limit = both[max(1, math.ceil(EXTREME * len(both))) - 1]
     near, near_others = int((generated <= limit).sum()), int((others <= limit).sum())
-    return Extremes(near, near_others, _at_least(near, near_others, len(generated), len(others)))
+    return Extremes(
+        near, near_others, _hypergeometric_tail(near, near_others, len(generated), len(others))
+    )
 
 
-def _at_least(drawn: int, other: int, of: int, of_others: int) -> float:
+def _hypergeometric_tail(near: int, near_others: int, size: int, other_size: int) -> float:
     """The probability of so many of a kind or more among those drawn from both kinds without replacement."""
-    total = drawn + other
-    whole = _log_choices(of + of_others, total)
+    total = near + near_others
+    log_total = _log_choices(size + other_size, total)
     logs = [
-        _log_choices(of, k) + _log_choices(of_others, total - k) - whole
-        for k in range(drawn, min(of, total) + 1)
+        _log_choices(size, k) + _log_choices(other_size, total - k) - log_total
+        for k in range(near, min(size, total) + 1)
     ]
     return min(1.0, math.fsum(map(math.exp, logs)))
 
 
-def _log_choices(of: int, count: int) -> float:
-    return math.lgamma(of + 1) - math.lgamma(count + 1) - math.lgamma(of - count + 1)
+def _log_choices(size: int, count: int) -> float:
+    return math.lgamma(size + 1) - math.lgamma(count + 1) - math.lgamma(size - count + 1)
 
 
 def nearer_training(
@@ -191,13 +196,16 @@ def nearer_training(
     """
     count = min(len(training), len(held_out))
     training, held_out = (_thinned(samples, count, rng) for samples in (training, held_out))
-    (own_R, owner_R), (other_R, other_owner_R) = (
+    (training_R, training_owner_R), (held_out_R, held_out_owner_R) = (
         _nearest_sample(generated.rows, samples) for samples in (training, held_out)
     )
-    nearer_R = (own_R < other_R) + (own_R == other_R) / 2
-    owned = np.bincount(owner_R, nearer_R, count), np.bincount(other_owner_R, 1 - nearer_R, count)
+    nearer_R = (training_R < held_out_R) + (training_R == held_out_R) / 2
+    weights = (
+        np.bincount(training_owner_R, nearer_R, count),
+        np.bincount(held_out_owner_R, 1 - nearer_R, count),
+    )
     share = float(nearer_R.mean())
-    half = Z_95 / 2 * math.sqrt(sum(float((each**2).sum()) for each in owned)) / len(nearer_R)
+    half = Z_95 / 2 * math.sqrt(sum(float((each**2).sum()) for each in weights)) / len(nearer_R)
     return share, (max(0.0, share - half), min(1.0, share + half))
 
 

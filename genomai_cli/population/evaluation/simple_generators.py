@@ -1,6 +1,6 @@
-"""What anyone would try first to make new samples: draw sites by themselves, piece haplotypes together, copy.
+"""Simple baselines that make new samples: independent sites, mosaics of haplotypes, copies.
 
-A generator takes alleles (N, P, S), 0, 1 or -1 where missing, and the groups (N,) of the samples that it learns from,
+A generator takes alleles (N, P, S), 0, 1 or -1 where missing, and the groups (N,) of the samples that it is given,
 and makes as many samples of every group. What is missing is drawn by the frequency in the group first.
 
 Shape suffixes: N samples, P haplotypes of a sample, S sites, H haplotypes of a group.
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Alleles = NDArray[np.int8]
 Groups = NDArray[np.int64]
 
-RARE = 0.005  # frequencies are kept this far from 0 and 1
+MIN_FREQUENCY = 0.005  # frequencies are kept this far from 0 and 1
 
 
 @dataclass(frozen=True)
@@ -24,21 +24,21 @@ class Generator:
     and whether these must be known."""
 
     name: str
-    words: str
+    description: str
     draw: Callable[[Alleles, np.random.Generator], Alleles]
     needs_phase: bool = True
 
-    def people(self, alleles: Alleles, groups: Groups, rng: np.random.Generator) -> Alleles:
+    def generate(self, alleles: Alleles, groups: Groups, rng: np.random.Generator) -> Alleles:
         """New samples (N, P, S), of the groups (N,)."""
-        made = np.empty_like(alleles)
+        generated = np.empty_like(alleles)
         for group in np.unique(groups):
             members = groups == group
-            haplotypes_HS = _filled(alleles[members].reshape(-1, alleles.shape[2]), rng)
-            made[members] = self.draw(haplotypes_HS, rng).reshape(-1, *alleles.shape[1:])
-        return made
+            haplotypes_HS = _imputed(alleles[members].reshape(-1, alleles.shape[2]), rng)
+            generated[members] = self.draw(haplotypes_HS, rng).reshape(-1, *alleles.shape[1:])
+        return generated
 
 
-def _filled(haplotypes_HS: Alleles, rng: np.random.Generator) -> Alleles:
+def _imputed(haplotypes_HS: Alleles, rng: np.random.Generator) -> Alleles:
     known_HS = haplotypes_HS >= 0
     if known_HS.all():
         return haplotypes_HS
@@ -52,7 +52,7 @@ def _drawn(frequency_S: NDArray[np.float64], count: int, rng: np.random.Generato
 
 def independent(haplotypes_HS: Alleles, rng: np.random.Generator) -> Alleles:
     """Every site by itself, with the group's allele frequency."""
-    frequency_S = np.clip(haplotypes_HS.mean(axis=0), RARE, 1 - RARE)
+    frequency_S = np.clip(haplotypes_HS.mean(axis=0), MIN_FREQUENCY, 1 - MIN_FREQUENCY)
     return _drawn(frequency_S, len(haplotypes_HS), rng)
 
 
@@ -61,10 +61,10 @@ def mosaic(length: float) -> Callable[[Alleles, np.random.Generator], Alleles]:
 
     def draw(haplotypes_HS: Alleles, rng: np.random.Generator) -> Alleles:
         count, sites = haplotypes_HS.shape
-        begins_HS = rng.random((count, sites)) < 1 / length
-        begins_HS[:, 0] = True
+        starts_HS = rng.random((count, sites)) < 1 / length
+        starts_HS[:, 0] = True
         sources_HS = rng.integers(count, size=(count, sites))
-        last_HS = np.maximum.accumulate(np.where(begins_HS, np.arange(sites), 0), axis=1)
+        last_HS = np.maximum.accumulate(np.where(starts_HS, np.arange(sites), 0), axis=1)
         copied_HS = np.take_along_axis(sources_HS, last_HS, axis=1)
         return haplotypes_HS[copied_HS, np.arange(sites)]
 
@@ -93,4 +93,4 @@ INDEPENDENT = Generator(
 )
 COPIES = Generator("copies", "real haplotypes as they are", copies)
 SIMPLE = (INDEPENDENT, mosaics(20))
-"""Those that every report on generated samples has beside them."""
+"""The generators that every report compares with."""

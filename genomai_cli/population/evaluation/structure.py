@@ -65,17 +65,17 @@ def decay(
     first, second = np.triu_indices(len(chrom), 1)
     one, other = real_SS[first, second] ** 2, other_SS[first, second] ** 2
     known = np.isfinite(one) & np.isfinite(other)
-    together = chrom[first] == chrom[second]
+    same_chromosome = chrom[first] == chrom[second]
     gaps = np.abs(position_S[first] - position_S[second])
-    inside = {APART: known & ~together}
+    in_bin = {APART: known & ~same_chromosome}
     lower = 0.0
     for name, upper in BINS.items():
-        inside[name] = known & together & (gaps >= lower) & (gaps < upper)
+        in_bin[name] = known & same_chromosome & (gaps >= lower) & (gaps < upper)
         lower = upper
     return {
-        name: _decay(one[inside[name]], other[inside[name]])
+        name: _decay(one[in_bin[name]], other[in_bin[name]])
         for name in [*BINS, APART]
-        if inside[name].any()
+        if in_bin[name].any()
     }
 
 
@@ -107,8 +107,8 @@ class Components:
 
     def __call__(self, samples: SampleGenotypes) -> Array:
         """Where samples lie (N, C), in deviations of those whose components these are."""
-        varied = np.where(self.deviations > 0, self.deviations, 1)
-        projected: Array = self._scaled(samples) @ self.axes / varied
+        scale_C = np.where(self.deviations > 0, self.deviations, 1)
+        projected: Array = self._scaled(samples) @ self.axes / scale_C
         return projected
 
     def _scaled(self, samples: SampleGenotypes) -> Array:

@@ -26,8 +26,8 @@ Array = NDArray[np.float64]
 FILE = "people.safetensors"  # in the bundle of a generator
 MIN_COUNT = 3
 MAX_SITES = 2500  # between which linkage is stored; of more, as many evenly chosen ones
-SHARES_Q = np.linspace(0.025, 0.975, 39)
-BEYOND = 0.05  # of the samples' range on each side, which the plane's cells cover too
+LEVELS_Q = np.linspace(0.025, 0.975, 39)
+MARGIN = 0.05  # of the samples' range on each side, which the plane's cells cover too
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class Summary:
     @classmethod
     def of(cls, samples: SampleGenotypes) -> "Summary":
         """The summaries of real samples."""
-        all_sites, samples = samples, samples.at(_chosen(samples.alleles.shape[2]))
+        all_sites, samples = samples, samples.at(_stored_sites(samples.alleles.shape[2]))
         components = structure.Components.of(samples)
         coordinates_NC = components(samples)
         limits = _limits(coordinates_NC[:, :2])
@@ -58,7 +58,7 @@ class Summary:
             structure.frequencies(all_sites),
             structure.linkage(samples)[_pairs(samples.alleles.shape[2])],
             components,
-            np.quantile(coordinates_NC, SHARES_Q, axis=0),
+            np.quantile(coordinates_NC, LEVELS_Q, axis=0),
             counts / len(samples),
             limits,
         )
@@ -81,7 +81,7 @@ class Summary:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> "Summary":
-        """What `to_arrays` gave; KeyError if something is missing."""
+        """The inverse of `to_arrays`; KeyError if something is missing."""
         values = {name: array.astype(np.float64) for name, array in arrays.items()}
         names = ("means", "scales", "axes", "deviations")
         components = structure.Components(*(values[f"components.{name}"] for name in names))
@@ -92,30 +92,31 @@ class Summary:
         )
 
     def frequency_measures(self, other: SampleGenotypes) -> dict[str, float]:
-        """Those of `compare_frequencies`, for the training samples."""
+        """`compare_frequencies` with the training samples."""
         return compare_frequencies(self.frequency, other)
 
     def linkage_measures(self, other: SampleGenotypes) -> dict[str, float]:
         """As in `evaluation.generation`: Pearson's r over all pairs of sites of r^2, and of r with its sign."""
         if other.phased != self.phased:
             return {}
-        other = other.at(_chosen(len(self.frequency)))
-        theirs_E = structure.linkage(other)[_pairs(other.alleles.shape[2])]
+        other = other.at(_stored_sites(len(self.frequency)))
+        other_E = structure.linkage(other)[_pairs(other.alleles.shape[2])]
         return {
-            "r2_r": structure.correlation(self.linkage**2, theirs_E**2),
-            "signed_r": structure.correlation(self.linkage, theirs_E),
+            "r2_r": structure.correlation(self.linkage**2, other_E**2),
+            "signed_r": structure.correlation(self.linkage, other_E),
         }
 
     def component_measures(self, other: SampleGenotypes) -> dict[str, float]:
         """How much of the plane of the first two components is shared, over the cells with samples in them, and the
         mean over the components of the Wasserstein distance between quantiles, in standard deviations."""
-        coordinates_NC = self.components(other.at(_chosen(len(self.frequency))))
-        theirs = _counts(coordinates_NC, self.limits) / len(other)
-        shared = self.plane.sum()  # 0 of a few samples, none of whom shares a cell with two others
-        gaps_QC = np.abs(np.quantile(coordinates_NC, SHARES_Q, axis=0) - self.quantiles)
+        coordinates_NC = self.components(other.at(_stored_sites(len(self.frequency))))
+        other_plane = _counts(coordinates_NC, self.limits) / len(other)
+        # 0 of a few samples, none of whom shares a cell with two others.
+        plane_total = self.plane.sum()
+        gaps_QC = np.abs(np.quantile(coordinates_NC, LEVELS_Q, axis=0) - self.quantiles)
         return {
-            "overlap": float(np.minimum(self.plane, theirs).sum() / shared)
-            if shared
+            "overlap": float(np.minimum(self.plane, other_plane).sum() / plane_total)
+            if plane_total
             else float("nan"),
             "wasserstein_mean": float(gaps_QC.mean()),
         }
@@ -123,16 +124,16 @@ class Summary:
 
 def compare_frequencies(frequency_S: Array, other: SampleGenotypes) -> dict[str, float]:
     """Pearson's r of allele frequencies over the sites, and how far they are apart."""
-    theirs_S = structure.frequencies(other)
-    gaps_S = np.abs(frequency_S - theirs_S)
+    other_S = structure.frequencies(other)
+    gaps_S = np.abs(frequency_S - other_S)
     return {
-        "r": structure.correlation(frequency_S, theirs_S),
+        "r": structure.correlation(frequency_S, other_S),
         "mean_difference": float(np.nanmean(gaps_S)),
         "largest_difference": float(np.nanmax(gaps_S)),
     }
 
 
-def _chosen(sites: int) -> NDArray[np.int64]:
+def _stored_sites(sites: int) -> NDArray[np.int64]:
     """The indices of the sites whose linkage is stored."""
     return np.linspace(0, sites - 1, min(sites, MAX_SITES)).astype(np.int64)
 
@@ -144,7 +145,7 @@ def _pairs(sites: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 def _limits(coordinates_N2: Array) -> Array:
     low, high = coordinates_N2.min(axis=0), coordinates_N2.max(axis=0)
-    margin = BEYOND * (high - low)
+    margin = MARGIN * (high - low)
     return np.stack([low - margin, high + margin], axis=1)
 
 

@@ -22,9 +22,9 @@ from genomai_cli.alphabet import Letters
 from genomai_cli.backbones.base import Network
 from genomai_cli.diffusion.denoisers import ConditionDropout, Noise
 from genomai_cli.diffusion.kernel import Denoiser, guided
-from genomai_cli.diffusion.phenotypes import given_phenotypes
+from genomai_cli.diffusion.phenotypes import draw_conditions
 from genomai_cli.errors import BundleError
-from genomai_cli.population.labels import HaplotypeRows
+from genomai_cli.population.haplotype_rows import HaplotypeRows
 from genomai_cli.population.networks.denoiser import GenotypeDenoiser, LogitFunction
 from genomai_cli.population.networks.phenotype_embedding import PhenotypeRecords, views_of
 
@@ -92,7 +92,7 @@ class HaplotypeNoising:
     vocabulary: int = ALLELES
     bases: int = 1
 
-    def numbered(self, ids_BT: Tensor) -> Tensor:
+    def tokens_of(self, ids_BT: Tensor) -> Tensor:
         """See `Noising`: ids are alleles."""
         return ids_BT
 
@@ -109,7 +109,7 @@ class HaplotypeNoising:
     ) -> dict[str, NDArray[np.int64]]:
         """See `Noising`; with the `phenotype` (B, 1) of the condition, and the records' views."""
         alleles_BT = self.rows.alleles(samples_BL).reshape(len(samples_BL), -1).astype(np.int64)
-        phenotype_B = given_phenotypes(self.rows.numbers(samples_BL), dropout, rng)
+        phenotype_B = draw_conditions(self.rows.numbers(samples_BL), dropout, rng)
         ids_BT = noise(alleles_BT, ALLELES)
         views = {"ids": ids_BT, "targets": alleles_BT, "phenotype": phenotype_B[:, None]}
         if not len(self.rows.columns):
@@ -117,7 +117,7 @@ class HaplotypeNoising:
         records = self.rows.records(samples_BL)
         shown_BK = rng.random(records.known.shape) >= dropout.coarse
         shown_BK &= rng.random((len(samples_BL), 1)) >= dropout.null
-        return views | views_of(records.shown(shown_BK))
+        return views | views_of(records.with_columns(shown_BK))
 
     def denoiser(
         self,

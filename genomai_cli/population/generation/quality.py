@@ -178,7 +178,9 @@ def notes_of(comparison: Comparison, report: Report) -> dict[str, str]:
     count = len(set(comparison.groups.values()))
     where = f"within {count} groups of the real samples" if count else "among all real samples"
     notes = {
-        generator.name: f"{generator.words}, {where}" if generator.name in report else NEEDS_PHASE
+        generator.name: f"{generator.description}, {where}"
+        if generator.name in report
+        else NEEDS_PHASE
         for generator in SIMPLE
     }
     if "auc_trees" not in report["told_apart"]:
@@ -233,7 +235,7 @@ def _frequencies(synthetic: SampleGenotypes, statistics: BundleStatistics) -> np
 
 def _phenotype_shares(label: str, phenotypes: Phenotypes) -> np.ndarray:
     """The shares (P,) of the phenotypes by which individuals of a label are drawn."""
-    parts = {label: 1} if label == phenotypes.names[0] else phenotypes.parts(label)
+    parts = {label: 1} if label == phenotypes.names[0] else phenotypes.finest_labels(label)
     shares_P = np.zeros(len(phenotypes))
     for part, count in parts.items():
         shares_P[phenotypes.number(part)] = count / sum(parts.values())

@@ -72,7 +72,7 @@ def parsed_request(text: str, individuals: int, phenotypes: Phenotypes) -> list[
     UsageError for a name that is not known, with those that are, and for weights that are none.
     """
     if text == REFERENCE:
-        shares = phenotypes.parts(REFERENCE)
+        shares = phenotypes.finest_labels(REFERENCE)
         quotas = quotas_of(list(shares.values()), individuals)
         pairs = zip(shares, quotas, strict=True)
         return [Request(((name, 1.0),), quota) for name, quota in pairs if quota]

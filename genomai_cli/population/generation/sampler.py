@@ -43,7 +43,7 @@ from genomai_cli.population.generation.denoiser import ALLELES, HaplotypeDenoise
 from genomai_cli.population.generation.requests import Request
 from genomai_cli.population.networks.denoiser import GenotypeDenoiser
 from genomai_cli.population.networks.phenotype_embedding import PhenotypeRecords
-from genomai_cli.population.panel import REACH, Panel, coordinates
+from genomai_cli.population.panel import LINKAGE_DISTANCE, Panel, coordinates
 from genomai_cli.population.phenotype_encoding import EncodedPhenotypes, joined
 
 STRETCH = 2e7  # base pairs, on average, between two redraws of the ancestor: admixture some five generations ago
@@ -130,7 +130,7 @@ class HaplotypeGenerator:
         if request.record:
             index = rng.choice(len(parts), p=[weight for _, weight in parts])
             parts = ((parts[index][0], 1.0),)
-        ancestors = [self.phenotypes.drawn(name, rng) for name, _ in parts]
+        ancestors = [self.phenotypes.draw_label(name, rng) for name, _ in parts]
         weights = [weight for _, weight in parts]
         source_2S = np.stack([self.chromosomes.ancestors(weights, rng) for _ in range(2)])
         seeds = [[*seed, ALLELE_STREAM, part] for part in range(len(ancestors))]
@@ -190,9 +190,9 @@ class Chromosomes:
         return cls(order, gap, 1 - np.exp(-gap / stretch))
 
     def stretches(self, max_sites: int) -> NDArray[np.int64]:
-        """The number of each site's stretch (S,): at most `max_sites` consecutive sites, each within `REACH` of linkage
+        """The number of each site's stretch (S,): at most `max_sites` consecutive sites, each within `LINKAGE_DISTANCE`
         of the one before it."""
-        is_start = self.gap >= REACH
+        is_start = self.gap >= LINKAGE_DISTANCE
         starts = np.maximum.accumulate(np.where(is_start, np.arange(len(is_start)), 0))
         is_start |= (np.arange(len(is_start)) - starts) % max_sites == 0
         stretch_S = np.empty(len(is_start), np.int64)

@@ -92,7 +92,7 @@ class PopulationDenoiserModel:
         self.windows = [Window.full(len(panel))]
         self.frequency: NDArray[np.float64] | None = None
         self._network = network
-        sizes = phenotypes.parts(REFERENCE)
+        sizes = phenotypes.finest_labels(REFERENCE)
         table = network.frequency
         counts_K = torch.tensor(list(sizes.values())).to(table)
         self._log_prior_K = (counts_K / counts_K.sum()).log()

@@ -16,7 +16,7 @@ from genomai_cli import registry, tokenizers
 from genomai_cli.bundles.writing import new_config
 from genomai_cli.errors import TrainingError
 from genomai_cli.inputs.card_text import CardText
-from genomai_cli.population.labels import HaplotypeRows
+from genomai_cli.population.haplotype_rows import HaplotypeRows
 from genomai_cli.population.networks import kriging_fit
 from genomai_cli.population.networks.haplotype_imputer import (
     KIND,

@@ -79,11 +79,11 @@ class PanelSiteModel:
         settings: Settings,
     ) -> None:
         self.panel: Panel = model.panel
-        self.tells_quality: bool = model.frequency is not None
+        self.reports_quality: bool = model.frequency is not None
         self._calls, self._index = calls, _by_contig(self.panel, build)
         self._positions = self.panel.positions[build]
-        self.lengths: Mapping[str, int] = contig_lengths(build)
-        self.present: Collection[str] = {
+        self.contig_lengths: Mapping[str, int] = contig_lengths(build)
+        self.file_contigs: Collection[str] = {
             self.panel.chrom[site] for site in np.flatnonzero(calls.recorded)
         }
         alleles_N2S = calls.alleles(self.panel)
@@ -140,7 +140,7 @@ class PanelSiteModel:
         other = (alleles - {ref}).pop()
         return (other,) if not alts or alts[0] == other else None
 
-    def pairs(self, site: int, alleles: Sequence[str]) -> Shares:
+    def pair_probabilities(self, site: int, alleles: Sequence[str]) -> Shares:
         """See `SiteModel`."""
         window, pairs_SN4 = self._window(site)
         table: Shares = pairs_SN4[site - window.first].reshape(-1, 2, 2)
@@ -159,7 +159,7 @@ class PanelSiteModel:
         known: Flags = self._known_NS[:, site]
         return known
 
-    def closed(self, site: int) -> Flags:
+    def locked(self, site: int) -> Flags:
         """See `SiteModel`: those with another allele in a record of its own."""
         closed: Flags = self._calls.foreign[site] | ~self.usable
         return closed

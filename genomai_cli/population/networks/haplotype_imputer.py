@@ -30,7 +30,7 @@ from genomai_cli.population.networks.kriging import (
     arrays_within,
     copies_of,
 )
-from genomai_cli.population.packed_haplotypes import SITES_AT_ONCE, PackedHaplotypes
+from genomai_cli.population.packed_haplotypes import SITES_PER_BLOCK, PackedHaplotypes
 from genomai_cli.population.panel import Panel, coordinates
 
 KIND = "haplotypes"  # of the network, in configs and recipes
@@ -127,8 +127,8 @@ class HaplotypeImputer:
         for name, (shape, kind) in cls.shapes(config).items():
             arrays.setdefault(name, np.zeros(shape, kind))
         imputer = cls(config, arrays)
-        for begin in range(0, config.sites, SITES_AT_ONCE):
-            sites = slice(begin, min(begin + SITES_AT_ONCE, config.sites))
+        for begin in range(0, config.sites, SITES_PER_BLOCK):
+            sites = slice(begin, min(begin + SITES_PER_BLOCK, config.sites))
             alleles_N2S = packed.alleles(sites)
             imputer.haplotypes.part(sites.start, sites.stop).set_haplotypes(
                 alleles_N2S, position_S[sites]

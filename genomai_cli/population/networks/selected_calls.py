@@ -15,7 +15,7 @@ import math
 import torch
 from torch import Tensor
 
-from genomai_cli.population.call_patterns import MOST_REFERENCE
+from genomai_cli.population.call_patterns import MAX_REFERENCE_SHARE
 from genomai_cli.population.networks.genotype_mlp import allele_counts, naive_bayes
 
 MIN_LOG_RATIO = 1.5  # nats, which one sample in five exceeds by chance
@@ -35,7 +35,7 @@ def is_selected(copies_BS: Tensor, theta_PS: Tensor) -> Tensor:
     its best population: where hardly anybody is homozygous for the reference, nothing follows from that.
     """
     calls_B, reference_B = (copies_BS >= 0).sum(1), (copies_BS == 0).sum(1)
-    selected_B = (calls_B > 0) & (reference_B <= MOST_REFERENCE * calls_B)
+    selected_B = (calls_B > 0) & (reference_B <= MAX_REFERENCE_SHARE * calls_B)
     if not selected_B.any():
         return selected_B
     copies_CS, frequency_PS = copies_BS[selected_B], torch.sigmoid(theta_PS)

@@ -29,10 +29,10 @@ class HaplotypeRows:
     columns: Columns = field(default_factory=Columns)
 
     def __len__(self) -> int:
-        return len(self._described)
+        return len(self._layout)
 
     @property
-    def _described(self) -> PhenotypeRows:
+    def _layout(self) -> PhenotypeRows:
         return PhenotypeRows(2 * self.sites + self.labels, self.columns)
 
     def row(
@@ -41,7 +41,7 @@ class HaplotypeRows:
         """One sample as a row; where there are columns, with its record."""
         codes = np.frombuffer(b"01N", np.uint8)[alleles_2S.reshape(-1)]
         known = np.concatenate([codes, np.array(numbers_P, np.uint8)])
-        return known if record is None else self._described.rows(known[None], record)[0]
+        return known if record is None else self._layout.rows(known[None], record)[0]
 
     def alleles(self, rows: Bytes) -> Alleles:
         """The alleles (B, 2, S) of rows: 0 for ref, 1 for alt, -1 unknown."""
@@ -57,4 +57,4 @@ class HaplotypeRows:
 
     def records(self, rows: Bytes) -> EncodedPhenotypes:
         """The records."""
-        return self._described.encoded(rows)
+        return self._layout.encoded(rows)
