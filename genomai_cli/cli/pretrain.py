@@ -71,7 +71,7 @@ def pretrain(
     from genomai_cli.training.recipe import input_of
 
     with (
-        distributed.joined(compute.device, shard=shard) as (processes, where),
+        distributed.join_processes(compute.device, shard=shard) as (processes, where),
         page_file(None if processes.rank else report) as page,
     ):
         if processes.rank:
@@ -87,7 +87,7 @@ def pretrain(
         elif processes.rank == 0:
             dna = _source(run, inputs, learning, reading)
             preset = dna.preset
-        preset = distributed.from_first(processes, preset)
+        preset = distributed.broadcast_text(processes, preset)
         chosen, text = learning.read(preset, reading.panel)
         start = bundles.load(reading.model, where) if reading.model else None
         begins = start.input if start else None

@@ -25,7 +25,7 @@ from genomai_cli.training import attach, trainer
 from genomai_cli.training.baselines import Baselines
 from genomai_cli.training.corpus import Corpus
 from genomai_cli.training.corpus_writer import Cut
-from genomai_cli.training.distributed import ALONE, Processes
+from genomai_cli.training.distributed import ONE_PROCESS, Processes
 from genomai_cli.training.initialization import (
     initial_config,
     require_same_tokens,
@@ -60,7 +60,7 @@ class Surroundings:
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     work: Path | None = None
-    processes: Processes = ALONE
+    processes: Processes = ONE_PROCESS
     stop: Callable[[], bool] = lambda: False
     report: Callable[[StepMetrics], None] = lambda metrics: None
 
@@ -218,10 +218,10 @@ class Pretraining:
         """The classifier and the auxiliary heads, put together again if processes have shares of them."""
         learner = self.learner
         if self.around.processes.shard:
-            state = trainer.mapped(learner.state_dict(), self.around.processes.whole)
+            state = trainer.mapped(learner.state_dict(), self.around.processes.full_tensor)
             classifier = build(config, self.bundle.input)
             auxiliary = build_auxiliary(config["companions"], classifier.networks[0])
-            learner = Learner(classifier, dict(auxiliary.items()), self.objectives, ALONE)
+            learner = Learner(classifier, dict(auxiliary.items()), self.objectives, ONE_PROCESS)
             learner.load_state_dict(state)
         return learner.classifier, dict(learner.auxiliary.items())
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genomai_cli.inputs.samples import Rows
-from genomai_cli.objectives.base import BEGINS, NO_TARGET, Group, Objective, Views
+from genomai_cli.objectives.base import NO_TARGET, WINDOW_STARTS, Objective, ProcessGroup, Views
 from genomai_cli.training.corpus import Corpus, shuffled
 
 BLOCK = 16
@@ -45,7 +45,7 @@ class Sampler:
         corpus: Corpus,
         objectives: Sequence[Objective],
         plan: BatchPlan,
-        group: Group,
+        group: ProcessGroup,
         pad_id: int,
     ) -> None:
         self.corpus, self.objectives, self.plan = corpus, objectives, plan
@@ -104,7 +104,7 @@ class Sampler:
         begins_B, _ = self.corpus.placed(pieces, starts, self.plan.window)
         return {
             objective.name: objective.views(letters_BL, _rng(seeds, objective.name))
-            | {BEGINS: begins_B[:, None]}
+            | {WINDOW_STARTS: begins_B[:, None]}
             for objective in self.objectives
         }
 

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from genomai_cli.device import mixed_precision
 from genomai_cli.errors import InputError, Stopped, TrainingError
-from genomai_cli.training.distributed import ALONE, Processes
+from genomai_cli.training.distributed import ONE_PROCESS, Processes
 
 
 class Average:
@@ -181,7 +181,7 @@ class Loop:
         seed: int,
         device: torch.device,
         checkpoint_file: Path | None = None,
-        processes: Processes = ALONE,
+        processes: Processes = ONE_PROCESS,
         stop: Callable[[], bool] = never,
     ) -> None:
         self.network = network
@@ -247,7 +247,7 @@ class Loop:
     def _save_or_stop(self) -> None:
         """A checkpoint if it is time for one; it comes after the step's report, which is then written once."""
         due = time.monotonic() - self._saved_at >= self.settings.checkpoint_every
-        due, stopped = self.processes.agree(due, self.stop())
+        due, stopped = self.processes.any_process(due, self.stop())
         if due or stopped or self.evaluates_now():
             self._save()
         if stopped:
@@ -286,24 +286,28 @@ class Loop:
             "progress": [progress.step, progress.best_loss, progress.stale],
             "notes": self.notes,
         }
-        whole: State = mapped(state, self.processes.whole)
+        whole: State = mapped(state, self.processes.full_tensor)
         return whole
 
     def _restore(self, file: Path) -> None:
         """Go back to where the checkpoint was written."""
         state = load(file, self.device, STATE)
-        share = self.processes.share
-        places = self.network.state_dict()
+        shard_like = self.processes.shard_like
+        current = self.network.state_dict()
         for name, tensor in state["network"].items():
-            places[name].copy_(share(tensor, places[name]))
+            current[name].copy_(shard_like(tensor, current[name]))
         for average, tensor in zip(self.average.weights, state["average"]["weights"], strict=True):
-            average.copy_(share(tensor, average))
+            average.copy_(shard_like(tensor, average))
         self.average.updates = state["average"]["updates"]
-        self.best = {name: share(t, places[name]) for name, t in state["best"].items()}
+        self.best = {name: shard_like(t, current[name]) for name, t in state["best"].items()}
         parameters = list(self.network.parameters())
         for number, moments in state["optimizer"]["state"].items():
-            like = parameters[number]
-            moments |= {n: share(t, like) for n, t in moments.items() if t.shape == like.shape}
+            parameter = parameters[number]
+            moments |= {
+                n: shard_like(t, parameter)
+                for n, t in moments.items()
+                if t.shape == parameter.shape
+            }
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.progress = Progress(*state["progress"])

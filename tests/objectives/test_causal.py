@@ -14,7 +14,7 @@ from genomai_cli import tokenizers
 from genomai_cli.backbones.base import build_network
 from genomai_cli.errors import TrainingError
 from genomai_cli.inputs.sequences import SequenceInput, vocabulary_sizes
-from genomai_cli.objectives.base import NO_TARGET, Alone, Alphabet, Model
+from genomai_cli.objectives.base import NO_TARGET, Alphabet, Model, SingleProcess
 from genomai_cli.objectives.causal import Causal, CausalSettings
 from genomai_cli.training import corpus_writer
 from genomai_cli.training.baselines import Baselines, Markov
@@ -99,7 +99,7 @@ class TestLoss:
         torch.manual_seed(0)
         network = build_network({"kind": tiny_causal.KIND})
         head = network.lm_head(7)
-        loss = made.loss(Model(network, head, lambda ids: ids), found, Alone())
+        loss = made.loss(Model(network, head, lambda ids: ids), found, SingleProcess())
         nats = []
         for sequence in ("ACNGTT", "GATTACA", "CG"):
             ids = torch.from_numpy(made.alphabet.tokenizer.encode(sequence)).long()

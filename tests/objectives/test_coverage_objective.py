@@ -18,7 +18,7 @@ from genomai_cli.formats.track_table import Track, read_track_table
 from genomai_cli.formats.tracks import AlignedTracks
 from genomai_cli.inputs.track_windows import TrackWindows
 from genomai_cli.inputs.tracks import _without_tracks
-from genomai_cli.objectives.base import Alone, Alphabet, Model
+from genomai_cli.objectives.base import Alphabet, Model, SingleProcess
 from genomai_cli.objectives.tracks import Tracks, TracksSettings, multinomial
 from genomai_cli.tokenizers.characters import Characters
 
@@ -77,7 +77,7 @@ def views_of(begins, flipped):
         "begins": torch.tensor(begins)[:, None],
         "sizes": torch.full((len(begins), 1), WINDOW),
         "flipped": torch.tensor(flipped)[:, None],
-        "told": torch.ones(len(begins), 1, dtype=torch.long),
+        "with_bases": torch.ones(len(begins), 1, dtype=torch.long),
     }
 
 
@@ -144,12 +144,12 @@ class TestLoss:
     def test_other_organisms_and_what_was_not_measured_change_nothing(self, windows):
         network, objective = network_of(windows), objective_of(windows)
         views = views_of([20_000, LENGTH + 30_000], [0, 0])
-        values = objective.shown(views)
-        assert next(objective.wanted(network, views)).organism.tolist() == [0, 1]
+        values = objective.track_values(views)
+        assert next(objective.head_targets(network, views)).organism.tolist() == [0, 1]
         assert values[0, :, 3].isnan().all()
         assert values[1, :, :3].isnan().all()
         model = Model(network, torch.nn.Identity(), lambda ids: ids)
-        loss = objective.loss(model, views, Alone())
+        loss = objective.loss(model, views, SingleProcess())
         loss.backward()
         cage = network.tracks.assays["cage"].convs["1"].weight.grad
         assert (cage[1] == 0).all()
@@ -158,14 +158,14 @@ class TestLoss:
         assert (mark[0] == 0).all()
         assert (mark[1] != 0).any()
         nothing = objective.loss(
-            model, views_of([0], [0]) | {"sizes": torch.tensor([[0]])}, Alone()
+            model, views_of([0], [0]) | {"sizes": torch.tensor([[0]])}, SingleProcess()
         )
         assert nothing.item() == 0
 
     def test_the_other_strand_has_the_partners_values_reversed(self, windows):
         objective = objective_of(windows)
-        given = objective.shown(views_of([20_000], [0]))
-        turned = objective.shown(views_of([20_000], [1]))
+        given = objective.track_values(views_of([20_000], [0]))
+        turned = objective.track_values(views_of([20_000], [1]))
         assert torch.equal(
             turned[0, :, [0, 2]].nan_to_num(-1), given[0].flip(0)[:, [1, 2]].nan_to_num(-1)
         )
@@ -185,9 +185,11 @@ class TestLoss:
     def test_a_fresh_network_is_about_as_good_as_each_tracks_mean(self, windows):
         network, objective = network_of(windows), objective_of(windows)
         views = views_of([20_000, LENGTH + 30_000], [0, 0])
-        guessed = objective.guessed(network, views)
+        guessed = objective.baseline_loss(network, views)
         model = Model(network.train(), torch.nn.Identity(), lambda ids: ids)
-        assert objective.loss(model, views, Alone()).item() == pytest.approx(guessed, rel=0.1)
+        assert objective.loss(model, views, SingleProcess()).item() == pytest.approx(
+            guessed, rel=0.1
+        )
         assert guessed > 0
 
     def test_bases_count_by_the_windows_they_are_told_of(self, windows):
@@ -196,7 +198,9 @@ class TestLoss:
         views = views_of([20_000, 40_000], [0, 0])
 
         def loss(*told):
-            return objective.loss(model, views | {"told": torch.tensor(told)[:, None]}, Alone())
+            return objective.loss(
+                model, views | {"with_bases": torch.tensor(told)[:, None]}, SingleProcess()
+            )
 
         none = loss(0, 0)
         none.backward()
@@ -251,7 +255,7 @@ class Genome:
         views = {name: torch.from_numpy(view) for name, view in views.items()}
         network = network_of(self.windows, max_tokens=32).train()
         loss = objective.loss(
-            Model(network, torch.nn.Identity(), lambda ids: ids.long()), views, Alone()
+            Model(network, torch.nn.Identity(), lambda ids: ids.long()), views, SingleProcess()
         )
         loss.backward()
         return [loss.item(), *(p.grad.norm().item() for p in network.tracks.parameters())]
@@ -287,9 +291,11 @@ def network_loss_of_bases(objective, network, views):
     """Of single bases of the first window alone."""
     first = {name: view[:1] for name, view in views.items()}
     made = network.embeddings(views["ids"], torch.tensor([0, 0]))
-    wanted = [part for part in objective.wanted(network, first) if part.bases == 1]
+    wanted = [part for part in objective.head_targets(network, first) if part.bases == 1]
     return sum(
-        objective._of(part.assay.scaled(made, torch.tensor([0, 0]), 1)[:1], part, Alone())
+        objective._head_loss(
+            part.assay.scaled(made, torch.tensor([0, 0]), 1)[:1], part, SingleProcess()
+        )
         for part in wanted
     )
 

@@ -25,10 +25,10 @@ from genomai_cli.backbones.base import build_network
 from genomai_cli.errors import BundleError
 from genomai_cli.objectives.base import (
     NO_TARGET,
-    Alone,
     Alphabet,
     Learner,
     Model,
+    SingleProcess,
     check_objective,
     objective_class,
 )
@@ -45,7 +45,7 @@ CONFIGS = [
     {"kind": "characters"},
     {"kind": "iupac"},
 ]
-ALONE = Alone()
+ALONE = SingleProcess()
 ANYTHING = dict(contrastive=ContrastiveSettings(), masked=MaskedSettings())
 
 
@@ -257,7 +257,7 @@ def test_a_masked_letter_is_in_no_visible_token(sequence, config, span, share, s
     tokenizer = tokenizers.from_config(config)
     objective = Masked(MaskedSettings(share=share, span=span), Alphabet(tokenizer))
     letters = rows(sequence)
-    chosen = objective._chosen(letters, rng(seed))
+    chosen = objective._select(letters, rng(seed))
     hidden = objective.views(letters, rng(seed))
     assert not (shown_letters(hidden["ids"][0], tokenizer, len(sequence)) & chosen[0]).any()
     # Another letter in its place changes nothing that the network sees.

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from genomai_cli import tokenizers
 from genomai_cli.errors import Stopped, TrainingError
-from genomai_cli.objectives.base import Alone, Alphabet, Model
+from genomai_cli.objectives.base import Alphabet, Model, SingleProcess
 from genomai_cli.population.alignment.objective import (
     Crossmodal,
     CrossmodalSettings,
@@ -152,7 +152,7 @@ class TestObjective:
         described = PhenotypeLayout(layout, HaplotypeGroups.of(made.rows[:40], layout, "pop"))
         tokenizer = tokenizers.from_config({"kind": "iupac"})
         settings = CrossmodalSettings(groups="pop", cross=1.0, hide=0.0, jitter=0.0)
-        return Crossmodal(settings, Alphabet(tokenizer, aligned=True, described=described))
+        return Crossmodal(settings, Alphabet(tokenizer, aligned=True, phenotype_layout=described))
 
     def test_the_same_draws_give_the_same_views(self, objective, made):
         first, second = (objective.views(made.rows, np.random.default_rng(4)) for _ in range(2))
@@ -180,7 +180,7 @@ class TestObjective:
             sample_vectors=lambda *_: one,
             record_vectors=lambda *_: one,
         )
-        loss = objective.loss(Model(blind, None, lambda ids: ids), views, Alone())
+        loss = objective.loss(Model(blind, None, lambda ids: ids), views, SingleProcess())
         assert float(loss) == pytest.approx(chance_loss(views), abs=1e-5)
 
     def test_it_needs_samples_with_records(self):

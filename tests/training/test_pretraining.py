@@ -17,7 +17,7 @@ from genomai_cli.errors import InputError, Stopped, TrainingError
 from genomai_cli.inputs.samples import COUNTED, choices
 from genomai_cli.inputs.sequences import SequenceInput, vocabulary_sizes
 from genomai_cli.mapping.reference import Reference
-from genomai_cli.objectives.base import NO_TARGET, Alone, Alphabet
+from genomai_cli.objectives.base import NO_TARGET, Alphabet, SingleProcess
 from genomai_cli.phylogeny.genome_input import GenomeInput
 from genomai_cli.population.barcode_input import BarcodeInput
 from genomai_cli.population.panel import Panel
@@ -248,7 +248,7 @@ def dna(tmp_path_factory):
     )
 
 
-class Slice(Alone):
+class Slice(SingleProcess):
     """One of several processes, as far as a sampler can tell."""
 
     def __init__(self, rank, size):
@@ -258,13 +258,13 @@ class Slice(Alone):
     def parallel(self, network, device):
         return network
 
-    def agree(self, *wishes):
+    def any_process(self, *wishes):
         return wishes
 
     def mean(self, number):
         return number
 
-    def whole(self, tensor):
+    def full_tensor(self, tensor):
         return tensor
 
 
