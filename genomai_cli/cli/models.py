@@ -194,9 +194,7 @@ def _released(run: Run, name: str) -> tuple[str, str]:
             "UNKNOWN",
             f"every tensor fits; no published output of SHA-256 {bundle.weights_sha256}",
         )
-    told = (
-        f"published vector of {found.of}: off by {found.deviation:.2g}, {found.tolerance:g} allowed"
-    )
+    told = f"published vector of {found.source}: off by {found.deviation:.2g}, {found.tolerance:g} allowed"
     return ("OK" if found.holds else "DIFFERENT"), told
 
 

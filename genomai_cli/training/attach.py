@@ -61,7 +61,8 @@ def attached_files(made: Extras, host: Path, name: str, kept: Collection[str]) -
     }
     others[f"{name}.toml"] = made.recipe
     others |= {
-        file if file in kept else f"{name}-{file}": content for file, content in made.others.items()
+        file if file in kept else f"{name}-{file}": content
+        for file, content in made.other_files.items()
     }
     card = (host / catalog.CARD).read_text(encoding="utf-8").partition(f"\n# {name}")[0]
     heading, _, own_card = made.card.partition("\n")

@@ -34,7 +34,7 @@ def initial_config(
         complete_config(dict(recipe.network) | dict(sizes)),
         members=members,
         heads=heads,
-        library={"torch": torch.__version__},
+        library_versions={"torch": torch.__version__},
     )
 
 

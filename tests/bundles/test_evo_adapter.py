@@ -237,7 +237,7 @@ def test_parts_give_the_tensors_that_were_saved(tmp_path):
     torch.save(given, file)
     cut(file, 9)
     weights = Weights.open(tmp_path)
-    assert weights.others == ["state"]
+    assert weights.non_tensors == ["state"]
     assert len(weights.files) == 9
     for name in weights:
         assert torch.equal(weights[name], given[name])
@@ -281,7 +281,7 @@ def test_evo_1_tells_its_checksum_and_whether_it_is_known(tmp_path, monkeypatch)
     result = run(["embed", "--model", folder, "--to", "tsv", fasta, "--device", "cpu"])
     assert result.status == 0
     assert bundle.weights_sha256 in result.stderr
-    monkeypatch.setitem(evo.FIXED, bundle.weights_sha256, "somebody/evo")
+    monkeypatch.setitem(evo.KNOWN_SHA256, bundle.weights_sha256, "somebody/evo")
     (remark,) = bundles.load(folder, CPU).remarks
     assert remark.endswith("revision 1.1_fix of somebody/evo")
 

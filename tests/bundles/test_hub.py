@@ -46,9 +46,9 @@ def library(tmp_path, monkeypatch):
 
     made.snapshot_download = snapshot_download
     monkeypatch.setitem(sys.modules, hub.LIBRARY, made)
-    hub.fetched.cache_clear()
+    hub.fetch.cache_clear()
     yield made
-    hub.fetched.cache_clear()
+    hub.fetch.cache_clear()
 
 
 def embed(fasta, name=NAME):

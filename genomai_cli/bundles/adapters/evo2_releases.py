@@ -2,8 +2,8 @@
 
 from typing import Any
 
-OF_32 = (3, 10, 17, 24, 31)  # blocks with attention
-OF_50 = (*OF_32, 35, 42, 49)
+ATTENTION_OF_32 = (3, 10, 17, 24, 31)  # blocks with attention
+ATTENTION_OF_50 = (*ATTENTION_OF_32, 35, 42, 49)
 GROUPS = {1920: 128, 4096: 256, 8192: 512}
 MILLION = 1 << 20
 FP8 = ("evo2_1b_base", "evo2_20b", "evo2_40b", "evo2_40b_base")  # need it for published accuracy
@@ -60,12 +60,14 @@ def _interpolated(scale: int, base: int = 10000) -> dict[str, Any]:
 
 
 RELEASED = {
-    "evo2_1b_base": _settings(1920, 25, OF_32[:4], 5120, 8192),
-    "evo2_7b_base": _settings(4096, 32, OF_32, 11008, 32768),
-    "evo2_7b_microviridae": _settings(4096, 32, OF_32, 11008, 32768),
-    "evo2_7b_262k": _settings(4096, 32, OF_32, 11008, 1 << 18, **_interpolated(32)),
-    "evo2_7b": _settings(4096, 32, OF_32, 11264, MILLION, **_interpolated(128)),
-    "evo2_20b": _settings(8192, 24, OF_32[:3], 22528, MILLION, **_interpolated(128, 1000000)),
-    "evo2_40b_base": _settings(8192, 50, OF_50, 21888, 8192, rotary_emb_base=1000000),
-    "evo2_40b": _settings(8192, 50, OF_50, 22528, MILLION, **_interpolated(128, 1000000)),
+    "evo2_1b_base": _settings(1920, 25, ATTENTION_OF_32[:4], 5120, 8192),
+    "evo2_7b_base": _settings(4096, 32, ATTENTION_OF_32, 11008, 32768),
+    "evo2_7b_microviridae": _settings(4096, 32, ATTENTION_OF_32, 11008, 32768),
+    "evo2_7b_262k": _settings(4096, 32, ATTENTION_OF_32, 11008, 1 << 18, **_interpolated(32)),
+    "evo2_7b": _settings(4096, 32, ATTENTION_OF_32, 11264, MILLION, **_interpolated(128)),
+    "evo2_20b": _settings(
+        8192, 24, ATTENTION_OF_32[:3], 22528, MILLION, **_interpolated(128, 1000000)
+    ),
+    "evo2_40b_base": _settings(8192, 50, ATTENTION_OF_50, 21888, 8192, rotary_emb_base=1000000),
+    "evo2_40b": _settings(8192, 50, ATTENTION_OF_50, 22528, MILLION, **_interpolated(128, 1000000)),
 }

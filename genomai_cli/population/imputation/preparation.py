@@ -125,7 +125,7 @@ def prepare(
         {"kind": KIND, **asdict(config)},
         members=1,
         heads={},
-        library={"numpy": np.__version__},
+        library_versions={"numpy": np.__version__},
     )
     facts = {
         "seed": seed,
