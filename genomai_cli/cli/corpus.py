@@ -111,12 +111,12 @@ def _written(
     seed: int,
 ) -> "Corpus":
     from genomai_cli.training import corpus_writer
-    from genomai_cli.training.pretraining import cut_for
+    from genomai_cli.training.pretraining import piece_cutter
 
     rows = kind.corpus_rows(run.console.progress(records, "reading"), run.console.warn)
-    cut = cut_for(recipe, kind)
+    cut = piece_cutter(recipe, kind)
     corpus = corpus_writer.write(folder, rows, cut, holdout=recipe.split.holdout, seed=seed)
-    about = corpus.about
+    about = corpus.info
     run.count(used=about.records)
     run.console.say(
         f"{about.records:,} records, {about.letters:,} letters; {about.pieces:,} pieces, "

@@ -18,7 +18,7 @@ from genomai_cli.cli.training_report import write_pretrained
 if TYPE_CHECKING:
     from genomai_cli.bundles.bundle import Bundle
     from genomai_cli.inputs.base import InputKind
-    from genomai_cli.training.pretraining import Pretrained, Surroundings
+    from genomai_cli.training.pretraining import Pretrained, RunContext
     from genomai_cli.training.recipe import Recipe
     from genomai_cli.training.run_folder import Workspace
 
@@ -67,7 +67,7 @@ def pretrain(
     from genomai_cli.sources.model_choice import record_device
     from genomai_cli.training import corpus as corpora
     from genomai_cli.training import distributed, run_folder
-    from genomai_cli.training.pretraining import Surroundings
+    from genomai_cli.training.pretraining import RunContext
     from genomai_cli.training.recipe import input_of
 
     with (
@@ -79,7 +79,7 @@ def pretrain(
         devices.use_threads(compute.threads)
         record_device(run, where, compute.device)
         folder = run_folder.folder_for(output)
-        before = run_folder.remembered(folder) if restart.resume else {}
+        before = run_folder.read_run(folder) if restart.resume else {}
         dna: Unlabelled | OverReference | None = None
         preset = str(before.get("preset"))
         if processes.rank == 0 and restart.resume and corpora.is_finished(folder / CORPUS):
@@ -108,11 +108,11 @@ def pretrain(
         work = run_folder.Workspace(folder, text)
         if processes.rank == 0:
             work = run_folder.claim(output, text, same, resume=restart.resume, force=restart.force)
-        with work.kept_once_begun() if processes.rank == 0 else nullcontext():
+        with work.removed_unless_begun() if processes.rank == 0 else nullcontext():
             if dna is not None:
                 dna.write(folder / CORPUS, chosen, kind, compute.seed)
             distributed.wait_for_all(processes)
-            around = Surroundings(where, folder, processes)
+            around = RunContext(where, folder, processes)
             made = _pretrained(run, work, chosen, kind, around, compute.seed, start)
         if processes.rank == 0:
             host = _host(made, start, reading.model)
@@ -155,7 +155,7 @@ def _pretrained(
     work: "Workspace",
     recipe: "Recipe",
     kind: "InputKind",
-    around: "Surroundings",
+    around: "RunContext",
     seed: int,
     start: "Bundle | None",
 ) -> "Pretrained":
@@ -171,7 +171,7 @@ def _pretrained(
         if around.processes.rank == 0:
             around = replace(around, report=progress.tell)
         corpus = Corpus.open(work.folder / CORPUS)
-        return pretrain(corpus, recipe, kind, seed=seed, start=start, surroundings=around)
+        return pretrain(corpus, recipe, kind, seed=seed, start=start, context=around)
 
 
 def _host(made: "Pretrained", start: "Bundle | None", name: str | None) -> Path | None:

@@ -67,7 +67,7 @@ def prepare_reference(
         }
         resume, force = restart.resume, restart.force
         work = run_folder.claim(output, text, same, resume=resume, force=force)
-        with work.kept_once_begun():
+        with work.removed_unless_begun():
             named = named_after(chosen, output, learning.wanted)
             made = _prepared(run, named, panel, reading, compute.seed)
             _write(made, panel, output, work.recipe)

@@ -161,7 +161,7 @@ class LearningOptions:
             raise UsageError(message)
         heads = _heads(chosen, labels, self.head or [])
         if self.head:
-            chosen = recipes.about(chosen, heads)
+            chosen = recipes.for_heads(chosen, heads)
         return named_after(chosen, output, changes), text, heads
 
 
@@ -253,7 +253,7 @@ def train(
     }
     with page_file(report) as page:
         work = run_folder.claim(output, text, same, resume=restart.resume, force=restart.force)
-        with work.kept_once_begun():
+        with work.removed_unless_begun():
             fitted = _fitter(run, chosen, budget, adapting, start, work)(
                 samples,
                 chosen,

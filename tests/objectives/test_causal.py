@@ -18,8 +18,8 @@ from genomai_cli.objectives.base import NO_TARGET, Alphabet, Model, SingleProces
 from genomai_cli.objectives.causal import Causal, CausalSettings
 from genomai_cli.training import corpus_writer
 from genomai_cli.training.baselines import Baselines, Markov
-from genomai_cli.training.corpus_writer import Cut
-from genomai_cli.training.pretraining import cut_for, pretrain
+from genomai_cli.training.corpus_writer import PieceCutter
+from genomai_cli.training.pretraining import piece_cutter, pretrain
 from genomai_cli.training.recipe import from_tables
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -119,7 +119,9 @@ class TestBaseline:
     def test_it_is_a_markov_model_of_the_letters_that_tokens_add(self, config, tmp_path):
         rng = np.random.default_rng(1)
         records = [(f"s{i}", letters("ACGT")[0][rng.integers(0, 4, 90)]) for i in range(8)]
-        corpus = corpus_writer.write(tmp_path / "c", records, Cut(30, 4, 8), holdout=0.2, seed=0)
+        corpus = corpus_writer.write(
+            tmp_path / "c", records, PieceCutter(30, 4, 8), holdout=0.2, seed=0
+        )
         made = objective(config)
         network = build_network(
             {"kind": tiny_causal.KIND, **vocabulary_sizes(made.alphabet.tokenizer)}
@@ -165,7 +167,7 @@ def rule_followers(count, size, seed=2):
 
 def test_a_run_learns_what_follows_what(tmp_path):
     recipe = from_tables(TABLES)
-    cut = cut_for(recipe, SequenceInput())
+    cut = piece_cutter(recipe, SequenceInput())
     corpus = corpus_writer.write(tmp_path / "c", rule_followers(20, 300), cut, holdout=0.2, seed=0)
     made = pretrain(corpus, recipe, SequenceInput())
     chances = [0.9 + 0.1 / 4, *[0.1 / 4] * 3]

@@ -28,7 +28,7 @@ from genomai_cli.population.phenotype_encoding import HaplotypeGroups, Phenotype
 from genomai_cli.population.phenotype_input import PhenotypeInput
 from genomai_cli.population.phenotypes import Columns, PhenotypeTable
 from genomai_cli.training import corpus_writer
-from genomai_cli.training.pretraining import CHECKPOINT, Surroundings, cut_for, pretrain
+from genomai_cli.training.pretraining import CHECKPOINT, RunContext, piece_cutter, pretrain
 from genomai_cli.training.recipe import from_tables
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -88,7 +88,7 @@ def made(tmp_path):
     recipe = from_tables(TABLES)
     rows = kind.layout.rows(letters, encode(table, columns))
     records = zip(table.names, rows, strict=True)
-    cut = cut_for(recipe, kind)
+    cut = piece_cutter(recipe, kind)
     corpus = corpus_writer.write(tmp_path / "corpus", records, cut, holdout=0.2, seed=0)
     return SimpleNamespace(kind=kind, corpus=corpus, rows=rows, recipe=recipe)
 
@@ -209,13 +209,11 @@ class TestRuns:
         steps = iter(range(100))
         work = tmp_path / "work"
         work.mkdir()
-        around = Surroundings(work=work, stop=lambda: next(steps) == 11)
+        around = RunContext(work=work, stop=lambda: next(steps) == 11)
         with pytest.raises(Stopped):
-            pretrain(made.corpus, made.recipe, made.kind, seed=3, surroundings=around)
+            pretrain(made.corpus, made.recipe, made.kind, seed=3, context=around)
         assert (work / CHECKPOINT).is_file()
-        again = pretrain(
-            made.corpus, made.recipe, made.kind, seed=3, surroundings=Surroundings(work=work)
-        )
+        again = pretrain(made.corpus, made.recipe, made.kind, seed=3, context=RunContext(work=work))
         one, other = (m.bundle.classifier.state_dict() for m in (unbroken, again))
         assert all(torch.equal(one[name], other[name]) for name in one)
 

@@ -23,13 +23,13 @@ from genomai_cli.population.barcode_input import BarcodeInput
 from genomai_cli.population.panel import Panel
 from genomai_cli.training import corpus_writer
 from genomai_cli.training.baselines import Baselines
-from genomai_cli.training.corpus import Corpus, is_finished, require_unchanged, shuffled
-from genomai_cli.training.corpus_writer import Cut
+from genomai_cli.training.corpus import Corpus, is_finished, require_unchanged, shuffled_epochs
+from genomai_cli.training.corpus_writer import PieceCutter
 from genomai_cli.training.pretraining import (
     CHECKPOINT,
     Pretraining,
-    Surroundings,
-    cut_for,
+    RunContext,
+    piece_cutter,
     pretrain,
 )
 from genomai_cli.training.recipe import from_tables
@@ -66,7 +66,9 @@ def random_dna(count, size, seed=1):
 
 
 def written(folder, records, cut=None, *, holdout=0.2, seed=0):
-    return corpus_writer.write(folder, records, cut or Cut(20, 4, 8), holdout=holdout, seed=seed)
+    return corpus_writer.write(
+        folder, records, cut or PieceCutter(20, 4, 8), holdout=holdout, seed=seed
+    )
 
 
 def piece(corpus, number):
@@ -77,21 +79,21 @@ def piece(corpus, number):
 class TestShuffling:
     @given(st.integers(1, 3000), st.integers(0, 2**31))
     def test_every_epoch_takes_everything_once(self, count, seed):
-        order = shuffled(np.arange(2 * count), count, seed)
+        order = shuffled_epochs(np.arange(2 * count), count, seed)
         assert sorted(order[:count]) == sorted(order[count:]) == list(range(count))
 
     def test_epochs_and_seeds_differ(self):
-        epochs = [shuffled(np.arange(100) + e * 100, 100, seed).tolist() for e, seed in
+        epochs = [shuffled_epochs(np.arange(100) + e * 100, 100, seed).tolist() for e, seed in
                   ((0, 1), (1, 1), (0, 2))]  # fmt: skip
         assert len({tuple(epoch) for epoch in epochs}) == 3
 
     def test_a_position_alone_is_what_it_is_among_others(self):
         places = np.arange(57, 143)
-        together = shuffled(places, 60, 9)
-        assert [int(shuffled(np.array([p]), 60, 9)[0]) for p in places] == together.tolist()
+        together = shuffled_epochs(places, 60, 9)
+        assert [int(shuffled_epochs(np.array([p]), 60, 9)[0]) for p in places] == together.tolist()
 
     def test_neighbours_are_torn_apart(self):
-        order = shuffled(np.arange(10_000), 10_000, 3)
+        order = shuffled_epochs(np.arange(10_000), 10_000, 3)
         assert abs(np.corrcoef(order[:-1], order[1:])[0, 1]) < 0.05
 
 
@@ -99,7 +101,7 @@ class TestCut:
     @given(st.lists(st.sampled_from(["ACGT", "N", "NNNNNNNNNN", "A", "GATTACA" * 3]), max_size=20))
     def test_pieces_hold_what_lies_between_gaps(self, parts):
         sequence = "".join(parts)
-        cut = Cut(longest=10, shortest=3, gap=6)
+        cut = PieceCutter(max_length=10, min_length=3, gap=6)
         pieces = list(cut.pieces(letters(sequence)))
         covered = [place for begin, end in pieces for place in range(begin, end)]
         assert covered == sorted(set(covered))
@@ -112,11 +114,11 @@ class TestCut:
                 assert kept in "".join(sequence[b:e] for b, e in pieces)
 
     def test_a_long_sequence_is_cut_evenly(self):
-        sizes = [e - b for b, e in Cut(10, 3, 6).pieces(letters("ACGTA" * 9))]
+        sizes = [e - b for b, e in PieceCutter(10, 3, 6).pieces(letters("ACGTA" * 9))]
         assert sizes == [9, 9, 9, 9, 9]
 
     def test_rows_without_a_known_letter_are_skipped(self):
-        cut = Cut(sites=4)
+        cut = PieceCutter(sites=4)
         assert list(cut.pieces(letters("NNNN"))) == []
         assert list(cut.pieces(letters("NNAN"))) == [(0, 4)]
 
@@ -160,7 +162,7 @@ class TestCorpus:
     def test_a_corpus_is_found_again(self, tmp_path):
         corpus = written(tmp_path / "c", random_dna(5, 100))
         again = Corpus.open(tmp_path / "c")
-        assert again.about == corpus.about
+        assert again.info == corpus.info
         assert (again.letters == corpus.letters).all()
         assert (again.bounds == corpus.bounds).all()
         assert (tmp_path / "c" / "names.txt").read_text().split() == [f"s{i}" for i in range(5)]
@@ -179,7 +181,7 @@ class TestCorpus:
     @pytest.mark.parametrize("seed", range(3))
     def test_few_long_sequences_are_held_out_in_pieces(self, tmp_path, seed):
         corpus = written(tmp_path / "c", random_dna(2, 400), seed=seed)
-        assert not corpus.about.by_record
+        assert not corpus.info.by_record
         assert len(corpus.validation) == 8  # a fifth of 40
         assert sorted([*corpus.train, *corpus.validation]) == list(range(40))
         inside = [set(range(*corpus.bounds[i])) for i in corpus.validation]
@@ -188,7 +190,7 @@ class TestCorpus:
 
     def test_many_records_are_held_out_whole(self, tmp_path):
         corpus = written(tmp_path / "c", random_dna(150, 50))
-        assert corpus.about.by_record
+        assert corpus.info.by_record
         records = corpus.bounds[:, 0] // 50
         assert not set(records[corpus.train]) & set(records[corpus.validation])
         assert len(set(records[corpus.validation])) == 30
@@ -198,7 +200,7 @@ class TestCorpus:
                 enumerate(random_dna(40, 50))]  # fmt: skip
         corpus = written(tmp_path / "c", rows)
         people = corpus.bounds[:, 0] // 100
-        assert corpus.about.by_record
+        assert corpus.info.by_record
         assert not set(people[corpus.train]) & set(people[corpus.validation])
 
     def test_other_seeds_hold_out_others(self, tmp_path):
@@ -216,12 +218,12 @@ class TestCorpus:
         rows = [
             (f"p{i}", letters(row)) for i, row in enumerate(["AC", "GC", "NC", "AC", "AN", "GC"])
         ]
-        corpus = written(tmp_path / "c", rows, Cut(sites=2), holdout=0.2)
+        corpus = written(tmp_path / "c", rows, PieceCutter(sites=2), holdout=0.2)
         assert corpus.counts.sum() == 2 * len(corpus.train)
         seen = choices(corpus.counts)
         assert set(seen[0]) - {0} <= {ord("A"), ord("G")}
         assert set(seen[1]) - {0} == {ord("C")}
-        part = corpus.at(np.array([1]))
+        part = corpus.select_columns(np.array([1]))
         assert part.counts[0, COUNTED.index(b"C")] == corpus.counts[1, COUNTED.index(b"C")]
         assert part.windows(np.array([0]), np.zeros(1), 2).tolist() == [[ord("C")]]
 
@@ -244,7 +246,7 @@ def dna(tmp_path_factory):
     """A corpus of random DNA for the tiny recipe."""
     folder = tmp_path_factory.mktemp("dna")
     return written(
-        folder / "c", random_dna(6, 900), cut_for(recipe(), SequenceInput()), holdout=0.1
+        folder / "c", random_dna(6, 900), piece_cutter(recipe(), SequenceInput()), holdout=0.1
     )
 
 
@@ -269,7 +271,7 @@ class Slice(SingleProcess):
 
 
 def sampler(dna, processes=None, **changed):
-    around = Surroundings(processes=processes) if processes else Surroundings()
+    around = RunContext(processes=processes) if processes else RunContext()
     return Pretraining(dna, recipe(**changed), SequenceInput(), 0, None, around).sampler
 
 
@@ -336,7 +338,7 @@ def run(corpus, chosen=None, **around):
         corpus,
         chosen or recipe(),
         SequenceInput(),
-        surroundings=Surroundings(report=rows.append, **around),
+        context=RunContext(report=rows.append, **around),
     )
     return made, rows
 
@@ -399,7 +401,7 @@ class TestPretraining:
 
     def test_a_loss_that_is_not_finite_names_the_step_and_keeps_the_checkpoint(self, dna, tmp_path):
         changed = recipe(optimization=TABLES["optimization"] | {"checkpoint_every": 0.0})
-        broken = Pretraining(dna, changed, SequenceInput(), 0, None, Surroundings(work=tmp_path))
+        broken = Pretraining(dna, changed, SequenceInput(), 0, None, RunContext(work=tmp_path))
         loss = broken._loss
         steps = iter(range(100))
         broken._loss = lambda *given: loss(*given) * (math.nan if next(steps) == 6 else 1)
@@ -422,7 +424,7 @@ class TestPretraining:
     def test_a_model_of_other_tokens_is_not_begun_from(self, dna, tmp_path):
         other = recipe(tokenizer={"kind": "kmers", "k": 2})
         start = run(
-            written(tmp_path / "c", random_dna(6, 900), cut_for(other, SequenceInput())), other
+            written(tmp_path / "c", random_dna(6, 900), piece_cutter(other, SequenceInput())), other
         )[0].bundle
         with pytest.raises(TrainingError, match="has another tokenizer"):
             pretrain(dna, recipe(), SequenceInput(), start=start)
@@ -435,7 +437,7 @@ class TestPretraining:
         with pytest.raises(
             TrainingError, match="windows of 6 letters are too short for tokens of 3"
         ):
-            cut_for(recipe(corpus={"window": 6}), SequenceInput())
+            piece_cutter(recipe(corpus={"window": 6}), SequenceInput())
 
     def test_a_batch_that_cannot_be_shared_is_refused(self, dna):
         with pytest.raises(TrainingError, match="batch_size = 20 cannot be shared by 3"):
@@ -454,7 +456,7 @@ class TestPretraining:
             network={"kind": "sites", "width": 8},
         )
         kind = BarcodeInput(panel)
-        corpus = written(tmp_path / "c", rows, cut_for(chosen, kind))
+        corpus = written(tmp_path / "c", rows, piece_cutter(chosen, kind))
         made = pretrain(corpus, chosen, kind)
         network = made.bundle.classifier.networks[0]
         assert float(network.frequency.mean()) == pytest.approx(0.2, abs=0.03)
@@ -477,7 +479,7 @@ class TestPretraining:
             network={"kind": "profile", "width": 8},
         )
         kind = GenomeInput(reference)
-        made = pretrain(written(tmp_path / "c", rows, cut_for(chosen, kind)), chosen, kind)
+        made = pretrain(written(tmp_path / "c", rows, piece_cutter(chosen, kind)), chosen, kind)
         assert made.bundle.input.sites.positions.tolist() == list(range(0, 80, 8))
         save(made.bundle, tmp_path / "b", Extras("# x\n", ""))
         assert len(load(tmp_path / "b", CPU).input.sites) == 10

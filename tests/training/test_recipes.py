@@ -6,7 +6,7 @@ from genomai_cli import tokenizers
 from genomai_cli.backbones.base import complete_config
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.training import recipe as recipes
-from genomai_cli.training.recipe import about, from_tables, read
+from genomai_cli.training.recipe import for_heads, from_tables, read
 from genomai_cli.training.recipe_tables import presets
 
 SMALLEST = """
@@ -246,10 +246,10 @@ TABLES = {
 
 def test_a_recipe_is_about_the_heads_that_are_trained():
     recipe = from_tables(TABLES)
-    other = about(recipe, ["breed", "colour"])
+    other = for_heads(recipe, ["breed", "colour"])
     assert other.evidence.head == "colour"
     assert other.input.best_for is None
-    assert about(recipe, ["superpop", "pop"]) == recipe
+    assert for_heads(recipe, ["superpop", "pop"]) == recipe
 
 
 def test_reading_leaves_the_given_tables_alone():

@@ -29,7 +29,7 @@ from genomai_cli.population.packed_haplotypes import PackedHaplotypes
 from genomai_cli.population.panel import Panel
 from genomai_cli.records import add_to_digest
 from genomai_cli.training.pretraining_report import PretrainedReport
-from genomai_cli.training.recipe_tables import checked
+from genomai_cli.training.recipe_tables import from_table
 
 OF_LIBRARY = """
 
@@ -81,11 +81,11 @@ class ReferenceRecipe:
             raise TrainingError(
                 f"recipe {tables.get('name')}: filled as it is, without objectives or --model"
             )
-        given = checked(ReferenceInput, tables.get("input", {}), "input.")
+        given = from_table(ReferenceInput, tables.get("input", {}), "input.")
         if given != ReferenceInput():
             raise ValueError('reference haplotypes have input.kind = "people", haplotypes = true')
         own = {name: value for name, value in tables.items() if name not in _OF_TRAINING}
-        recipe: ReferenceRecipe = checked(cls, {**own, "input": given}, "")
+        recipe: ReferenceRecipe = from_table(cls, {**own, "input": given}, "")
         if recipe.network.get("kind") != KIND:
             raise ValueError(f"network.kind is {KIND!r}, not {recipe.network.get('kind')!r}")
         return recipe
@@ -156,7 +156,7 @@ def _require_enough(individuals: int, most: int) -> None:
 
 def _about(read: PackedHaplotypes, used: int) -> dict[str, Any]:
     """How many individuals were read and how many of them used, and the SHA-256 of their names and alleles, as a
-    corpus of them has it (`training.corpus.About`)."""
+    corpus of them has it (`training.corpus.CorpusInfo`)."""
     digest, layout = hashlib.sha256(), HaplotypeRows(read.sites, 0)
     for number, name in enumerate(read.names):
         alleles_2S = read.of(np.array([number])).alleles()[0]
