@@ -282,7 +282,7 @@ def _fitter(
     from genomai_cli.training.recipe import is_selected
 
     if is_selected(recipe):
-        adapting.adaptation().check(begins=False, solved=False)
+        adapting.adaptation().check(has_start=False, solved=False)
         add = partial(work.log.add, part=selection.PART)
         return partial(selection.fit, budget=budget, report=run.console.say, log=add)
     report = reporter(run, recipe, work)
@@ -300,7 +300,7 @@ def _targets(
     from genomai_cli.training.targets import targets_for
 
     found = targets_for(recipe, labels, heads, asked.value)
-    for line in found.told:
+    for line in found.notes:
         run.console.say(line)
     return found
 

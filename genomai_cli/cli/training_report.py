@@ -64,7 +64,7 @@ def write_classifier(
     work.remove()
     _tell_classifier(run, fitted, output)
     if page:
-        from genomai_cli.training.pages import training_page
+        from genomai_cli.training.training_page import training_page
 
         page.write(training_page(fitted, rows, _facts(run)))
 
@@ -135,7 +135,7 @@ def write_pretrained(
         others |= {LOG: work.log.text(), PICTURE: loss_picture(rows, made.bundle.name)}
     extras = Extras(report.card(command_line()), work.recipe, others, list(made.files))
     if host is not None:
-        extras = attached_files(extras, host, made.network_kind, kept=made.files)
+        extras = attached_files(extras, host, made.network_kind, unprefixed=made.files)
     bundles.save(made.bundle, output, extras)
     finish_pretrained(run, report, rows, output, work, page)
 

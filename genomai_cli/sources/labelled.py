@@ -95,7 +95,7 @@ class LabelledReader:
     ) -> Gathered:
         """The samples of the inputs and beside them; InputError for labels that are wrong, told by file and line."""
         table, alike = targets.table, self.kind.similar_are_one
-        check_labels(table, targets.heads, words_or_numbers=alike, numbers=targets.numbers)
+        check_labels(table, targets.heads, one_kind=alike, numbers=targets.numbers)
         strata = self._strata(table)
         samples = self._samples(sources, table, targets, strata=strata, similar_are_one=alike)
         self._tell(samples, split=beside.validation is None)

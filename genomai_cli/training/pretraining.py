@@ -209,7 +209,7 @@ class Pretraining:
             self.bundle, config=config, classifier=trained.float().eval(), auxiliary=auxiliary
         )
         if self.host is not None:
-            bundle = attach.attached(self.host, bundle)
+            bundle = attach.attach_network(self.host, bundle)
         return Pretrained(
             bundle,
             facts,

@@ -49,14 +49,14 @@ from genomai_cli.inputs.base import InputKind
 from genomai_cli.inputs.samples import Rows, SampleRows, Samples
 from genomai_cli.training.calibration import HeldOut, calibrate
 from genomai_cli.training.finetuning import Finetuned
+from genomai_cli.training.head_evaluator import HeadEvaluator, main_measure
 from genomai_cli.training.initialization import initial_config
-from genomai_cli.training.judging import Judge, in_words
 from genomai_cli.training.labelled_data import (
-    counted,
     folds,
-    others,
+    remaining_rows,
     require_all_classes,
     require_some_values,
+    sample_counts,
 )
 from genomai_cli.training.novelty_fit import fit_novelty
 from genomai_cli.training.progress import Pace
@@ -189,9 +189,9 @@ class Trials:
     pace: Pace = field(default_factory=lambda: Pace(0.0))
 
     @property
-    def judge(self) -> Judge:
+    def judge(self) -> HeadEvaluator:
         """What measures answers."""
-        return Judge(self.samples, self.data)
+        return HeadEvaluator(self.samples, self.data)
 
     @property
     def outputs(self) -> int:
@@ -229,7 +229,7 @@ class Trials:
 
     def fit(self, candidate: Candidate, held_out: Rows) -> None:
         """One more fold of a candidate."""
-        number, train = len(candidate.fits), others(self.samples, held_out)
+        number, train = len(candidate.fits), remaining_rows(self.samples, held_out)
         seed = part_seed(self.seed, number)
         torch.manual_seed(seed)
         part = build_part(candidate.config, self.outputs).to(self.device)
@@ -268,7 +268,7 @@ class Trials:
     def _measured(self, logits_NO: Tensor, rows: Rows) -> str:
         """How well every head does, in words."""
         outputs = self.data.by_head(logits_NO).items()
-        return ", ".join(f"{h} {in_words(self.judge.measures(h, x, rows))}" for h, x in outputs)
+        return ", ".join(f"{h} {main_measure(self.judge.measures(h, x, rows))}" for h, x in outputs)
 
     def _checkpoint(self, config: ConvolutionConfig, number: int) -> Path | None:
         side = "both" if config.both_strands else "given"
@@ -402,7 +402,7 @@ class Assembly:
         if not isinstance(part, Kmers | Positions):
             return [fit.part for fit in candidate.fits]
         nothing = np.array([], np.int64)
-        rows = others(trials.samples, nothing if trials.given is None else trials.given)
+        rows = remaining_rows(trials.samples, nothing if trials.given is None else trials.given)
         regress(part, trials.data, rows, candidate.penalty, trials.device)
         return [part]
 
@@ -419,6 +419,6 @@ class Assembly:
         config["provenance"] |= {
             "seed": trials.seed,
             "device": trials.device.type,
-            **counted(trials.samples, trials.given),
+            **sample_counts(trials.samples, trials.given),
         }
         return config

@@ -49,7 +49,7 @@ class TestAdaptation:
         made, adaptation = network(), Adaptation("probe")
         before = values(made)
         adaptation.apply(made)
-        assert adaptation.trained(made) == sum(p.numel() for p in made.heads.parameters())
+        assert adaptation.trainable_count(made) == sum(p.numel() for p in made.heads.parameters())
         step(made)
         adaptation.merge(made)
         changed = {name for name, value in values(made).items() if not value.equal(before[name])}
@@ -68,7 +68,9 @@ class TestAdaptation:
         adaptation.apply(made)
         layer = made.layer[0].intermediate
         a, b = (getattr(layer.parametrizations.weight[0], name) for name in "ab")
-        assert adaptation.trained(made) < sum(value.numel() for value in before.values()) / 2
+        assert (
+            adaptation.trainable_count(made) < sum(value.numel() for value in before.values()) / 2
+        )
         for _ in range(2):
             step(made)
         expected = before["layer.0.intermediate.weight"] + 4 * (b @ a).detach()
@@ -116,13 +118,13 @@ class TestAdaptation:
     def test_all_of_it_is_the_default(self):
         made, adaptation = network(), Adaptation()
         adaptation.apply(made)
-        assert adaptation.trained(made) == sum(p.numel() for p in made.parameters())
+        assert adaptation.trainable_count(made) == sum(p.numel() for p in made.parameters())
 
     def test_what_has_nothing_to_keep_is_refused(self):
         with pytest.raises(TrainingError, match="name a --model"):
-            Adaptation("lora").check(begins=False, solved=False)
+            Adaptation("lora").check(has_start=False, solved=False)
         with pytest.raises(TrainingError, match="solved are not trained"):
-            Adaptation("probe").check(begins=True, solved=True)
+            Adaptation("probe").check(has_start=True, solved=True)
         with pytest.raises(TrainingError, match="no linear layers"):
             Adaptation("lora").apply(nn.ReLU())
 

@@ -17,7 +17,7 @@ from genomai_cli.training import finetuning
 from genomai_cli.training.finetuning import hint_loss
 from genomai_cli.training.labelled_data import (
     folds,
-    others,
+    remaining_rows,
 )
 from genomai_cli.training.recipe import from_tables
 
@@ -138,7 +138,7 @@ class TestFit:
         assert made.validation["pop"]["n"] == made.bundle.config["provenance"]["validation_samples"]
         assert len(trained_on) == 2
         for part in trained_on:
-            assert part.tolist() == others(samples, rows).tolist()
+            assert part.tolist() == remaining_rows(samples, rows).tolist()
 
     def test_the_tokens_mean_the_panels_alleles(self, people, fitted):
         _, panel = people
@@ -164,7 +164,7 @@ class TestFit:
             people, input={"kind": "barcode", "best_sites": 20, "best_for": "pop"}, split=split
         )
         validation = folds(samples, 2, 0)[0]
-        train = others(samples, validation)
+        train = remaining_rows(samples, validation)
         copies = letters_to_genotypes(samples.letters, panel)
         chosen = most_informative(copies[train], samples.labels["pop"][train], 20)
         assert fitted.bundle.input.panel.rsid == tuple(panel.rsid[site] for site in chosen)

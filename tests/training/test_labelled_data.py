@@ -15,7 +15,7 @@ from genomai_cli.training.labelled_data import (
     folds,
     gather,
     nesting,
-    others,
+    remaining_rows,
     require_all_classes,
     validation_parts,
     with_validation,
@@ -205,7 +205,7 @@ class TestSplit:
         assert not all(map(np.array_equal, one, other))
 
     def test_the_others_are_all_but_the_part(self):
-        assert others(samples_of(pop=[0, 1, 0, 1]), np.array([2, 0])).tolist() == [1, 3]
+        assert remaining_rows(samples_of(pop=[0, 1, 0, 1]), np.array([2, 0])).tolist() == [1, 3]
 
     def test_every_class_must_be_left_to_train_on(self):
         samples = samples_of(pop=[0, 0, 1, 1, 2])

@@ -7,7 +7,7 @@ import torch
 from genomai_cli.alphabet import complement
 from genomai_cli.backbones.sequence_novelty import NOVELTY, SequenceNovelty
 from genomai_cli.inputs.samples import Samples
-from genomai_cli.training.novelty_fit import WITHHELD, _bound, fit_novelty
+from genomai_cli.training.novelty_fit import WITHHELD_SHARE, _bound, fit_novelty
 from genomai_cli.training.sequence_parts import LabelledCodes
 
 LENGTH = 60
@@ -97,5 +97,5 @@ def test_bounds_of_few_values_are_those_of_a_tail():
     values = torch.from_numpy(np.sort(np.random.default_rng(5).exponential(size=20_000)))
     few = values[::200]
     assert _bound(values, 0.004) == pytest.approx(-np.log(0.004), rel=0.1)
-    assert _bound(few, WITHHELD) == pytest.approx(-np.log(WITHHELD), rel=0.4)
-    assert _bound(few, WITHHELD) > float(few[-1])
+    assert _bound(few, WITHHELD_SHARE) == pytest.approx(-np.log(WITHHELD_SHARE), rel=0.4)
+    assert _bound(few, WITHHELD_SHARE) > float(few[-1])
