@@ -18,7 +18,7 @@ from genomai_cli.training import selection
 from genomai_cli.training.loss_pictures import steps_picture
 from genomai_cli.training.model_card import classifier_card
 from genomai_cli.training.recipe import read
-from genomai_cli.training.selection import BOTH, GIVEN
+from genomai_cli.training.selection import BOTH_STRANDS, ONE_STRAND
 
 MOTIF, OTHER = "TGACTCA", "TGAGTCA"
 
@@ -56,7 +56,7 @@ def short(monkeypatch):
     monkeypatch.setattr(selection, "ConvolutionConfig", small)
     monkeypatch.setattr(selection, "FOLDS", 3)
     monkeypatch.setattr(selection, "EPOCHS", 4)
-    monkeypatch.setattr(selection, "LONGEST_KMER", {True: 4, False: 3})
+    monkeypatch.setattr(selection, "MAX_K", {True: 4, False: 3})
 
 
 def fitted(samples, **options):
@@ -79,7 +79,7 @@ def motifs():
 
 def test_both_strands_are_read_together_where_strands_do_not_matter(motifs):
     made = fitted(motifs)
-    assert made.bundle.config["provenance"]["strand"] == BOTH
+    assert made.bundle.config["provenance"]["strand"] == BOTH_STRANDS
     found = made.validation["label"]
     assert found["n"] == len(motifs)
     assert found["candidates"]["together"]["mcc"] > 0.3
@@ -90,7 +90,7 @@ def test_both_strands_are_read_together_where_strands_do_not_matter(motifs):
 
 def test_strand_and_place_are_told_apart_where_they_matter():
     made = fitted(labelled(160, in_the_middle))
-    assert made.bundle.config["provenance"]["strand"] == GIVEN
+    assert made.bundle.config["provenance"]["strand"] == ONE_STRAND
     assert made.validation["label"]["accuracy"] > 0.95
 
 
@@ -154,7 +154,7 @@ def test_labels_and_numbers_together(one_thread, tmp_path):
     assert written(first, tmp_path / "a") == written(second, tmp_path / "b")
     text = samples.sequences[0]
     one, other = (outputs_of(first, t) for t in (text, complement(text)[::-1]))
-    assert first.bundle.config["provenance"]["strand"] == BOTH
+    assert first.bundle.config["provenance"]["strand"] == BOTH_STRANDS
     assert torch.allclose(one["gc"], other["gc"], atol=1e-5)
     assert torch.allclose(one["label"], other["label"], atol=1e-5)
     again = load(tmp_path / "a", torch.device("cpu"), torch.float64)
@@ -196,10 +196,10 @@ def test_a_validation_set_is_judged_once_and_never_trained_on(motifs, monkeypatc
 
     def watched(part, data, train, *more):
         seen.update(train.tolist())
-        return regress(part, data, train, *more)
+        return fit_regression(part, data, train, *more)
 
-    regress = selection.regress
-    monkeypatch.setattr(selection, "regress", watched)
+    fit_regression = selection.fit_regression
+    monkeypatch.setattr(selection, "fit_regression", watched)
     made = fitted(motifs, validation=np.arange(0, 40))
     assert made.bundle.config["provenance"]["folds"] == selection.FOLDS
     assert made.validation["label"]["n"] == 40

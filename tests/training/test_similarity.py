@@ -134,7 +134,7 @@ class TestClusters:
         assert near_duplicates(whole) == 600
         monkeypatch.setattr(similarity, "_LETTERS_AT_ONCE", 1000)
         assert (clusters(sequences) == whole).all()
-        monkeypatch.setattr(similarity, "MOST_KMERS", 30_000)
+        monkeypatch.setattr(similarity, "MAX_KMERS", 30_000)
         assert (clusters(sequences) == whole).all()
 
 
