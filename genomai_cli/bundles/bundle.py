@@ -117,8 +117,8 @@ def build(config: Mapping[str, Any], kind: InputKind) -> Classifier:
         raise
     except Exception as error:  # whatever sizes that contradict each other come to
         lines = str(error).splitlines() or [""]
-        what = f"{type(error).__name__}: {lines[0][:200]}"
-        raise BundleError(f"{config.get('name')}: damaged config: {what}") from error
+        problem = f"{type(error).__name__}: {lines[0][:200]}"
+        raise BundleError(f"{config.get('name')}: damaged config: {problem}") from error
 
 
 def load(
@@ -190,13 +190,18 @@ def _fill(
     classifier: Classifier, auxiliary: nn.ModuleDict, tensors: Mapping[str, Tensor], source: Path
 ) -> None:
     """Give both their tensors, which must be exactly those of the two."""
-    own, heads = classifier.state_dict().keys(), _auxiliary_tensors(auxiliary).keys()
+    classifier_names, auxiliary_names = (
+        classifier.state_dict().keys(),
+        _auxiliary_tensors(auxiliary).keys(),
+    )
     file = weights_file(source)
-    require_same_names([*own, *heads], tensors, file)
-    fill(classifier, TensorSubset(tensors, {name: name for name in own}), file)
+    require_same_names([*classifier_names, *auxiliary_names], tensors, file)
+    fill(classifier, TensorSubset(tensors, {name: name for name in classifier_names}), file)
     fill(
         auxiliary,
-        TensorSubset(tensors, {name.removeprefix(AUXILIARY_PREFIX): name for name in heads}),
+        TensorSubset(
+            tensors, {name.removeprefix(AUXILIARY_PREFIX): name for name in auxiliary_names}
+        ),
         file,
     )
 

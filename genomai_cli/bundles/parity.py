@@ -154,10 +154,12 @@ def _with_setting(bundle: Bundle, network: Network, name: str, value: bool) -> N
     config = bundle.config["network"]
     if not isinstance(config.get(name), bool):
         return None
-    other = build_network({**config, name: value})
+    changed = build_network({**config, name: value})
     tensors = network.state_dict()
-    other.load_state_dict({own: tensors[own] for own in other.state_dict()}, assign=True)
-    return other.eval()
+    changed.load_state_dict(
+        {tensor_name: tensors[tensor_name] for tensor_name in changed.state_dict()}, assign=True
+    )
+    return changed.eval()
 
 
 def _deviation(

@@ -185,9 +185,9 @@ def _problem(config: Mapping[str, Any]) -> str:
         _check_numbers({name: value for name, value in config.items() if name not in _UNCHECKED}, 0)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        location = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
-        return f"{where or 'as a whole'}: {message[:300]}"
+        return f"{location or 'as a whole'}: {message[:300]}"
     except ValueError as error:
         return str(error)
     return ""

@@ -103,8 +103,10 @@ def require_same_names(expected: Any, names: Any, source: Path) -> None:
     """BundleError unless the two sets of names are the same."""
     missing, unknown = set(expected) - set(names), set(names) - set(expected)
     if missing or unknown:
-        what, which = ("missing", missing) if missing else ("unknown", unknown)
-        raise BundleError(f"{source}: {what} tensor {min(which)} ({len(which)} in all)")
+        problem, wrong_names = ("missing", missing) if missing else ("unknown", unknown)
+        raise BundleError(
+            f"{source}: {problem} tensor {min(wrong_names)} ({len(wrong_names)} in all)"
+        )
 
 
 def require_shape(
@@ -127,5 +129,5 @@ def bundle_errors(file: Path) -> Iterator[None]:
         line = next(
             (text for text in lines if UNSAFE_GLOBAL in text), next(iter(lines), repr(error))
         )
-        what = "not opened" if isinstance(error, UnpicklingError) else "damaged"
-        raise BundleError(f"{file}: {what}: {line.strip()}") from error
+        problem = "not opened" if isinstance(error, UnpicklingError) else "damaged"
+        raise BundleError(f"{file}: {problem}: {line.strip()}") from error

@@ -233,10 +233,10 @@ class Tracks:
         fold_BPPM = np.concatenate([fold_BPPM, missing], axis=3)
         map_GO = np.vectorize(lambda column: rows.get(column, -1))(self._columns[CONTACTS])
         map_BO = map_GO[self._organism(views).cpu().numpy()]
-        found_BPPO = np.take_along_axis(
+        target_BPPO = np.take_along_axis(
             fold_BPPM, map_BO[:, None, None] % fold_BPPM.shape[3], axis=3
         )
-        return torch.from_numpy(found_BPPO).to(ids_BL.device)
+        return torch.from_numpy(target_BPPO).to(ids_BL.device)
 
     def _organism(self, views: Mapping[str, Tensor]) -> Tensor:
         """The number (B,) of each window's organism."""

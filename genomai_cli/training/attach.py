@@ -56,11 +56,11 @@ def attached_files(new: Extras, host: Path, name: str, unprefixed: Collection[st
     """The files of the host, and those of the network attached to it under names of their own, but for those
     `unprefixed`; both cards in one."""
     replaced = (catalog.CONFIG, catalog.WEIGHTS, catalog.CARD, catalog.PANEL, catalog.RECIPE)
-    others: dict[str, str | bytes] = {
+    other_files: dict[str, str | bytes] = {
         file.name: file.read_bytes() for file in host.iterdir() if file.name not in replaced
     }
-    others[f"{name}.toml"] = new.recipe
-    others |= {
+    other_files[f"{name}.toml"] = new.recipe
+    other_files |= {
         file if file in unprefixed else f"{name}-{file}": content
         for file, content in new.other_files.items()
     }
@@ -70,5 +70,5 @@ def attached_files(new: Extras, host: Path, name: str, unprefixed: Collection[st
     text = f"{heading}\n{host_card}\n\n# {name}\n{new_card}"
     recipe = (host / catalog.RECIPE).read_text(encoding="utf-8")
     listed = [*catalog.read_config(host)["files"], *new.recorded]
-    recorded = [file for file in dict.fromkeys(listed) if file in others]
-    return Extras(text, recipe, others, recorded)
+    recorded = [file for file in dict.fromkeys(listed) if file in other_files]
+    return Extras(text, recipe, other_files, recorded)

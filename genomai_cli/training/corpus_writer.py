@@ -105,8 +105,8 @@ def write(
             f"nothing to train on in {writer.records} records: each needs {cutter.min_length} known letters"
         )
     groups = memory_mapped(folder / GROUPS, np.uint64)
-    many = writer.haplotypes or len(writer.individuals) >= MIN_INDIVIDUALS
-    by_record = cutter.sites is not None or cutter.by_record or many
+    many_individuals = writer.haplotypes or len(writer.individuals) >= MIN_INDIVIDUALS
+    by_record = cutter.sites is not None or cutter.by_record or many_individuals
     if not by_record:
         groups = np.arange(writer.pieces, dtype=np.uint64)
     held_out = _write_split(folder, groups, holdout, seed)

@@ -80,9 +80,9 @@ def _check_kind(table: LabelTable, lines: Lines) -> None:
     numbers = [entry for entry in lines if is_number(entry[1])]
     words = [entry for entry in lines if not is_number(entry[1])]
     if numbers and words:
-        minority, what, majority = min(
+        minority, kind, majority = min(
             (words, "no number", "numbers"), (numbers, "a number", "words"), key=lambda c: len(c[0])
         )
         line, label = minority[0]
-        message = f"label {label!r} is {what}, where most are {majority} (. is a missing label)"
+        message = f"label {label!r} is {kind}, where most are {majority} (. is a missing label)"
         raise InputError(message, path=table.path, line=line)

@@ -225,9 +225,9 @@ def require_all_classes(samples: Samples, validation: Rows) -> None:
         missing = np.setdiff1d(np.arange(len(samples.classes[head])), labels[train])
         if len(missing):
             label = samples.classes[head][missing[0]]
-            what = "individuals" if samples.near_duplicates is None else "different sequences"
+            unit = "individuals" if samples.near_duplicates is None else "different sequences"
             message = (
-                f"head {head}: too few {what} are {label} to train on some and hold others out"
+                f"head {head}: too few {unit} are {label} to train on some and hold others out"
             )
             raise TrainingError(message)
 

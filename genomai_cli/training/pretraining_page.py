@@ -101,7 +101,7 @@ def _warned(facts: Mapping[str, Any]) -> Iterator[Notes]:
         yield Notes("To mind", worse)
 
 
-def _losses(facts: Mapping[str, Any], which: Mapping[str, str]) -> Table:
+def _losses(facts: Mapping[str, Any], baseline_names: Mapping[str, str]) -> Table:
     """Held-out losses and those without a network."""
     columns = [
         Column("objective"),
@@ -111,11 +111,17 @@ def _losses(facts: Mapping[str, Any], which: Mapping[str, str]) -> Table:
         Column("which is"),
     ]
     rows = [
-        (name, "nats", f"{loss:.4f}", f"{facts['baseline'][name]:.4f}", which.get(name, ""))
+        (
+            name,
+            "nats",
+            f"{loss:.4f}",
+            f"{facts['baseline'][name]:.4f}",
+            baseline_names.get(name, ""),
+        )
         for name, loss in facts["held_out"].items()
     ]
     rows += [
-        (name, "bits a base", f"{bits:.4f}", f"{baseline:.4f}", which.get(name, ""))
+        (name, "bits a base", f"{bits:.4f}", f"{baseline:.4f}", baseline_names.get(name, ""))
         for name, (bits, baseline) in facts["bits_per_base"].items()
     ]
     note = "Less is better; the held-out pieces also chose the best step." if facts["steps"] else ""

@@ -72,8 +72,8 @@ seed {facts["seed"]}.
 def _results(facts: Mapping[str, Any], text: CardText) -> str:
     lines = ["| objective | held out | without a network | which is |", "| --- | --- | --- | --- |"]
     for name, loss in facts["held_out"].items():
-        which = text.baselines.get(name, "")
-        lines.append(f"| {name} | {loss:.4f} | {facts['baseline'][name]:.4f} | {which} |")
+        baseline_name = text.baselines.get(name, "")
+        lines.append(f"| {name} | {loss:.4f} | {facts['baseline'][name]:.4f} | {baseline_name} |")
     for name, (bits, baseline) in facts.get("bits_per_base", {}).items():
         lines += ["", f"In bits a base, {name}: {bits:.4f}, {baseline:.4f} without a network."]
     return "\n".join(lines)

@@ -38,9 +38,9 @@ class Pace:
         self.work, self.done = work, 0.0
         self._began = time.monotonic()
 
-    def left(self, further: float = 0.0) -> str:
+    def time_left(self, more_work: float = 0.0) -> str:
         """In words, when so much further work is done."""
-        done = self.done + further
+        done = self.done + more_work
         if done <= 0:
             return "time left unknown"
         seconds = (time.monotonic() - self._began) / done * max(0.0, self.work - done)

@@ -168,9 +168,9 @@ def _without_others(
     """The section without the keys of other kinds of input, which a recipe may have, and which are ignored."""
     if not isinstance(values, dict):
         return values
-    own = {f.name for f in fields(settings)}
+    own_keys = {f.name for f in fields(settings)}
     other_fields = {
-        f.name: (kind, f) for kind in all_settings for f in fields(kind) if f.name not in own
+        f.name: (kind, f) for kind in all_settings for f in fields(kind) if f.name not in own_keys
     }
     for name in values.keys() & other_fields:
         kind, other_field = other_fields[name]

@@ -99,10 +99,10 @@ def network_kind(name: str | Path, changes: Iterable[str] = ()) -> object:
 
 def named(recipe: RecipeType, name: str) -> RecipeType:
     """The recipe, a dataclass, for a model called `name`; a preset's description only goes with its own name."""
-    own = recipe.name  # type: ignore[attr-defined]
-    if name == own:
+    recipe_name = recipe.name  # type: ignore[attr-defined]
+    if name == recipe_name:
         return recipe
-    return replace(recipe, name=name, description=f"Trained by the recipe {own}")  # type: ignore[type-var]
+    return replace(recipe, name=name, description=f"Trained by the recipe {recipe_name}")  # type: ignore[type-var]
 
 
 def from_table(

@@ -87,7 +87,7 @@ class Workspace:
 
     folder: Path
     recipe: str
-    held: Held | None = None
+    lock: Held | None = None
 
     @property
     def log(self) -> MetricsLog:
@@ -107,8 +107,8 @@ class Workspace:
     def remove(self) -> None:
         """Clear the folder away, once the bundle is written."""
         shutil.rmtree(self.folder)
-        if self.held is not None:
-            self.held.release()
+        if self.lock is not None:
+            self.lock.release()
 
 
 def claim(
@@ -133,20 +133,20 @@ def claim(
     sweep(output)
     if folder.exists() and resume:
         _require_same(folder, run)
-        held = _lock(folder)
+        lock = _lock(folder)
     else:
         if folder.exists():
             _lock(folder).release()
         _start(folder, run)
-        held = _lock(folder)
-    return Workspace(folder, recipe, held)
+        lock = _lock(folder)
+    return Workspace(folder, recipe, lock)
 
 
 def _lock(folder: Path) -> Held:
-    held = Held(folder)
-    if not held.is_ours:
+    lock = Held(folder)
+    if not lock.is_ours:
         raise UsageError(f"another run is at work in {folder}")
-    return held
+    return lock
 
 
 def folder_for(output: Path) -> Path:

@@ -277,10 +277,10 @@ class Trials:
         best = evaluation.best_held_out
         row = {PART: name, "step": str(evaluation.step), "loss": f"{evaluation.loss:.6f}"}
         self.log(row | {"best_held_out_loss": f"{best:.6f}"})
-        left = self.pace.left(cost_of(part.config) * evaluation.step / evaluation.steps)
+        time_left = self.pace.time_left(cost_of(part.config) * evaluation.step / evaluation.steps)
         self.report(
             f"{name}, step {evaluation.step} of {evaluation.steps}: held-out loss {best:.4f}, "
-            f"{self._measures_text(evaluation.outputs_held_out, held_out)}, {left}"
+            f"{self._measures_text(evaluation.outputs_held_out, held_out)}, {time_left}"
         )
 
     def _measures_text(self, logits_NO: Tensor, rows: Rows) -> str:

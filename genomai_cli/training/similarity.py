@@ -144,10 +144,10 @@ def clusters(sequences: Sequences, both_strands: bool = True) -> Integers:
     Clusters are numbered as they appear. Their members do not depend on the order of the sequences. 100,000 sequences
     of 200 letters take 5 s of one core and 0.5 GB.
     """
-    distinct, which = _distinct(sequences, both_strands)
+    distinct, distinct_index = _distinct(sequences, both_strands)
     table = KmerTable.of(distinct, both_strands=both_strands).without_common()
     first_P, second_P = _similar(table)
-    return _renumbered(_components(len(distinct), first_P, second_P)[which])
+    return _renumbered(_components(len(distinct), first_P, second_P)[distinct_index])
 
 
 def joined(one_N: Integers, other_N: Integers) -> Integers:
@@ -279,5 +279,5 @@ def _components(count: int, first_P: Integers, second_P: Integers) -> Integers:
 
 def _renumbered(labels: Integers) -> Integers:
     """The same classes, numbered in the order in which each appears first."""
-    _, first, which = np.unique(labels, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[which.reshape(-1)].astype(np.int64)
+    _, first_index, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first_index))[inverse.reshape(-1)].astype(np.int64)

@@ -91,7 +91,9 @@ class RenamedTensors(Mapping[str, Tensor]):
 
     def __init__(self, weights: Weights, keys: Keys, source: Path) -> None:
         self._weights, self._keys, self._source = weights, keys, source
-        self._stored = {ours: theirs for theirs, ours in keys.renamed.items() if theirs in weights}
+        self._stored = {
+            name: released for released, name in keys.renamed.items() if released in weights
+        }
         unknown = keys.unexpected(weights)
         if unknown:
             raise BundleError(f"{source}: unknown tensor {unknown[0]} ({len(unknown)} in all)")

@@ -99,7 +99,7 @@ def bundle_config(config: Mapping[str, Any], folder: Path, names: set[str]) -> d
     if folder.is_dir():
         weights = Weights.open(folder)
         settings = released_sizes({n: list(weights.shape(n)) for n in weights}) | settings
-    network = {ours: settings[theirs] for ours, theirs in SIZE_KEYS.items() if theirs in settings}
+    network = {name: settings[key] for name, key in SIZE_KEYS.items() if key in settings}
     try:
         network["tissues"] = TISSUES.get(network["tracks"].get("splice_junctions"))
         AlphaGenomeConfig(**network)
@@ -130,9 +130,9 @@ def shapes_of_network(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 
 def released_name(name: str) -> str:
     """The name in the release of a tensor of our network."""
-    for ours, theirs in HEAD_PREFIXES.items():
-        if name.startswith(ours):
-            return theirs + name.removeprefix(ours)
+    for prefix, released_prefix in HEAD_PREFIXES.items():
+        if name.startswith(prefix):
+            return released_prefix + name.removeprefix(prefix)
     return name
 
 

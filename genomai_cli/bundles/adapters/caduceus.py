@@ -74,7 +74,8 @@ def _padded_vocabulary(config: Mapping[str, Any]) -> int:
 def _complement(config: Mapping[str, Any], vocabulary: int, folder: Path) -> list[int]:
     """The id of every token's complement; what is not named stays itself."""
     complements = {
-        int(token): int(other) for token, other in (config.get("complement_map") or {}).items()
+        int(token): int(complement)
+        for token, complement in (config.get("complement_map") or {}).items()
     }
     if config.get("rcps") and not complements:
         raise BundleError(f"{folder}: rcps without a complement_map")
@@ -100,12 +101,12 @@ def keys(config: Mapping[str, Any]) -> Keys:
         mixer_names, mixer_tied = _mixer_names(network, mixer, f"{MEMBER}layers.{number}.mixer")
         names |= mixer_names
         tied |= {PREFIX + name: PREFIX + twin for name, twin in mixer_tied.items()}
-    for theirs, ours in norms:
+    for released, target in norms:
         for part in ("weight",) if network["rms_norm"] else ("weight", "bias"):
             # Where the addition is not fused with the norm, the norm has a wrapper.
-            names |= {f"{theirs}.{p}": f"{ours}.{part}" for p in (part, f"submodule.{part}")}
+            names |= {f"{released}.{p}": f"{target}.{part}" for p in (part, f"submodule.{part}")}
     # A backbone saved without its head has no prefix.
-    renamed = {PREFIX + name: ours for name, ours in names.items()} | names
+    renamed = {PREFIX + name: target for name, target in names.items()} | names
     if config["heads"]:
         renamed[SCORE] = f"{MEMBER}heads.0.weight"
     return Keys(renamed, tied, added=default_head_tensors(config["heads"], bias=False))
@@ -123,7 +124,7 @@ def remarks(config: Mapping[str, Any], digest: str) -> list[str]:
 
 
 def _mixer_names(
-    network: Mapping[str, Any], theirs: str, ours: str
+    network: Mapping[str, Any], released: str, target: str
 ) -> tuple[dict[str, str], dict[str, str]]:
     """The names of a block's tensors, and the tied ones with the names that they must equal."""
     names: dict[str, str] = {}
@@ -132,15 +133,15 @@ def _mixer_names(
     direction = DIRECTION_NAMES | ({"conv1d.bias": "conv_bias"} if network["conv_bias"] else {})
     kinds = ("weight", "bias") if network["projection_bias"] else ("weight",)
     for number, part in enumerate(parts):
-        mamba = f"{theirs}.mamba_{part}"
-        names |= {f"{mamba}.{n}": f"{ours}.directions.{number}.{o}" for n, o in direction.items()}
+        mamba = f"{released}.mamba_{part}"
+        names |= {f"{mamba}.{n}": f"{target}.directions.{number}.{o}" for n, o in direction.items()}
         for name, projection in PROJECTION_NAMES.items():
             for kind in kinds:
                 if number and network["tied_projections"]:
-                    tied[f"{mamba}.{name}.{kind}"] = f"{theirs}.mamba_fwd.{name}.{kind}"
+                    tied[f"{mamba}.{name}.{kind}"] = f"{released}.mamba_fwd.{name}.{kind}"
                 else:
                     names[f"{mamba}.{name}.{kind}"] = (
-                        f"{ours}.projections.{number}.{projection}.{kind}"
+                        f"{target}.projections.{number}.{projection}.{kind}"
                     )
     return names, tied
 

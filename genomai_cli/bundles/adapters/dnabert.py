@@ -48,7 +48,7 @@ def bundle_config(config: Mapping[str, Any], folder: Path, names: set[str]) -> d
         raise BundleError(f"{folder}: hidden_act is {config['hidden_act']!r}, not gelu")
     tokenizer = {"kind": "bert_kmers", "k": _k(config)}
     _check_vocabulary(folder / "vocab.txt", tokenizer)
-    network = {ours: config[theirs] for ours, theirs in SIZE_KEYS.items() if theirs in config}
+    network = {name: config[key] for name, key in SIZE_KEYS.items() if key in config}
     network |= {
         "kind": "dnabert",
         "eps": config.get("layer_norm_eps", 1e-12),
@@ -75,9 +75,9 @@ def keys(config: Mapping[str, Any]) -> Keys:
     }
     names |= _weight_and_bias("bert.embeddings.LayerNorm", f"{member}embeddings.LayerNorm")
     for number in range(network["layers"]):
-        for theirs, ours in LAYER_NAMES.items():
+        for released, target in LAYER_NAMES.items():
             names |= _weight_and_bias(
-                f"bert.encoder.layer.{number}.{theirs}", f"{member}layer.{number}.{ours}"
+                f"bert.encoder.layer.{number}.{released}", f"{member}layer.{number}.{target}"
             )
     if network["pooler"]:
         names |= _weight_and_bias("bert.pooler.dense", f"{member}pooler")
@@ -91,19 +91,19 @@ def keys(config: Mapping[str, Any]) -> Keys:
             f"{LM_HEAD}decoder.bias": f"{LM_HEAD}bias",
         }
     # Very old files call a norm's parameters gamma and beta.
-    for name, ours in list(names.items()):
+    for name, target in list(names.items()):
         if "LayerNorm" in name:
-            names[name.replace(".weight", ".gamma").replace(".bias", ".beta")] = ours
+            names[name.replace(".weight", ".gamma").replace(".bias", ".beta")] = target
     # An encoder saved without its heads has no prefix.
-    names |= {name.removeprefix("bert."): ours for name, ours in names.items()}
+    names |= {name.removeprefix("bert."): target for name, target in names.items()}
     if config["heads"]:
         names |= _weight_and_bias(CLASSIFIER, f"{member}heads.0")
     added = default_head_tensors(config["heads"], bias=True)
     return Keys(names, tied, lambda name: EXTRA.fullmatch(name) is not None, added=added)
 
 
-def _weight_and_bias(theirs: str, ours: str) -> dict[str, str]:
-    return {f"{theirs}.{part}": f"{ours}.{part}" for part in ("weight", "bias")}
+def _weight_and_bias(released: str, target: str) -> dict[str, str]:
+    return {f"{released}.{part}": f"{target}.{part}" for part in ("weight", "bias")}
 
 
 def _k(config: Mapping[str, Any]) -> int | None:

@@ -101,8 +101,8 @@ def keys(config: Mapping[str, Any]) -> Keys:
     """See `Adapter`."""
     network = config["network"]
     with torch.device("meta"):
-        ours = list(build_network(network).state_dict())
-    names = {_released_name(name, network["blocks"]): f"members.0.{name}" for name in ours}
+        network_names = list(build_network(network).state_dict())
+    names = {_released_name(name, network["blocks"]): f"members.0.{name}" for name in network_names}
     exact = _exact_frequencies(network)
     transforms = {target: exact for target in names.values() if target.endswith("inv_freq")}
     tied = {}

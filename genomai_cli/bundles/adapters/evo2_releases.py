@@ -10,19 +10,19 @@ FP8 = ("evo2_1b_base", "evo2_20b", "evo2_40b", "evo2_40b_base")  # need it for p
 
 
 def _settings(
-    width: int, layers: int, attention: tuple[int, ...], inner: int, length: int, **more: Any
+    width: int, layers: int, attention: tuple[int, ...], inner: int, length: int, **overrides: Any
 ) -> dict[str, Any]:
     """The settings of a release; blocks without attention have short, medium and long filters in turn."""
-    others = [number for number in range(layers) if number not in attention]
+    convolutions = [number for number in range(layers) if number not in attention]
     return {
         "vocab_size": 512,
         "hidden_size": width,
         "num_layers": layers,
         "num_attention_heads": width // 128,
         "attn_layer_idxs": list(attention),
-        "hcs_layer_idxs": others[0::3],
-        "hcm_layer_idxs": others[1::3],
-        "hcl_layer_idxs": others[2::3],
+        "hcs_layer_idxs": convolutions[0::3],
+        "hcm_layer_idxs": convolutions[1::3],
+        "hcl_layer_idxs": convolutions[2::3],
         "hcs_filter_length": 7,
         "hcm_filter_length": 128,
         "hcs_filter_groups": GROUPS[width],
@@ -46,7 +46,7 @@ def _settings(
         "final_norm": True,
         "mlp_activation": "gelu",
         "max_seqlen": length,
-        **more,
+        **overrides,
     }
 
 

@@ -152,12 +152,14 @@ def keys(config: Mapping[str, Any]) -> Keys:
         names[embedding] = f"{member}embeddings.weight"
         names |= _weight_and_bias(f"{prefix}ln_f", f"{member}norm")
         for number in range(network["layers"]):
-            for theirs, ours in _block_names(network):
+            for released, suffix in _block_names(network):
                 released_prefix, name_in_bundle = (
                     f"{prefix}layers.{number}.",
-                    f"{member}layers.{number}.{ours}",
+                    f"{member}layers.{number}.{suffix}",
                 )
-                names |= {released_prefix + name: name_in_bundle for name in _name_variants(theirs)}
+                names |= {
+                    released_prefix + name: name_in_bundle for name in _name_variants(released)
+                }
             if network["train_frequency"]:
                 tied |= _shared_frequencies(f"{prefix}layers.{number}.", network["filter_depth"])
     has_score = network["head_pool"] == "last"
@@ -180,16 +182,18 @@ def keys(config: Mapping[str, Any]) -> Keys:
 def _block_names(network: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The names of a block's tensors in a checkpoint and here."""
     depth = network["filter_depth"]
-    implicit, ours = "mixer.filter_fn.implicit_filter.", "mixer.filter."
-    for theirs, suffix in BLOCK_NAMES.items():
-        yield from _weight_and_bias(theirs, suffix).items()
-    for theirs, suffix in FILTER_NAMES.items():
-        yield f"mixer.filter_fn.{theirs}", ours + suffix
+    implicit, filter_prefix = "mixer.filter_fn.implicit_filter.", "mixer.filter."
+    for released, suffix in BLOCK_NAMES.items():
+        yield from _weight_and_bias(released, suffix).items()
+    for released, suffix in FILTER_NAMES.items():
+        yield f"mixer.filter_fn.{released}", filter_prefix + suffix
     for number in range(depth + 1):
-        yield from _weight_and_bias(f"{implicit}{2 * number}", f"{ours}inner.{number}").items()
-    yield f"{implicit}{2 * depth + 2}.weight", f"{ours}outer.weight"
+        yield from _weight_and_bias(
+            f"{implicit}{2 * number}", f"{filter_prefix}inner.{number}"
+        ).items()
+    yield f"{implicit}{2 * depth + 2}.weight", f"{filter_prefix}outer.weight"
     if network["train_frequency"]:
-        yield f"{implicit}1.freq", f"{ours}frequency"
+        yield f"{implicit}1.freq", f"{filter_prefix}frequency"
 
 
 def _name_variants(name: str) -> Iterator[str]:
@@ -209,8 +213,8 @@ def _shared_frequencies(block: str, depth: int) -> dict[str, str]:
     return found
 
 
-def _weight_and_bias(theirs: str, ours: str) -> dict[str, str]:
-    return {f"{theirs}.{part}": f"{ours}.{part}" for part in ("weight", "bias")}
+def _weight_and_bias(released: str, target: str) -> dict[str, str]:
+    return {f"{released}.{part}": f"{target}.{part}" for part in ("weight", "bias")}
 
 
 def _is_original(config: Mapping[str, Any]) -> bool:
@@ -226,10 +230,8 @@ def _is_tied(config: Mapping[str, Any], names: set[str]) -> bool:
 def _renamed_settings(
     config: Mapping[str, Any], names: Mapping[str, str], defaults: Mapping[str, Any]
 ) -> dict[str, Any]:
-    found = {
-        ours: config[theirs] for ours, theirs in names.items() if config.get(theirs) is not None
-    }
-    return {**{ours: value for ours, value in defaults.items() if ours in names}, **found}
+    found = {name: config[key] for name, key in names.items() if config.get(key) is not None}
+    return {**{name: value for name, value in defaults.items() if name in names}, **found}
 
 
 def _hugging_face(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -288,7 +290,7 @@ def config_of_file(file: Path) -> dict[str, Any] | None:
 
 
 def _original_sizes(sizes: Mapping[str, Any]) -> dict[str, Any]:
-    layer = {theirs: sizes[theirs] for theirs in ("emb_dim", "filter_order", "num_inner_mlps")}
+    layer = {key: sizes[key] for key in ("emb_dim", "filter_order", "num_inner_mlps")}
     layer |= {"_name_": "hyena", "l_max": sizes["max_seq_len"], "order": sizes["hyena_order"]}
     layer |= {"short_filter_order": sizes["short_filter_order"]}
     top = {name: sizes[name] for name in ("vocab_size", "d_model", "n_layer", "d_inner")}
