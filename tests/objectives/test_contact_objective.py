@@ -107,18 +107,18 @@ def network_of(windows, **sizes):
 class TestWanted:
     def test_what_is_expected_is_the_mean_by_distance_of_known_pairs(self, windows):
         for number, contig in enumerate("ab"):
-            told = [np.nanmean(np.diagonal(balanced(contig), d)) for d in range(6)]
-            assert np.allclose(windows.expected[number], told, rtol=1e-5)
+            expected = [np.nanmean(np.diagonal(balanced(contig), d)) for d in range(6)]
+            assert np.allclose(windows.expected[number], expected, rtol=1e-5)
 
     @pytest.mark.parametrize(("begin", "first"), [(0, 0), (2048 * 5, 5), (1000, 0), (1100, 1)])
     def test_the_ln_of_contacts_over_what_is_expected(self, windows, begin, first):
         """A window that begins within a bin has the contacts of the bins in which its own have their middles."""
         found = objective_of(windows).contact_targets(views_of([begin], [0]))[0, ..., 0].numpy()
         apart = np.abs(np.arange(6)[:, None] - np.arange(6))
-        own = balanced("a")[first : first + 6, first : first + 6]
+        contacts = balanced("a")[first : first + 6, first : first + 6]
         with np.errstate(divide="ignore"):
-            told = np.log(own / windows.expected[0][apart]).clip(-2, 2)
-        assert np.allclose(found, told, atol=1e-5, equal_nan=True)
+            target = np.log(contacts / windows.expected[0][apart]).clip(-2, 2)
+        assert np.allclose(found, target, atol=1e-5, equal_nan=True)
         assert np.isnan(found).any() == (first <= 3 < first + 6 or first <= 9 < first + 6)
         assert (found[~np.isnan(found)] == -2).any(), (
             "pairs without a contact, which is not missing"
@@ -126,16 +126,16 @@ class TestWanted:
 
     def test_the_other_strand_reverses_both_bins_of_a_pair(self, windows):
         objective = objective_of(windows)
-        given = objective.contact_targets(views_of([4096], [0]))
-        turned = objective.contact_targets(views_of([4096], [1]))
-        assert torch.equal(turned.nan_to_num(9), given.flip(1, 2).nan_to_num(9))
+        forward = objective.contact_targets(views_of([4096], [0]))
+        flipped = objective.contact_targets(views_of([4096], [1]))
+        assert torch.equal(flipped.nan_to_num(9), forward.flip(1, 2).nan_to_num(9))
 
     def test_maps_of_another_organism_are_missing(self, windows):
         network, objective = network_of(windows), objective_of(windows)
         views = views_of([4096 * 3, LENGTH + 4096 * 3], [0, 0])
-        wanted = objective.contact_targets(views)
-        assert wanted.shape == (2, 6, 6, 1)
-        assert not wanted.isnan().all()
+        target = objective.contact_targets(views)
+        assert target.shape == (2, 6, 6, 1)
+        assert not target.isnan().all()
         objective.loss(model_of(network), views_of([4096 * 3], [0]), SingleProcess()).backward()
         grad = network.tracks.contact_maps.weight.grad
         assert (grad[1] == 0).all()
@@ -151,15 +151,19 @@ class TestLoss:
         network, objective = network_of(windows), objective_of(windows)
         views = views_of([4096], [0])
         alone = [part for part in objective.head_targets(network, views) if part.bases == 128]
-        made = network.embeddings(views["ids"], torch.tensor([0]), bases=torch.tensor([False]))
+        embeddings = network.embeddings(
+            views["ids"], torch.tensor([0]), bases=torch.tensor([False])
+        )
         of_bins = sum(
-            objective._head_loss(part.assay.scaled(made, part.organism, 128), part, SingleProcess())
+            objective._head_loss(
+                part.assay.scaled(embeddings, part.organism, 128), part, SingleProcess()
+            )
             for part in alone
         )
-        told = network.tracks.contact_maps(made.pairs, torch.tensor([0]))
-        wanted = objective.contact_targets(views)
-        known = ~wanted.isnan()
-        error = (told - wanted)[known].square().mean()
+        predicted = network.tracks.contact_maps(embeddings.pairs, torch.tensor([0]))
+        target = objective.contact_targets(views)
+        known = ~target.isnan()
+        error = (predicted - target)[known].square().mean()
         found = objective.loss(model_of(network), views, SingleProcess())
         assert found.item() == pytest.approx((of_bins + error).item(), rel=1e-4)
 
@@ -168,8 +172,8 @@ class TestLoss:
         pairs = []
         head = network.tracks.contact_maps
 
-        def heard(*given):
-            pairs.append(head(*given))
+        def heard(*arguments):
+            pairs.append(head(*arguments))
             pairs[-1].retain_grad()
             return pairs[-1]
 
@@ -219,14 +223,14 @@ class TestLoss:
         views = views_of([LENGTH + 2048], [0])
         views |= {"ids": views["ids"][:, : 4 * SIZE], "sizes": torch.tensor([[4 * SIZE]])}
         optimizer = torch.optim.Adam(network.parameters(), 0.005)
-        guess = objective.baseline_loss(network, views)
+        baseline = objective.baseline_loss(network, views)
         for _ in range(40):
             optimizer.zero_grad()
             loss = objective.loss(model_of(network), views, SingleProcess())
             loss.backward()
             optimizer.step()
-        assert guess > 0.5
-        assert loss.item() < 0.2 * guess
+        assert baseline > 0.5
+        assert loss.item() < 0.2 * baseline
 
 
 def pretrained(genome, target, *more, table="t.tsv"):

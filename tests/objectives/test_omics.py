@@ -86,8 +86,8 @@ class TestMasks:
         masked = views["ids"] == TOKENIZER.mask_id
         assert torch.equal(masked, views["targets"] != NO_TARGET)
         assert (views["ids"] == TOKENIZER.unk_id).sum() == 8 * 2
-        shown = views["targets_visible"] != NO_TARGET
-        assert torch.equal(views["ids"][shown], views["targets_visible"][shown])
+        visible = views["targets_visible"] != NO_TARGET
+        assert torch.equal(views["ids"][visible], views["targets_visible"][visible])
 
 
 class TestMissing:
@@ -97,12 +97,12 @@ class TestMissing:
         for filled in (0.0, 0.7, 1e9):
             omics = objective(values)
             views = views_at(omics, letters, [5, 100])
-            shown = omics.masked_tracks(views)
+            tracks = omics.masked_tracks(views)
             known = torch.from_numpy(~np.isnan(values))
-            assert torch.equal(shown.values[~shown.known], torch.zeros((~shown.known).sum()))
-            assert int(shown.known.sum()) < shown.known.numel()
+            assert torch.equal(tracks.values[~tracks.known], torch.zeros((~tracks.known).sum()))
+            assert int(tracks.known.sum()) < tracks.known.numel()
             assert int(known.sum()) < known.numel()
-            changed = type(shown)(torch.where(shown.known, shown.values, filled), *shown[1:])
+            changed = type(tracks)(torch.where(tracks.known, tracks.values, filled), *tracks[1:])
             changing = type("Filled", (Omics,), {"masked_tracks": lambda self, views, c=changed: c})
             found = changing(omics.settings, omics.alphabet).loss(model, views, SingleProcess())
             losses.append(float(found.detach()))
@@ -122,11 +122,11 @@ class TestMissing:
 
     def test_masked_values_are_not_read(self, values, letters):
         omics = objective(values, tracks=0.5, positions=0.3, span=8)
-        shown = omics.masked_tracks(views_at(omics, letters, [0, 50, 90]))
-        features = shown.features
-        assert shown.masked.any()
-        assert not features["track_known"][shown.masked].any()
-        assert not features["track_values"][shown.masked].any()
+        tracks = omics.masked_tracks(views_at(omics, letters, [0, 50, 90]))
+        features = tracks.features
+        assert tracks.masked.any()
+        assert not features["track_known"][tracks.masked].any()
+        assert not features["track_values"][tracks.masked].any()
 
 
 class TestPlaces:
@@ -151,13 +151,13 @@ class TestPlaces:
         from genomai_cli.alphabet import reverse_complement
 
         forward, end = objective(values, reverse_complement=1.0), len(values)
-        turned = objective(values[::-1][:, [1, 0, 2]], reverse_complement=0.0)
+        flipped = objective(values[::-1][:, [1, 0, 2]], reverse_complement=0.0)
         one = views_at(forward, letters, [40])
-        other = views_at(turned, reverse_complement(letters), [end - 40 - WIDTH])
+        other = views_at(flipped, reverse_complement(letters), [end - 40 - WIDTH])
         assert torch.equal(one["ids"], other["ids"])
-        ours, theirs = forward.masked_tracks(one), turned.masked_tracks(other)
-        assert torch.equal(ours.known, theirs.known)
-        assert torch.equal(ours.values, theirs.values)
+        expected, found = forward.masked_tracks(one), flipped.masked_tracks(other)
+        assert torch.equal(expected.known, found.known)
+        assert torch.equal(expected.values, found.values)
 
     def test_rows_lie_where_their_names_say(self, values):
         aligned = windows(values).aligned

@@ -73,9 +73,9 @@ def test_another_chain_of_the_same_letters_is_flagged(novelty):
 def test_the_other_strand_has_the_same_margin_in_any_batch(novelty):
     rng = np.random.default_rng(4)
     texts = [chain(rng, length) for length in (5, 30, 60)]
-    others = [complement(text)[::-1] for text in texts]
+    reverse_complements = [complement(text)[::-1] for text in texts]
     together = margins(novelty, *texts)
-    alone = torch.cat([margins(novelty, text) for text in others])
+    alone = torch.cat([margins(novelty, text) for text in reverse_complements])
     assert torch.allclose(together, alone, atol=1e-9)
 
 

@@ -88,9 +88,11 @@ class TestShuffling:
         assert len({tuple(epoch) for epoch in epochs}) == 3
 
     def test_a_position_alone_is_what_it_is_among_others(self):
-        places = np.arange(57, 143)
-        together = shuffled_epochs(places, 60, 9)
-        assert [int(shuffled_epochs(np.array([p]), 60, 9)[0]) for p in places] == together.tolist()
+        positions = np.arange(57, 143)
+        together = shuffled_epochs(positions, 60, 9)
+        assert [
+            int(shuffled_epochs(np.array([p]), 60, 9)[0]) for p in positions
+        ] == together.tolist()
 
     def test_neighbours_are_torn_apart(self):
         order = shuffled_epochs(np.arange(10_000), 10_000, 3)
@@ -103,15 +105,15 @@ class TestCut:
         sequence = "".join(parts)
         cut = PieceCutter(max_length=10, min_length=3, gap=6)
         pieces = list(cut.pieces(letters(sequence)))
-        covered = [place for begin, end in pieces for place in range(begin, end)]
+        covered = [position for begin, end in pieces for position in range(begin, end)]
         assert covered == sorted(set(covered))
         for begin, end in pieces:
             assert 0 < end - begin <= 10
             assert "N" * 6 not in sequence[begin:end]
         for stretch in sequence.split("NNNNNN"):
-            kept = stretch.strip("N")
-            if len(kept) >= 3 and "N" not in kept:
-                assert kept in "".join(sequence[b:e] for b, e in pieces)
+            trimmed = stretch.strip("N")
+            if len(trimmed) >= 3 and "N" not in trimmed:
+                assert trimmed in "".join(sequence[b:e] for b, e in pieces)
 
     def test_a_long_sequence_is_cut_evenly(self):
         sizes = [e - b for b, e in PieceCutter(10, 3, 6).pieces(letters("ACGTA" * 9))]
@@ -199,9 +201,9 @@ class TestCorpus:
         rows = [(f"p{i // 2}_{'AB'[i % 2]}|region{i % 3}", row) for i, (_, row) in
                 enumerate(random_dna(40, 50))]  # fmt: skip
         corpus = written(tmp_path / "c", rows)
-        people = corpus.bounds[:, 0] // 100
+        individual = corpus.bounds[:, 0] // 100
         assert corpus.info.by_record
-        assert not set(people[corpus.train]) & set(people[corpus.validation])
+        assert not set(individual[corpus.train]) & set(individual[corpus.validation])
 
     def test_other_seeds_hold_out_others(self, tmp_path):
         held_out = [tuple(written(tmp_path / f"{seed}", random_dna(2, 400), seed=seed).validation)
@@ -236,9 +238,9 @@ class TestCorpus:
             numbers, corpus.windows(numbers, np.full(len(numbers), start), longest), strict=True
         ):
             window = row[row > 0].tobytes().decode()
-            whole = piece(corpus, number)
-            assert window in whole
-            assert len(window) == min(longest, len(whole))
+            full_piece = piece(corpus, number)
+            assert window in full_piece
+            assert len(window) == min(longest, len(full_piece))
 
 
 @pytest.fixture(scope="module")
@@ -271,8 +273,8 @@ class Slice(SingleProcess):
 
 
 def sampler(dna, processes=None, **changed):
-    around = RunContext(processes=processes) if processes else RunContext()
-    return Pretraining(dna, recipe(**changed), SequenceInput(), 0, None, around).sampler
+    context = RunContext(processes=processes) if processes else RunContext()
+    return Pretraining(dna, recipe(**changed), SequenceInput(), 0, None, context).sampler
 
 
 def unpadded(batch, view):
@@ -289,12 +291,12 @@ class TestSampler:
 
     @pytest.mark.parametrize("size", [2, 4, 5])
     def test_slices_of_several_processes_make_up_the_batch(self, dna, size):
-        whole = sampler(dna).training_batch(3)
+        full_batch = sampler(dna).training_batch(3)
         parts = [sampler(dna, Slice(rank, size)).training_batch(3) for rank in range(size)]
         assert 20 % BLOCK  # so that slices begin inside blocks
         for view in ("ids", "targets"):
             joined = [row for part in parts for row in unpadded(part, view)]
-            assert joined == unpadded(whole, view)
+            assert joined == unpadded(full_batch, view)
 
     def test_another_objective_beside_it_does_not_change_what_one_sees(self, dna):
         both = sampler(dna).training_batch(1)
@@ -307,11 +309,11 @@ class TestSampler:
             "corpus": {"judged": 9},
             "optimization": TABLES["optimization"] | {"batch_size": 2},
         }
-        whole = sampler(dna, **changed).validation_batches()
+        full_batches = sampler(dna, **changed).validation_batches()
         parts = [sampler(dna, Slice(rank, 2), **changed).validation_batches() for rank in range(2)]
-        assert [weight for _, weight in whole] == [0.5] * 2  # of four pieces held out
+        assert [weight for _, weight in full_batches] == [0.5] * 2  # of four pieces held out
         shared = [entry for pair in zip(*parts, strict=True) for entry in pair]
-        for (one, _), (other, _) in zip(whole, shared, strict=True):
+        for (one, _), (other, _) in zip(full_batches, shared, strict=True):
             assert torch.equal(one["masked"]["ids"], other["masked"]["ids"])
 
     def test_processes_without_a_validation_batch_have_one_of_no_weight(self, dna):
@@ -329,22 +331,22 @@ class TestSampler:
         rows = torch.where(batch["masked"]["targets"] != NO_TARGET, batch["masked"]["targets"],
                            batch["masked"]["ids"])  # fmt: skip
         for row in rows.numpy():
-            assert any(tokenizer.decode(row) in whole for whole in held_out)
+            assert any(tokenizer.decode(row) in letters for letters in held_out)
 
 
-def run(corpus, chosen=None, **around):
+def run(corpus, chosen=None, **settings):
     rows = []
-    made = pretrain(
+    pretrained = pretrain(
         corpus,
         chosen or recipe(),
         SequenceInput(),
-        context=RunContext(report=rows.append, **around),
+        context=RunContext(report=rows.append, **settings),
     )
-    return made, rows
+    return pretrained, rows
 
 
-def state(made):
-    return {n: t.numpy().tobytes() for n, t in made.bundle.classifier.state_dict().items()}
+def state(pretrained):
+    return {n: t.numpy().tobytes() for n, t in pretrained.bundle.classifier.state_dict().items()}
 
 
 def steady(metrics):
@@ -354,33 +356,33 @@ def steady(metrics):
 
 class TestPretraining:
     def test_a_run_from_its_losses_to_its_bundle(self, dna, tmp_path):
-        made, rows = run(dna)
+        pretrained, rows = run(dna)
         assert [metrics.step for metrics in rows] == [3, 4, 6, 8, 9, 12]
         assert [m.step for m in rows if m.held_out is not None] == [4, 8, 12]
         last = rows[-1]
         assert last.held_out_terms.keys() == {"contrastive", "masked"}
         assert last.loss == pytest.approx(last.terms["contrastive"] + 0.5 * last.terms["masked"])
-        assert made.facts["steps"] == 12
-        assert made.facts["tokens"] == last.tokens
-        save(made.bundle, tmp_path / "b", Extras("# x\n", ""))
+        assert pretrained.facts["steps"] == 12
+        assert pretrained.facts["tokens"] == last.tokens
+        save(pretrained.bundle, tmp_path / "b", Extras("# x\n", ""))
         loaded = load(tmp_path / "b", CPU)
         assert loaded.heads == {}
         assert loaded.auxiliary.keys() == {"contrastive", "masked"}
         ids = torch.arange(20).reshape(2, 10)
-        one, other = (b.classifier.networks[0].eval() for b in (made.bundle, loaded))
+        one, other = (b.classifier.networks[0].eval() for b in (pretrained.bundle, loaded))
         assert torch.allclose(one.pooled(ids), other.pooled(ids), atol=1e-6)
         for name in loaded.auxiliary:
             for a, b in zip(
-                made.bundle.auxiliary[name].parameters(),
+                pretrained.bundle.auxiliary[name].parameters(),
                 loaded.auxiliary[name].parameters(),
                 strict=True,
             ):
                 assert torch.equal(a, b)
 
     def test_auxiliary_heads_are_counted_apart(self, dna):
-        made, _ = run(dna)
-        parameters = sum(p.numel() for p in made.bundle.classifier.networks[0].parameters())
-        assert made.bundle.classifier.trainable_parameters == parameters
+        pretrained, _ = run(dna)
+        parameters = sum(p.numel() for p in pretrained.bundle.classifier.networks[0].parameters())
+        assert pretrained.bundle.classifier.trainable_parameters == parameters
 
     def test_losses_fall(self, dna):
         settings_ = TABLES["optimization"] | {"steps": 60, "evaluate_every": 60}
@@ -390,12 +392,12 @@ class TestPretraining:
 
     @pytest.mark.parametrize("step", [1, 4, 7])
     def test_a_stopped_run_goes_on_to_the_same_bytes(self, dna, tmp_path, step):
-        whole, rows = run(dna)
-        asked = iter(range(1, 100))
+        uninterrupted, rows = run(dna)
+        steps = iter(range(1, 100))
         with pytest.raises(Stopped, match=f"stopped after step {step} of 12"):
-            run(dna, work=tmp_path, stop=lambda: next(asked) == step)
+            run(dna, work=tmp_path, stop=lambda: next(steps) == step)
         resumed, later = run(dna, work=tmp_path)
-        assert state(resumed) == state(whole)
+        assert state(resumed) == state(uninterrupted)
         expected = [steady(metrics) for metrics in rows if metrics.step > step]
         assert [steady(metrics) for metrics in later] == expected
 
@@ -404,7 +406,7 @@ class TestPretraining:
         broken = Pretraining(dna, changed, SequenceInput(), 0, None, RunContext(work=tmp_path))
         loss = broken._loss
         steps = iter(range(100))
-        broken._loss = lambda *given: loss(*given) * (math.nan if next(steps) == 6 else 1)
+        broken._loss = lambda *arguments: loss(*arguments) * (math.nan if next(steps) == 6 else 1)
         with pytest.raises(
             TrainingError, match=r"nan at step 6: .*; the checkpoint of step 6 stays"
         ):
@@ -457,11 +459,11 @@ class TestPretraining:
         )
         kind = BarcodeInput(panel)
         corpus = written(tmp_path / "c", rows, piece_cutter(chosen, kind))
-        made = pretrain(corpus, chosen, kind)
-        network = made.bundle.classifier.networks[0]
+        pretrained = pretrain(corpus, chosen, kind)
+        network = pretrained.bundle.classifier.networks[0]
         assert float(network.frequency.mean()) == pytest.approx(0.2, abs=0.03)
         # Frequencies of the sites make a better guess than none, ln 2 for two alleles as likely.
-        assert made.facts["baseline"]["masked"] == pytest.approx(0.5, abs=0.06)
+        assert pretrained.facts["baseline"]["masked"] == pytest.approx(0.5, abs=0.06)
         with pytest.raises(TrainingError, match="recipe tiny reads barcode, not sequence"):
             pretrain(corpus, chosen, SequenceInput())
 
@@ -479,9 +481,11 @@ class TestPretraining:
             network={"kind": "profile", "width": 8},
         )
         kind = GenomeInput(reference)
-        made = pretrain(written(tmp_path / "c", rows, piece_cutter(chosen, kind)), chosen, kind)
-        assert made.bundle.input.sites.positions.tolist() == list(range(0, 80, 8))
-        save(made.bundle, tmp_path / "b", Extras("# x\n", ""))
+        pretrained = pretrain(
+            written(tmp_path / "c", rows, piece_cutter(chosen, kind)), chosen, kind
+        )
+        assert pretrained.bundle.input.sites.positions.tolist() == list(range(0, 80, 8))
+        save(pretrained.bundle, tmp_path / "b", Extras("# x\n", ""))
         assert len(load(tmp_path / "b", CPU).input.sites) == 10
 
 
@@ -499,15 +503,15 @@ class TestBaselines:
 
     def masked(self, tokenizer, sequence, hidden):
         """The batch of one sequence with some letters hidden."""
-        shown = np.array(
+        visible = np.array(
             [[ord("N") if i in hidden else ord(c) for i, c in enumerate(sequence)]], np.uint8
         )
-        whole = tokenizer.encode(sequence)[None].astype(np.int64)
-        ids = tokenizer.encode(shown.tobytes().decode())[None].astype(np.int64)
+        original = tokenizer.encode(sequence)[None].astype(np.int64)
+        ids = tokenizer.encode(visible.tobytes().decode())[None].astype(np.int64)
         over = ids == tokenizer.unk_id
         return {"masked": {
             "ids": torch.from_numpy(np.where(over, tokenizer.mask_id, ids)),
-            "targets": torch.from_numpy(np.where(over, whole, NO_TARGET)),
+            "targets": torch.from_numpy(np.where(over, original, NO_TARGET)),
         }}  # fmt: skip
 
     def test_a_letter_masked_in_random_dna_is_one_of_four_in_all_tokens_over_it(self, dna):
