@@ -178,7 +178,7 @@ def is_bundle(path: Path) -> bool:
 
 
 def problems(name: str | Path) -> list[str]:
-    """What is wrong with a bundle's files, one message each; nothing if all are as recorded."""
+    """The problems of a bundle's files, one message each; none if all are as recorded."""
     try:
         return [problem for _, _, problem in _compare_checksums(find(name), sha256) if problem]
     except BundleError as error:
@@ -196,7 +196,7 @@ def verified_digests(path: Path, sha256: Callable[[Path], str]) -> dict[str, str
 
 
 def _compare_checksums(path: Path, sha256: Callable[[Path], str]) -> Iterator[tuple[str, str, str]]:
-    """The recorded files: name, SHA-256, and what is wrong if anything is."""
+    """The recorded files: name, SHA-256, and the problem, empty if there is none."""
     recorded = read_config(path).get("files", {})
     needed = [name for name in CHECKSUMMED[1:] if file_in(path, name)]
     if not any(name.startswith(WEIGHTS) for name in recorded):

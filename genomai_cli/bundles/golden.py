@@ -41,7 +41,7 @@ class Agreement:
 
 
 def vector_agreement(bundle: Bundle) -> Agreement | None:
-    """The published vector of these weights beside that of the model; None where none is known."""
+    """The agreement of the model's vector with the published one of these weights; None where none is known."""
     network, vectors = bundle.classifier.networks[0], _figures()["vectors"]
     stored = next((v for v in vectors if v["weights_sha256"] == bundle.weights_sha256), None)
     if stored is None or not isinstance(network, Backbone):
@@ -57,7 +57,7 @@ def vector_agreement(bundle: Bundle) -> Agreement | None:
 
 
 def loss_agreement(bundle: Bundle, folder: Path) -> Agreement | None:
-    """The published loss of a release of Evo 2 beside that of the model on the same prompts, if the folder has them.
+    """The agreement of the model's loss with the published one of a release of Evo 2, if the folder has the prompts.
 
     InputError for other prompts.
     """

@@ -1,4 +1,4 @@
-"""A model's outputs beside stored ones, for `genomai models verify MODEL --against FOLDER`.
+"""Compares a model's outputs with stored ones, for `genomai models verify MODEL --against FOLDER`.
 
 The folder holds inputs, `input_ids*.npy` with `attention_mask*.npy` and `token_type_ids*.npy` where they matter,
 and what another implementation made of them: `expected_hidden_states*`, `expected_last_hidden*`, `expected_logits*`,
@@ -60,7 +60,7 @@ class Comparison:
 
 
 def compare(bundle: Bundle, folder: Path) -> list[Comparison]:
-    """All stored outputs of the folder beside the model's; InputError if there is nothing to compare with."""
+    """Compares all stored outputs of the folder with the model; InputError if there is nothing to compare with."""
     stages = list(_stages(bundle, folder))
     comparisons = [
         *(stages or _outputs(bundle, folder)),
@@ -99,7 +99,7 @@ def _outputs(bundle: Bundle, folder: Path) -> Iterator[Comparison]:
 
 
 def _stages(bundle: Bundle, folder: Path) -> Iterator[Comparison]:
-    """Every stored output beside the network's of that name; whole numbers are counted where they differ."""
+    """Compares every stored output with the network's stage of that name; of integers those that differ are counted."""
     file, network = folder / "input_index.npy", bundle.classifier.networks[0]
     if not file.is_file() or not isinstance(network, Backbone):
         return

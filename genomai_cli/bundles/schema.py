@@ -154,7 +154,7 @@ class Config(_Section):
 
 
 def parsed(data: bytes, file: Path) -> Any:
-    """What JSON says; BundleError for what is none, says a thing twice, or is deeper than anything that is read."""
+    """The parsed JSON; BundleError for damaged JSON, for a key that is there twice, and for tables too deep."""
     try:
         return json.loads(data.decode("utf-8"), object_pairs_hook=_table, parse_constant=_no_number)
     except RecursionError:

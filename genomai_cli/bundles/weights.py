@@ -35,7 +35,7 @@ class Weights(Mapping[str, Tensor]):
 
     @classmethod
     def open(cls, path: Path) -> "Weights":
-        """Those of a file, or of a folder: one file, or shards with an index; BundleError if there are none."""
+        """The tensors of a file, or of a folder: one file, or shards with an index; BundleError if there are none."""
         file = weights_file(path)
         if file.name.endswith(".index.json"):
             return cls(_files_by_index(file))
@@ -180,7 +180,7 @@ def _reader(file: Path) -> "_Safetensors | _TorchFile | TorchArchive":
 
 
 def _files_by_index(index: Path) -> dict[str, Path]:
-    """The file of every tensor, which has to lie beside the index."""
+    """The file of every tensor, which has to lie in the folder of the index."""
     try:
         weight_map = read_json(index)["weight_map"]
         files = {name: index.parent / file for name, file in weight_map.items()}

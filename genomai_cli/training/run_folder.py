@@ -1,4 +1,4 @@
-"""The folder beside a bundle-to-be in which an interrupted run waits: checkpoints and the log.
+"""The folder of a run's checkpoints and log until its bundle is written, from which an interrupted run is resumed.
 
 metrics.tsv: a row at every point of a run that is worth one, each once, whatever interrupts the run.
 """

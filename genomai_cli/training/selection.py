@@ -62,8 +62,8 @@ from genomai_cli.training.novelty_fit import fit_novelty
 from genomai_cli.training.progress import Pace
 from genomai_cli.training.recipe import Recipe
 from genomai_cli.training.sequence_parts import (
-    ConvolutionEvaluation,
     ConvolutionSettings,
+    Evaluation,
     LabelledCodes,
     Scale,
     best_penalty,
@@ -79,7 +79,7 @@ from genomai_cli.training.trainer import Stopping, unstopped
 FOLDS = 5
 # Of training a convolution on both strands, on two hyperthreads, in sixteen bits and else, as measured.
 SECONDS_A_LETTER = {True: 5e-6, False: 8e-6}
-CONVOLUTION_SHARE = 0.7  # of the budget for convolutions
+TIME_SHARE = 0.7  # of the budget for convolutions
 SAMPLES_AT_EPOCHS, EPOCHS = 2000, 30  # of so many samples
 EPOCH_POWER = 0.42  # epochs decrease with this power of the number of samples
 MIN_EPOCHS = 6.0
@@ -87,9 +87,9 @@ RACE_COST = 1.5  # fits of a convolution on both strands that the first fold cos
 MAX_K = {True: 6, False: 5}  # of both strands together, of the one given
 MAX_FEATURES = 150_000_000  # features of all samples
 LETTERS_PER_BIN = 4
-MIN_IMPROVEMENT = 0.01  # by which a loss that tells strands apart must be smaller
+MARGIN = 0.01  # by which a loss that tells strands apart must be smaller
 
-BOTH_STRANDS, ONE_STRAND = "both strands", "the strand given"
+BOTH, SINGLE = "both strands", "the strand given"
 UNITS = {"s": 1, "m": 60, "h": 3600}  # in seconds
 Report = Callable[[str], None]
 Log = Callable[[Mapping[str, str]], None]
@@ -151,10 +151,8 @@ def fit(
     sizes = complete_config(recipe.network)  # refuses one that is unknown
     network = {name: value for name, value in sizes.items() if name != "kind"}
     data = LabelledCodes.of(samples, SequenceEnsembleConfig(**network).longest)
-    torch_device = device or torch.device("cpu")
-    trials = Trials(
-        samples, data, budget, seed, torch_device, work, report, log, validation, stopping
-    )
+    device = device or torch.device("cpu")
+    trials = Trials(samples, data, budget, seed, device, work, report, log, validation, stopping)
     side, candidates, losses = trials.race(parts[0], len(parts))
     rounds = trials.affordable(candidates, len(parts))
     for held_out in parts[1:rounds]:
@@ -186,7 +184,7 @@ class Trials:
     folder: Path | None
     report: Report
     log: Log
-    validation_rows: Rows | None  # a validation set
+    val_rows: Rows | None  # a validation set
     stopping: Stopping
     pace: Pace = field(default_factory=lambda: Pace(0.0))
 
@@ -202,10 +200,7 @@ class Trials:
 
     def race(self, held_out: Rows, parts: int) -> tuple[str, list[Candidate], dict[str, float]]:
         """The side that does better on the first of so many folds, its candidates, and the losses of both."""
-        sides = {
-            BOTH_STRANDS: self._candidates(both=True),
-            ONE_STRAND: self._candidates(both=False),
-        }
+        sides = {BOTH: self._candidates(both=True), SINGLE: self._candidates(both=False)}
         self.pace.work = max(self.work(candidates, parts) for candidates in sides.values())
         losses = {}
         for side, candidates in sides.items():
@@ -213,16 +208,12 @@ class Trials:
                 self.fit(candidate, held_out)
             losses[side] = sum(s.loss for s in self.stacks(candidates, held_out).values())
             self.report(f"{side}: held-out loss {losses[side]:.4f}")
-        side = (
-            ONE_STRAND
-            if losses[ONE_STRAND] < (1 - MIN_IMPROVEMENT) * losses[BOTH_STRANDS]
-            else BOTH_STRANDS
-        )
+        side = SINGLE if losses[SINGLE] < (1 - MARGIN) * losses[BOTH] else BOTH
         self.pace.work = self.work(sides[side], parts)
         return side, sides[side], losses
 
     def _candidates(self, *, both: bool) -> list[Candidate]:
-        side = BOTH_STRANDS if both else ONE_STRAND
+        side = BOTH if both else SINGLE
         max_k = MAX_K[both]
         while max_k > 1 and len(self.data) * 4**max_k > MAX_FEATURES * (1 + both):
             max_k -= 1
@@ -249,12 +240,7 @@ class Trials:
                     seed,
                     self.device,
                     self._checkpoint(part.config, number),
-                    partial(
-                        self._report_evaluation,
-                        f"{candidate.name}, fold {number + 1}",
-                        part,
-                        held_out,
-                    ),
+                    partial(self._log_step, f"{candidate.name}, fold {number + 1}", part, held_out),
                     stop,
                 )
                 train_convolution(part, self.data, train, held_out, settings)
@@ -266,24 +252,20 @@ class Trials:
                 candidate.penalty = best_penalty(part, self.data, train, held_out, self.device)
         logits_NO = logits_at(part, self.data, held_out, self.device)
         candidate.fits.append(FoldFit(part, logits_NO))
-        self.report(
-            f"{candidate.name}, fold {number + 1}: {self._measures_text(logits_NO, held_out)}"
-        )
+        self.report(f"{candidate.name}, fold {number + 1}: {self._summary(logits_NO, held_out)}")
 
-    def _report_evaluation(
-        self, name: str, part: Convolution, held_out: Rows, evaluation: ConvolutionEvaluation
-    ) -> None:
+    def _log_step(self, name: str, part: Convolution, held_out: Rows, latest: Evaluation) -> None:
         """Log and report an evaluation of a convolution."""
-        best = evaluation.best_held_out
-        row = {PART: name, "step": str(evaluation.step), "loss": f"{evaluation.loss:.6f}"}
+        best = latest.best_held_out
+        row = {PART: name, "step": str(latest.step), "loss": f"{latest.loss:.6f}"}
         self.log(row | {"best_held_out_loss": f"{best:.6f}"})
-        time_left = self.pace.time_left(cost_of(part.config) * evaluation.step / evaluation.steps)
+        time_left = self.pace.time_left(cost_of(part.config) * latest.step / latest.steps)
         self.report(
-            f"{name}, step {evaluation.step} of {evaluation.steps}: held-out loss {best:.4f}, "
-            f"{self._measures_text(evaluation.outputs_held_out, held_out)}, {time_left}"
+            f"{name}, step {latest.step} of {latest.steps}: held-out loss {best:.4f}, "
+            f"{self._summary(latest.outputs_held_out, held_out)}, {time_left}"
         )
 
-    def _measures_text(self, logits_NO: Tensor, rows: Rows) -> str:
+    def _summary(self, logits_NO: Tensor, rows: Rows) -> str:
         """The main measure of every head, as text."""
         outputs = self.data.by_head(logits_NO).items()
         return ", ".join(
@@ -301,22 +283,15 @@ class Trials:
 
     def epochs(self) -> float:
         """How often a convolution sees each sample: more often where there are few, less where the budget is small."""
-        for_samples = EPOCHS * min(1.0, (SAMPLES_AT_EPOCHS / len(self.data)) ** EPOCH_POWER)
+        epochs = EPOCHS * min(1.0, (SAMPLES_AT_EPOCHS / len(self.data)) ** EPOCH_POWER)
         race_epoch = self.seconds_per_epoch * RACE_COST
-        return float(
-            min(
-                max(MIN_EPOCHS, for_samples), max(1.0, CONVOLUTION_SHARE * self.budget / race_epoch)
-            )
-        )
+        return float(min(max(MIN_EPOCHS, epochs), max(1.0, TIME_SHARE * self.budget / race_epoch)))
 
     def affordable(self, candidates: Sequence[Candidate], parts: int) -> int:
         """How many folds there is time for."""
         fit_cost = self.seconds_per_epoch * self.epochs()
-        fold_cost = fit_cost * cost_of(candidates[-1].config)
-        return min(
-            parts,
-            1 + max(0, int((CONVOLUTION_SHARE * self.budget - RACE_COST * fit_cost) / fold_cost)),
-        )
+        cost = fit_cost * cost_of(candidates[-1].config)
+        return min(parts, 1 + max(0, int((TIME_SHARE * self.budget - RACE_COST * fit_cost) / cost)))
 
     def work(self, candidates: Sequence[Candidate], parts: int) -> float:
         """What the race costs and the other folds of these candidates, in fits of a convolution on both strands."""
@@ -351,26 +326,19 @@ class Trials:
     def novelty(self) -> SequenceNovelty:
         """The novelty of sequences unlike the samples to train on."""
         parts = folds(self.samples, FOLDS, self.seed)
-        validation = (
-            np.array([], np.int64) if self.validation_rows is None else self.validation_rows
-        )
+        validation = np.array([], np.int64) if self.val_rows is None else self.val_rows
         training = (np.setdiff1d(part, validation) for part in parts)
         return fit_novelty(self.data, [part for part in training if len(part)])
 
     def by_head(self, candidates: Sequence[Candidate]) -> dict[str, Tensor]:
         """The logits (G, N, C) of every head, of the samples of all folds so far; if these are the same, the means of
         all fits."""
-        by_candidate = []
+        found = []
         for candidate in candidates:
             fits = [fit.logits for fit in candidate.fits]
-            logits_NO = (
-                torch.cat(fits) if self.validation_rows is None else torch.stack(fits).mean(0)
-            )
-            by_candidate.append(self.data.by_head(logits_NO))
-        return {
-            head: torch.stack([logits[head] for logits in by_candidate])
-            for head in self.data.outputs
-        }
+            logits_NO = torch.cat(fits) if self.val_rows is None else torch.stack(fits).mean(0)
+            found.append(self.data.by_head(logits_NO))
+        return {head: torch.stack([logits[head] for logits in found]) for head in self.data.outputs}
 
 
 def cost_of(config: PartConfig) -> float:
@@ -416,12 +384,10 @@ class Assembly:
                 weight = float(stacks[head].weight[number]) * share * scale.deviation
                 layer.weight.data[:, column : column + outputs] = weight * torch.eye(outputs)
             begin += outputs
-        combined = {
-            head: stacks[head](x).double() for head, x in trials.by_head(candidates).items()
-        }
-        self._calibrate(classifier, {head: combined[head] for head in data.classes}, held_out)
+        stacked = {head: stacks[head](x).double() for head, x in trials.by_head(candidates).items()}
+        self._calibrate(classifier, {head: stacked[head] for head in data.classes}, held_out)
         for head in data.scales:
-            config["numbers"][head] = trials.evaluator.interval(head, combined[head], held_out)
+            config["numbers"][head] = trials.evaluator.interval(head, stacked[head], held_out)
         return Bundle(config, classifier.float().to(trials.device).eval(), self.kind)
 
     def _calibrate(self, classifier: Classifier, scores: dict[str, Tensor], held_out: Rows) -> None:
@@ -437,10 +403,8 @@ class Assembly:
         part = build_part(candidate.config, trials.outputs).to(trials.device)
         if not isinstance(part, Kmers | Positions):
             return [fit.part for fit in candidate.fits]
-        no_rows = np.array([], np.int64)
-        rows = remaining_rows(
-            trials.samples, no_rows if trials.validation_rows is None else trials.validation_rows
-        )
+        empty = np.array([], np.int64)
+        rows = remaining_rows(trials.samples, empty if trials.val_rows is None else trials.val_rows)
         fit_regression(part, trials.data, rows, candidate.penalty, trials.device)
         return [part]
 
@@ -457,6 +421,6 @@ class Assembly:
         config["provenance"] |= {
             "seed": trials.seed,
             "device": trials.device.type,
-            **sample_counts(trials.samples, trials.validation_rows),
+            **sample_counts(trials.samples, trials.val_rows),
         }
         return config

@@ -54,7 +54,7 @@ class Truth:
         return torch.as_tensor(cross_entropy(logits, self.labels) + self._squared(outputs))
 
     def smoothed_loss(self, outputs: Mapping[str, Tensor]) -> Tensor:
-        """The same with smoothed labels (Szegedy et al. 2016, arXiv:1512.00567)."""
+        """The loss with smoothed labels (Szegedy et al. 2016, arXiv:1512.00567)."""
         losses = [
             functional.cross_entropy(
                 outputs[head], labels_N, ignore_index=MISSING, label_smoothing=SMOOTHING
@@ -245,7 +245,7 @@ def _solve(
 
 
 @dataclass(frozen=True, eq=False)
-class ConvolutionEvaluation:
+class Evaluation:
     """An evaluation while a convolution is trained: the loss of the last batch, the best loss of the held-out samples
     so far, and its outputs (N, O) for these now."""
 
@@ -258,14 +258,14 @@ class ConvolutionEvaluation:
 
 @dataclass(frozen=True)
 class ConvolutionSettings:
-    """How a convolution is trained: `epochs` times through the samples, from a seed, on a device; `checkpoint` is where
-    an interrupted one waits, `report` is told of every evaluation, `stop` is asked after every step."""
+    """How a convolution is trained: `epochs` times through the samples, from a seed, on a device; `checkpoint` is the
+    file of an interrupted run, `report` is called with every evaluation, `stop` after every step."""
 
     epochs: float
     seed: int
     device: torch.device
     checkpoint: Path | None = None
-    report: Callable[[ConvolutionEvaluation], None] = lambda _: None
+    report: Callable[[Evaluation], None] = lambda _: None
     stop: Callable[[], bool] = never
 
 
@@ -304,9 +304,7 @@ def train_convolution(
         return data.loss(held_out_outputs, validation)
 
     def report(step: int, loss: float, best: float) -> None:
-        settings.report(
-            ConvolutionEvaluation(step, optimization.steps, loss, best, held_out_outputs)
-        )
+        settings.report(Evaluation(step, optimization.steps, loss, best, held_out_outputs))
 
     loop = Loop(
         part,

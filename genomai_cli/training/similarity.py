@@ -278,6 +278,6 @@ def _components(count: int, first_P: Integers, second_P: Integers) -> Integers:
 
 
 def _renumbered(labels: Integers) -> Integers:
-    """The same classes, numbered in the order in which each appears first."""
+    """The classes, numbered in the order in which each appears first."""
     _, first_index, inverse = np.unique(labels, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first_index))[inverse.reshape(-1)].astype(np.int64)

@@ -28,7 +28,8 @@ class Targets:
     )  # the columns that became others, and which
 
     def of(self, other: LabelTable) -> LabelTable:
-        """Another table, of samples for validation, with the same columns; InputError for what is none of them."""
+        """The table of a validation set with the same columns; InputError for labels that are not numbers where they
+        should be."""
         for column, names in self.sets.items():
             if column in other.columns:
                 other = with_members(other, column, names)
@@ -73,7 +74,7 @@ def targets_of(table: LabelTable, heads: Mapping[str, str], target: str = AUTO) 
 def targets_for(
     recipe: Recipe, table: LabelTable, heads: Mapping[str, str], target: str = AUTO
 ) -> Targets:
-    """The same for a recipe; UsageError for numbers where it learns classes only."""
+    """The targets for a recipe; UsageError for numbers where it learns classes only."""
     selected = is_selected(recipe)
     if not selected and recipe.input.kind != SEQUENCES and target == AUTO:
         target = CLASSES

@@ -117,7 +117,7 @@ def never() -> bool:
 
 
 Stopping = Callable[[], AbstractContextManager[Callable[[], bool]]]
-"""Gives, for the time of a block, what is asked after every step whether the run is to stop."""
+"""A context that gives a function, which is called after every step and returns whether the run is to stop."""
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from genomai_cli.training import selection
 from genomai_cli.training.loss_pictures import steps_picture
 from genomai_cli.training.model_card import classifier_card
 from genomai_cli.training.recipe import read
-from genomai_cli.training.selection import BOTH_STRANDS, ONE_STRAND
+from genomai_cli.training.selection import BOTH, SINGLE
 
 MOTIF, OTHER = "TGACTCA", "TGAGTCA"
 
@@ -79,7 +79,7 @@ def motifs():
 
 def test_both_strands_are_read_together_where_strands_do_not_matter(motifs):
     fitted_model = fitted(motifs)
-    assert fitted_model.bundle.config["provenance"]["strand"] == BOTH_STRANDS
+    assert fitted_model.bundle.config["provenance"]["strand"] == BOTH
     found = fitted_model.validation["label"]
     assert found["n"] == len(motifs)
     assert found["candidates"]["together"]["mcc"] > 0.3
@@ -90,7 +90,7 @@ def test_both_strands_are_read_together_where_strands_do_not_matter(motifs):
 
 def test_strand_and_place_are_told_apart_where_they_matter():
     fitted_model = fitted(labelled(160, in_the_middle))
-    assert fitted_model.bundle.config["provenance"]["strand"] == ONE_STRAND
+    assert fitted_model.bundle.config["provenance"]["strand"] == SINGLE
     assert fitted_model.validation["label"]["accuracy"] > 0.95
 
 
@@ -154,7 +154,7 @@ def test_labels_and_numbers_together(one_thread, tmp_path):
     assert written(first, tmp_path / "a") == written(second, tmp_path / "b")
     text = samples.sequences[0]
     one, other = (outputs_of(first, t) for t in (text, complement(text)[::-1]))
-    assert first.bundle.config["provenance"]["strand"] == BOTH_STRANDS
+    assert first.bundle.config["provenance"]["strand"] == BOTH
     assert torch.allclose(one["gc"], other["gc"], atol=1e-5)
     assert torch.allclose(one["label"], other["label"], atol=1e-5)
     again = load(tmp_path / "a", torch.device("cpu"), torch.float64)

@@ -161,7 +161,7 @@ def released_sizes(shapes: Mapping[str, list[int]]) -> dict[str, Any]:
 
 
 def sizes(shape_of: ShapeOf) -> dict[str, Any]:
-    """The same, from the shapes by the port's names."""
+    """The sizes as a released config.json has them, from the shapes by the port's names."""
 
     def shape(name: str) -> list[int]:
         found = shape_of(name)

@@ -116,7 +116,7 @@ def keys(config: Mapping[str, Any]) -> Keys:
 
 
 def remarks(config: Mapping[str, Any], digest: str) -> list[str]:
-    """What is known of the release's precision; of Evo 1, which checkpoint this is."""
+    """Remarks on the release's precision; of Evo 1, the checkpoint's revision."""
     found = list(config.get("remarks", ()))
     if config["network"].get("complex_poles"):
         known = KNOWN_SHA256.get(digest)
