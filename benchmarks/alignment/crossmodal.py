@@ -28,7 +28,7 @@ from genomai_cli.population.phenotypes import (
 )
 from genomai_cli.training import corpus_writer, recipe
 from genomai_cli.training.labelled_data import gather
-from genomai_cli.training.pretraining import cut_for, pretrain
+from genomai_cli.training.pretraining import piece_cutter, pretrain
 
 EARTH = 6371.0  # km
 GRID = 4000  # places about 360 km apart
@@ -132,7 +132,7 @@ def learnt_from(
         corpus = corpus_writer.write(
             Path(folder) / "corpus",
             zip(table.names, made_of, strict=True),
-            cut_for(plan, kind),
+            piece_cutter(plan, kind),
             holdout=plan.split.holdout,
             seed=seed,
         )

@@ -47,7 +47,7 @@ from genomai_cli.formats.tables import read_labels
 from genomai_cli.metrics.resampling import bootstrap_intervals
 from genomai_cli.population.barcode import read_barcodes
 from genomai_cli.population.panel import Panel
-from genomai_cli.training.labelled_data import gather, nesting, others
+from genomai_cli.training.labelled_data import gather, nesting, remaining_rows
 
 KEPT = RUNS / "ancestry" / "kinds"
 WIDE = "wide"
@@ -102,7 +102,7 @@ class WideCohort(Cohort):
         judged = {
             kind: np.where(mask[rows], letters, np.uint8(MISSING)) for kind, mask in known.items()
         }
-        learn = subset(self.samples, others(self.samples, rows))
+        learn = subset(self.samples, remaining_rows(self.samples, rows))
         return Fold(number, seed, self.panel, learn, judged)
 
 

@@ -161,7 +161,7 @@ def sites_of_v2(fold: Fold, changes: tuple[str, ...] = ()) -> Rows:
         seed=fold.seed,
         device=torch.device("cpu"),
         start=None,
-        adaptation=finetuning.WHOLE,
+        adaptation=finetuning.FULL_ADAPTATION,
         work=None,
         report=lambda *_: None,
     )

@@ -34,7 +34,7 @@ from genomai_cli.population.mixtures import (
 )
 from genomai_cli.population.panel import Panel, coordinates
 from genomai_cli.population.structure import MIN_FREQUENCY, Structure, fit_structure
-from genomai_cli.training.labelled_data import folds, gather, others
+from genomai_cli.training.labelled_data import folds, gather, remaining_rows
 
 Array = NDArray[np.float64]
 Copies = NDArray[np.int8]
@@ -267,7 +267,7 @@ def simulated(people: People, parts: Sequence[Fold], options: argparse.Namespace
 def estimated(people: People, options: argparse.Namespace) -> Iterator[Fold]:
     """The folds that are judged, with the structure of the others."""
     for rows in folds(people.samples, options.folds, options.seed)[: options.judged]:
-        train = others(people.samples, rows)
+        train = remaining_rows(people.samples, rows)
         labels = {head: numbers[train] for head, numbers in people.samples.labels.items()}
         structure = fit_structure(people.copies[train], labels, people.samples.classes, MIXTURES)
         say(f"{len(train)} people to learn from, {len(rows)} aside")

@@ -38,7 +38,7 @@ from genomai_cli.population.barcode import BarcodeSites, letters_to_genotypes
 from genomai_cli.population.generation.sampler import HaplotypeDiffuser
 from genomai_cli.population.networks.genotype_mlp import SitesConfig, SitesNetwork
 from genomai_cli.records import SequenceRecord
-from genomai_cli.training.labelled_data import others
+from genomai_cli.training.labelled_data import remaining_rows
 
 MODEL = RUNS / "augmentation" / "few_labels" / "unlabelled"
 PERCENT, SUBSETS, VIEWS = 5, 5, 20
@@ -91,7 +91,9 @@ class Task:
         few = labelled(cohort.samples, PERCENT, np.random.default_rng([seed, 0xA06]))
         names = {name: row for row, name in enumerate(cohort.samples.names)}
         rows = np.array([names[name] for name in few.names])
-        return cls(cohort, subset(cohort.samples, rows), others(cohort.samples, rows), model)
+        return cls(
+            cohort, subset(cohort.samples, rows), remaining_rows(cohort.samples, rows), model
+        )
 
     def material(self, views: Views, count: int, seed: int) -> tuple[Copies, Labels]:
         """The people with labels, and the views of them."""

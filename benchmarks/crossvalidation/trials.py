@@ -19,7 +19,7 @@ from genomai_cli.formats.tables import read_labels
 from genomai_cli.inputs.samples import Samples
 from genomai_cli.population.barcode import letters_to_genotypes, read_barcodes
 from genomai_cli.population.panel import Panel
-from genomai_cli.training.labelled_data import folds, gather, others
+from genomai_cli.training.labelled_data import folds, gather, remaining_rows
 
 Array = NDArray[np.float64]
 Letters = NDArray[np.uint8]
@@ -67,7 +67,7 @@ class Cohort:
             condition: np.where(mask[rows], letters, np.uint8(_MISSING))
             for condition, mask in known.items()
         }
-        learn = subset(self.samples, others(self.samples, rows))
+        learn = subset(self.samples, remaining_rows(self.samples, rows))
         return Fold(number, seed, self.panel, learn, judged)
 
 

@@ -25,7 +25,7 @@ from genomai_cli.formats.tables import read_labels
 from genomai_cli.inference.generate_diffusion import Settings
 from genomai_cli.population.evaluation.genotypes import genotypes_of_variants
 from genomai_cli.population.generation.sampler import HaplotypeGenerator
-from genomai_cli.training.corpus import mixed
+from genomai_cli.training.corpus import splitmix64
 
 HOLDOUT, TIMES, SEED = 0.2, 32, 0
 Z_95 = 1.96
@@ -34,7 +34,7 @@ Z_95 = 1.96
 def held_out(names: Sequence[str]) -> list[int]:
     """The indices of the people whom `pretrain --seed 0 --set split.holdout=0.2` does not train on."""
     hashes = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names]
-    drawn = mixed(np.array([int.from_bytes(h, "little") for h in hashes], np.uint64), SEED)
+    drawn = splitmix64(np.array([int.from_bytes(h, "little") for h in hashes], np.uint64), SEED)
     last = np.sort(drawn)[round(HOLDOUT * len(names)) - 1]
     return np.flatnonzero(drawn <= last).tolist()
 

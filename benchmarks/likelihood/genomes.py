@@ -39,7 +39,7 @@ from genomai_cli.inputs.sequences import SequenceInput
 from genomai_cli.training import corpus_writer
 from genomai_cli.training.baselines import Markov
 from genomai_cli.training.corpus import Corpus
-from genomai_cli.training.pretraining import Surroundings, cut_for, pretrain
+from genomai_cli.training.pretraining import RunContext, piece_cutter, pretrain
 from genomai_cli.training.recipe import Recipe, read
 
 GENOMES = Path(__file__).resolve().parents[3] / "shared" / "data" / "genomes"
@@ -229,8 +229,8 @@ def _seconds_a_step(corpus: Corpus, recipe: Recipe, seed: int) -> float:
         return len(moments) > TIMED_STEPS
 
     with suppress(Stopped):
-        around = Surroundings(stop=stop)
-        pretrain(corpus, _of_steps(recipe, 1000), SequenceInput(), seed=seed, surroundings=around)
+        around = RunContext(stop=stop)
+        pretrain(corpus, _of_steps(recipe, 1000), SequenceInput(), seed=seed, context=around)
     return (moments[-1] - moments[0]) / TIMED_STEPS
 
 
@@ -244,7 +244,7 @@ def _of_steps(recipe: Recipe, steps: int) -> Recipe:
 def _corpus(task: Task, recipe: Recipe, seed: int, folder: Path) -> Corpus:
     shutil.rmtree(folder, ignore_errors=True)
     rows = ((name, as_letters(text)) for name, text in task.training.items())
-    cut = cut_for(recipe, SequenceInput())
+    cut = piece_cutter(recipe, SequenceInput())
     return corpus_writer.write(folder, rows, cut, holdout=recipe.split.holdout, seed=seed)
 
 

@@ -34,7 +34,7 @@ from genomai_cli.mapping.reference import Reference
 from genomai_cli.mapping.vcf_genomes import read_genomes
 from genomai_cli.phylogeny.generate import GenomeGenerator
 from genomai_cli.records import SequenceRecord
-from genomai_cli.training.corpus import mixed
+from genomai_cli.training.corpus import splitmix64
 
 MODEL, HOLDOUT, SEED = "mito-denoiser", 0.02, 0
 REAL = "real"
@@ -104,7 +104,7 @@ class World:
 def held_out(names: Sequence[str]) -> NDArray[np.bool_]:
     """Which of all genomes `pretrain` has held out: a share, by the hashes of their names."""
     hashes = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names]
-    drawn = mixed(np.array([int.from_bytes(h, "little") for h in hashes], np.uint64), SEED)
+    drawn = splitmix64(np.array([int.from_bytes(h, "little") for h in hashes], np.uint64), SEED)
     chosen: NDArray[np.bool_] = drawn <= np.sort(drawn)[round(HOLDOUT * len(names)) - 1]
     return chosen
 

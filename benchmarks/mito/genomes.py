@@ -22,7 +22,7 @@ from genomai_cli.mapping.mapper import Mapper
 from genomai_cli.mapping.reference import Reference
 from genomai_cli.phylogeny.genome_input import GenomeInput
 from genomai_cli.records import SequenceRecord
-from genomai_cli.training.labelled_data import gather, others
+from genomai_cli.training.labelled_data import gather, remaining_rows
 
 Mask = NDArray[np.bool_]
 
@@ -63,7 +63,7 @@ class Genomes:
 
     def fold(self, number: int, seed: int, rows: Rows) -> "GenomeFold":
         """The fold whose people in `rows` are judged by a method that learns from all the others."""
-        learn = subset(self.samples, others(self.samples, rows))
+        learn = subset(self.samples, remaining_rows(self.samples, rows))
         letters = self.samples.letters[rows]
         names = [self.samples.names[row] for row in rows]
         return GenomeFold(number, seed, self.reference, learn, names, letters)

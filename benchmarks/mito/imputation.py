@@ -50,7 +50,7 @@ from genomai_cli.alphabet import codes_of
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.formats.streams import open_inputs
 from genomai_cli.mapping.vcf_genomes import read_genomes
-from genomai_cli.training.labelled_data import folds, others
+from genomai_cli.training.labelled_data import folds, remaining_rows
 
 WORLD = MITO / "world.vcf.gz"
 REFERENCE = MITO / "rCRS.fa"
@@ -154,7 +154,7 @@ class Data:
         self.codes_L = codes_of(people.reference.letters)
         self.people: Codes = codes_of(people.samples.letters)
         self.parts: list[Rows] = folds(people.samples, options.folds, options.seed)[: options.only]
-        self.rest = [others(people.samples, part) for part in self.parts]
+        self.rest = [remaining_rows(people.samples, part) for part in self.parts]
         known_NL = (self.people != UNKNOWN) & (self.codes_L != UNKNOWN)
         self.varying = np.flatnonzero(((self.people != self.codes_L) & known_NL).any(axis=0))
         self.errors, self.corrected = options.errors, list[str]()

@@ -25,7 +25,7 @@ from genomai_cli.phylogeny.genome_input import GenomeInput
 from genomai_cli.phylogeny.lineage_mixture import LineageNetwork
 from genomai_cli.phylogeny.lineages import Lineages
 from genomai_cli.training import corpus_writer, recipe
-from genomai_cli.training.pretraining import cut_for, pretrain
+from genomai_cli.training.pretraining import piece_cutter, pretrain
 
 LETTERS = np.frombuffer(b"ACGTN", np.uint8)
 BLOCK = 64
@@ -134,7 +134,7 @@ class ByRecipe:
         kind = GenomeInput(known.reference)
         with tempfile.TemporaryDirectory(prefix="mito-") as folder:
             rows = named(known.both)
-            cut, holdout = cut_for(plan, kind), plan.split.holdout
+            cut, holdout = piece_cutter(plan, kind), plan.split.holdout
             corpus = corpus_writer.write(Path(folder), rows, cut, holdout=holdout, seed=known.seed)
             made = pretrain(corpus, plan, kind, seed=known.seed)
         return made.bundle

@@ -105,7 +105,7 @@ class Kind:
         read, _ = recipe.read(self.name, self._changes(row))
         if row != SHIPPED:
             read = replace(read, evidence=None)
-        return recipe.about(read, heads)
+        return recipe.for_heads(read, heads)
 
     def _changes(self, row: str) -> list[str]:
         """What is changed in the shipped recipe."""

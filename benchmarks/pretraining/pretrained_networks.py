@@ -22,7 +22,7 @@ from genomai_cli.mapping.reference import Reference
 from genomai_cli.mapping.vcf_genomes import read_genomes
 from genomai_cli.training import corpus_writer
 from genomai_cli.training.corpus import Corpus, is_finished
-from genomai_cli.training.pretraining import Surroundings, cut_for, pretrain
+from genomai_cli.training.pretraining import RunContext, piece_cutter, pretrain
 from genomai_cli.training.progress import StepMetrics
 from genomai_cli.training.recipe import Recipe
 
@@ -72,7 +72,7 @@ class Workshop:
         made_of = folder / KEY
         if not (is_finished(folder) and made_of.is_file() and made_of.read_text() == source):
             shutil.rmtree(folder, ignore_errors=True)
-            cut, holdout = cut_for(self.recipe, self.input), self.recipe.split.holdout
+            cut, holdout = piece_cutter(self.recipe, self.input), self.recipe.split.holdout
             corpus_writer.write(folder, rows(), cut, holdout=holdout, seed=self.seed)
             made_of.write_text(source)
         return Corpus.open(folder)
@@ -88,8 +88,8 @@ class Workshop:
                     f"{self.folder.name}, {name}: step {metrics.step}, loss {metrics.loss:.4f}"
                 )
 
-        around = Surroundings(work=work, report=report)
-        made = pretrain(corpus, recipe, self.input, seed=self.seed, surroundings=around)
+        around = RunContext(work=work, report=report)
+        made = pretrain(corpus, recipe, self.input, seed=self.seed, context=around)
         facts = made.facts
         self.say(
             f"{self.folder.name}, {name}: held out {facts['held_out']}, without learning "

@@ -141,10 +141,10 @@ def weights(data: bytes) -> None:
 
 def checkpoints(data: bytes) -> None:
     """A file of torch.save."""
-    from genomai_cli.bundles.stored import damage
+    from genomai_cli.bundles.stored import bundle_errors
     from genomai_cli.bundles.torch_archive import TorchArchive
 
-    with written(data, "x.pt") as path, damage(path):
+    with written(data, "x.pt") as path, bundle_errors(path):
         archive = TorchArchive([path])
         for name in archive.keys():  # noqa: SIM118
             archive.tensor(name)

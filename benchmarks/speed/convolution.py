@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from benchmarks.command_line import parser_of
 from genomai_cli.backbones.sequence_ensemble import Convolution, ConvolutionConfig
-from genomai_cli.training.sequence_parts import BATCH, in_sixteen_bits
+from genomai_cli.training.sequence_parts import BATCH_SIZE, uses_bfloat16
 
 LENGTHS = (70, 101, 300)
 STEPS = 20
@@ -25,9 +25,9 @@ def seconds(length: int, *, narrow: bool) -> float:
     torch.manual_seed(0)
     part = Convolution(ConvolutionConfig(), 2)
     optimizer = torch.optim.AdamW(part.parameters())
-    codes_BL = torch.randint(0, 4, (BATCH, length))
+    codes_BL = torch.randint(0, 4, (BATCH_SIZE, length))
     real_BL = torch.ones_like(codes_BL, dtype=torch.bool)
-    labels_B = torch.randint(0, 2, (BATCH,))
+    labels_B = torch.randint(0, 2, (BATCH_SIZE,))
     found = []
     for _ in range(STEPS):
         began = time.perf_counter()
@@ -43,14 +43,14 @@ def seconds(length: int, *, narrow: bool) -> float:
 def main() -> None:
     """See the top of the file."""
     torch.set_num_threads(parser_of(__doc__, threads=2).parse_args().threads)
-    used = "bfloat16" if in_sixteen_bits(torch.device("cpu")) else "single precision"
+    used = "bfloat16" if uses_bfloat16(torch.device("cpu")) else "single precision"
     print(f"`genomai train` uses {used} here\n")
     print("| letters | precision | ms a step | us a letter |\n| ---: | --- | ---: | ---: |")
     for length in LENGTHS:
         for name, narrow in (("single", False), ("bfloat16", True)):
             step = seconds(length, narrow=narrow)
             print(
-                f"| {length} | {name} | {1e3 * step:.1f} | {1e6 * step / BATCH / length:.2f} |",
+                f"| {length} | {name} | {1e3 * step:.1f} | {1e6 * step / BATCH_SIZE / length:.2f} |",
                 flush=True,
             )
 

@@ -26,7 +26,7 @@ from genomai_cli.inputs.sequences import SequenceInput
 from genomai_cli.tokenizers import from_config
 from genomai_cli.training import corpus_writer
 from genomai_cli.training.corpus import Corpus
-from genomai_cli.training.pretraining import Pretraining, Surroundings, cut_for
+from genomai_cli.training.pretraining import Pretraining, RunContext, piece_cutter
 from genomai_cli.training.recipe import Recipe, read
 from genomai_cli.training.trainer import learning_rate
 
@@ -77,12 +77,12 @@ def main() -> None:
         corpus = corpus_writer.write(
             Path(folder) / "corpus",
             ((r.name, np.frombuffer(r.held.encode(), np.uint8)) for r in records(given.files)),
-            cut_for(recipe, SequenceInput()),
+            piece_cutter(recipe, SequenceInput()),
             holdout=recipe.split.holdout,
             seed=0,
         )
         seconds = time.monotonic() - began
-        print(f"reading {corpus.about.letters:,} letters took {seconds:.1f} s")
+        print(f"reading {corpus.info.letters:,} letters took {seconds:.1f} s")
         runs: dict[str, list[Timing]] = {"genomai": [], "plain": []}
         for number in range(given.repeats):
             work = Path(folder) / str(number)
@@ -119,7 +119,7 @@ def row(name: str, timings: list[Timing]) -> str:
 def ours(corpus: Corpus, recipe: Recipe, seed: int, work: Path) -> Timing:
     """A run of genomai, with its checkpoints."""
     rows: list[tuple[int, Clock]] = []
-    around = Surroundings(work=work, report=lambda metrics: rows.append((metrics.tokens, Clock())))
+    around = RunContext(work=work, report=lambda metrics: rows.append((metrics.tokens, Clock())))
     run = Pretraining(corpus, recipe, SequenceInput(), seed, None, around)
     began = time.monotonic()
     run.run()
@@ -131,7 +131,7 @@ def ours(corpus: Corpus, recipe: Recipe, seed: int, work: Path) -> Timing:
 
 def plain(corpus: Corpus, recipe: Recipe, seed: int) -> Timing:
     """The loop that one would write by hand."""
-    reference = Pretraining(corpus, recipe, SequenceInput(), seed, None, Surroundings())
+    reference = Pretraining(corpus, recipe, SequenceInput(), seed, None, RunContext())
     network, settings = reference.bundle.classifier.networks[0], recipe.optimization
     head = reference.learner.auxiliary["masked"]
     tokenizer = from_config(recipe.tokenizer)

@@ -31,7 +31,7 @@ from genomai_cli.inputs.sequences import SequenceInput
 from genomai_cli.metrics.classification import log_losses
 from genomai_cli.training import finetuning
 from genomai_cli.training.initialization import reset_parameters
-from genomai_cli.training.labelled_data import others
+from genomai_cli.training.labelled_data import remaining_rows
 from genomai_cli.training.recipe import Recipe, read
 from genomai_cli.training.recipe_tables import as_toml
 from genomai_cli.training.trainer import Loop, Optimization, Stopping, never, unstopped
@@ -141,7 +141,7 @@ def codes_of_samples(samples: Samples, length: int) -> Tensor:
 def cnn(task: Task, seed: int, minutes: float) -> Learnt:
     """The small CNN."""
     held_out = task.held_out(seed)[0]
-    train = others(task.train, held_out)
+    train = remaining_rows(task.train, held_out)
     length = max(map(len, task.train.sequences))
     codes_NL = codes_of_samples(task.train, length)
     labels_N = torch.from_numpy(task.train.labels[HEAD])
@@ -213,7 +213,7 @@ def _finetuned(
     task: Task, seed: int, minutes: float, preset: str, changes: list[str], start: Bundle | None
 ) -> Learnt:
     held_out = task.held_out(seed)[0]
-    train = others(task.train, held_out)
+    train = remaining_rows(task.train, held_out)
     other = 0.0 if task.stranded else 0.5
     changes = [*changes, f"views.reverse_complement={other}"]
 

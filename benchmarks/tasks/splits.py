@@ -16,7 +16,7 @@ from genomai_cli.formats.streams import open_input
 from genomai_cli.formats.tables import read_labels
 from genomai_cli.inputs.samples import Samples
 from genomai_cli.records import SequenceRecord
-from genomai_cli.training.labelled_data import digest, folds, gather, others
+from genomai_cli.training.labelled_data import digest, folds, gather, remaining_rows
 
 HEAD = "label"
 TRAIN, DEV = "train", "dev"
@@ -40,7 +40,7 @@ class Task:
         if (folder / f"{DEV}.fa.gz").exists():
             return cls(folder.name, train, _samples(folder, DEV, train.classes))
         dev = folds(train, FIFTHS, SPLIT_SEED)[0]
-        return cls(folder.name, subset(train, others(train, dev)), subset(train, dev))
+        return cls(folder.name, subset(train, remaining_rows(train, dev)), subset(train, dev))
 
     @property
     def stranded(self) -> bool:

@@ -20,11 +20,11 @@ from genomai_cli.backbones.base import build_network
 from genomai_cli.backbones.classifier import Classifier, Fusion
 from genomai_cli.backbones.heads import attach_heads, build_auxiliary
 from genomai_cli.bundles import adapters, catalog
-from genomai_cli.bundles.adapters import Renamed, adapted, adapter_of
+from genomai_cli.bundles.adapters import RenamedTensors, adapter_of, config_and_tensors
 from genomai_cli.bundles.skeleton import Budget, without_memory
-from genomai_cli.bundles.stored import Configured, StoredBundle, damage, require_same_names
+from genomai_cli.bundles.stored import HasConfig, StoredBundle, bundle_errors, require_same_names
 from genomai_cli.bundles.weights import (
-    Part,
+    TensorSubset,
     Weights,
     digest_of,
     fill,
@@ -35,14 +35,14 @@ from genomai_cli.bundles.writing import Extras, require_finite, write_bundle
 from genomai_cli.errors import BundleError, GenomaiError
 from genomai_cli.inputs.base import InputKind, input_class
 
-AUXILIARY = "companions."  # begins the names of their tensors
+AUXILIARY_PREFIX = "companions."  # begins the names of their tensors
 
 
 @dataclass(frozen=True)
-class Bundle(Configured):
+class Bundle(HasConfig):
     """A model ready to use: `config` is what config.json holds, `input` what a record is to it.
 
-    What was trained with its network and is counted apart, by objective, is in `auxiliary`.
+    The auxiliary heads, trained with its network and counted apart, are in `auxiliary` by objective.
     """
 
     config: dict[str, Any]
@@ -61,8 +61,8 @@ class Bundle(Configured):
     def numbers(self) -> dict[str, float]:
         """The heads that are numbers, and how far from the truth each is at most, in as large a share of the cases as
         their `coverage` in the config says."""
-        told = self.config.get("numbers", {})
-        return {head: float(of["half_width"]) for head, of in told.items()}
+        sections = self.config.get("numbers", {})
+        return {head: float(section["half_width"]) for head, section in sections.items()}
 
     def require_heads(self) -> None:
         """BundleError for a model that has no classes to choose from: only pretrained, or of numbers."""
@@ -80,7 +80,7 @@ class Bundle(Configured):
 
     @property
     def coordinates(self) -> Any:
-        """What a VCF is read by, a panel or a reference; BundleError for a model that reads plain DNA."""
+        """The panel or reference by which a VCF is read; BundleError for a model that reads plain DNA."""
         if self.input.coordinates is None:
             raise BundleError(f"the model {self.name!r} has no panel: it does not read VCF")
         return self.input.coordinates
@@ -107,16 +107,18 @@ def build(config: Mapping[str, Any], kind: InputKind) -> Classifier:
             attach_heads(build_network(config["network"]), outputs)
             for _ in range(config["members"])
         ]
-        asked = [config[name] for name in registry.EVIDENCE if config.get(name)]
-        told = asked[0] if asked else {}
-        fusion = Fusion(classes, told.get("nesting", {}), by_group=told.get("by_group", False))
+        sections = [config[name] for name in registry.EVIDENCE if config.get(name)]
+        evidence = sections[0] if sections else {}
+        fusion = Fusion(
+            classes, evidence.get("nesting", {}), by_group=evidence.get("by_group", False)
+        )
         return Classifier(members, fusion, kind.encoder(config), kind.evidence(config))
     except GenomaiError:
         raise
     except Exception as error:  # whatever sizes that contradict each other come to
         lines = str(error).splitlines() or [""]
-        what = f"{type(error).__name__}: {lines[0][:200]}"
-        raise BundleError(f"{config.get('name')}: damaged config: {what}") from error
+        problem = f"{type(error).__name__}: {lines[0][:200]}"
+        raise BundleError(f"{config.get('name')}: damaged config: {problem}") from error
 
 
 def load(
@@ -133,15 +135,15 @@ def load(
     """
     path = adapters.checkpoint_of(catalog.find(name))
     released = adapter_of(path)
-    tensors: Weights | Renamed
+    tensors: Weights | RenamedTensors
     if released is None:
         config, tensors, digest = _stored_bundle(path, sha256)
-        told = config.get("remarks", ())
+        remarks = config.get("remarks", ())
     else:
-        config, tensors = adapted(*released, path)
+        config, tensors = config_and_tensors(*released, path)
         digest = digest_of({file: sha256(file) for file in tensors.files})
-        told = adapters.remarks(released[0], config, digest)
-    with damage(path / catalog.CONFIG):
+        remarks = adapters.remarks(released[0], config, digest)
+    with bundle_errors(path / catalog.CONFIG):
         kind = input_class(config["input"].get("kind")).read(path, config)
     budget = Budget.of(path, len(tensors), sum(file.stat().st_size for file in tensors.files))
     classifier, auxiliary = skeleton_of(config, kind, budget)
@@ -153,7 +155,7 @@ def load(
     if evidence is not None and evidence.needs_float64 and device.type == "mps":
         # Apple's GPUs have neither double precision nor all of the linear algebra.
         classifier.get_submodule(evidence.name).to(device="cpu", dtype=torch.float64)
-    return Bundle(config, classifier, kind, digest, dict(auxiliary.items()), told)
+    return Bundle(config, classifier, kind, digest, dict(auxiliary.items()), remarks)
 
 
 def skeleton_of(
@@ -163,14 +165,14 @@ def skeleton_of(
     they are more than the budget."""
     with without_memory(budget):
         classifier = build(config, kind)
-        with damage(Path(str(config.get("name")))):
+        with bundle_errors(Path(str(config.get("name")))):
             return classifier, build_auxiliary(config.get("companions", {}), classifier.networks[0])
 
 
 def shapes(config: Mapping[str, Any], kind: InputKind) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor of a bundle with this config, under the name that it is stored by."""
     classifier, auxiliary = skeleton_of(config, kind)
-    tensors = classifier.state_dict() | _prefixed(auxiliary)
+    tensors = classifier.state_dict() | _auxiliary_tensors(auxiliary)
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
@@ -188,16 +190,25 @@ def _fill(
     classifier: Classifier, auxiliary: nn.ModuleDict, tensors: Mapping[str, Tensor], source: Path
 ) -> None:
     """Give both their tensors, which must be exactly those of the two."""
-    own, heads = classifier.state_dict().keys(), _prefixed(auxiliary).keys()
+    classifier_names, auxiliary_names = (
+        classifier.state_dict().keys(),
+        _auxiliary_tensors(auxiliary).keys(),
+    )
     file = weights_file(source)
-    require_same_names([*own, *heads], tensors, file)
-    fill(classifier, Part(tensors, {name: name for name in own}), file)
-    fill(auxiliary, Part(tensors, {name.removeprefix(AUXILIARY): name for name in heads}), file)
+    require_same_names([*classifier_names, *auxiliary_names], tensors, file)
+    fill(classifier, TensorSubset(tensors, {name: name for name in classifier_names}), file)
+    fill(
+        auxiliary,
+        TensorSubset(
+            tensors, {name.removeprefix(AUXILIARY_PREFIX): name for name in auxiliary_names}
+        ),
+        file,
+    )
 
 
-def _prefixed(auxiliary: nn.Module) -> dict[str, Tensor]:
+def _auxiliary_tensors(auxiliary: nn.Module) -> dict[str, Tensor]:
     """The auxiliary heads' tensors under the names that they are stored by."""
-    return {f"{AUXILIARY}{name}": tensor for name, tensor in auxiliary.state_dict().items()}
+    return {f"{AUXILIARY_PREFIX}{name}": tensor for name, tensor in auxiliary.state_dict().items()}
 
 
 def save(bundle: Bundle, target: Path, extras: Extras) -> None:
@@ -206,22 +217,22 @@ def save(bundle: Bundle, target: Path, extras: Extras) -> None:
     An existing bundle there is replaced; any other existing folder is left alone (BundleError). One that could not be
     loaded, because a weight or a number of its config is NaN or infinite, is not written (BundleError).
     """
-    tensors = _stored(bundle)
+    tensors = _stored_tensors(bundle)
     for name, tensor in tensors.items():
         require_finite(target, name, finite=is_finite(tensor))
     write_bundle(
         target,
         bundle.config,
         extras,
-        weights=lambda file: safetensors.torch.save_file(tensors, file),
-        given=bundle.input.write,
+        write_weights=lambda file: safetensors.torch.save_file(tensors, file),
+        write_input=bundle.input.write,
         trainable_parameters=bundle.classifier.trainable_parameters,
     )
 
 
-def _stored(bundle: Bundle) -> dict[str, Tensor]:
+def _stored_tensors(bundle: Bundle) -> dict[str, Tensor]:
     """The tensors as they are stored: double precision as float32, contiguous, on the CPU."""
-    auxiliary = _prefixed(nn.ModuleDict(bundle.auxiliary))
+    auxiliary = _auxiliary_tensors(nn.ModuleDict(bundle.auxiliary))
     return {
         name: (tensor.float() if tensor.dtype == torch.float64 else tensor).cpu().contiguous()
         for name, tensor in (bundle.classifier.state_dict() | auxiliary).items()

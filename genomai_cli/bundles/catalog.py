@@ -3,7 +3,7 @@
 A bundle is a folder with a `config.json`. Bundles are looked for in the folders that
 `GENOMAI_MODELS` lists (separated as in PATH), then among those shipped with the program.
 
-What can be told about a bundle from its files alone, without torch: for `genomai models`.
+Summaries of a bundle from its files alone, without torch, for `genomai models`.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ STRUCTURE = "structure.safetensors"
 TRAINING_KMERS = (
     "training_kmers.safetensors"  # of sequences, to tell leaks; without a checksum, may be deleted
 )
-CHECKED = (
+CHECKSUMMED = (
     WEIGHTS,
     PANEL,
     REFERENCE,
@@ -42,18 +42,24 @@ CHECKED = (
     RECIPE,
 )  # with a checksum in the config
 FOLDERS_VARIABLE = "GENOMAI_MODELS"
-MOST_TEXT = 1 << 25  # bytes of panels, references and tables
+MAX_TEXT_BYTES = 1 << 25  # bytes of panels, references and tables
 COMPRESSED = (b"\x1f\x8b", b"PK\3\4")
-MOST_HEADER = 1 << 23  # bytes of a safetensors header: some 80,000 tensors
-OF_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")  # how names of files of weights end
-PART = re.compile(r"\.part\d+$")  # ends the names of those that were cut to be sent
+MAX_HEADER_BYTES = 1 << 23  # bytes of a safetensors header: some 80,000 tensors
+WEIGHT_SUFFIXES = (
+    ".safetensors",
+    ".bin",
+    ".pt",
+    ".pth",
+    ".ckpt",
+)  # how names of files of weights end
+PART_SUFFIX = re.compile(r"\.part\d+$")  # ends the names of those that were cut to be sent
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def folders() -> list[Path]:
     """The folders that hold bundles, in the order in which a name is looked for."""
-    given = os.environ.get(FOLDERS_VARIABLE, "")
-    return [*(Path(folder) for folder in given.split(os.pathsep) if folder), *_shipped()]
+    variable = os.environ.get(FOLDERS_VARIABLE, "")
+    return [*(Path(folder) for folder in variable.split(os.pathsep) if folder), *_shipped()]
 
 
 def names() -> list[str]:
@@ -67,9 +73,9 @@ def find(name: str | Path) -> Path:
     Where it names a file of weights, or a part of one, the file; where it is on Hugging Face, what was fetched.
     """
     if str(name).startswith(hub.PREFIX):
-        return hub.fetched(str(name), sha256)
-    file = whole(Path(name))
-    if file.suffix in OF_WEIGHTS and parts_of(file):
+        return hub.fetch(str(name), sha256)
+    file = file_of_part(Path(name))
+    if file.suffix in WEIGHT_SUFFIXES and parts_of(file):
         return file
     if _looks_like_folder(str(name)):
         return _as_bundle(Path(name))
@@ -98,11 +104,11 @@ def read_json(file: Path) -> Any:
         ):  # as those of /proc, which may give bytes for ever
             raise BundleError(f"{file}: not JSON: an empty file, or none")
         with file.open("rb") as stream:
-            data = stream.read(schema.MOST_BYTES + 1)
+            data = stream.read(schema.MAX_BYTES + 1)
     except OSError as error:
         raise BundleError(f"{file}: {error.strerror}") from error
-    if len(data) > schema.MOST_BYTES:
-        raise BundleError(f"{file}: more than {schema.MOST_BYTES >> 20} MiB")
+    if len(data) > schema.MAX_BYTES:
+        raise BundleError(f"{file}: more than {schema.MAX_BYTES >> 20} MiB")
     return schema.parsed(data, file)
 
 
@@ -118,19 +124,19 @@ def file_in(folder: Path, name: str) -> Path | None:
         raise BundleError(f"{file}: leads out of the model's folder")
     if not file.is_file():
         raise BundleError(f"{file}: not a regular file")
-    if file.suffix in OF_WEIGHTS:
+    if file.suffix in WEIGHT_SUFFIXES:
         return file
     with file.open("rb") as stream:
         if stream.read(4).startswith(COMPRESSED):
             raise BundleError(f"{file}: compressed, as no file of a model is")
-    if file.stat().st_size > MOST_TEXT:
-        raise BundleError(f"{file}: more than {MOST_TEXT >> 20} MiB")
+    if file.stat().st_size > MAX_TEXT_BYTES:
+        raise BundleError(f"{file}: more than {MAX_TEXT_BYTES >> 20} MiB")
     return file
 
 
-def whole(file: Path) -> Path:
+def file_of_part(file: Path) -> Path:
     """The file that this one is a part of, or the file itself."""
-    return file.with_name(PART.sub("", file.name)) if file.name else file
+    return file.with_name(PART_SUFFIX.sub("", file.name)) if file.name else file
 
 
 def parts_of(file: Path) -> list[Path]:
@@ -138,9 +144,9 @@ def parts_of(file: Path) -> list[Path]:
     there is neither. BundleError where a part is missing."""
     if file.is_file():
         return [file]
-    found = [p for p in file.parent.glob(f"{file.name}.part*") if PART.search(p.name)]
-    expected = [file.with_name(f"{file.name}.part{number}") for number in range(len(found))]
-    missing = sorted(set(expected) - set(found))
+    parts = [p for p in file.parent.glob(f"{file.name}.part*") if PART_SUFFIX.search(p.name)]
+    expected = [file.with_name(f"{file.name}.part{number}") for number in range(len(parts))]
+    missing = sorted(set(expected) - set(parts))
     if missing:
         raise BundleError(f"{missing[0]}: missing, though other parts are here")
     return expected
@@ -172,27 +178,27 @@ def is_bundle(path: Path) -> bool:
 
 
 def problems(name: str | Path) -> list[str]:
-    """What is wrong with a bundle's files, one message each; nothing if all are as recorded."""
+    """The problems of a bundle's files, one message each; none if all are as recorded."""
     try:
-        return [problem for _, _, problem in _compared(find(name), sha256) if problem]
+        return [problem for _, _, problem in _compare_checksums(find(name), sha256) if problem]
     except BundleError as error:
         return [str(error)]
 
 
-def checked(path: Path, sha256: Callable[[Path], str]) -> dict[str, str]:
+def verified_digests(path: Path, sha256: Callable[[Path], str]) -> dict[str, str]:
     """The SHA-256 of every file that has one recorded, each read once; BundleError unless all are as recorded."""
     digests = {}
-    for name, digest, problem in _compared(path, sha256):
+    for name, digest, problem in _compare_checksums(path, sha256):
         if problem:
             raise BundleError(problem)
         digests[name] = digest
     return digests
 
 
-def _compared(path: Path, sha256: Callable[[Path], str]) -> Iterator[tuple[str, str, str]]:
-    """The recorded files: name, SHA-256, and what is wrong if anything is."""
+def _compare_checksums(path: Path, sha256: Callable[[Path], str]) -> Iterator[tuple[str, str, str]]:
+    """The recorded files: name, SHA-256, and the problem, empty if there is none."""
     recorded = read_config(path).get("files", {})
-    needed = [name for name in CHECKED[1:] if file_in(path, name)]
+    needed = [name for name in CHECKSUMMED[1:] if file_in(path, name)]
     if not any(name.startswith(WEIGHTS) for name in recorded):
         needed = [WEIGHTS, *needed]
     for name in needed:
@@ -216,29 +222,30 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def shapes_in(file: Path) -> dict[str, tuple[int, ...]]:
-    """The same of a safetensors file, whose header must describe every byte of it; BundleError for any other."""
+    """The name and shape of every tensor of a safetensors file, whose header must describe all its bytes; BundleError
+    for any other."""
     try:
         with file.open("rb") as stream:
             size = int.from_bytes(stream.read(8), "little")
-            if size > min(MOST_HEADER, file.stat().st_size - 8):
+            if size > min(MAX_HEADER_BYTES, file.stat().st_size - 8):
                 raise ValueError("of more bytes than the file has, or than headers are read")
             header = schema.parsed(stream.read(size), file)
-        tensors = {name: told for name, told in header.items() if name != "__metadata__"}
-        ends = [_checked_span(told) for told in tensors.values()]
+        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        ends = [_end_of_tensor(entry) for entry in tensors.values()]
         if max(ends, default=0) + 8 + size != file.stat().st_size:
             raise ValueError("of another number of bytes than the file has")
-        return {name: tuple(told["shape"]) for name, told in tensors.items()}
+        return {name: tuple(entry["shape"]) for name, entry in tensors.items()}
     except OSError as error:
         raise BundleError(f"{file}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError, BundleError) as error:
         raise BundleError(f"{file}: damaged safetensors header: {error}") from error
 
 
-def _checked_span(told: dict[str, Any]) -> int:
-    """Where a tensor ends; ValueError unless its shape is that of its bytes."""
-    begin, end = told["data_offsets"]
-    values = math.prod(told["shape"])
-    if not all(type(n) is int and n >= 0 for n in (begin, end, *told["shape"])):
+def _end_of_tensor(entry: dict[str, Any]) -> int:
+    """The offset at which a tensor ends; ValueError unless its shape fits the number of its bytes."""
+    begin, end = entry["data_offsets"]
+    values = math.prod(entry["shape"])
+    if not all(type(n) is int and n >= 0 for n in (begin, end, *entry["shape"])):
         raise ValueError("sizes that are none")
     if not (end == begin if values == 0 else values <= (end - begin) * 8):
         raise ValueError("a tensor of another size than its bytes")

@@ -27,9 +27,10 @@ PROMPTS = "evo2_test_prompts.csv"
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far an output lies from the published one at most, and how far it may."""
+    """The largest deviation of an output from the published one, and the one that is tolerated; `source` names the
+    output."""
 
-    of: str
+    source: str
     deviation: float
     tolerance: float
 
@@ -40,21 +41,23 @@ class Agreement:
 
 
 def vector_agreement(bundle: Bundle) -> Agreement | None:
-    """The published vector of these weights beside that of the model; None where none is known."""
-    network, known = bundle.classifier.networks[0], _figures()["vectors"]
-    stored = next((v for v in known if v["weights_sha256"] == bundle.weights_sha256), None)
+    """The agreement of the model's vector with the published one of these weights; None where none is known."""
+    network, vectors = bundle.classifier.networks[0], _figures()["vectors"]
+    stored = next((v for v in vectors if v["weights_sha256"] == bundle.weights_sha256), None)
     if stored is None or not isinstance(network, Backbone):
         return None
     device = next(network.parameters()).device
     ids_BT = torch.from_numpy(bundle.tokenizer.encode(stored["letters"])).long().unsqueeze(0)
     with torch.inference_mode():
         mean_D = network(ids_BT.to(device))[0].double().mean(0).cpu()
-    far = (mean_D - torch.tensor(stored["values"], dtype=torch.float64)).abs().max().item()
-    return Agreement(f"{stored['source']} at {stored['revision'][:12]}", far, stored["tolerance"])
+    deviation = (mean_D - torch.tensor(stored["values"], dtype=torch.float64)).abs().max().item()
+    return Agreement(
+        f"{stored['source']} at {stored['revision'][:12]}", deviation, stored["tolerance"]
+    )
 
 
 def loss_agreement(bundle: Bundle, folder: Path) -> Agreement | None:
-    """The published loss of a release of Evo 2 beside that of the model on the same prompts, if the folder has them.
+    """The agreement of the model's loss with the published one of a release of Evo 2, if the folder has the prompts.
 
     InputError for other prompts.
     """
@@ -72,10 +75,10 @@ def loss_agreement(bundle: Bundle, folder: Path) -> Agreement | None:
         for text in prompts:
             ids_BT = torch.from_numpy(bundle.tokenizer.encode(text)).long().unsqueeze(0)
             losses.append(-next_token_logs(network, head, ids_BT.to(device)).mean().item())
-    far = abs(sum(losses) / len(losses) - expected)
-    return Agreement(f"mean loss of {bundle.name}", far, stored["tolerance"])
+    deviation = abs(sum(losses) / len(losses) - expected)
+    return Agreement(f"mean loss of {bundle.name}", deviation, stored["tolerance"])
 
 
 def _figures() -> Mapping[str, Any]:
-    found: Mapping[str, Any] = catalog.read_json(FILE)
-    return found
+    figures: Mapping[str, Any] = catalog.read_json(FILE)
+    return figures

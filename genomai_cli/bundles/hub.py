@@ -23,10 +23,10 @@ SNAPSHOT = re.compile(r"models--.+?--(?P<name>.+)/snapshots/[^/]+")
 
 
 @cache
-def fetched(name: str, sha256: Callable[[Path], str]) -> Path:
+def fetch(name: str, sha256: Callable[[Path], str]) -> Path:
     """The folder of the checkpoint of that name; BundleError where it cannot be had, or a file is not as recorded."""
-    asked = NAME.fullmatch(name)
-    if asked is None:
+    parsed = NAME.fullmatch(name)
+    if parsed is None:
         raise BundleError(f"{name}: not of the form hf:OWNER/NAME@REVISION")
     try:
         download = registry.resolve(f"{LIBRARY}:snapshot_download")
@@ -35,19 +35,19 @@ def fetched(name: str, sha256: Callable[[Path], str]) -> Path:
             f"{name}: `pip install {LIBRARY}` for models from Hugging Face, or name a folder with the files"
         ) from error
     try:
-        where = download(
-            asked["repository"], revision=asked["revision"], allow_patterns=list(FILES)
+        folder = download(
+            parsed["repository"], revision=parsed["revision"], allow_patterns=list(FILES)
         )
     except (
         Exception
     ) as error:  # the library has dozens of kinds, of its own and of those beneath it
         line = next(iter(str(error).strip().splitlines()), repr(error))
         raise BundleError(f"{name}: {line}") from error
-    for file in sorted(Path(where).rglob("*")):
+    for file in sorted(Path(folder).rglob("*")):
         recorded = file.resolve().name
         if SHA256.fullmatch(recorded) and sha256(file) != recorded:
             raise BundleError(f"{name}: {file.name} is not as recorded: remove {file.resolve()}")
-    return Path(where)
+    return Path(folder)
 
 
 def name_of(folder: Path) -> str:

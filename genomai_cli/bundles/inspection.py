@@ -69,18 +69,18 @@ def _fit(path: Path, weights: Weights, device: Any, sha256: Callable[[Path], str
         architecture, expected, keys = _expected(checkpoint, weights)
     except BundleError as error:
         return Fit(problem=str(error))
-    given = {keys.renamed.get(name, name): name for name in weights}
+    stored_names = {keys.renamed.get(name, name): name for name in weights}
     return Fit(
         architecture,
         sum(math.prod(shape) for shape in expected.values()),
-        _released_names(set(expected) - set(given) - set(keys.added), keys),
+        _released_names(set(expected) - set(stored_names) - set(keys.added), keys),
         keys.unexpected(weights),
         sorted(
-            n
-            for place, n in given.items()
-            if _is_misshapen(place, weights.shape(n), expected, keys)
+            released
+            for name, released in stored_names.items()
+            if _is_misshapen(name, weights.shape(released), expected, keys)
         ),
-        sorted([*weights.others, *(name for name in weights if keys.is_extra(name))]),
+        sorted([*weights.non_tensors, *(name for name in weights if keys.is_extra(name))]),
         *_loaded(checkpoint, device, sha256),
     )
 
@@ -105,20 +105,20 @@ def _expected(checkpoint: Path, weights: Weights) -> tuple[str, dict[str, tuple[
 
 
 def _is_misshapen(
-    place: str, stored: tuple[int, ...], expected: Mapping[str, tuple[int, ...]], keys: Keys
+    name: str, stored: tuple[int, ...], expected: Mapping[str, tuple[int, ...]], keys: Keys
 ) -> bool:
     try:
-        return expected.get(place) not in (None, keys.shape_in_bundle(place, stored))
+        return expected.get(name) not in (None, keys.shape_in_bundle(name, stored))
     except ValueError:
         return True
 
 
-def _released_names(ours: set[str], keys: Keys) -> list[str]:
+def _released_names(names: set[str], keys: Keys) -> list[str]:
     """The names that missing tensors have in the checkpoint, the first where there are several."""
-    theirs: dict[str, str] = {}
-    for name, place in keys.renamed.items():
-        theirs.setdefault(place, name)
-    return sorted(theirs.get(name, name) for name in ours)
+    released: dict[str, str] = {}
+    for name, name_in_bundle in keys.renamed.items():
+        released.setdefault(name_in_bundle, name)
+    return sorted(released.get(name, name) for name in names)
 
 
 def _loaded(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from genomai_cli import registry
 from genomai_cli.bundles import catalog, hub
-from genomai_cli.bundles.stored import damage
+from genomai_cli.bundles.stored import bundle_errors
 from genomai_cli.errors import BundleError
 
 
@@ -43,20 +43,20 @@ def tensors(folder: Path) -> dict[str, Tensor]:
         raise BundleError(
             f"{folder}: a checkpoint of JAX: `pip install 'genomai[jax]'` for what reads it ({error})"
         ) from error
-    with damage(folder):
+    with bundle_errors(folder):
         checkpointer = orbax.PyTreeCheckpointer()
-        there = checkpointer.metadata(folder.resolve()).item_metadata.tree
-        # Arrays of numpy: the devices on which they were saved need not be here.
-        how = jax.tree.map(lambda _: orbax.RestoreArgs(restore_type=np.ndarray), there)
-        return dict(_flat(checkpointer.restore(folder.resolve(), restore_args=how), ()))
+        tree = checkpointer.metadata(folder.resolve()).item_metadata.tree
+        # As numpy arrays: the devices on which they were saved need not be here.
+        restore_args = jax.tree.map(lambda _: orbax.RestoreArgs(restore_type=np.ndarray), tree)
+        return dict(_flatten(checkpointer.restore(folder.resolve(), restore_args=restore_args), ()))
 
 
-def _flat(tree: Any, keys: tuple[str, ...]) -> Iterator[tuple[str, Tensor]]:
+def _flatten(tree: Any, keys: tuple[str, ...]) -> Iterator[tuple[str, Tensor]]:
     if isinstance(tree, Mapping):
         for key, branch in tree.items():
-            yield from _flat(branch, (*keys, str(key)))
+            yield from _flatten(branch, (*keys, str(key)))
     elif isinstance(tree, list | tuple):
         for branch in tree:
-            yield from _flat(branch, keys)
+            yield from _flatten(branch, keys)
     elif tree is not None:
         yield "/".join(keys), torch.from_numpy(np.array(tree, np.float32))

@@ -1,4 +1,4 @@
-"""A model's outputs beside stored ones, for `genomai models verify MODEL --against FOLDER`.
+"""Compares a model's outputs with stored ones, for `genomai models verify MODEL --against FOLDER`.
 
 The folder holds inputs, `input_ids*.npy` with `attention_mask*.npy` and `token_type_ids*.npy` where they matter,
 and what another implementation made of them: `expected_hidden_states*`, `expected_last_hidden*`, `expected_logits*`,
@@ -37,9 +37,9 @@ from genomai_cli.formats.streams import open_input
 from genomai_cli.inputs.base import input_class
 
 OUTPUTS = ("hidden_states", "last_hidden", "logits", "pooled", "filters", "long_filters")
-STRANDS = "short_record_mean_loglik_averaged_with_reverse_complement"
+BOTH_STRANDS = "short_record_mean_loglik_averaged_with_reverse_complement"
 SETTING = re.compile(r"(?P<output>.+?)_if_(?P<name>\w+)_(?P<value>true|false)")
-RELEASED = "original"  # ends the name of what the released code gives, faults included
+RELEASED_SUFFIX = "original"  # ends the name of what the released code gives, faults included
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ class Comparison:
 
 
 def compare(bundle: Bundle, folder: Path) -> list[Comparison]:
-    """All stored outputs of the folder beside the model's; InputError if there is nothing to compare with."""
+    """Compares all stored outputs of the folder with the model; InputError if there is nothing to compare with."""
     stages = list(_stages(bundle, folder))
-    found = [
+    comparisons = [
         *(stages or _outputs(bundle, folder)),
         *_scores(bundle, folder),
         *_greedy(bundle, folder),
@@ -70,9 +70,9 @@ def compare(bundle: Bundle, folder: Path) -> list[Comparison]:
         *_tokenizer(bundle, folder),
         *_key_lists(folder),
     ]
-    if not any(comparison.deviation is not None for comparison in found):
+    if not any(comparison.deviation is not None for comparison in comparisons):
         raise InputError("no stored outputs that this model gives", path=folder)
-    return found
+    return comparisons
 
 
 def _outputs(bundle: Bundle, folder: Path) -> Iterator[Comparison]:
@@ -81,34 +81,34 @@ def _outputs(bundle: Bundle, folder: Path) -> Iterator[Comparison]:
     )
     for file in sorted(folder.glob("expected_*.npy")):
         name = file.stem.removeprefix("expected_")
-        own = bundle.classifier.networks[0]
-        network: Network | None = own
+        trained = bundle.classifier.networks[0]
+        network: Network | None = trained
         plain = name
         if setting := SETTING.fullmatch(name):
             plain = setting["output"]
-            network = _with_setting(bundle, own, setting["name"], setting["value"] == "true")
+            network = _with_setting(bundle, trained, setting["name"], setting["value"] == "true")
         output = next((o for o in OUTPUTS if plain == o or plain.startswith(f"{o}_")), None)
         rest = plain.removeprefix(output or "")
-        given = [suffix for suffix in suffixes if rest.startswith(suffix)]
-        variant = rest.removeprefix(given[-1]) if given else rest
-        if output is None or not given or (given[-1] == "" and variant):
+        matching = [suffix for suffix in suffixes if rest.startswith(suffix)]
+        variant = rest.removeprefix(matching[-1]) if matching else rest
+        if output is None or not matching or (matching[-1] == "" and variant):
             yield Comparison(name, None)
             continue
-        asked = Asked(folder, output, given[-1], variant)
-        yield Comparison(name, _deviation(bundle, network, asked, _read(file)))
+        stored = StoredOutput(folder, output, matching[-1], variant)
+        yield Comparison(name, _deviation(bundle, network, stored, _read(file)))
 
 
 def _stages(bundle: Bundle, folder: Path) -> Iterator[Comparison]:
-    """Every stored output beside the network's of that name; whole numbers are counted where they differ."""
+    """Compares every stored output with the network's stage of that name; of integers those that differ are counted."""
     file, network = folder / "input_index.npy", bundle.classifier.networks[0]
     if not file.is_file() or not isinstance(network, Backbone):
         return
     device = next(network.parameters()).device
-    letters = [*bundle.tokenizer.encode(BASES), *bundle.tokenizer.encode(UNKNOWN)]
-    ids_BT = torch.tensor(letters, device=device)[torch.from_numpy(_read(file)).long()]
-    asked = {name: _optional(folder / f"{name}.npy", device) for name in network.features_read}
-    features = {name: tensor for name, tensor in asked.items() if tensor is not None}
-    places = _optional(folder / "positions_1bp.npy", torch.device("cpu"))
+    code_ids = [*bundle.tokenizer.encode(BASES), *bundle.tokenizer.encode(UNKNOWN)]
+    ids_BT = torch.tensor(code_ids, device=device)[torch.from_numpy(_read(file)).long()]
+    arrays = {name: _optional(folder / f"{name}.npy", device) for name in network.features_read}
+    features = {name: tensor for name, tensor in arrays.items() if tensor is not None}
+    positions = _optional(folder / "positions_1bp.npy", torch.device("cpu"))
     try:
         with torch.inference_mode():
             stages = network.stages(ids_BT, features)
@@ -119,15 +119,15 @@ def _stages(bundle: Bundle, folder: Path) -> Iterator[Comparison]:
         if name not in stages:
             yield Comparison(name, None)
             continue
-        found = stages[name].cpu()
-        if places is not None and found.shape[1] == ids_BT.shape[1]:
-            found = found[:, places.long()]
-        yield Comparison(name, _stage_deviation(found, _read(stored), name in network.in_half))
+        output = stages[name].cpu()
+        if positions is not None and output.shape[1] == ids_BT.shape[1]:
+            output = output[:, positions.long()]
+        yield Comparison(name, _stage_deviation(output, _read(stored), name in network.in_half))
 
 
-def _stage_deviation(found: Tensor, expected: NDArray[Any], half: bool) -> float:
+def _stage_deviation(output: Tensor, expected: NDArray[Any], half: bool) -> float:
     """As `_relative`; a value that the original rounded to `half` precision stands for all that it is nearest to."""
-    values = found.double().numpy() if found.is_floating_point() else found.numpy()
+    values = output.double().numpy() if output.is_floating_point() else output.numpy()
     if values.shape != expected.shape:
         return float("inf")
     if expected.dtype.kind in "biu":
@@ -135,13 +135,13 @@ def _stage_deviation(found: Tensor, expected: NDArray[Any], half: bool) -> float
     if half:
         rounding = np.spacing(np.abs(expected).astype(np.float16)).astype(np.float64) / 2
         values = np.clip(values, expected - rounding, expected + rounding)
-        values = expected + (found.double().numpy() - values)
+        values = expected + (output.double().numpy() - values)
     return _relative(values, expected)
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A stored output: what it is, the suffix of its inputs, and in which variant of the network."""
+class StoredOutput:
+    """A stored output: its kind, the suffix of its inputs, and the variant of the network that gave it."""
 
     folder: Path
     output: str
@@ -154,29 +154,31 @@ def _with_setting(bundle: Bundle, network: Network, name: str, value: bool) -> N
     config = bundle.config["network"]
     if not isinstance(config.get(name), bool):
         return None
-    other = build_network({**config, name: value})
+    changed = build_network({**config, name: value})
     tensors = network.state_dict()
-    other.load_state_dict({own: tensors[own] for own in other.state_dict()}, assign=True)
-    return other.eval()
+    changed.load_state_dict(
+        {tensor_name: tensors[tensor_name] for tensor_name in changed.state_dict()}, assign=True
+    )
+    return changed.eval()
 
 
 def _deviation(
-    bundle: Bundle, network: Network | None, asked: Asked, expected: NDArray[Any]
+    bundle: Bundle, network: Network | None, stored: StoredOutput, expected: NDArray[Any]
 ) -> float | None:
     if not isinstance(network, Backbone):
         return None
-    output, suffix, variant = asked.output, asked.suffix, asked.variant
+    output, suffix, variant = stored.output, stored.suffix, stored.variant
     # Logits are those of the released code, with its faults; so is what says so in its name.
-    exact = output == "logits" or variant.endswith(RELEASED)
+    exact = output == "logits" or variant.endswith(RELEASED_SUFFIX)
     try:
         with torch.inference_mode(), network.as_released(exact):
-            found = _given(bundle, network, asked, len(expected))
+            result = _model_output(bundle, network, stored, len(expected))
     except (IndexError, RuntimeError) as error:
-        file = asked.folder / f"input_ids{suffix}.npy"
+        file = stored.folder / f"input_ids{suffix}.npy"
         raise InputError(f"the model cannot read this: {error}", path=file) from error
-    if found is None:
+    if result is None:
         return None
-    return _relative(found.double().cpu().numpy(), expected)
+    return _relative(result.double().cpu().numpy(), expected)
 
 
 def _relative(values: NDArray[Any], expected: NDArray[Any]) -> float:
@@ -187,20 +189,22 @@ def _relative(values: NDArray[Any], expected: NDArray[Any]) -> float:
     return float(distance / max(np.abs(expected).max(initial=0.0), 1e-30))
 
 
-def _given(bundle: Bundle, network: Backbone, asked: Asked, count: int) -> Tensor | None:
+def _model_output(
+    bundle: Bundle, network: Backbone, stored: StoredOutput, count: int
+) -> Tensor | None:
     """The model's output for the inputs of that suffix; of hidden states the first `count`."""
-    folder, output, suffix = asked.folder, asked.output, asked.suffix
+    folder, output, suffix = stored.folder, stored.output, stored.suffix
     device = next(network.parameters()).device
     ids_BT = torch.from_numpy(_read(folder / f"input_ids{suffix}.npy")).long().to(device)
     mask = _optional(folder / f"attention_mask{suffix}.npy", device)
     mask_BT = None if mask is None else mask.bool()
     files = {name: folder / f"{name}{suffix}.npy" for name in network.features_read}
-    given = {name: _optional(file, device) for name, file in files.items()}
-    features = {name: tensor for name, tensor in given.items() if tensor is not None}
-    more = {"features": features} if features else {}
+    arrays = {name: _optional(file, device) for name, file in files.items()}
+    features = {name: tensor for name, tensor in arrays.items() if tensor is not None}
+    options = {"features": features} if features else {}
 
     def hidden(layer: int | None) -> Tensor:
-        states: Tensor = network(ids_BT, mask_BT, layer=layer, **more)
+        states: Tensor = network(ids_BT, mask_BT, layer=layer, **options)
         return states
 
     if output.endswith("filters"):
@@ -240,25 +244,29 @@ def _scores(bundle: Bundle, folder: Path) -> Iterator[Comparison]:
             )
         ]
 
-    def known(text: str) -> Tensor:
+    def token_logs(text: str) -> Tensor:
         """The log-likelihoods (1, T - 1) of all tokens but the first."""
         ids_BT = torch.from_numpy(bundle.tokenizer.encode(text)).long().unsqueeze(0)
         with torch.inference_mode():
             return next_token_logs(network, head, ids_BT)
 
-    given: dict[str, Callable[[str], float]] = {
-        "mean_loglik": lambda text: known(text).mean().item(),
-        "sum_loglik": lambda text: known(text).sum().item(),
-        STRANDS: lambda text: (known(text).mean() + known(_turned(text)).mean()).item() / 2,
+    scores: dict[str, Callable[[str], float]] = {
+        "mean_loglik": lambda text: token_logs(text).mean().item(),
+        "sum_loglik": lambda text: token_logs(text).sum().item(),
+        BOTH_STRANDS: lambda text: (
+            (token_logs(text).mean() + token_logs(_reverse_complement(text)).mean()).item() / 2
+        ),
     }
-    for name, score in given.items():
+    for name, score in scores.items():
         if name in stored:
             expected = np.asarray(stored[name], np.float64)
-            chosen = texts[-len(expected) :] if name == STRANDS else texts[: len(expected)]
-            yield Comparison(name, _relative(np.array([score(text) for text in chosen]), expected))
+            selected = texts[-len(expected) :] if name == BOTH_STRANDS else texts[: len(expected)]
+            yield Comparison(
+                name, _relative(np.array([score(text) for text in selected]), expected)
+            )
 
 
-def _turned(text: str) -> str:
+def _reverse_complement(text: str) -> str:
     return as_text(reverse_complement(as_letters(text)))
 
 
@@ -272,21 +280,21 @@ def _greedy(bundle: Bundle, folder: Path) -> Iterator[Comparison]:
         yield Comparison("greedy", None)
         return
     stored = _json(file)
-    ids_BT, cache, found = torch.tensor([stored["prompt_ids"]]), None, []
+    ids_BT, cache, decoded = torch.tensor([stored["prompt_ids"]]), None, []
     with torch.inference_mode():
         for _ in stored["continuation_ids"]:
             hidden_BTD, cache = network.decode(ids_BT, cache)
             ids_BT = network.lm_logits(head, hidden_BTD[:, -1:]).argmax(2)
-            found.append(int(ids_BT))
-    wrong = sum(a != b for a, b in zip(found, stored["continuation_ids"], strict=True))
-    yield Comparison("greedy", float(wrong))
+            decoded.append(int(ids_BT))
+    mismatches = sum(a != b for a, b in zip(decoded, stored["continuation_ids"], strict=True))
+    yield Comparison("greedy", float(mismatches))
 
 
 def _published(bundle: Bundle, folder: Path) -> Iterator[Comparison]:
     """The mean loss of a release of Evo 2 over the prompts of its own test, if they are in the folder."""
-    found = golden.loss_agreement(bundle, folder)
-    if found is not None:
-        yield Comparison(found.of, found.deviation, found.tolerance)
+    agreement = golden.loss_agreement(bundle, folder)
+    if agreement is not None:
+        yield Comparison(agreement.source, agreement.deviation, agreement.tolerance)
 
 
 def _tokenizer(bundle: Bundle, folder: Path) -> Iterator[Comparison]:
@@ -296,44 +304,46 @@ def _tokenizer(bundle: Bundle, folder: Path) -> Iterator[Comparison]:
         return
     try:
         cases = json.loads(file.read_text(encoding="utf-8"))
-        wrong = [
+        mismatches = [
             case["sequence"]
             for case in cases
             if bundle.tokenizer.released_ids(case["sequence"]).tolist() != case["ids"]
         ]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"damaged: {error!r}", path=file) from error
-    yield Comparison("tokenizer_cases", float(len(wrong)))
+    yield Comparison("tokenizer_cases", float(len(mismatches)))
 
 
 def _key_lists(folder: Path) -> Iterator[Comparison]:
     """How many tensors of each released size do not fit the network of that size, built without memory."""
     file = folder / "official_full_size_keys.json"
-    found = adapter_of(folder) if (folder / catalog.CONFIG).is_file() else None
-    if not file.is_file() or found is None:
+    adapted = adapter_of(folder) if (folder / catalog.CONFIG).is_file() else None
+    if not file.is_file() or adapted is None:
         return
-    adapter, released = found
+    adapter, released = adapted
     for name, shapes in _shape_lists(file).items():
         sized = released | adapter.released_sizes(shapes)
         config = adapted_config(adapter, sized, Path(name), set(shapes))
         keys = adapter.keys(config)
         kind = input_class(config["input"]["kind"]).read(folder, config)
         expected = shapes_of(config, kind)
-        given = {
-            place: keys.shape_in_bundle(place, tuple(shapes[n]))
-            for n, place in keys.renamed.items()
+        released_shapes = {
+            target: keys.shape_in_bundle(target, tuple(shapes[n]))
+            for n, target in keys.renamed.items()
             if n in shapes
         }
-        wrong = keys.unexpected(shapes)
-        wrong += [n for n in {*expected, *given} if expected.get(n) != given.get(n)]
-        yield Comparison(f"keys {name}", float(len(wrong)))
+        mismatches = keys.unexpected(shapes)
+        mismatches += [
+            n for n in {*expected, *released_shapes} if expected.get(n) != released_shapes.get(n)
+        ]
+        yield Comparison(f"keys {name}", float(len(mismatches)))
 
 
 def _shape_lists(file: Path) -> dict[str, dict[str, list[int]]]:
     """The tensors' shapes of each released size; a file may be of one size, with more than the shape of a tensor."""
     stored = _json(file)
-    if all("shape" in told for told in stored.values()):
-        return {"official": {name: told["shape"] for name, told in stored.items()}}
+    if all("shape" in entry for entry in stored.values()):
+        return {"official": {name: entry["shape"] for name, entry in stored.items()}}
     return dict(stored)
 
 

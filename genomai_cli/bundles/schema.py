@@ -24,9 +24,14 @@ from genomai_cli.errors import BundleError
 from genomai_cli.names import first_duplicate, is_plain
 from genomai_cli.registry import EVIDENCE
 
-MOST_BYTES = 1 << 23  # of a config; those of the largest models have some thousand
-_MOST = 1 << 40  # no number of a config is larger
-_FREE = ("provenance", "files", "trainable_parameters", "numbers")  # what no network is built from
+MAX_BYTES = 1 << 23  # of a config; those of the largest models have some thousand
+_MAX_NUMBER = 1 << 40  # no number of a config is larger
+_UNCHECKED = (
+    "provenance",
+    "files",
+    "trainable_parameters",
+    "numbers",
+)  # what no network is built from
 
 
 def _plain(text: str) -> str:
@@ -41,9 +46,9 @@ def _file_name(name: str) -> str:
     return _plain(name)
 
 
-def _once(names: list[str]) -> list[str]:
-    if twice := first_duplicate(names):
-        raise ValueError(f"{twice} is there twice")
+def _unique(names: list[str]) -> list[str]:
+    if duplicate := first_duplicate(names):
+        raise ValueError(f"{duplicate} is there twice")
     return names
 
 
@@ -53,17 +58,17 @@ FileName = Annotated[
     str, StringConstraints(min_length=1, max_length=255), AfterValidator(_file_name)
 ]
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
-Labels = Annotated[list[Name], Field(min_length=1, max_length=100_000), AfterValidator(_once)]
+Labels = Annotated[list[Name], Field(min_length=1, max_length=100_000), AfterValidator(_unique)]
 Index = Annotated[int, Field(ge=0, le=100_000)]
 
 
-class _Part(BaseModel):
+class _Section(BaseModel):
     """A table of the config; what it has besides is for the class that it describes to judge."""
 
     model_config = ConfigDict(extra="allow", strict=True, hide_input_in_errors=True)
 
 
-class _Kind(_Part):
+class _Kind(_Section):
     kind: Name
 
 
@@ -88,12 +93,12 @@ class _Network(_Kind):
         return self
 
 
-class _Number(_Part):
+class _Number(_Section):
     coverage: Annotated[float, Field(gt=0, lt=1)]
     half_width: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class _Evidence(_Part):
+class _Evidence(_Section):
     head: Name
     axes: Annotated[int, Field(ge=1, le=1000)] = 1
     novelty_axes: Annotated[int, Field(ge=0, le=1000)] = 0
@@ -102,7 +107,7 @@ class _Evidence(_Part):
     information: bool = False
 
 
-class Config(_Part):
+class Config(_Section):
     """The whole of it."""
 
     format_version: Annotated[int, Field(ge=1)]
@@ -125,20 +130,20 @@ class Config(_Part):
 
     @model_validator(mode="after")
     def _heads_have_names_of_their_own(self) -> Self:
-        if both := self.heads.keys() & self.numbers.keys():
-            raise ValueError(f"{min(both)} is a head of labels and of numbers")
+        if shared := self.heads.keys() & self.numbers.keys():
+            raise ValueError(f"{min(shared)} is a head of labels and of numbers")
         return self
 
     @model_validator(mode="after")
     def _evidence_fits_heads(self) -> Self:
         for section in EVIDENCE:
-            told: _Evidence | None = getattr(self, section)
-            if told is None:
+            evidence: _Evidence | None = getattr(self, section)
+            if evidence is None:
                 continue
-            if told.head not in self.heads:
-                raise ValueError(f"{section} is of a head {told.head} that is not there")
-            for head, parents in told.nesting.items():
-                self._check_nesting(section, told.head, head, parents)
+            if evidence.head not in self.heads:
+                raise ValueError(f"{section} is of a head {evidence.head} that is not there")
+            for head, parents in evidence.nesting.items():
+                self._check_nesting(section, evidence.head, head, parents)
         return self
 
     def _check_nesting(self, section: str, fine: str, head: str, parents: list[int]) -> None:
@@ -149,7 +154,7 @@ class Config(_Part):
 
 
 def parsed(data: bytes, file: Path) -> Any:
-    """What JSON says; BundleError for what is none, says a thing twice, or is deeper than anything that is read."""
+    """The parsed JSON; BundleError for damaged JSON, for a key that is there twice, and for tables too deep."""
     try:
         return json.loads(data.decode("utf-8"), object_pairs_hook=_table, parse_constant=_no_number)
     except RecursionError:
@@ -159,8 +164,8 @@ def parsed(data: bytes, file: Path) -> Any:
 
 
 def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if twice := first_duplicate(name for name, _ in pairs):
-        raise ValueError(f"{twice!r} is there twice")
+    if duplicate := first_duplicate(name for name, _ in pairs):
+        raise ValueError(f"{duplicate!r} is there twice")
     return dict(pairs)
 
 
@@ -177,12 +182,12 @@ def check(config: Mapping[str, Any], file: Path) -> None:
 def _problem(config: Mapping[str, Any]) -> str:
     try:
         Config.model_validate(config)
-        _check_numbers({name: value for name, value in config.items() if name not in _FREE}, 0)
+        _check_numbers({name: value for name, value in config.items() if name not in _UNCHECKED}, 0)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        location = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
-        return f"{where or 'as a whole'}: {message[:300]}"
+        return f"{location or 'as a whole'}: {message[:300]}"
     except ValueError as error:
         return str(error)
     return ""
@@ -201,5 +206,7 @@ def _check_numbers(value: Any, depth: int) -> None:
             _check_numbers(inner, depth + 1)
     elif isinstance(value, str):
         _plain(value)
-    elif isinstance(value, int | float) and not (math.isfinite(value) and abs(value) <= _MOST):
+    elif isinstance(value, int | float) and not (
+        math.isfinite(value) and abs(value) <= _MAX_NUMBER
+    ):
         raise ValueError(f"{value:g} is larger than any size")

@@ -23,20 +23,20 @@ from torch.overrides import TorchFunctionMode
 from genomai_cli.errors import BundleError
 
 # Parameters that are registered twice, tied to others or replaced while a network is built.
-_TWICE, _MORE = 4, 1000
-_CALLS = 20  # of functions for a tensor, at most
+_TENSORS_FACTOR, _TENSORS_MARGIN = 4, 1000
+_CALLS_PER_TENSOR = 20  # of functions for a tensor, at most
 
 
-def _counted(*bounds: float, dtype: torch.dtype | None = None, **_: Any) -> Tensor:
-    """A tensor as long as that of `arange`."""
+def _empty_arange(*bounds: float, dtype: torch.dtype | None = None, **_: Any) -> Tensor:
+    """An empty tensor of the length that `arange` gives."""
     begin, end, step = (0, *bounds, 1) if len(bounds) == 1 else (*bounds, 1)[:3]
-    whole = all(isinstance(bound, int) for bound in bounds)
-    kind = dtype or (torch.int64 if whole else None)
-    return torch.empty(max(0, math.ceil((end - begin) / step)), dtype=kind)
+    integral = all(isinstance(bound, int) for bound in bounds)
+    result_dtype = dtype or (torch.int64 if integral else None)
+    return torch.empty(max(0, math.ceil((end - begin) / step)), dtype=result_dtype)
 
 
-def _repeated(tensor: Tensor, *times: int) -> Tensor:
-    """A tensor of the shape that `repeat` gives."""
+def _empty_repeat(tensor: Tensor, *times: int) -> Tensor:
+    """An empty tensor of the shape that `repeat` gives."""
     sizes = (1,) * (len(times) - tensor.dim()) + tuple(tensor.shape)
     return torch.empty(*map(operator.mul, sizes, times), dtype=tensor.dtype)
 
@@ -44,8 +44,8 @@ def _repeated(tensor: Tensor, *times: int) -> Tensor:
 # What torch does on the meta device in Python, for which it would import its compiler (1.5 s); only shapes count there.
 _SHAPES: dict[Any, Callable[..., Any]] = {
     torch.eye: lambda rows, columns=None, **_: torch.empty(rows, columns or rows),
-    torch.arange: _counted,
-    Tensor.repeat: _repeated,
+    torch.arange: _empty_arange,
+    Tensor.repeat: _empty_repeat,
     torch.logit: lambda tensor, *_, **__: tensor.clone(),
 } | dict.fromkeys(
     (
@@ -72,9 +72,11 @@ class Budget:
 
     @classmethod
     def of(cls, source: Path, tensors: int, size: int) -> "Budget":
-        """That of a file with so many tensors and bytes, and some room for those that do not come from it."""
-        many = _TWICE * tensors + _MORE
-        return cls(source, many, _TWICE * size + (1 << 20), _CALLS * many)
+        """The budget of a file with so many tensors and bytes, and some room for those that do not come from it."""
+        max_tensors = _TENSORS_FACTOR * tensors + _TENSORS_MARGIN
+        return cls(
+            source, max_tensors, _TENSORS_FACTOR * size + (1 << 20), _CALLS_PER_TENSOR * max_tensors
+        )
 
     def take(self, module: nn.Module, name: str, tensor: Tensor | None) -> None:
         """Count a tensor of a network that is being built; BundleError when there are more than the file has."""
@@ -100,13 +102,13 @@ class _ShapesOnly(TorchFunctionMode):
         self._budget = budget
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = kwargs or {}
+        options = kwargs or {}
         if self._budget is not None:
             self._budget.calls -= 1
             self._budget.check()
         if getattr(func, "__module__", "") == "torch.nn.init":
-            return args[0] if args else given["tensor"]
-        return _SHAPES.get(func, func)(*args, **given)
+            return args[0] if args else options["tensor"]
+        return _SHAPES.get(func, func)(*args, **options)
 
 
 @contextmanager

@@ -38,12 +38,12 @@ DTYPES = {
 }
 
 
-class Stored(NamedTuple):
+class StoredTensor(NamedTuple):
     """Where a tensor lies: the number of its storage, the type, and the layout in elements."""
 
     storage: str
     dtype: torch.dtype
-    first: int
+    offset: int
     shape: tuple[int, ...]
     stride: tuple[int, ...]
 
@@ -55,7 +55,7 @@ class TorchArchive:
     """
 
     def __init__(self, parts: Sequence[Path]) -> None:
-        self._bytes = _Joined(parts)
+        self._bytes = _ConcatenatedFiles(parts)
         with zipfile.ZipFile(self._bytes) as archive:
             self._records = {info.filename: info for info in archive.infolist()}
             index = next((n for n in self._records if n.endswith("/data.pkl")), None)
@@ -65,15 +65,15 @@ class TorchArchive:
             order = self._records.get(f"{self._folder}byteorder")
             if order is not None and archive.read(order) != b"little":
                 raise ValueError("another order of bytes")
-            found = _Unpickler(io.BytesIO(archive.read(index))).load()
-        if not isinstance(found, dict):
+            content = _Unpickler(io.BytesIO(archive.read(index))).load()
+        if not isinstance(content, dict):
             raise ValueError("holds no tensors by name")
-        named = found.get(STATE, found)
-        if not isinstance(named, dict):
+        state = content.get(STATE, content)
+        if not isinstance(state, dict):
             raise ValueError(f"{STATE} holds no tensors by name")
-        self._stored = {n: t for n, t in named.items() if isinstance(t, Stored)}
-        everything = {**found, **named}
-        self.others = [str(n) for n in everything if n != STATE and n not in self._stored]
+        self._stored = {n: t for n, t in state.items() if isinstance(t, StoredTensor)}
+        entries = {**content, **state}
+        self.non_tensors = [str(n) for n in entries if n != STATE and n not in self._stored]
 
     def keys(self) -> list[str]:
         """The names of the tensors."""
@@ -82,16 +82,16 @@ class TorchArchive:
     def tensor(self, name: str) -> Tensor:
         """A tensor by name."""
         stored = self._stored[name]
-        reach = [(n - 1) * step for n, step in zip(stored.shape, stored.stride, strict=True)]
+        extents = [(n - 1) * step for n, step in zip(stored.shape, stored.stride, strict=True)]
         if 0 in stored.shape:
             return torch.empty(stored.shape, dtype=stored.dtype)
-        size, values = stored.dtype.itemsize, 1 + sum(reach)
+        size, values = stored.dtype.itemsize, 1 + sum(extents)
         info = self._records[f"{self._folder}data/{stored.storage}"]
-        if min(stored.first, *reach, 0) < 0 or (stored.first + values) * size > info.file_size:
+        if min(stored.offset, *extents, 0) < 0 or (stored.offset + values) * size > info.file_size:
             raise ValueError(f"{name} passes the end of its record")
-        start = self._start(info) + stored.first * size
-        found = self._bytes.view(start, values * size, stored.dtype)
-        return found.as_strided(stored.shape, stored.stride)
+        start = self._start(info) + stored.offset * size
+        flat = self._bytes.view(start, values * size, stored.dtype)
+        return flat.as_strided(stored.shape, stored.stride)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Its shape."""
@@ -105,12 +105,12 @@ class TorchArchive:
         """Where the bytes of a record begin."""
         if info.compress_type != zipfile.ZIP_STORED:
             raise ValueError("compressed")
-        header = self._bytes.piece(info.header_offset, LOCAL_HEADER)
+        header = self._bytes.read_bytes(info.header_offset, LOCAL_HEADER)
         name, extra = struct.unpack("<HH", header[-4:])
         return int(info.header_offset + LOCAL_HEADER + name + extra)
 
 
-class _Joined(io.RawIOBase):
+class _ConcatenatedFiles(io.RawIOBase):
     """The bytes of several files, one after the other; mapped, not read."""
 
     def __init__(self, parts: Sequence[Path]) -> None:
@@ -120,25 +120,25 @@ class _Joined(io.RawIOBase):
                 # A private mapping: torch wants memory that it might write to, the file stays as it is.
                 self._maps.append(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY))
         self._starts = [0, *accumulate(map(len, self._maps))]
-        self._at = 0
+        self._position = 0
 
     def view(self, start: int, count: int, dtype: torch.dtype) -> Tensor:
         """So many bytes from `start` on as a tensor (values,) of the type."""
-        number = next(n for n, end in enumerate(self._starts[1:]) if start < end)
-        inside = start - self._starts[number]
-        if start + count <= self._starts[number + 1] and inside % dtype.itemsize == 0:
+        index = next(n for n, end in enumerate(self._starts[1:]) if start < end)
+        offset = start - self._starts[index]
+        if start + count <= self._starts[index + 1] and offset % dtype.itemsize == 0:
             values = count // dtype.itemsize
-            return torch.frombuffer(self._maps[number], dtype=dtype, count=values, offset=inside)
-        return torch.frombuffer(bytearray(self.piece(start, count)), dtype=dtype)
+            return torch.frombuffer(self._maps[index], dtype=dtype, count=values, offset=offset)
+        return torch.frombuffer(bytearray(self.read_bytes(start, count)), dtype=dtype)
 
-    def piece(self, start: int, count: int) -> bytes:
+    def read_bytes(self, start: int, count: int) -> bytes:
         """So many bytes from `start` on; fewer at the end of the last file."""
-        found = b""
+        data = b""
         for first, mapped in zip(self._starts, self._maps, strict=False):
-            if first <= start + len(found) < first + len(mapped) and len(found) < count:
-                inside = start + len(found) - first
-                found += mapped[inside : inside + count - len(found)]
-        return found
+            if first <= start + len(data) < first + len(mapped) and len(data) < count:
+                offset = start + len(data) - first
+                data += mapped[offset : offset + count - len(data)]
+        return data
 
     def readable(self) -> bool:
         return True
@@ -147,13 +147,15 @@ class _Joined(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + {0: 0, 1: self._at, 2: self._starts[-1]}[whence]
-        return self._at
+        self._position = offset + {0: 0, 1: self._position, 2: self._starts[-1]}[whence]
+        return self._position
 
     def read(self, size: int = -1) -> bytes:
-        found = self.piece(self._at, self._starts[-1] - self._at if size < 0 else size)
-        self._at += len(found)
-        return found
+        data = self.read_bytes(
+            self._position, self._starts[-1] - self._position if size < 0 else size
+        )
+        self._position += len(data)
+        return data
 
 
 class _Inert:
@@ -167,7 +169,7 @@ class _Inert:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Tensors as `Stored`, plain containers, and nothing that could run."""
+    """Tensors as `StoredTensor`, plain containers, and nothing that could run."""
 
     def find_class(self, module: str, name: str) -> Any:
         """The few names that such a file may use."""
@@ -175,9 +177,9 @@ class _Unpickler(pickle.Unpickler):
             return DTYPES[name]
         if module.partition(".")[0] == "omegaconf":
             return _Inert
-        if (module, name) not in KNOWN:
+        if (module, name) not in ALLOWED_GLOBALS:
             raise pickle.UnpicklingError(f"it names {module}.{name}, which weights have no use for")
-        return KNOWN[module, name]
+        return ALLOWED_GLOBALS[module, name]
 
     def persistent_load(self, pid: Any) -> tuple[str, torch.dtype]:
         """A storage: its number and type."""
@@ -187,19 +189,19 @@ class _Unpickler(pickle.Unpickler):
 
 def _tensor(
     storage: tuple[str, torch.dtype],
-    first: int,
+    offset: int,
     shape: tuple[int, ...],
     stride: tuple[int, ...],
     *_: object,
-) -> Stored:
-    return Stored(*storage, first, tuple(shape), tuple(stride))
+) -> StoredTensor:
+    return StoredTensor(*storage, offset, tuple(shape), tuple(stride))
 
 
-def _parameter(tensor: Stored, *_: object) -> Stored:
+def _parameter(tensor: StoredTensor, *_: object) -> StoredTensor:
     return tensor
 
 
-KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
+ALLOWED_GLOBALS: dict[tuple[str, str], Callable[..., Any]] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_parameter"): _parameter,

@@ -16,8 +16,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from genomai_cli.bundles.catalog import parts_of, read_json, shapes_in, whole
-from genomai_cli.bundles.stored import damage, require_same_names, require_shape
+from genomai_cli.bundles.catalog import file_of_part, parts_of, read_json, shapes_in
+from genomai_cli.bundles.stored import bundle_errors, require_same_names, require_shape
 from genomai_cli.bundles.torch_archive import TorchArchive
 from genomai_cli.errors import BundleError
 
@@ -35,10 +35,10 @@ class Weights(Mapping[str, Tensor]):
 
     @classmethod
     def open(cls, path: Path) -> "Weights":
-        """Those of a file, or of a folder: one file, or shards with an index; BundleError if there are none."""
+        """The tensors of a file, or of a folder: one file, or shards with an index; BundleError if there are none."""
         file = weights_file(path)
         if file.name.endswith(".index.json"):
-            return cls(_indexed(file))
+            return cls(_files_by_index(file))
         weights = cls({})
         weights._file_of = dict.fromkeys(weights._open(file).keys(), file)
         return weights
@@ -49,9 +49,11 @@ class Weights(Mapping[str, Tensor]):
         return sorted({part for file in self._file_of.values() for part in parts_of(file)})
 
     @property
-    def others(self) -> list[str]:
+    def non_tensors(self) -> list[str]:
         """The names under which files hold something else than a tensor."""
-        return sorted(n for file in set(self._file_of.values()) for n in self._open(file).others)
+        return sorted(
+            n for file in set(self._file_of.values()) for n in self._open(file).non_tensors
+        )
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._file_of)
@@ -61,7 +63,7 @@ class Weights(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         file = self._file_of[name]
-        with damage(file):
+        with bundle_errors(file):
             tensor: Tensor = self._open(file).tensor(name)
             return tensor
 
@@ -79,7 +81,7 @@ class Weights(Mapping[str, Tensor]):
         return self._opened[file]
 
 
-class Part(Mapping[str, Tensor]):
+class TensorSubset(Mapping[str, Tensor]):
     """Some of the tensors, under other names; `names` gives the name among the tensors of each."""
 
     def __init__(self, tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> None:
@@ -96,8 +98,8 @@ class Part(Mapping[str, Tensor]):
 
     def shape(self, name: str) -> tuple[int, ...]:
         """A tensor's shape, without reading it."""
-        found: tuple[int, ...] = self._tensors.shape(self._names[name])  # type: ignore[attr-defined]
-        return found
+        shape: tuple[int, ...] = self._tensors.shape(self._names[name])  # type: ignore[attr-defined]
+        return shape
 
 
 def weights_file(path: Path) -> Path:
@@ -106,16 +108,18 @@ def weights_file(path: Path) -> Path:
     A torch file of another name is found where it is the only one.
     """
     if not path.is_dir():
-        return whole(path)
+        return file_of_part(path)
     for name in FILES:
         if (path / name).is_file():
             return path / name
-    named = sorted({whole(file) for file in path.glob("*.pt*") if whole(file).suffix == ".pt"})
-    if len(named) > 1:
-        raise BundleError(f"{path}: {len(named)} files of weights: name one, as {named[0]}")
-    if not named:
+    files = sorted(
+        {file_of_part(file) for file in path.glob("*.pt*") if file_of_part(file).suffix == ".pt"}
+    )
+    if len(files) > 1:
+        raise BundleError(f"{path}: {len(files)} files of weights: name one, as {files[0]}")
+    if not files:
         raise BundleError(f"{path}: no weights: there is none of {', '.join(FILES)}, *.pt")
-    return named[0]
+    return files[0]
 
 
 def digest_of(digests: Mapping[Path, str]) -> str:
@@ -137,20 +141,22 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None
     shape_of = getattr(tensors, "shape", lambda name: tuple(tensors[name].shape))
     for name, tensor in expected.items():
         require_shape(name, shape_of(name), tuple(tensor.shape), source)
-    given = {name: tensors[name] for name in expected}
-    for name, tensor in given.items():
+    values = {name: tensors[name] for name in expected}
+    for name, tensor in values.items():
         _check_values(name, tensor, expected[name], source)
-    module.load_state_dict(given, assign=True)
-    left = [name for name, t in [*module.named_buffers(), *module.named_parameters()] if t.is_meta]
-    if left:
-        raise BundleError(f"{source}: nothing gives {left[0]} a value")
+    module.load_state_dict(values, assign=True)
+    unfilled = [
+        name for name, t in [*module.named_buffers(), *module.named_parameters()] if t.is_meta
+    ]
+    if unfilled:
+        raise BundleError(f"{source}: nothing gives {unfilled[0]} a value")
 
 
 def _check_values(name: str, tensor: Tensor, expected: Tensor, source: Path) -> None:
     """BundleError for integers where numbers are to be, or the other way, and for NaN and infinity."""
     if tensor.is_floating_point() != expected.is_floating_point():
-        kinds = f"{tensor.dtype} where {expected.dtype} is needed".replace("torch.", "")
-        raise BundleError(f"{source}: tensor {name} is {kinds}")
+        types = f"{tensor.dtype} where {expected.dtype} is needed".replace("torch.", "")
+        raise BundleError(f"{source}: tensor {name} is {types}")
     if not is_finite(tensor):
         raise BundleError(f"{source}: tensor {name} has values that are NaN or infinite")
 
@@ -169,15 +175,15 @@ def _reader(file: Path) -> "_Safetensors | _TorchFile | TorchArchive":
     parts = parts_of(file)
     if parts == [file] and file.suffix != ".ckpt":
         return _TorchFile(file)
-    with damage(file):
+    with bundle_errors(file):
         return TorchArchive(parts)
 
 
-def _indexed(index: Path) -> dict[str, Path]:
-    """The file of every tensor, which has to lie beside the index."""
+def _files_by_index(index: Path) -> dict[str, Path]:
+    """The file of every tensor, which has to lie in the folder of the index."""
     try:
-        named = read_json(index)["weight_map"]
-        files = {name: index.parent / file for name, file in named.items()}
+        weight_map = read_json(index)["weight_map"]
+        files = {name: index.parent / file for name, file in weight_map.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{index}: damaged index: {error!r}") from error
     for file in set(files.values()):
@@ -187,7 +193,7 @@ def _indexed(index: Path) -> dict[str, Path]:
 
 
 class _Safetensors:
-    others: tuple[str, ...] = ()
+    non_tensors: tuple[str, ...] = ()
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -207,23 +213,23 @@ class _Safetensors:
         return self._handle.get_tensor(name)  # type: ignore[no-any-return]
 
     def shape(self, name: str) -> tuple[int, ...]:
-        with damage(self._file):
+        with bundle_errors(self._file):
             return tuple(self._handle.get_slice(name).get_shape())
 
     def dtype(self, name: str) -> str:
-        with damage(self._file):
+        with bundle_errors(self._file):
             return str(self._handle.get_slice(name).get_dtype())
 
 
 class _TorchFile:
     def __init__(self, file: Path) -> None:
-        with damage(file):
+        with bundle_errors(file):
             torch.serialization.add_safe_globals([io.BytesIO])  # Transformer Engine's metadata
-            found = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-            if not isinstance(found, dict):
+            content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+            if not isinstance(content, dict):
                 raise BundleError(f"{file}: holds no tensors by name")
-            self._tensors = {n: t for n, t in found.items() if isinstance(t, Tensor)}
-            self.others = [name for name in found if name not in self._tensors]
+            self._tensors = {n: t for n, t in content.items() if isinstance(t, Tensor)}
+            self.non_tensors = [name for name in content if name not in self._tensors]
 
     def keys(self) -> list[str]:
         return list(self._tensors)

@@ -15,26 +15,26 @@ from safetensors.numpy import save_file
 
 from genomai_cli import __version__
 from genomai_cli.bundles import catalog
-from genomai_cli.bundles.stored import MEMBER, all_finite
+from genomai_cli.bundles.stored import MEMBER_PREFIX, all_finite
 from genomai_cli.errors import BundleError
 from genomai_cli.formats.outputs import folder_beside
 
 
 @dataclass(frozen=True)
 class Extras:
-    """The files beside a bundle's weights: those that only people read, and those of an application.
+    """The files of a bundle besides its config and weights: the model card, the recipe and further ones by name.
 
-    `recorded` names the ones among the others that a program reads again: their checksums go into the config.
+    `recorded` names those of `other_files` that a program reads again: their checksums go into the config.
     """
 
     card: str
     recipe: str
-    others: Mapping[str, str | bytes] = field(default_factory=dict)
+    other_files: Mapping[str, str | bytes] = field(default_factory=dict)
     recorded: Collection[str] = ()
 
 
-class Titled(Protocol):
-    """What a recipe says of a model besides how it is made."""
+class RecipeHeader(Protocol):
+    """The name, version and description that a recipe gives a model."""
 
     @property
     def name(self) -> str: ...
@@ -45,28 +45,28 @@ class Titled(Protocol):
 
 
 def new_config(
-    recipe: Titled,
-    given: Mapping[str, Any],
+    recipe: RecipeHeader,
+    input_config: Mapping[str, Any],
     tokenizer: Mapping[str, Any],
     network: Mapping[str, Any],
     *,
     members: int,
     heads: Mapping[str, list[str]],
-    library: Mapping[str, str],
+    library_versions: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The config of a model that has just been made: `given` is its input, `library` the version of what computed."""
+    """The config of a new model; `library_versions` gives the version of the library that computed it."""
     return {
         "name": recipe.name,
         "version": recipe.version,
         "description": recipe.description,
-        "input": given,
+        "input": input_config,
         "tokenizer": tokenizer,
         "network": network,
         "members": members,
         "heads": heads,
         "provenance": {
             "program": f"genomai {__version__}",
-            **library,
+            **library_versions,
             "python": sys.version.split()[0],
         },
     }
@@ -80,12 +80,12 @@ def write_bundle(
     config: Mapping[str, Any],
     extras: Extras,
     *,
-    weights: Write,
-    given: Write,
+    write_weights: Write,
+    write_input: Write,
     trainable_parameters: int,
 ) -> None:
-    """Write the folder `target`, which appears whole or not at all; `weights` writes the file of weights, `given` what
-    the kind of input keeps in the folder.
+    """Write the folder `target`, which appears whole or not at all; `write_weights` writes the file of weights,
+    `write_input` the files that the kind of input keeps in the folder.
 
     An existing bundle there is replaced; any other existing folder is left alone (BundleError). One that could not be
     loaded, because a number of its config is NaN or infinite, is not written (BundleError).
@@ -94,19 +94,19 @@ def write_bundle(
         raise BundleError(f"{target}: exists and is not a model bundle: not replaced")
     target.parent.mkdir(parents=True, exist_ok=True)
     with folder_beside(target) as folder:
-        weights(folder / catalog.WEIGHTS)
-        given(folder)
-        texts = {catalog.CARD: extras.card, catalog.RECIPE: extras.recipe, **extras.others}
+        write_weights(folder / catalog.WEIGHTS)
+        write_input(folder)
+        texts = {catalog.CARD: extras.card, catalog.RECIPE: extras.recipe, **extras.other_files}
         for name, content in texts.items():
             (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
-        whole = {
+        full_config = {
             "format_version": catalog.FORMAT_VERSION,
             **config,
             "trainable_parameters": trainable_parameters,
-            "files": _checksums(folder, (*catalog.CHECKED, *extras.recorded)),
+            "files": _checksums(folder, (*catalog.CHECKSUMMED, *extras.recorded)),
         }
         try:
-            text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+            text = json.dumps(full_config, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         except ValueError:
             message = "not written: a number of its config is NaN or infinite"
             raise BundleError(f"{target}: {message}") from None
@@ -117,7 +117,7 @@ def save_arrays(
     target: Path,
     config: Mapping[str, Any],
     arrays: Mapping[str, NDArray[Any]],
-    given: Write,
+    write_input: Write,
     extras: Extras,
 ) -> None:
     """Write a bundle whose only network is these arrays, and nothing that is trained; see `write_bundle`.
@@ -125,12 +125,19 @@ def save_arrays(
     Raises BundleError for an array with a value that is NaN or infinite.
     """
     for name, values in arrays.items():
-        require_finite(target, f"{MEMBER}{name}", finite=all_finite(values))
+        require_finite(target, f"{MEMBER_PREFIX}{name}", finite=all_finite(values))
 
-    def weights(file: Path) -> None:
-        save_file({f"{MEMBER}{name}": values for name, values in arrays.items()}, file)
+    def write_weights(file: Path) -> None:
+        save_file({f"{MEMBER_PREFIX}{name}": values for name, values in arrays.items()}, file)
 
-    write_bundle(target, config, extras, weights=weights, given=given, trainable_parameters=0)
+    write_bundle(
+        target,
+        config,
+        extras,
+        write_weights=write_weights,
+        write_input=write_input,
+        trainable_parameters=0,
+    )
 
 
 def require_finite(target: Path, name: str, *, finite: bool) -> None:

@@ -119,12 +119,12 @@ def _write_corpus(
     seed: int,
 ) -> "Corpus":
     from genomai_cli.training import corpus_writer
-    from genomai_cli.training.pretraining import cut_for
+    from genomai_cli.training.pretraining import piece_cutter
 
     rows = kind.corpus_rows(run.console.progress(records, "reading"), run.console.warn)
-    cut = cut_for(recipe, kind)
+    cut = piece_cutter(recipe, kind)
     corpus = corpus_writer.write(folder, rows, cut, holdout=recipe.split.holdout, seed=seed)
-    counts = corpus.about
+    counts = corpus.info
     run.count(used=counts.records)
     run.console.say(
         f"{counts.records:,} records, {counts.letters:,} letters; {counts.pieces:,} pieces, "

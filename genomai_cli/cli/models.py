@@ -194,7 +194,8 @@ def _verified_checkpoint(run: Run, name: str) -> tuple[str, str]:
             "UNKNOWN",
             f"every tensor fits; no published output of SHA-256 {bundle.weights_sha256}",
         )
-    detail = f"published vector of {agreement.of}: off by {agreement.deviation:.2g}, {agreement.tolerance:g} allowed"
+    off = f"off by {agreement.deviation:.2g}, {agreement.tolerance:g} allowed"
+    detail = f"published vector of {agreement.source}: {off}"
     return ("OK" if agreement.holds else "DIFFERENT"), detail
 
 

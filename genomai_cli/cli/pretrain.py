@@ -18,7 +18,7 @@ from genomai_cli.cli.training_report import write_pretrained
 if TYPE_CHECKING:
     from genomai_cli.bundles.bundle import Bundle
     from genomai_cli.inputs.base import InputKind
-    from genomai_cli.training.pretraining import Pretrained, Surroundings
+    from genomai_cli.training.pretraining import Pretrained, RunContext
     from genomai_cli.training.recipe import Recipe
     from genomai_cli.training.run_folder import Workspace
 
@@ -67,11 +67,11 @@ def pretrain(
     from genomai_cli.sources.model_choice import record_device
     from genomai_cli.training import corpus as corpora
     from genomai_cli.training import distributed, run_folder
-    from genomai_cli.training.pretraining import Surroundings
+    from genomai_cli.training.pretraining import RunContext
     from genomai_cli.training.recipe import input_of
 
     with (
-        distributed.joined(compute.device, shard=shard) as (processes, device),
+        distributed.join_processes(compute.device, shard=shard) as (processes, device),
         page_file(None if processes.rank else report) as page,
     ):
         if processes.rank:
@@ -79,7 +79,7 @@ def pretrain(
         devices.use_threads(compute.threads)
         record_device(run, device, compute.device)
         folder = run_folder.folder_for(output)
-        previous = run_folder.remembered(folder) if restart.resume else {}
+        previous = run_folder.read_run(folder) if restart.resume else {}
         source: UnlabelledInputs | ReferenceInputs | None = None
         preset = str(previous.get("preset"))
         if processes.rank == 0 and restart.resume and corpora.is_finished(folder / CORPUS):
@@ -87,7 +87,7 @@ def pretrain(
         elif processes.rank == 0:
             source = _source(run, inputs, learning, reading)
             preset = source.preset
-        preset = distributed.from_first(processes, preset)
+        preset = distributed.broadcast_text(processes, preset)
         recipe, recipe_text = learning.read(preset, reading.panel)
         start = bundles.load(reading.model, device) if reading.model else None
         start_input = start.input if start else None
@@ -110,11 +110,11 @@ def pretrain(
             workspace = run_folder.claim(
                 output, recipe_text, fingerprint, resume=restart.resume, force=restart.force
             )
-        with workspace.kept_once_begun() if processes.rank == 0 else nullcontext():
+        with workspace.removed_unless_begun() if processes.rank == 0 else nullcontext():
             if source is not None:
                 source.write(folder / CORPUS, recipe, kind, compute.seed)
             distributed.wait_for_all(processes)
-            surroundings = Surroundings(device, folder, processes)
+            surroundings = RunContext(device, folder, processes)
             pretrained = _pretrained(
                 run, workspace, recipe, kind, surroundings, compute.seed, start
             )
@@ -159,7 +159,7 @@ def _pretrained(
     workspace: "Workspace",
     recipe: "Recipe",
     kind: "InputKind",
-    surroundings: "Surroundings",
+    surroundings: "RunContext",
     seed: int,
     start: "Bundle | None",
 ) -> "Pretrained":
@@ -175,7 +175,7 @@ def _pretrained(
         if surroundings.processes.rank == 0:
             surroundings = replace(surroundings, report=progress.report)
         corpus = Corpus.open(workspace.folder / CORPUS)
-        return pretrain(corpus, recipe, kind, seed=seed, start=start, surroundings=surroundings)
+        return pretrain(corpus, recipe, kind, seed=seed, start=start, context=surroundings)
 
 
 def _host(pretrained: "Pretrained", start: "Bundle | None", name: str | None) -> Path | None:

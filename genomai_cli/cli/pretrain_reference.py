@@ -69,7 +69,7 @@ def prepare_reference(
         }
         resume, force = restart.resume, restart.force
         workspace = run_folder.claim(output, recipe_text, fingerprint, resume=resume, force=force)
-        with workspace.kept_once_begun():
+        with workspace.removed_unless_begun():
             named_recipe = named_after(recipe, output, learning.recipe_changes)
             prepared = _prepared(run, named_recipe, panel, reading, compute.seed)
             _write(prepared, panel, output, workspace.recipe)

@@ -163,7 +163,7 @@ class LearningOptions:
             raise UsageError(message)
         heads = _heads(recipe, labels, self.head or [])
         if self.head:
-            recipe = recipes.about(recipe, heads)
+            recipe = recipes.for_heads(recipe, heads)
         return named_after(recipe, output, changes), recipe_text, heads
 
 
@@ -257,7 +257,7 @@ def train(
         workspace = run_folder.claim(
             output, recipe_text, fingerprint, resume=restart.resume, force=restart.force
         )
-        with workspace.kept_once_begun():
+        with workspace.removed_unless_begun():
             finetuned = _fitter(run, recipe, budget, adapting, start, workspace)(
                 samples,
                 recipe,
@@ -286,7 +286,7 @@ def _fitter(
     from genomai_cli.training.recipe import is_selected
 
     if is_selected(recipe):
-        adapting.adaptation().check(begins=False, solved=False)
+        adapting.adaptation().check(has_start=False, solved=False)
         log = partial(workspace.log.add, part=selection.PART)
         return partial(selection.fit, budget=budget, report=run.console.say, log=log)
     report = reporter(run, recipe, workspace)
@@ -304,7 +304,7 @@ def _targets(
     from genomai_cli.training.targets import targets_for
 
     targets = targets_for(recipe, labels, heads, target.value)
-    for line in targets.told:
+    for line in targets.notes:
         run.console.say(line)
     return targets
 

@@ -69,7 +69,7 @@ def write_classifier(
     workspace.remove()
     _report_classifier(run, finetuned, output)
     if page:
-        from genomai_cli.training.pages import training_page
+        from genomai_cli.training.training_page import training_page
 
         page.write(training_page(finetuned, rows, _facts(run)))
 
@@ -148,7 +148,7 @@ def write_pretrained(
         report.card(command_line()), workspace.recipe, extra_files, list(pretrained.files)
     )
     if host is not None:
-        extras = attached_files(extras, host, pretrained.network_kind, kept=pretrained.files)
+        extras = attached_files(extras, host, pretrained.network_kind, unprefixed=pretrained.files)
     bundles.save(pretrained.bundle, output, extras)
     finish_pretrained(run, report, rows, output, workspace, page)
 

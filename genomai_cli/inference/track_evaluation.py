@@ -29,8 +29,8 @@ from genomai_cli.inputs.samples import Letters
 from genomai_cli.inputs.track_guesses import ORDER, Guesses, contexts
 from genomai_cli.inputs.track_windows import TrackWindows
 from genomai_cli.metrics.score_histograms import ScoreHistogram
-from genomai_cli.objectives.base import BEGINS, NO_TARGET, Alphabet
-from genomai_cli.objectives.omics import Omics, OmicsSettings, Shown
+from genomai_cli.objectives.base import NO_TARGET, WINDOW_STARTS, Alphabet
+from genomai_cli.objectives.omics import MaskedTracks, Omics, OmicsSettings
 
 BINS = 1200
 LOGIT = 15.0  # scores lie from minus to plus this
@@ -89,10 +89,10 @@ def evaluate_tracks(
     rng = np.random.default_rng(seed)
     for windows, letters_BL in _batches(reference, regions, aligned, int(network.max_length or 0)):
         omics = Omics(settings, Alphabet(bundle.tokenizer, tracks=windows))
-        made = omics.views(letters_BL, rng) | {BEGINS: windows.begins[:, None]}
+        made = omics.views(letters_BL, rng) | {WINDOW_STARTS: windows.begins[:, None]}
         views = {name: torch.from_numpy(view) for name, view in made.items()}
         views["targets_visible"] = _visible(omics, views)
-        shown = omics.shown(views)
+        shown = omics.masked_tracks(views)
         with torch.inference_mode():
             hidden_BTD = network(views["ids"], features=shown.features)
             logits_BTC = network.track_logits(hidden_BTD, shown.features).float().numpy()
@@ -152,7 +152,7 @@ def _count_tokens(
 
 def _count_scores(
     counted: Counted,
-    shown: Shown,
+    shown: MaskedTracks,
     logits_BTC: NDArray[np.float32],
     whole_BC: NDArray[np.int64],
     guesses: Guesses,

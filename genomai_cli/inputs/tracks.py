@@ -244,10 +244,10 @@ class TrackInput(SequenceInput):
     def baseline(
         self, network: Network, objective: str, views: Mapping[str, Tensor]
     ) -> float | None:
-        """See the objectives' `guessed`; `genomai evaluate --task omics` has the baselines of what counts."""
+        """See the objectives' `baseline_loss`; `genomai evaluate --task omics` has the baselines of what counts."""
         if self.objective is None or objective != self.objective.name:
             return None
-        return self.objective.guessed(network, views)
+        return self.objective.baseline_loss(network, views)
 
     def card(
         self, config: Mapping[str, Any], objectives: Sequence[str], network: Network

@@ -1,4 +1,4 @@
-"""What every self-supervised objective offers, and what it is told about the samples.
+"""The interface of self-supervised objectives, and what they know about the samples.
 
 An objective makes views of letters (numpy, an rng for every draw) and, from what a network says of them, a
 loss. What it trains beside the network is a companion (`backbones/heads.py`), counted apart from the model.
@@ -9,7 +9,7 @@ The registry of self-supervised objectives, and several of them weighted togethe
 
 A new objective is one class as `base.Objective` describes it, its settings, and one entry in `OBJECTIVES`.
 
-Shape suffixes: B samples, L letters, T tokens, A letters that a place can hold.
+Shape suffixes: B samples, L letters, T tokens, A letters that can stand at a position.
 """
 
 import math
@@ -31,11 +31,9 @@ from genomai_cli.diffusion.denoisers import Noising
 from genomai_cli.tokenizers import Tokenizer
 
 Views = dict[str, NDArray[np.int64]]
-"""Arrays (B, T) by name; those whose names begin with `targets` hold `NO_TARGET` where there is nothing to guess."""
+"""Arrays (B, T) by name; those whose names begin with `targets` hold `NO_TARGET` where there is nothing to predict."""
 NO_TARGET = -1
-BEGINS = (
-    "begins"  # the view (B, 1) that tells where among all letters of the corpus each window begins
-)
+WINDOW_STARTS = "begins"  # the view (B, 1) of the positions among all letters of the corpus at which windows begin
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,15 +41,15 @@ class Alphabet:
     """What the samples are: how they become tokens, and whether they are `aligned`, rows of one set of sites.
 
     `choices` (sites or 1, A) holds the letters that can stand at a position; `noising` is their layout for
-    diffusion, by default that of the tokens, `described` that of samples with their phenotypes; `tracks` are the values
-    over the letters, see `inputs.tracks.TrackWindows`.
+    diffusion, by default that of the tokens, `phenotype_layout` that of samples with their phenotypes; `tracks` are the
+    values over the letters, see `inputs.tracks.TrackWindows`.
     """
 
     tokenizer: Tokenizer
     aligned: bool = False
     choices: Letters = field(default_factory=lambda: BASE_LETTERS[None])
     noising: Noising | None = None
-    described: Any = None
+    phenotype_layout: Any = None
     tracks: Any = None
 
     def mask(self, ids_BT: Tensor) -> Tensor | None:
@@ -59,8 +57,8 @@ class Alphabet:
         return None if self.aligned else ids_BT != self.tokenizer.pad_id
 
 
-class Group(Protocol):
-    """The processes that train together; a loss over their common batch asks it for the others' parts."""
+class ProcessGroup(Protocol):
+    """The processes that train together, by which a loss over their common batch gets the other processes' rows."""
 
     @property
     def rank(self) -> int:
@@ -77,7 +75,7 @@ class Group(Protocol):
         """The sum over the processes, without gradients."""
 
 
-class Alone:
+class SingleProcess:
     """A group of one."""
 
     rank = 0
@@ -129,9 +127,9 @@ class Objective(Protocol):
         """The config of the head that is trained with the network, for `heads.build_auxiliary`."""
 
     def views(self, letters_BL: Letters, rng: np.random.Generator) -> Views:
-        """What the network is shown of the samples, drawn at random."""
+        """The network's inputs and targets from the samples, drawn at random."""
 
-    def loss(self, model: Model, views: Mapping[str, Tensor], group: Group) -> Tensor:
+    def loss(self, model: Model, views: Mapping[str, Tensor], group: ProcessGroup) -> Tensor:
         """This process's share of the loss in nats; the mean over the processes is that of the common batch."""
 
     def bits_per_base(self, nats: float) -> float | None:
@@ -152,7 +150,7 @@ def check_objective(name: str, weight: object) -> None:
         raise ValueError(f"objectives.{name} is a weight above 0, not {weight!r}")
 
 
-def mean_over(sum_: Tensor, count: Tensor, group: Group) -> Tensor:
+def mean_over(sum_: Tensor, count: Tensor, group: ProcessGroup) -> Tensor:
     """This process's sum over the mean count of a process."""
     return sum_ * group.size / group.total(count.to(sum_.dtype)).clamp(min=1)
 
@@ -182,7 +180,7 @@ class Learner(nn.Module):
         classifier: Classifier,
         auxiliary: Mapping[str, nn.Module],
         objectives: Mapping[Objective, float],
-        group: Group,
+        group: ProcessGroup,
     ) -> None:
         super().__init__()
         self.classifier = classifier
@@ -198,7 +196,7 @@ class Learner(nn.Module):
         While it trains, the views are this process's part of the group's batch; otherwise they are a batch by
         themselves.
         """
-        group = self.group if self.training else Alone()
+        group = self.group if self.training else SingleProcess()
         network, inputs = self.classifier.networks[0], self.classifier.inputs
         losses = [
             objective.loss(

@@ -1,7 +1,7 @@
 """Predict the next token from those before it: the negative log-likelihood of a sequence (Radford et al. 2018; for DNA
 Nguyen et al. 2023, HyenaDNA, arXiv:2306.15794).
 
-Only tokens that spell DNA are predicted: an unknown letter, padding, and where a window was cut tell nothing of DNA.
+Only tokens that spell DNA are predicted: no unknown letter, no padding, and not where a window was cut.
 The first token of a window has nothing before it, unless the tokenizer puts a special one there, and is not predicted.
 
 Shape suffixes: B samples, L letters, T tokens, N predicted tokens of all samples, V tokens of the vocabulary.
@@ -20,7 +20,7 @@ from genomai_cli.alphabet import Letters
 from genomai_cli.augmentations import reverse_complement_rows
 from genomai_cli.backbones.base import Backbone, network_class
 from genomai_cli.errors import TrainingError
-from genomai_cli.objectives.base import NO_TARGET, Alphabet, Group, Model, Views
+from genomai_cli.objectives.base import NO_TARGET, Alphabet, Model, ProcessGroup, Views
 from genomai_cli.objectives.masked import masked_cross_entropy
 from genomai_cli.tokenizers.batch import encode_rows
 
@@ -50,10 +50,10 @@ class Causal:
         del settings
         kind = recipe.network["kind"]
         if not _is_causal(kind):
-            able = [name for name in registry.NETWORKS if _is_causal(name)]
+            kinds = [name for name in registry.NETWORKS if _is_causal(name)]
             raise TrainingError(
                 f"recipe {recipe.name}: the objective causal needs a network that sees no later token"
-                f" ({' or '.join(able) or 'there is none yet'}), not {kind!r}"
+                f" ({' or '.join(kinds) or 'there is none yet'}), not {kind!r}"
             )
         if alphabet.aligned:
             raise TrainingError(f"recipe {recipe.name}: the objective causal is for sequences")
@@ -65,20 +65,20 @@ class Causal:
     def views(self, letters_BL: Letters, rng: np.random.Generator) -> Views:
         """The `ids`, and as `targets` the token that follows each, where that spells DNA."""
         tokenizer = self.alphabet.tokenizer
-        turned_B = rng.random(len(letters_BL)) < self.settings.reverse_complement
-        ids_BT = encode_rows(tokenizer, reverse_complement_rows(letters_BL, turned_B))
+        flipped_B = rng.random(len(letters_BL)) < self.settings.reverse_complement
+        ids_BT = encode_rows(tokenizer, reverse_complement_rows(letters_BL, flipped_B))
         next_BT = np.pad(ids_BT[:, 1:], ((0, 0), (0, 1)), constant_values=tokenizer.pad_id)
-        told_BT = tokenizer.is_dna(next_BT) & (ids_BT != tokenizer.pad_id)
-        return {"ids": ids_BT, "targets": np.where(told_BT, next_BT, NO_TARGET)}
+        scored_BT = tokenizer.is_dna(next_BT) & (ids_BT != tokenizer.pad_id)
+        return {"ids": ids_BT, "targets": np.where(scored_BT, next_BT, NO_TARGET)}
 
-    def loss(self, model: Model, views: Mapping[str, Tensor], group: Group) -> Tensor:
+    def loss(self, model: Model, views: Mapping[str, Tensor], group: ProcessGroup) -> Tensor:
         """The mean over the predicted tokens of all processes, in nats."""
         ids_BT, targets_BT = views["ids"], views["targets"]
-        chosen_BT = targets_BT != NO_TARGET
+        scored_BT = targets_BT != NO_TARGET
         logits_NV = model.network.predict_masked(
-            model.head, model.inputs(ids_BT), chosen_BT, self.alphabet.mask(ids_BT)
+            model.head, model.inputs(ids_BT), scored_BT, self.alphabet.mask(ids_BT)
         )
-        return masked_cross_entropy(logits_NV, targets_BT[chosen_BT], group)
+        return masked_cross_entropy(logits_NV, targets_BT[scored_BT], group)
 
     def bits_per_base(self, nats: float) -> float:
         """The loss in bits for each base that a token adds."""

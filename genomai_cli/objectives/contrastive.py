@@ -26,7 +26,7 @@ from genomai_cli.augmentations import (
     reverse_complement_rows,
     substitute,
 )
-from genomai_cli.objectives.base import Alphabet, Group, Model, Views
+from genomai_cli.objectives.base import Alphabet, Model, ProcessGroup, Views
 from genomai_cli.tokenizers.batch import encode_rows
 
 LIMITS = {
@@ -78,7 +78,7 @@ class Contrastive:
         """`ids_first` and `ids_second`."""
         return {name: self._view(letters_BL, rng) for name in ("ids_first", "ids_second")}
 
-    def loss(self, model: Model, views: Mapping[str, Tensor], group: Group) -> Tensor:
+    def loss(self, model: Model, views: Mapping[str, Tensor], group: ProcessGroup) -> Tensor:
         """Both views pass through the network; see `info_nce`."""
         first_BD, second_BD = (
             model.head(
@@ -93,26 +93,31 @@ class Contrastive:
 
     def _view(self, letters_BL: Letters, rng: np.random.Generator) -> np.ndarray[Any, Any]:
         settings, alphabet = self.settings, self.alphabet
-        seen_BL = substitute(letters_BL, settings.substitute, rng, choices=alphabet.choices)
+        view_BL = substitute(letters_BL, settings.substitute, rng, choices=alphabet.choices)
         if alphabet.aligned:
-            seen_BL = mask_outside(seen_BL, settings.crop, rng)
+            view_BL = mask_outside(view_BL, settings.crop, rng)
         else:
-            seen_BL = crop(seen_BL, settings.crop, rng)
-            seen_BL = reverse_complement_rows(
-                seen_BL, rng.random(len(seen_BL)) < settings.reverse_complement
+            view_BL = crop(view_BL, settings.crop, rng)
+            view_BL = reverse_complement_rows(
+                view_BL, rng.random(len(view_BL)) < settings.reverse_complement
             )
         # A token is hidden with any of its k letters: so few letters hide that share of the tokens.
         share = 1 - (1 - settings.mask) ** (1 / alphabet.tokenizer.k)
-        return encode_rows(alphabet.tokenizer, seen_BL, random_spans(seen_BL.shape, share, rng, 1))
+        return encode_rows(alphabet.tokenizer, view_BL, random_spans(view_BL.shape, share, rng, 1))
 
 
-def info_nce(first_BD: Tensor, second_BD: Tensor, temperature: float, group: Group) -> Tensor:
+def info_nce(
+    first_BD: Tensor, second_BD: Tensor, temperature: float, group: ProcessGroup
+) -> Tensor:
     """The mean over this process's samples and both directions, in nats; negatives are those of all processes."""
     first_BD = functional.normalize(first_BD.float(), dim=1)
     second_BD = functional.normalize(second_BD.float(), dim=1)
-    partners_B = torch.arange(len(first_BD), device=first_BD.device) + group.rank * len(first_BD)
+    positives_B = torch.arange(len(first_BD), device=first_BD.device) + group.rank * len(first_BD)
     with torch.autocast(first_BD.device.type, enabled=False):
-        forth_BG = first_BD @ group.gather(second_BD).T / temperature
-        back_BG = second_BD @ group.gather(first_BD).T / temperature
-    losses = [functional.cross_entropy(logits, partners_B) for logits in (forth_BG, back_BG)]
+        first_to_second_BG = first_BD @ group.gather(second_BD).T / temperature
+        second_to_first_BG = second_BD @ group.gather(first_BD).T / temperature
+    losses = [
+        functional.cross_entropy(logits, positives_B)
+        for logits in (first_to_second_BG, second_to_first_BG)
+    ]
     return torch.stack(losses).mean()

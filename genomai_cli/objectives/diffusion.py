@@ -25,7 +25,7 @@ from genomai_cli.diffusion import KERNELS
 from genomai_cli.diffusion.denoisers import Noising, TokenNoising
 from genomai_cli.diffusion.kernel import MASKED, SCHEDULES, Kernel, Schedule, spread_times
 from genomai_cli.errors import TrainingError
-from genomai_cli.objectives.base import Alphabet, Group, Model, Views
+from genomai_cli.objectives.base import Alphabet, Model, ProcessGroup, Views
 
 TICKS = 1 << 40  # a time in whole numbers, as views are
 LIMITS = {
@@ -93,9 +93,9 @@ class Diffusion:
             raise TrainingError(f"recipe {recipe.name}: {error}") from error
         kernel, _ = settings.process
         if kernel.substitutions and not network_class(recipe.network["kind"]).supports_soft_mask:
-            able = [name for name in registry.NETWORKS if network_class(name).supports_soft_mask]
+            kinds = [name for name in registry.NETWORKS if network_class(name).supports_soft_mask]
             raise TrainingError(
-                f"recipe {recipe.name}: diffusion.kernel = {kernel.name!r} needs a network of kind {' or '.join(able)}"
+                f"recipe {recipe.name}: diffusion.kernel = {kernel.name!r} needs a network of kind {' or '.join(kinds)}"
             )
         if settings.context_guidance != 1 and isinstance(noising, TokenNoising):
             raise TrainingError(
@@ -119,7 +119,7 @@ class Diffusion:
         )
         return views | {"time": (times_B * TICKS).astype(np.int64)[:, None]}
 
-    def loss(self, model: Model, views: Mapping[str, Tensor], group: Group) -> Tensor:
+    def loss(self, model: Model, views: Mapping[str, Tensor], group: ProcessGroup) -> Tensor:
         """The mean over this process's samples, in nats a base."""
         del group
         kernel, schedule = self.settings.process

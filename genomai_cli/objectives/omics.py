@@ -25,11 +25,11 @@ from genomai_cli.backbones.base import Network, network_class
 from genomai_cli.backbones.omicsfusion import KNOWN, VALUES
 from genomai_cli.errors import TrainingError
 from genomai_cli.objectives.base import (
-    BEGINS,
     NO_TARGET,
+    WINDOW_STARTS,
     Alphabet,
-    Group,
     Model,
+    ProcessGroup,
     Views,
     mean_over,
 )
@@ -55,7 +55,7 @@ class OmicsSettings:
     visible_track_weight: float = 10.0
 
 
-class Shown(NamedTuple):
+class MaskedTracks(NamedTuple):
     """Values (B, T, C), whether each is known, and which are masked."""
 
     values: Tensor
@@ -65,8 +65,8 @@ class Shown(NamedTuple):
     @property
     def features(self) -> dict[str, Tensor]:
         """What the network reads of them."""
-        seen = self.known & ~self.masked
-        return {VALUES: torch.where(seen, self.values, 0.0), KNOWN: seen}
+        visible = self.known & ~self.masked
+        return {VALUES: torch.where(visible, self.values, 0.0), KNOWN: visible}
 
 
 @dataclass(frozen=True)
@@ -116,101 +116,105 @@ class Omics:
         other strand, and its letters."""
         settings, tokenizer = self.settings, self.alphabet.tokenizer
         flipped_B = rng.random(len(letters_BL)) < settings.reverse_complement
-        whole_BT = encode_rows(tokenizer, reverse_complement_rows(letters_BL, flipped_B))
-        spelt_BT = tokenizer.is_dna(whole_BT)
-        masked_BT = alone(whole_BT.shape, settings.tokens, rng) & spelt_BT
-        shown_BT = ~masked_BT & spelt_BT & (rng.random(whole_BT.shape) < settings.visible)
+        original_BT = encode_rows(tokenizer, reverse_complement_rows(letters_BL, flipped_B))
+        dna_BT = tokenizer.is_dna(original_BT)
+        masked_BT = isolated_positions(original_BT.shape, settings.tokens, rng) & dna_BT
+        visible_BT = ~masked_BT & dna_BT & (rng.random(original_BT.shape) < settings.visible)
         tracks = len(self.alphabet.tracks.aligned.tracks)
         masked_tracks_BC = rng.random((len(letters_BL), tracks)) < settings.tracks
         return {
-            "ids": np.where(masked_BT, tokenizer.mask_id, whole_BT),
-            "targets": np.where(masked_BT, whole_BT, NO_TARGET),
-            "targets_visible": np.where(shown_BT, whole_BT, NO_TARGET),
+            "ids": np.where(masked_BT, tokenizer.mask_id, original_BT),
+            "targets": np.where(masked_BT, original_BT, NO_TARGET),
+            "targets_visible": np.where(visible_BT, original_BT, NO_TARGET),
             "masked_positions": random_spans(
-                whole_BT.shape, settings.positions, rng, settings.span
+                original_BT.shape, settings.positions, rng, settings.span
             ).astype(np.int64),
             "masked_tracks": masked_tracks_BC.astype(np.int64),
             "flipped": flipped_B[:, None].astype(np.int64),
             "sizes": lengths(letters_BL)[:, None],
         }
 
-    def loss(self, model: Model, views: Mapping[str, Tensor], group: Group) -> Tensor:
+    def loss(self, model: Model, views: Mapping[str, Tensor], group: ProcessGroup) -> Tensor:
         """The weighted sum of four means, each over what all processes have of it, in nats."""
         settings, network = self.settings, model.network
-        shown = self.shown(views)
+        tracks = self.masked_tracks(views)
         ids_BT = model.inputs(views["ids"])
-        features = shown.features
+        features = tracks.features
         hidden_BTD = network(ids_BT, self.alphabet.mask(views["ids"]), features=features)
         logits_BTC = network.track_logits(hidden_BTD, features).float()  # type: ignore[operator]
         nats_BTC = functional.binary_cross_entropy_with_logits(
-            logits_BTC, (shown.values > 0).to(logits_BTC), reduction="none"
+            logits_BTC, (tracks.values > 0).to(logits_BTC), reduction="none"
         )
-        parts = []
+        terms = []
         for targets, weight in (
             ("targets", settings.token_weight),
             ("targets_visible", settings.visible_token_weight),
         ):
-            chosen_BT = views[targets] != NO_TARGET
+            scored_BT = views[targets] != NO_TARGET
             nats_N = network.token_losses(  # type: ignore[operator]
-                model.head, hidden_BTD[chosen_BT], views[targets][chosen_BT]
+                model.head, hidden_BTD[scored_BT], views[targets][scored_BT]
             )
-            parts.append((nats_N.sum(), chosen_BT.sum(), weight))
-        for chosen_BTC, weight in (
-            (shown.known & shown.masked, settings.track_weight),
-            (shown.known & ~shown.masked, settings.visible_track_weight),
+            terms.append((nats_N.sum(), scored_BT.sum(), weight))
+        for scored_BTC, weight in (
+            (tracks.known & tracks.masked, settings.track_weight),
+            (tracks.known & ~tracks.masked, settings.visible_track_weight),
         ):
-            parts.append(((nats_BTC * chosen_BTC).sum(), chosen_BTC.sum(), weight))
+            terms.append(((nats_BTC * scored_BTC).sum(), scored_BTC.sum(), weight))
         return torch.stack(
-            [weight * mean_over(sum_, count, group) for sum_, count, weight in parts]
+            [weight * mean_over(sum_, count, group) for sum_, count, weight in terms]
         ).sum()
 
-    def guessed(self, network: Network, views: Mapping[str, Tensor]) -> float:
+    def baseline_loss(self, network: Network, views: Mapping[str, Tensor]) -> float:
         """The loss without a network: of a masked token one base of four is unknown, of a visible one none; each track
         is at its rate among the visible values of the same windows."""
         del network
-        settings, shown = self.settings, self.shown(views)
-        seen_BTC, hidden_BTC = shown.known & ~shown.masked, shown.known & shown.masked
-        above_BTC = shown.values > 0
-        count_C = seen_BTC.sum((0, 1))
-        rate_C = ((above_BTC & seen_BTC).sum((0, 1)) + 0.5) / (count_C + 1)
+        settings, tracks = self.settings, self.masked_tracks(views)
+        visible_BTC, masked_BTC = tracks.known & ~tracks.masked, tracks.known & tracks.masked
+        above_BTC = tracks.values > 0
+        count_C = visible_BTC.sum((0, 1))
+        rate_C = ((above_BTC & visible_BTC).sum((0, 1)) + 0.5) / (count_C + 1)
         logits_BTC = torch.logit(rate_C).expand_as(above_BTC)
         nats_BTC = functional.binary_cross_entropy_with_logits(
             logits_BTC, above_BTC.to(logits_BTC), reduction="none"
         )
         total = settings.token_weight * math.log(4) * bool((views["targets"] != NO_TARGET).any())
-        for chosen_BTC, weight in (
-            (hidden_BTC, settings.track_weight),
-            (seen_BTC, settings.visible_track_weight),
+        for scored_BTC, weight in (
+            (masked_BTC, settings.track_weight),
+            (visible_BTC, settings.visible_track_weight),
         ):
-            total += weight * float((nats_BTC * chosen_BTC).sum() / chosen_BTC.sum().clamp(min=1))
+            total += weight * float((nats_BTC * scored_BTC).sum() / scored_BTC.sum().clamp(min=1))
         return total
 
-    def shown(self, views: Mapping[str, Tensor]) -> Shown:
+    def masked_tracks(self, views: Mapping[str, Tensor]) -> MaskedTracks:
         """The tracks' values at the tokens' first bases, and which are masked."""
         ids_BT = views["ids"]
         begins, sizes, flipped = (
-            views[name][:, 0].cpu().numpy() for name in (BEGINS, "sizes", "flipped")
+            views[name][:, 0].cpu().numpy() for name in (WINDOW_STARTS, "sizes", "flipped")
         )
         width = ids_BT.shape[1] + self.alphabet.tokenizer.k - 1
-        found = self.alphabet.tracks.values(begins, sizes, flipped, width)[:, : ids_BT.shape[1]]
-        values_BTC = torch.from_numpy(found).to(ids_BT.device)
+        values = self.alphabet.tracks.values(begins, sizes, flipped, width)[:, : ids_BT.shape[1]]
+        values_BTC = torch.from_numpy(values).to(ids_BT.device)
         known_BTC = ~values_BTC.isnan()
         positions_BT1 = views["masked_positions"].unsqueeze(2) == 1
         masked_BTC = positions_BT1 | (views["masked_tracks"].unsqueeze(1) == 1)
         real_BT1 = (ids_BT != self.alphabet.tokenizer.pad_id).unsqueeze(2)
-        return Shown(torch.where(known_BTC, values_BTC, 0.0), known_BTC & real_BT1, masked_BTC)
+        return MaskedTracks(
+            torch.where(known_BTC, values_BTC, 0.0), known_BTC & real_BT1, masked_BTC
+        )
 
     def bits_per_base(self, nats: float) -> None:
         """None: the loss is no likelihood of bases."""
 
 
-def alone(shape: tuple[int, int], share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
+def isolated_positions(
+    shape: tuple[int, int], share: float, rng: np.random.Generator
+) -> NDArray[np.bool_]:
     """About `share`, at most half, of the positions (B, T), never two in a row: gaps between them are drawn from a
     geometric distribution behind a gap of one."""
     rows, width = shape
     gaps = rng.geometric(1 / (1 / share - 1), (rows, width // 2 + 1)) + 1
-    places = gaps.cumsum(axis=1) - rng.integers(1, 3, (rows, 1))
-    found_BT = np.zeros(shape, np.bool_)
-    row, column = np.nonzero(places < width)
-    found_BT[row, places[row, column]] = True
-    return found_BT
+    position = gaps.cumsum(axis=1) - rng.integers(1, 3, (rows, 1))
+    mask_BT = np.zeros(shape, np.bool_)
+    row, column = np.nonzero(position < width)
+    mask_BT[row, position[row, column]] = True
+    return mask_BT

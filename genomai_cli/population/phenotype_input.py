@@ -153,7 +153,7 @@ class PhenotypeInput(BarcodeInput):
         """Barcodes with records."""
         del rows, recipe
         return Alphabet(
-            tokenizer, aligned=True, described=PhenotypeLayout(self.layout, self.groups)
+            tokenizer, aligned=True, phenotype_layout=PhenotypeLayout(self.layout, self.groups)
         )
 
     def baseline(

@@ -95,9 +95,7 @@ class LabelledReader:
     ) -> LabelledData:
         """The samples of all inputs, also those for validation; InputError for wrong labels, by file and line."""
         table, similar_are_one = targets.table, self.kind.similar_are_one
-        check_labels(
-            table, targets.heads, words_or_numbers=similar_are_one, numbers=targets.numbers
-        )
+        check_labels(table, targets.heads, one_kind=similar_are_one, numbers=targets.numbers)
         strata = self._strata(table)
         samples = self._samples(
             sources, table, targets, strata=strata, similar_are_one=similar_are_one

@@ -1,4 +1,4 @@
-"""How much of a network is trained that begins with the values of another model: all, its heads, or low-rank changes.
+"""Adaptation of another model's network: all of it is trained, its heads alone, or low-rank changes.
 
 LoRA (Hu et al. 2022, arXiv:2106.09685): every linear layer's weight W becomes W + alpha/rank B A, of which A (rank, in)
 and B (out, rank), which begins with 0, are trained, and W is not. When training has ended they are added up, so that
@@ -25,15 +25,15 @@ class Adaptation:
     rank: int = 8
     alpha: float = 16.0
 
-    def check(self, *, begins: bool, solved: bool) -> None:
-        """TrainingError for a run that has nothing to keep."""
-        if self.kind != FULL and not begins:
+    def check(self, *, has_start: bool, solved: bool) -> None:
+        """TrainingError for a run without a network to adapt."""
+        if self.kind != FULL and not has_start:
             raise TrainingError(f"--adapt {self.kind} keeps what a network knows: name a --model")
         if self.kind != FULL and solved:
             raise TrainingError(f"--adapt {self.kind}: networks that are solved are not trained")
 
     def apply(self, network: nn.Module) -> None:
-        """Let training change only what it is to change; TrainingError for a network without linear layers."""
+        """Freeze all but the parameters to train; TrainingError for a network without linear layers."""
         if self.kind == FULL:
             return
         for name, parameter in network.named_parameters():
@@ -43,10 +43,10 @@ class Adaptation:
             if not layers:
                 raise TrainingError("--adapt lora: the network has no linear layers")
             for layer in layers:
-                change = LowRank(layer.weight, self.rank, self.alpha)
-                parametrize.register_parametrization(layer, "weight", change)
+                low_rank = LowRank(layer.weight, self.rank, self.alpha)
+                parametrize.register_parametrization(layer, "weight", low_rank)
 
-    def trained(self, network: nn.Module) -> int:
+    def trainable_count(self, network: nn.Module) -> int:
         """How many values training changes."""
         return sum(p.numel() for p in network.parameters() if p.requires_grad)
 
@@ -58,10 +58,13 @@ class Adaptation:
         for parameter in network.parameters():
             parameter.requires_grad_(True)
 
-    def told(self, trained: int) -> dict[str, str | int | float]:
-        """What a bundle's config says of it."""
-        told: dict[str, str | int | float] = {"kind": self.kind, "trained_values": trained}
-        return told | ({"rank": self.rank, "alpha": self.alpha} if self.kind == LORA else {})
+    def provenance(self, trained_values: int) -> dict[str, str | int | float]:
+        """The settings for the provenance in a bundle's config."""
+        settings: dict[str, str | int | float] = {
+            "kind": self.kind,
+            "trained_values": trained_values,
+        }
+        return settings | ({"rank": self.rank, "alpha": self.alpha} if self.kind == LORA else {})
 
 
 class LowRank(nn.Module):
@@ -81,7 +84,7 @@ class LowRank(nn.Module):
 
 
 def _linear_layers(network: nn.Module) -> Iterator[nn.Linear]:
-    """Those of the network, without its heads."""
+    """The linear layers of the network, without its heads."""
     for name, module in list(network.named_modules()):
         if isinstance(module, nn.Linear) and not name.startswith(HEADS):
             yield module

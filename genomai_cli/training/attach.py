@@ -1,6 +1,6 @@
-"""A network attached to that of another model: the model stays what it is, and gains what the network is for.
+"""Attaches a network to the one of another model, which stays as it is and gains the network's use.
 
-It is an auxiliary head in form, a whole network that reads the same input; only kinds that are `attachable` can be.
+The network becomes an auxiliary head, and reads the same input; only kinds that are `attachable` can be attached.
 """
 
 from collections.abc import Collection, Mapping
@@ -32,17 +32,17 @@ def attaches_to(start: Bundle | None, network: Mapping[str, Any]) -> bool:
     return True
 
 
-def attached(start: Bundle, made: Bundle) -> Bundle:
-    """`start` with the network of `made` attached to its own, under the name of `made`, in the next minor version."""
-    kind = made.config["network"]["kind"]
-    network = {key: value for key, value in made.config["network"].items() if key != "kind"}
-    told = {"kind": kind, "network": network, "provenance": made.config["provenance"]}
+def attach_network(start: Bundle, new: Bundle) -> Bundle:
+    """`start` with the network of `new` attached to its own, under the name of `new`, in the next minor version."""
+    kind = new.config["network"]["kind"]
+    network = {key: value for key, value in new.config["network"].items() if key != "kind"}
+    head_config = {"kind": kind, "network": network, "provenance": new.config["provenance"]}
     config = start.config | {
-        "name": made.name,
+        "name": new.name,
         "version": next_minor(start.version),
-        "companions": start.config.get("companions", {}) | {kind: told},
+        "companions": start.config.get("companions", {}) | {kind: head_config},
     }
-    auxiliary = dict(start.auxiliary) | {kind: made.classifier.networks[0]}
+    auxiliary = dict(start.auxiliary) | {kind: new.classifier.networks[0]}
     return replace(start, config=config, auxiliary=auxiliary)
 
 
@@ -52,22 +52,23 @@ def next_minor(version: str) -> str:
     return f"{major}.{int(minor) + 1}.0"
 
 
-def attached_files(made: Extras, host: Path, name: str, kept: Collection[str]) -> Extras:
+def attached_files(new: Extras, host: Path, name: str, unprefixed: Collection[str]) -> Extras:
     """The files of the host, and those of the network attached to it under names of their own, but for those
-    `kept`; both cards in one."""
-    own = (catalog.CONFIG, catalog.WEIGHTS, catalog.CARD, catalog.PANEL, catalog.RECIPE)
-    others: dict[str, str | bytes] = {
-        file.name: file.read_bytes() for file in host.iterdir() if file.name not in own
+    `unprefixed`; both cards in one."""
+    replaced = (catalog.CONFIG, catalog.WEIGHTS, catalog.CARD, catalog.PANEL, catalog.RECIPE)
+    other_files: dict[str, str | bytes] = {
+        file.name: file.read_bytes() for file in host.iterdir() if file.name not in replaced
     }
-    others[f"{name}.toml"] = made.recipe
-    others |= {
-        file if file in kept else f"{name}-{file}": content for file, content in made.others.items()
+    other_files[f"{name}.toml"] = new.recipe
+    other_files |= {
+        file if file in unprefixed else f"{name}-{file}": content
+        for file, content in new.other_files.items()
     }
     card = (host / catalog.CARD).read_text(encoding="utf-8").partition(f"\n# {name}")[0]
-    heading, _, own_card = made.card.partition("\n")
+    heading, _, new_card = new.card.partition("\n")
     _, _, host_card = card.rstrip().partition("\n")
-    text = f"{heading}\n{host_card}\n\n# {name}\n{own_card}"
+    text = f"{heading}\n{host_card}\n\n# {name}\n{new_card}"
     recipe = (host / catalog.RECIPE).read_text(encoding="utf-8")
-    listed = [*catalog.read_config(host)["files"], *made.recorded]
-    recorded = [file for file in dict.fromkeys(listed) if file in others]
-    return Extras(text, recipe, others, recorded)
+    listed = [*catalog.read_config(host)["files"], *new.recorded]
+    recorded = [file for file in dict.fromkeys(listed) if file in other_files]
+    return Extras(text, recipe, other_files, recorded)

@@ -10,7 +10,7 @@ from genomai_cli.objectives.base import cross_entropy
 from genomai_cli.training.minimisation import minimise
 
 ITERATIONS = 200
-STIFFNESS = 1e-4  # keeps a weight that the data say nothing about where it is
+STIFFNESS = 1e-4  # of the penalty on squared weights
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class HeldOut:
     def joined(cls, parts: list["HeldOut"]) -> "HeldOut":
         """All samples of all parts."""
         return cls(
-            _joined([part.scores for part in parts]),
+            _concatenate([part.scores for part in parts]),
             torch.cat([part.share for part in parts]),
-            _joined([part.labels for part in parts]),
+            _concatenate([part.labels for part in parts]),
         )
 
 
@@ -49,5 +49,5 @@ def calibrate(fusion: Fusion, held_out: HeldOut) -> float:
         return float(loss())
 
 
-def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+def _concatenate(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

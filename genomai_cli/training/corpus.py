@@ -5,10 +5,10 @@ run of N, are what samples are drawn from, and some pieces are held out to valid
 read, so that a corpus may be larger than the memory. A corpus lives in the folder of one run, since the pieces
 depend on the network's window and what is held out depends on the seed.
 
-An order of very many things that needs no memory: a permutation computed place by place.
+A permutation of very many things that needs no memory, computed position by position.
 
-A Feistel network (Luby and Rackoff 1988, SIAM J Comput 17:373) turns a place into another one, all places of a power
-of four into each other; places beyond the end walk on until they fall inside (Black and Rogaway 2002, "cycle walking").
+A Feistel network (Luby and Rackoff 1988, SIAM J Comput 17:373) permutes the positions below a power of four; those
+beyond the end are permuted again until they fall inside (Black and Rogaway 2002, "cycle walking").
 
 Shape suffixes: N pieces, S sites, A letters that are counted.
 """
@@ -30,9 +30,9 @@ from genomai_cli.errors import InputError
 from genomai_cli.formats.streams import text_of
 from genomai_cli.inputs.samples import COUNTED, Rows
 
-ABOUT, NAMES, SUMS = "corpus.json", "names.txt", "sha256.json"
+INFO, NAMES, DIGESTS = "corpus.json", "names.txt", "sha256.json"
 LETTERS, PIECES, GROUPS = "letters.u8", "pieces.i64", "groups.u64"
-LEARN, JUDGE, COUNTS = "learn.i64", "judge.i64", "counts.i64"
+TRAIN, VALIDATION, COUNTS = "learn.i64", "judge.i64", "counts.i64"
 DAMAGED = "damaged: not as it was written; without --resume and with --force the run starts over"
 
 
@@ -49,8 +49,8 @@ class CorpusRecipe:
 
 
 @dataclass(frozen=True)
-class About:
-    """What is known of a corpus: its size, the SHA-256 of its names and letters, and whether whole records
+class CorpusInfo:
+    """The facts of a corpus: its size, the SHA-256 of its names and letters, and whether whole records
     were held out or pieces of them."""
 
     records: int
@@ -66,9 +66,9 @@ class About:
 class Corpus:
     """Pieces of letters: `bounds` (N, 2) in the letters of all records, and the numbers of those to train on
     and to validate on. `counts` (S, A) of the letters `COUNTED` at each site, of the rows to train on; `columns` (S,)
-    tells which of a row's letters are those of the sites, by default all."""
+    are the indices in a row of the sites' letters, by default all."""
 
-    about: About
+    info: CorpusInfo
     letters: Letters = field(repr=False)
     bounds: Rows = field(repr=False)
     train: Rows = field(repr=False)
@@ -81,69 +81,71 @@ class Corpus:
     def open(cls, folder: Path) -> "Corpus":
         """The corpus in the folder; InputError if there is none that was finished."""
         try:
-            about = About(**json.loads((folder / ABOUT).read_text(encoding="utf-8")))
-            counts = mapped(folder / COUNTS, np.int64) if about.sites else None
-            found = cls(
-                about,
-                mapped(folder / LETTERS, np.uint8, anywhere=True),
-                mapped(folder / PIECES, np.int64).reshape(-1, 2),
-                mapped(folder / LEARN, np.int64),
-                mapped(folder / JUDGE, np.int64),
-                counts.reshape(about.sites or 0, -1) if counts is not None else None,
+            info = CorpusInfo(**json.loads((folder / INFO).read_text(encoding="utf-8")))
+            counts = memory_mapped(folder / COUNTS, np.int64) if info.sites else None
+            corpus = cls(
+                info,
+                memory_mapped(folder / LETTERS, np.uint8, random_access=True),
+                memory_mapped(folder / PIECES, np.int64).reshape(-1, 2),
+                memory_mapped(folder / TRAIN, np.int64),
+                memory_mapped(folder / VALIDATION, np.int64),
+                counts.reshape(info.sites or 0, -1) if counts is not None else None,
                 folder=folder,
             )
-            damaged = found._damaged()
-        except TypeError:  # the fields of what is known of it
-            damaged = ABOUT
+            damaged = corpus._damaged()
+        except TypeError:  # other fields than those of `CorpusInfo`
+            damaged = INFO
         except (OSError, ValueError) as error:
             raise InputError(f"not a finished corpus: {error}", path=folder) from error
         if damaged is not None:
             raise InputError(DAMAGED, path=folder / damaged)
-        return found
+        return corpus
 
     def _damaged(self) -> str | None:
         """A file whose numbers cannot be those of this corpus, None if all can."""
-        about, bounds = self.about, self.bounds
-        pieces = about.pieces
+        info, bounds = self.info, self.bounds
+        pieces = info.pieces
         checks = {
-            ABOUT: pieces > 0 and 0 <= about.held_out < pieces and (about.sites or 1) > 0,
-            LETTERS: len(self.letters) == about.letters,
+            INFO: pieces > 0 and 0 <= info.held_out < pieces and (info.sites or 1) > 0,
+            LETTERS: len(self.letters) == info.letters,
             PIECES: len(bounds) == pieces
-            and _within(bounds, about.letters + 1)
+            and _within(bounds, info.letters + 1)
             and bool((bounds[:, 0] < bounds[:, 1]).all()),
-            LEARN: len(self.train) == pieces - about.held_out and _within(self.train, pieces),
-            JUDGE: len(self.validation) == about.held_out and _within(self.validation, pieces),
+            TRAIN: len(self.train) == pieces - info.held_out and _within(self.train, pieces),
+            VALIDATION: len(self.validation) == info.held_out and _within(self.validation, pieces),
             COUNTS: self.counts is None
             or (self.counts.shape[1] == len(COUNTED) and bool((self.counts >= 0).all())),
         }
-        return next((name for name, sound in checks.items() if not sound), None)
+        return next((name for name, is_valid in checks.items() if not is_valid), None)
 
-    def at(self, columns: Rows) -> "Corpus":
-        """The same rows at some of their sites."""
+    def select_columns(self, columns: Rows) -> "Corpus":
+        """The same rows at these sites."""
         counts = None if self.counts is None else self.counts[columns]
         return replace(self, counts=counts, columns=columns)
 
-    def windows(self, pieces: Rows, starts: NDArray[np.float64], longest: int) -> Letters:
-        """A window of at most `longest` letters in each of the pieces, as rows filled up with 0.
+    def windows(self, pieces: Rows, starts: NDArray[np.float64], max_length: int) -> Letters:
+        """A window of at most `max_length` letters in each of the pieces, as rows filled up with 0.
 
-        `starts`, from 0 to 1, tells where in its piece each begins.
+        `starts`, from 0 to 1, is the relative position at which each begins in its piece.
         """
-        begins, sizes = self.placed(pieces, starts, longest)
-        found_BL = np.zeros((len(pieces), int(sizes.max(initial=1))), np.uint8)
+        begins, sizes = self.window_positions(pieces, starts, max_length)
+        letters_BL = np.zeros((len(pieces), int(sizes.max(initial=1))), np.uint8)
         for row, (begin, size) in enumerate(zip(begins.tolist(), sizes.tolist(), strict=True)):
-            found_BL[row, :size] = self.letters[begin : begin + size]
-        return found_BL if self.columns is None else found_BL[:, self.columns]
+            letters_BL[row, :size] = self.letters[begin : begin + size]
+        return letters_BL if self.columns is None else letters_BL[:, self.columns]
 
-    def placed(self, pieces: Rows, starts: NDArray[np.float64], longest: int) -> tuple[Rows, Rows]:
-        """Where among all letters these windows begin, and how many letters each has."""
+    def window_positions(
+        self, pieces: Rows, starts: NDArray[np.float64], max_length: int
+    ) -> tuple[Rows, Rows]:
+        """The positions among all letters at which these windows begin, and their lengths."""
         bounds = self.bounds[pieces]
-        sizes = np.minimum(bounds[:, 1] - bounds[:, 0], longest)
-        room = bounds[:, 1] - bounds[:, 0] - sizes + 1
-        return bounds[:, 0] + (starts * room).astype(np.int64), sizes
+        sizes = np.minimum(bounds[:, 1] - bounds[:, 0], max_length)
+        slack = bounds[:, 1] - bounds[:, 0] - sizes + 1
+        return bounds[:, 0] + (starts * slack).astype(np.int64), sizes
 
     @cached_property
     def names(self) -> list[str]:
-        """Those of all records, in their order."""
+        """The names of all records, in their order."""
         assert self.folder is not None  # it was opened
         return [text_of(name) for name in (self.folder / NAMES).read_bytes().split(b"\n")[:-1]]
 
@@ -152,11 +154,14 @@ class Corpus:
         return self._rows(self.train)
 
     def training_blocks(self, size: int) -> Iterator[Letters]:
-        """The same, so many at a time."""
-        return (self._rows(self.train[at : at + size]) for at in range(0, len(self.train), size))
+        """The rows to train on, `size` at a time."""
+        return (
+            self._rows(self.train[start : start + size])
+            for start in range(0, len(self.train), size)
+        )
 
     def training_pieces(self) -> Iterator[tuple[int, Letters]]:
-        """Where among all letters each piece to train on begins, and its letters (L,)."""
+        """The position among all letters at which each piece to train on begins, and its letters (L,)."""
         for begin, end in self.bounds[self.train].tolist():
             yield begin, self.letters[begin:end]
 
@@ -165,7 +170,7 @@ class Corpus:
         return self._rows(np.arange(len(self.bounds)))
 
     def _rows(self, rows: Rows) -> Letters:
-        return self.windows(rows, np.zeros(len(rows)), self.about.sites or 0)
+        return self.windows(rows, np.zeros(len(rows)), self.info.sites or 0)
 
     def __len__(self) -> int:
         """How many pieces there are to train on."""
@@ -178,37 +183,36 @@ def _within(numbers: Rows, end: int) -> bool:
 
 def is_finished(folder: Path) -> bool:
     """Whether the folder holds a whole corpus."""
-    return (folder / ABOUT).is_file()
+    return (folder / INFO).is_file()
 
 
-def sums(folder: Path) -> dict[str, str]:
+def digests(folder: Path) -> dict[str, str]:
     """The SHA-256 of the corpus's files by name."""
-    files = (folder / name for name in (LETTERS, PIECES, LEARN, JUDGE, COUNTS))
+    files = (folder / name for name in (LETTERS, PIECES, TRAIN, VALIDATION, COUNTS))
     return {file.name: sha256(file) for file in files if file.is_file()}
 
 
 def require_unchanged(folder: Path) -> None:
     """InputError that names a file of a finished corpus that is not as it was written."""
     try:
-        written = dict(json.loads((folder / SUMS).read_text(encoding="utf-8")))
+        recorded = dict(json.loads((folder / DIGESTS).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
-        raise InputError(DAMAGED, path=folder / SUMS) from None
-    found = sums(folder)
-    for name in sorted(written.keys() | found.keys()):
-        if found.get(name) != written.get(name):
+        raise InputError(DAMAGED, path=folder / DIGESTS) from None
+    found = digests(folder)
+    for name in sorted(recorded.keys() | found.keys()):
+        if found.get(name) != recorded.get(name):
             raise InputError(DAMAGED, path=folder / name)
 
 
-def mapped(file: Path, kind: Any, *, anywhere: bool = False) -> NDArray[Any]:
-    """The file's numbers, read from disk where and when they are looked at; `anywhere` says that this will be in no
-    order, so that what lies behind is not read along."""
+def memory_mapped(file: Path, dtype: Any, *, random_access: bool = False) -> NDArray[Any]:
+    """The file's numbers as a memory-mapped array; with `random_access` without read-ahead."""
     if not file.stat().st_size:
-        return np.zeros(0, kind)
+        return np.zeros(0, dtype)
     with file.open("rb") as handle:
-        pages = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
-    if anywhere and hasattr(mmap, "MADV_RANDOM"):
-        pages.madvise(mmap.MADV_RANDOM)
-    return np.frombuffer(pages, kind)
+        mapping = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+    if random_access and hasattr(mmap, "MADV_RANDOM"):
+        mapping.madvise(mmap.MADV_RANDOM)
+    return np.frombuffer(mapping, dtype)
 
 
 ROUNDS = 6
@@ -217,7 +221,7 @@ _MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 Numbers = NDArray[np.uint64]
 
 
-def mixed(numbers: Numbers, seed: int) -> Numbers:
+def splitmix64(numbers: Numbers, seed: int) -> Numbers:
     """Numbers that look random and are a function of those given and the seed (SplitMix64)."""
     x: Numbers = numbers.astype(np.uint64) + _STEP * np.array([seed + 1], np.uint64)
     x = (x ^ (x >> np.uint64(30))) * _MULTIPLIERS[0]
@@ -225,29 +229,29 @@ def mixed(numbers: Numbers, seed: int) -> Numbers:
     return x ^ (x >> np.uint64(31))
 
 
-def shuffled(places: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
-    """What stands at these places of an endless sequence of epochs, each `count` things in an order of its own."""
-    epochs, within = np.divmod(places, count)
-    found = np.empty_like(within)
+def shuffled_epochs(positions: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
+    """The items at these positions of an endless sequence of epochs, each a permutation of its own of `count` items."""
+    epochs, within = np.divmod(positions, count)
+    shuffled = np.empty_like(within)
     for epoch in np.unique(epochs):
-        chosen = epochs == epoch
-        key = int(mixed(np.array([epoch], np.uint64), seed)[0])
-        found[chosen] = _permuted(within[chosen], count, key)
-    return found
+        in_epoch = epochs == epoch
+        key = int(splitmix64(np.array([epoch], np.uint64), seed)[0])
+        shuffled[in_epoch] = _permute(within[in_epoch], count, key)
+    return shuffled
 
 
-def _permuted(places: NDArray[np.int64], count: int, key: int) -> NDArray[np.int64]:
+def _permute(positions: NDArray[np.int64], count: int, key: int) -> NDArray[np.int64]:
     half = np.uint64(max(1, ((count - 1).bit_length() + 1) // 2))
-    moved = _feistel(places.astype(np.uint64), half, key)
-    while (outside := moved >= count).any():
-        moved[outside] = _feistel(moved[outside], half, key)
-    return moved.astype(np.int64)
+    permuted = _feistel(positions.astype(np.uint64), half, key)
+    while (outside := permuted >= count).any():
+        permuted[outside] = _feistel(permuted[outside], half, key)
+    return permuted.astype(np.int64)
 
 
-def _feistel(places: Numbers, half: np.uint64, key: int) -> Numbers:
-    """Another place of the 2^(2 half) for each."""
+def _feistel(positions: Numbers, half: np.uint64, key: int) -> Numbers:
+    """Each position's image under a permutation of 2^(2 half)."""
     low = np.uint64((1 << int(half)) - 1)
-    left, right = places >> half, places & low
+    left, right = positions >> half, positions & low
     for number in range(ROUNDS):
-        left, right = right, left ^ (mixed(right, (key + number) % 2**63) & low)
+        left, right = right, left ^ (splitmix64(right, (key + number) % 2**63) & low)
     return (left << half) | right

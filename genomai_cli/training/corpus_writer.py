@@ -20,23 +20,23 @@ from genomai_cli.errors import TrainingError
 from genomai_cli.inputs.samples import COUNTED
 from genomai_cli.records import add_to_digest
 from genomai_cli.training.corpus import (
-    ABOUT,
     COUNTS,
+    DIGESTS,
     GROUPS,
-    JUDGE,
-    LEARN,
+    INFO,
     LETTERS,
     NAMES,
     PIECES,
-    SUMS,
-    About,
+    TRAIN,
+    VALIDATION,
     Corpus,
-    mapped,
-    mixed,
-    sums,
+    CorpusInfo,
+    digests,
+    memory_mapped,
+    splitmix64,
 )
 
-FEWEST_RECORDS = (
+MIN_INDIVIDUALS = (
     100  # with fewer individuals, pieces of sequences are held out instead of whole records
 )
 EXACT_GROUPS = 1 << 20  # up to so many individuals, the share that is held out is met exactly
@@ -46,13 +46,13 @@ Record = tuple[str, Letters]
 
 
 @dataclass(frozen=True)
-class Cut:
-    """How records become pieces: of at most `longest` letters and at least `shortest`, free of runs of
+class PieceCutter:
+    """How records become pieces: of at most `max_length` letters and at least `min_length`, free of runs of
     `gap` or more N. With `sites`, every record is one row of so many letters and one piece. With `by_record` whole
     records are held out, however few there are."""
 
-    longest: int = 0
-    shortest: int = 1
+    max_length: int = 0
+    min_length: int = 1
     gap: int = 1
     sites: int | None = None
     by_record: bool = False
@@ -64,7 +64,7 @@ class Cut:
                 yield 0, self.sites
             return
         for begin, end in self._stretches(letters):
-            count = max(1, -(-(end - begin) // self.longest))
+            count = max(1, -(-(end - begin) // self.max_length))
             bounds = np.linspace(begin, end, count + 1).astype(np.int64).tolist()
             yield from pairwise(bounds)
 
@@ -81,12 +81,12 @@ class Cut:
         stretch = text[begin:end]
         begin += len(stretch) - len(stretch.lstrip(b"N"))
         end -= len(stretch) - len(stretch.rstrip(b"N"))
-        if end - begin >= self.shortest:
+        if end - begin >= self.min_length:
             yield begin, end
 
 
 def write(
-    folder: Path, records: Iterable[Record], cut: Cut, *, holdout: float, seed: int
+    folder: Path, records: Iterable[Record], cutter: PieceCutter, *, holdout: float, seed: int
 ) -> Corpus:
     """Read the records once, into a new folder, and hold out the share `holdout`.
 
@@ -95,45 +95,45 @@ def write(
     Raises TrainingError where nothing is left to train on, InputError for a row of another length than the sites.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / ABOUT).unlink(missing_ok=True)
-    writer = _Writer(folder, cut)
+    (folder / INFO).unlink(missing_ok=True)
+    writer = _Writer(folder, cutter)
     with writer:
         for name, letters in records:
             writer.add(name, letters)
     if not writer.pieces:
         raise TrainingError(
-            f"nothing to train on in {writer.records} records: each needs {cut.shortest} known letters"
+            f"nothing to train on in {writer.records} records: each needs {cutter.min_length} known letters"
         )
-    groups = mapped(folder / GROUPS, np.uint64)
-    many = writer.haplotypes or len(writer.people) >= FEWEST_RECORDS
-    by_record = cut.sites is not None or cut.by_record or many
+    groups = memory_mapped(folder / GROUPS, np.uint64)
+    many_individuals = writer.haplotypes or len(writer.individuals) >= MIN_INDIVIDUALS
+    by_record = cutter.sites is not None or cutter.by_record or many_individuals
     if not by_record:
         groups = np.arange(writer.pieces, dtype=np.uint64)
-    held_out = _split(folder, groups, holdout, seed)
-    if cut.sites is not None:
-        _count(folder, cut.sites)
-    about = About(
+    held_out = _write_split(folder, groups, holdout, seed)
+    if cutter.sites is not None:
+        _write_counts(folder, cutter.sites)
+    info = CorpusInfo(
         writer.records,
         writer.letters,
         writer.pieces,
         held_out,
         by_record,
-        cut.sites,
+        cutter.sites,
         writer.digest.hexdigest(),
     )
-    _write_whole(folder / SUMS, json.dumps(sums(folder)))
-    _write_whole(folder / ABOUT, json.dumps(asdict(about)))
+    _write_atomically(folder / DIGESTS, json.dumps(digests(folder)))
+    _write_atomically(folder / INFO, json.dumps(asdict(info)))
     return Corpus.open(folder)
 
 
 class _Writer:
     """Appends records to the files of a corpus."""
 
-    def __init__(self, folder: Path, cut: Cut) -> None:
-        self._folder, self._cut = folder, cut
+    def __init__(self, folder: Path, cutter: PieceCutter) -> None:
+        self._folder, self._cutter = folder, cutter
         self._files: dict[str, IO[bytes]] = {}
         self.records = self.letters = self.pieces = 0
-        self.people: set[bytes] = set()
+        self.individuals: set[bytes] = set()
         self.haplotypes = False
         self.digest = hashlib.sha256()
 
@@ -147,14 +147,14 @@ class _Writer:
 
     def add(self, name: str, letters: Letters) -> None:
         """Append a record."""
-        sites = self._cut.sites
+        sites = self._cutter.sites
         if sites is not None and len(letters) != sites:
             raise TrainingError(f"{name} has {len(letters)} letters, the panel {sites} sites")
         encoded = name.encode("utf-8", "surrogateescape")
         text = letters.tobytes()
         add_to_digest(self.digest, name, text)
         group = self._group(name)
-        bounds = [(self.letters + a, self.letters + b) for a, b in self._cut.pieces(letters)]
+        bounds = [(self.letters + a, self.letters + b) for a, b in self._cutter.pieces(letters)]
         self._files[NAMES].write(encoded + b"\n")
         self._files[LETTERS].write(text)
         self._files[PIECES].write(np.array(bounds, np.int64).tobytes())
@@ -166,47 +166,47 @@ class _Writer:
         """A number, as 8 bytes, that is the same for all records of an individual."""
         haplotype = _HAPLOTYPE.fullmatch(name)
         self.haplotypes |= haplotype is not None
-        person = haplotype.group(1) if haplotype else name
-        encoded = person.encode("utf-8", "surrogateescape")
+        individual = haplotype.group(1) if haplotype else name
+        encoded = individual.encode("utf-8", "surrogateescape")
         group = hashlib.blake2b(encoded, digest_size=8).digest()
-        if len(self.people) < FEWEST_RECORDS:
-            self.people.add(group)
+        if len(self.individuals) < MIN_INDIVIDUALS:
+            self.individuals.add(group)
         return group
 
 
-def _split(folder: Path, groups_N: NDArray[np.uint64], holdout: float, seed: int) -> int:
-    """Write which pieces to train on and which to validate on, whole groups of them; how many are held out, one at
-    least."""
+def _write_split(folder: Path, groups_N: NDArray[np.uint64], holdout: float, seed: int) -> int:
+    """Write the numbers of the pieces to train on and to validate on, whole groups of them; returns how many are held
+    out, one at least."""
     threshold = np.uint64(int(holdout * (2**64 - 1)))
     if len(groups_N) <= EXACT_GROUPS:
-        drawn = np.unique(mixed(np.asarray(groups_N), seed))
-        if len(drawn) < 2:
+        hashes = np.unique(splitmix64(np.asarray(groups_N), seed))
+        if len(hashes) < 2:
             raise TrainingError("a single piece of DNA is too little to hold some out")
-        threshold = drawn[min(max(1, round(holdout * len(drawn))), len(drawn) - 1) - 1]
+        threshold = hashes[min(max(1, round(holdout * len(hashes))), len(hashes) - 1) - 1]
     held_out = 0
-    with (folder / LEARN).open("wb") as train, (folder / JUDGE).open("wb") as validation:
+    with (folder / TRAIN).open("wb") as train, (folder / VALIDATION).open("wb") as validation:
         for start in range(0, len(groups_N), BLOCK):
-            chosen = mixed(np.asarray(groups_N[start : start + BLOCK]), seed) <= threshold
-            train.write((np.flatnonzero(~chosen) + start).tobytes())
-            validation.write((np.flatnonzero(chosen) + start).tobytes())
-            held_out += int(chosen.sum())
+            is_held_out = splitmix64(np.asarray(groups_N[start : start + BLOCK]), seed) <= threshold
+            train.write((np.flatnonzero(~is_held_out) + start).tobytes())
+            validation.write((np.flatnonzero(is_held_out) + start).tobytes())
+            held_out += int(is_held_out.sum())
     return held_out
 
 
-def _count(folder: Path, sites: int) -> None:
+def _write_counts(folder: Path, sites: int) -> None:
     """Count the letters at each site of the rows to train on."""
     codes = np.full(256, len(COUNTED) - 1)
     codes[list(COUNTED)] = np.arange(len(COUNTED))
-    letters, places = mapped(folder / LETTERS, np.uint8), np.arange(sites)
-    bounds = mapped(folder / PIECES, np.int64).reshape(-1, 2)
+    letters, site_numbers = memory_mapped(folder / LETTERS, np.uint8), np.arange(sites)
+    bounds = memory_mapped(folder / PIECES, np.int64).reshape(-1, 2)
     counts_SA = np.zeros((sites, len(COUNTED)), np.int64)
-    for piece in mapped(folder / LEARN, np.int64):
+    for piece in memory_mapped(folder / TRAIN, np.int64):
         begin, end = bounds[piece]
-        counts_SA[places, codes[letters[begin:end]]] += 1
+        counts_SA[site_numbers, codes[letters[begin:end]]] += 1
     (folder / COUNTS).write_bytes(counts_SA.tobytes())
 
 
-def _write_whole(file: Path, text: str) -> None:
-    beside = file.with_name(f"{file.name}.writing")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(file)
+def _write_atomically(file: Path, text: str) -> None:
+    temporary = file.with_name(f"{file.name}.writing")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(file)

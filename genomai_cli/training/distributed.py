@@ -21,10 +21,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from genomai_cli import device as devices
 from genomai_cli.errors import UsageError
-from genomai_cli.objectives.base import Alone, Group
+from genomai_cli.objectives.base import ProcessGroup, SingleProcess
 
 
-class Processes(Group, Protocol):
+class Processes(ProcessGroup, Protocol):
     """A group that a training loop can ask to act as one."""
 
     @property
@@ -34,20 +34,20 @@ class Processes(Group, Protocol):
     def parallel(self, network: nn.Module, device: torch.device) -> nn.Module:
         """The network on the device, so that its gradients are those of all processes' batches together."""
 
-    def agree(self, *wishes: bool) -> tuple[bool, ...]:
-        """Which of the wishes any process has; all processes get the same answer."""
+    def any_process(self, *flags: bool) -> tuple[bool, ...]:
+        """Which of the flags any process has raised; all processes get the same answer."""
 
     def mean(self, number: Tensor) -> Tensor:
         """The mean over the processes, without gradients."""
 
-    def whole(self, tensor: Tensor) -> Tensor:
-        """A tensor as one process alone would have it, of which each may have a share."""
+    def full_tensor(self, tensor: Tensor) -> Tensor:
+        """The full tensor, as one process alone would have it, of a tensor of which each may have a share."""
 
-    def share(self, tensor: Tensor, like: Tensor) -> Tensor:
-        """This process's share of a whole tensor, shared out as another is."""
+    def shard_like(self, tensor: Tensor, like: Tensor) -> Tensor:
+        """This process's share of a full tensor, sharded as `like` is."""
 
 
-class OneProcess(Alone):
+class OneProcess(SingleProcess):
     """A loop that trains by itself."""
 
     shard = False
@@ -56,37 +56,39 @@ class OneProcess(Alone):
         """The network itself, on the device."""
         return network.to(device)
 
-    def agree(self, *wishes: bool) -> tuple[bool, ...]:
-        """The wishes themselves."""
-        return wishes
+    def any_process(self, *flags: bool) -> tuple[bool, ...]:
+        """The flags themselves."""
+        return flags
 
     def mean(self, number: Tensor) -> Tensor:
         """The number itself."""
         return number.detach()
 
-    def whole(self, tensor: Tensor) -> Tensor:
+    def full_tensor(self, tensor: Tensor) -> Tensor:
         """The tensor itself."""
         return tensor
 
-    def share(self, tensor: Tensor, like: Tensor) -> Tensor:
+    def shard_like(self, tensor: Tensor, like: Tensor) -> Tensor:
         """The tensor itself."""
         del like
         return tensor
 
 
-ALONE = OneProcess()
+ONE_PROCESS = OneProcess()
 
 # Process 0 reads the whole corpus while the others wait; torchrun ends them all when one dies.
-PATIENCE = timedelta(days=7)
-NEEDED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+TIMEOUT = timedelta(days=7)
+REQUIRED_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
-def started_together() -> bool:
+def launched_by_torchrun() -> bool:
     """Whether torchrun has started this process as one of several."""
-    return all(name in os.environ for name in NEEDED) and int(os.environ["WORLD_SIZE"]) > 1
+    return (
+        all(name in os.environ for name in REQUIRED_VARIABLES) and int(os.environ["WORLD_SIZE"]) > 1
+    )
 
 
-class Together:
+class TorchrunProcesses:
     """The processes of torchrun; with `shard`, each holds only a share of the network."""
 
     def __init__(self, device: torch.device, *, shard: bool) -> None:
@@ -97,8 +99,8 @@ class Together:
         """DDP around the network, or the network with its weights shared out."""
         if self.shard:
             return self._sharded(network, device)
-        places = [device.index] if device.type == "cuda" else None
-        return DistributedDataParallel(network.to(device), places)
+        device_ids = [device.index] if device.type == "cuda" else None
+        return DistributedDataParallel(network.to(device), device_ids)
 
     def _sharded(self, network: nn.Module, device: torch.device) -> nn.Module:
         """The network's repeated layers are shared out one by one, so that few are whole at any time."""
@@ -109,7 +111,7 @@ class Together:
         lists = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
         for layer in (layer for layers in lists for layer in layers):
             # One that holds others is a network, whose own weights belong to the outermost module.
-            if not any(isinstance(inside, nn.ModuleList) for inside in layer.modules()):
+            if not any(isinstance(submodule, nn.ModuleList) for submodule in layer.modules()):
                 fully_shard(layer, mesh=mesh)
         # Resharded after every forward pass, also one without gradients: between steps all weights are shares.
         fully_shard(network, mesh=mesh, reshard_after_forward=True)
@@ -130,21 +132,21 @@ class Together:
         """The mean over the processes, without gradients."""
         return self.total(number) / self.size
 
-    def agree(self, *wishes: bool) -> tuple[bool, ...]:
-        """Which of the wishes any process has."""
-        heard = torch.tensor([float(wish) for wish in wishes], device=self.device)
-        distributed.all_reduce(heard, distributed.ReduceOp.MAX)
-        return tuple(bool(wish) for wish in heard.tolist())
+    def any_process(self, *flags: bool) -> tuple[bool, ...]:
+        """Which of the flags any process has raised."""
+        raised = torch.tensor([float(flag) for flag in flags], device=self.device)
+        distributed.all_reduce(raised, distributed.ReduceOp.MAX)
+        return tuple(bool(flag) for flag in raised.tolist())
 
-    def whole(self, tensor: Tensor) -> Tensor:
+    def full_tensor(self, tensor: Tensor) -> Tensor:
         """All processes' shares put together, on the CPU."""
         from torch.distributed.tensor import DTensor  # noqa: PLC0415
 
         full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
         return full.cpu() if self.shard else full
 
-    def share(self, tensor: Tensor, like: Tensor) -> Tensor:
-        """This process's share of a whole tensor."""
+    def shard_like(self, tensor: Tensor, like: Tensor) -> Tensor:
+        """This process's share of a full tensor, sharded as `like` is."""
         from torch.distributed.tensor import DTensor, distribute_tensor  # noqa: PLC0415
 
         if not isinstance(like, DTensor):
@@ -153,7 +155,7 @@ class Together:
 
 
 class _Gather(torch.autograd.Function):
-    """All processes' rows; what each made of a process's rows flows back to it."""
+    """All processes' rows; the gradients of all processes flow back to each one's rows."""
 
     @staticmethod
     def forward(context: Any, rows_BD: Tensor) -> Tensor:
@@ -169,25 +171,25 @@ class _Gather(torch.autograd.Function):
 
 
 @contextmanager
-def joined(name: str, *, shard: bool = False) -> Iterator[tuple[Processes, torch.device]]:
+def join_processes(name: str, *, shard: bool = False) -> Iterator[tuple[Processes, torch.device]]:
     """The processes that torchrun started, this one alone without it, and the device called `name` to use.
 
     Raises UsageError for a device that cannot be shared out, and for `shard` without other processes.
     """
-    if not started_together():
+    if not launched_by_torchrun():
         if shard:
             raise UsageError(
                 "--shard shares the network out among processes: start them with torchrun"
             )
-        yield ALONE, devices.choose(name)
+        yield ONE_PROCESS, devices.choose(name)
         return
     device = _device(name)
     backend = "nccl" if device.type == "cuda" else "gloo"
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    distributed.init_process_group(backend, timeout=PATIENCE)
+    distributed.init_process_group(backend, timeout=TIMEOUT)
     try:
-        yield Together(device, shard=shard), device
+        yield TorchrunProcesses(device, shard=shard), device
     finally:
         distributed.destroy_process_group()
 
@@ -198,12 +200,12 @@ def wait_for_all(processes: Processes) -> None:
         distributed.barrier()
 
 
-def from_first(processes: Processes, word: str) -> str:
-    """What the first process says."""
-    words: list[Any] = [word]
+def broadcast_text(processes: Processes, text: str) -> str:
+    """The text of the first process, on all."""
+    texts: list[Any] = [text]
     if processes.size > 1:
-        distributed.broadcast_object_list(words)
-    return str(words[0])
+        distributed.broadcast_object_list(texts)
+    return str(texts[0])
 
 
 def _device(name: str) -> torch.device:

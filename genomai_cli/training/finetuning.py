@@ -33,7 +33,12 @@ from genomai_cli.training.initialization import (
     reset_parameters,
     start_from,
 )
-from genomai_cli.training.labelled_data import counted, nesting, others, validation_parts
+from genomai_cli.training.labelled_data import (
+    nesting,
+    remaining_rows,
+    sample_counts,
+    validation_parts,
+)
 from genomai_cli.training.recipe import Recipe
 from genomai_cli.training.trainer import (
     Loop,
@@ -46,7 +51,7 @@ from genomai_cli.training.trainer import (
 )
 
 ROWS_AT_ONCE = 128
-WHOLE = Adaptation()
+FULL_ADAPTATION = Adaptation()
 TEMPERATURES = (1.0, 1.3, 1.7, 2.2, 3.0, 4.0)
 
 MemberReport = Callable[[int, int, float, float], None]
@@ -55,7 +60,7 @@ MemberReport = Callable[[int, int, float, float], None]
 
 @dataclass(frozen=True)
 class Finetuned:
-    """The model, and how well its networks did on the samples that each had not seen."""
+    """The model, and its networks' measures on the samples that each had not seen."""
 
     bundle: Bundle
     validation: dict[str, Any]
@@ -71,7 +76,7 @@ def fit(
     start: Bundle | None = None,
     work: Path | None = None,
     report: MemberReport = lambda *_: None,
-    adaptation: Adaptation = WHOLE,
+    adaptation: Adaptation = FULL_ADAPTATION,
     validation: Rows | None = None,
     stopping: Stopping = unstopped,
 ) -> Finetuned:
@@ -125,11 +130,13 @@ class Finetuning:
         self.tokenizer = tokenizers.from_config(recipe.tokenizer)
         split = recipe.split
         self.parts = validation_parts(samples, split.folds, split.holdout, seed, validation)
-        self.given = validation
-        self.input, self.samples = kind.chosen(samples, others(samples, self.parts[0]), recipe)
+        self.validation_rows = validation
+        self.input, self.samples = kind.chosen(
+            samples, remaining_rows(samples, self.parts[0]), recipe
+        )
         self.solved = network_class(recipe.network["kind"]).solved
         self.adaptation = adaptation
-        adaptation.check(begins=start is not None, solved=self.solved)
+        adaptation.check(has_start=start is not None, solved=self.solved)
         if start is not None:
             if self.solved:
                 kind_of_network = recipe.network["kind"]
@@ -145,25 +152,29 @@ class Finetuning:
         config = self._config(rows)
         classifier = build(config, self.input)
         self.input.initialize(classifier, rows, self.recipe, self.tokenizer)
-        levels = [self._train(classifier, number) for number in range(len(self.parts))]
-        joined = HeldOut.joined([part for member in levels for part in member])
+        held_out_by_member = [self._train(classifier, number) for number in range(len(self.parts))]
+        joined = HeldOut.joined([part for member in held_out_by_member for part in member])
         calibrate(classifier.fusion.to("cpu"), joined)
-        nothing = np.empty(0, np.int64)
-        everything = others(self.samples, nothing if self.given is None else self.given)
+        no_rows = np.empty(0, np.int64)
+        training_rows = remaining_rows(
+            self.samples, no_rows if self.validation_rows is None else self.validation_rows
+        )
         if self.solved:
-            self._solve(classifier, everything)
+            self._solve(classifier, training_rows)
         if classifier.evidence is not None:
-            fitted = self.input.fit_evidence(self.samples, everything, self.recipe)
+            fitted = self.input.fit_evidence(self.samples, training_rows, self.recipe)
             self.input.complete_evidence(fitted, self.samples, self.recipe)
             classifier.evidence.load_state_dict(fitted.state_dict())
-        validation = self._validation(classifier, HeldOut.joined([member[0] for member in levels]))
+        validation = self._validation(
+            classifier, HeldOut.joined([member[0] for member in held_out_by_member])
+        )
         config["provenance"] |= {
             "seconds": round(time.monotonic() - began),
             "validation": validation,
         }
         if self.start is not None:
-            begun = {"model": self.start.name, "sha256": self.start.weights_sha256}
-            config["provenance"]["adapt"] = begun | self.adaptation.told(self.trained_values)
+            origin = {"model": self.start.name, "sha256": self.start.weights_sha256}
+            config["provenance"]["adapt"] = origin | self.adaptation.provenance(self.trained_values)
         classifier = classifier.float().to(self.device).eval()
         kind = self.input.remembering(self.samples, self.recipe)
         return Finetuned(Bundle(config, classifier, kind), validation)
@@ -180,7 +191,7 @@ class Finetuning:
         config["provenance"] |= {
             "seed": self.seed,
             "device": self.device.type,
-            **counted(self.samples, self.given),
+            **sample_counts(self.samples, self.validation_rows),
         }
         evidence = self.recipe.evidence
         if evidence is not None:
@@ -197,10 +208,10 @@ class Finetuning:
         torch.manual_seed(seed)
         reset_parameters(network)
         if self.start is not None:
-            trained = self.start.classifier.networks
-            start_from(network, trained[number % len(trained)])
+            start_networks = self.start.classifier.networks
+            start_from(network, start_networks[number % len(start_networks)])
         self.adaptation.apply(network)
-        self.trained_values = self.adaptation.trained(network)
+        self.trained_values = self.adaptation.trainable_count(network)
         member = self._member(classifier, validation)
         if self.solved:
             self._solve(classifier, member.train)
@@ -223,14 +234,14 @@ class Finetuning:
         return held_out_scores(network, member, evidence, seed=seed, device=self.device)
 
     def _solve(self, classifier: Classifier, rows: Rows) -> None:
-        """Give the network in closed form the values that these samples tell."""
+        """Solve the network on these samples in closed form."""
         batch = self.input.views(self.samples, rows, self.recipe, self.tokenizer).plain(rows)
         labels = {head: numbers.to(self.device) for head, numbers in batch.labels.items()}
         inputs = classifier.to(self.device).inputs(batch.ids.to(self.device))
         classifier.networks[0].solve(inputs, labels)
 
     def _member(self, classifier: Classifier, validation: Rows) -> "Member":
-        train = others(self.samples, validation)
+        train = remaining_rows(self.samples, validation)
         return Member(
             self.input.views(self.samples, train, self.recipe, self.tokenizer),
             train,
@@ -244,25 +255,25 @@ class Finetuning:
         """Accuracy and number of held-out samples by head, all sites known."""
         with torch.no_grad():
             logs = classifier.fusion(held_out.scores, held_out.share)
-        found = {}
+        measures = {}
         for head, log_BC in logs.items():
             known = held_out.labels[head] != MISSING
             if not known.any():
                 continue
             truth = held_out.labels[head][known]
-            right = log_BC.argmax(1)[known] == truth
-            found[head] = {
+            is_correct = log_BC.argmax(1)[known] == truth
+            measures[head] = {
                 "n": len(truth),
-                "accuracy": round(float(right.double().mean()), 4),
+                "accuracy": round(float(is_correct.double().mean()), 4),
                 "majority": round(float(truth.bincount().max() / len(truth)), 4),
             }
-        return found
+        return measures
 
 
 def require_evidence_of(kind: InputKind, recipe: Recipe) -> None:
     """TrainingError for a recipe that asks for evidence of another kind of input."""
-    own = kind.evidence_kind and registry.find(registry.EVIDENCE, kind.evidence_kind)
-    if recipe.evidence is not None and type(recipe.evidence) is not own:
+    settings_class = kind.evidence_kind and registry.find(registry.EVIDENCE, kind.evidence_kind)
+    if recipe.evidence is not None and type(recipe.evidence) is not settings_class:
         raise TrainingError(
             "[likelihood] is for barcodes, whose sites are inherited apart, [regression] for mapped genomes"
         )
@@ -270,7 +281,7 @@ def require_evidence_of(kind: InputKind, recipe: Recipe) -> None:
 
 @dataclass(frozen=True)
 class Member:
-    """What one network is trained and validated on."""
+    """The views and rows that one network is trained and validated on."""
 
     views: Views
     train: Rows
@@ -308,8 +319,8 @@ def train_member(
         if batch.hints is None:
             return cross_entropy(batch.mean(logits(trained, inputs, mask)), labels)
         hidden = trained(inputs, mask)
-        found = logits_of(trained, network.mean_of(hidden, mask))  # type: ignore[operator]
-        return cross_entropy(batch.mean(found), labels) + hint_loss(hidden, batch.hints)
+        outputs = logits_of(trained, network.mean_of(hidden, mask))  # type: ignore[operator]
+        return cross_entropy(batch.mean(outputs), labels) + hint_loss(hidden, batch.hints)
 
     def validation_loss(trained: nn.Module) -> float:
         losses = [_loss(_logits(trained, b, member, device), b.labels) for b in batches]
@@ -330,8 +341,8 @@ def hint_loss(hidden_BTD: Tensor, hints: Hints) -> Tensor:
             f"hints about {count} groups need networks as wide, not {width}: --set views.hints=0"
         )
     known_BTG = ~hints_BTG.isnan()
-    missed_BTG = torch.where(known_BTG, hidden_BTD[..., :count] - hints_BTG, 0.0)
-    return hints.weight * missed_BTG.square().sum() / known_BTG.sum().clamp(min=1)
+    error_BTG = torch.where(known_BTG, hidden_BTD[..., :count] - hints_BTG, 0.0)
+    return hints.weight * error_BTG.square().sum() / known_BTG.sum().clamp(min=1)
 
 
 def held_out_scores(
@@ -348,15 +359,15 @@ def held_out_scores(
     for batch in batches:
         scores = {h: s.double() for h, s in _logits(network, batch, member, device).items()}
         if evidence is not None:
-            scores |= _in_parts(evidence, member.inputs(batch.ids))
+            scores |= _evidence_scores(evidence, member.inputs(batch.ids))
         parts.append(HeldOut(scores, batch.share, batch.labels))
     return parts
 
 
-def _loss(found: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
+def _loss(outputs: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
     """The cross-entropy at the best of a few temperatures, since calibration sets that afterwards."""
     losses = [
-        cross_entropy({head: rows / t for head, rows in found.items()}, labels)
+        cross_entropy({head: values / t for head, values in outputs.items()}, labels)
         for t in TEMPERATURES
     ]
     return torch.stack(losses).min()
@@ -370,18 +381,21 @@ def _logits(
     network.eval()
     ids_PBT = batch.ids.reshape(batch.windows, -1, batch.ids.shape[1])
     mask_PBT = None if batch.mask is None else batch.mask.reshape(ids_PBT.shape)
-    rows: list[dict[str, Tensor]] = []
+    parts: list[dict[str, Tensor]] = []
     for start in range(0, ids_PBT.shape[1], ROWS_AT_ONCE):
-        part = slice(start, start + ROWS_AT_ONCE)
-        ids = ids_PBT[:, part].flatten(0, 1).to(device)
-        mask = None if mask_PBT is None else mask_PBT[:, part].flatten(0, 1).to(device)
-        found = batch.mean(logits(network, member.inputs(ids), mask))
-        rows.append({head: values.cpu() for head, values in found.items()})
-    return {head: torch.cat([row[head] for row in rows]) for head in rows[0]}
+        rows = slice(start, start + ROWS_AT_ONCE)
+        ids = ids_PBT[:, rows].flatten(0, 1).to(device)
+        mask = None if mask_PBT is None else mask_PBT[:, rows].flatten(0, 1).to(device)
+        outputs = batch.mean(logits(network, member.inputs(ids), mask))
+        parts.append({head: values.cpu() for head, values in outputs.items()})
+    return {head: torch.cat([row[head] for row in parts]) for head in parts[0]}
 
 
 @torch.no_grad()
-def _in_parts(evidence: Evidence, inputs: Tensor) -> dict[str, Tensor]:
+def _evidence_scores(evidence: Evidence, inputs: Tensor) -> dict[str, Tensor]:
     parts = [inputs[start : start + ROWS_AT_ONCE] for start in range(0, len(inputs), ROWS_AT_ONCE)]
-    found = [evidence.fused(part) for part in parts]
-    return {name: torch.cat([scores[name].double() for scores in found]) for name in found[0]}
+    scores_of_parts = [evidence.fused(part) for part in parts]
+    return {
+        name: torch.cat([scores[name].double() for scores in scores_of_parts])
+        for name in scores_of_parts[0]
+    }

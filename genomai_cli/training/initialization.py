@@ -1,4 +1,4 @@
-"""A model before training: its config, the values that networks have without it, and those of a model to begin from."""
+"""A model before training: its config, the initial values of networks, and those of a model to begin from."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -34,12 +34,12 @@ def initial_config(
         complete_config(dict(recipe.network) | dict(sizes)),
         members=members,
         heads=heads,
-        library={"torch": torch.__version__},
+        library_versions={"torch": torch.__version__},
     )
 
 
 def untrained(recipe: Recipe, *, seed: int = 0) -> Bundle:
-    """A model of plain DNA as its recipe begins: fresh values, no heads. What has nothing to learn is finished.
+    """A model of plain DNA before training: fresh values, no heads; a network without parameters to learn is complete.
 
     Raises TrainingError for a recipe of sites, whose sizes and values follow from data, or of parts that are chosen.
     """
@@ -47,18 +47,18 @@ def untrained(recipe: Recipe, *, seed: int = 0) -> Bundle:
         raise TrainingError(
             f"recipe {recipe.name}: its network follows from data: `genomai pretrain` or `genomai train` makes it"
         )
-    tokenizer, given = tokenizers.from_config(recipe.tokenizer), SequenceInput()
+    tokenizer, kind = tokenizers.from_config(recipe.tokenizer), SequenceInput()
     sizes = vocabulary_sizes(tokenizer)
-    config = initial_config(recipe, given, tokenizer, sizes, members=1, heads={})
+    config = initial_config(recipe, kind, tokenizer, sizes, members=1, heads={})
     config["provenance"]["seed"] = seed
     torch.manual_seed(seed)
-    classifier = build(config, given)
+    classifier = build(config, kind)
     reset_parameters(classifier)
-    return Bundle(config, classifier.eval(), given)
+    return Bundle(config, classifier.eval(), kind)
 
 
 def require_same_tokens(start: Bundle, tokenizer: Tokenizer, kind: InputKind) -> None:
-    """TrainingError unless the ids of tokens, and of sites, mean to the model to begin from what they mean here."""
+    """TrainingError unless the ids of tokens, and of sites, are those of the model to begin from."""
     if start.config["tokenizer"] != tokenizer.to_config():
         raise TrainingError(f"the model to begin from, {start.name}, has another tokenizer")
     kind.require_same(start.input, start.name)
@@ -70,15 +70,15 @@ def start_from(network: nn.Module, trained: nn.Module) -> None:
     The buffers they were trained with come along: frequencies taken from a few labelled samples would move every
     vector. Raises TrainingError if the two are not of the same kind and size.
     """
-    theirs = dict(trained.named_parameters())
+    trained_parameters = dict(trained.named_parameters())
     for name, parameter in network.named_parameters():
         if name.startswith("heads."):
             continue
-        if name not in theirs or theirs[name].shape != parameter.shape:
+        if name not in trained_parameters or trained_parameters[name].shape != parameter.shape:
             raise TrainingError(
                 f"the model to begin from has other networks than the recipe: {name}"
             )
-        parameter.data.copy_(theirs[name])
+        parameter.data.copy_(trained_parameters[name])
     buffers = dict(trained.named_buffers())
     for name, buffer in network.named_buffers():
         if name in buffers and buffers[name].shape == buffer.shape:

@@ -1,11 +1,11 @@
-"""What is wrong with a table of labels, told with file and line before anything is trained."""
+"""Checks of a table of labels, whose errors name file and line, before anything is trained."""
 
 from collections.abc import Collection, Mapping
 
 from genomai_cli.errors import InputError
 from genomai_cli.formats.tables import LabelTable
 
-LARGEST = 1e30  # single precision ends at 3e38
+MAX_NUMBER = 1e30  # single precision ends at 3e38
 
 
 Lines = list[tuple[int, str]]  # labels with their lines
@@ -15,22 +15,22 @@ def check_labels(
     table: LabelTable,
     heads: Mapping[str, str],
     *,
-    words_or_numbers: bool,
+    one_kind: bool,
     numbers: Collection[str] = (),
 ) -> None:
-    """InputError for labels that are all the same; with `words_or_numbers` for a column that mixes both.
+    """InputError for labels that are all the same; with `one_kind` for a column that mixes words and numbers.
 
     `heads` are the names of columns by head, `numbers` the heads that are to be numbers.
     """
     check_numbers(table, heads, numbers)
     for head, column in heads.items():
         lines = _lines(table, column)
-        meant = float if head in numbers else str
-        if len({meant(label) for _, label in lines}) == 1:
+        convert = float if head in numbers else str
+        if len({convert(label) for _, label in lines}) == 1:
             line, label = lines[0]
             message = f"head {head}: needs two labels at least, and all are {label}"
             raise InputError(message, path=table.path, line=line)
-        if words_or_numbers:
+        if one_kind:
             _check_kind(table, lines)
 
 
@@ -38,7 +38,7 @@ def check_numbers(table: LabelTable, heads: Mapping[str, str], numbers: Collecti
     """InputError for the first label of these heads that is no number, or too large for single precision."""
     for head in numbers:
         for line, label in _lines(table, heads[head]):
-            if not is_number(label) or abs(float(label)) > LARGEST:
+            if not is_number(label) or abs(float(label)) > MAX_NUMBER:
                 message = (
                     f"label {label!r} is no number, as those of {head} are (. is a missing label)"
                 )
@@ -54,16 +54,16 @@ def _lines(table: LabelTable, column: str) -> Lines:
 def check_names(table: LabelTable, names: Collection[str]) -> None:
     """InputError for labels of samples that are none of these names, or NAME of haplotypes NAME_A and NAME_B."""
     known = {*names, *(name[:-2] for name in names if name.endswith(("_A", "_B")))}
-    absent = [
+    unknown = [
         (line, name)
         for name, line in zip(table.samples, table.lines, strict=True)
         if name not in known
     ]
-    if absent:
-        line, name = absent[0]
+    if unknown:
+        line, name = unknown[0]
         message = f"no sequence is called {name}"
-        if len(absent) > 1:
-            message += f", and there is none for {len(absent)} of {len(table.samples)} labels"
+        if len(unknown) > 1:
+            message += f", and there is none for {len(unknown)} of {len(table.samples)} labels"
         raise InputError(message, path=table.path, line=line)
 
 
@@ -77,12 +77,12 @@ def is_number(text: str) -> bool:
 
 def _check_kind(table: LabelTable, lines: Lines) -> None:
     """The first of the labels that are fewer, words among numbers or numbers among words, is the wrong one."""
-    numbers = [found for found in lines if is_number(found[1])]
-    words = [found for found in lines if not is_number(found[1])]
+    numbers = [entry for entry in lines if is_number(entry[1])]
+    words = [entry for entry in lines if not is_number(entry[1])]
     if numbers and words:
-        few, what, others = min(
+        minority, kind, majority = min(
             (words, "no number", "numbers"), (numbers, "a number", "words"), key=lambda c: len(c[0])
         )
-        line, label = few[0]
-        message = f"label {label!r} is {what}, where most are {others} (. is a missing label)"
+        line, label = minority[0]
+        message = f"label {label!r} is {kind}, where most are {majority} (. is a missing label)"
         raise InputError(message, path=table.path, line=line)

@@ -14,9 +14,12 @@ from genomai_cli.inputs.samples import Rows, Samples
 from genomai_cli.records import SequenceRecord
 from genomai_cli.training.similarity import clusters, joined, near_duplicates
 
-FEWEST_VALUES = 2
+MIN_VALUES = 2
 _HAPLOTYPE_ENDINGS = ("_A", "_B")
-_MANY = (0.01, 10)  # samples of an individual: this share of all, and so many times the mean
+_LARGE_FAMILY = (
+    0.01,
+    10,
+)  # samples of an individual: this share of all, and so many times the mean
 
 
 def gather(
@@ -54,35 +57,48 @@ def gather(
     values = {head: _values(head, columns.pop(head)) for head in sorted(numbers)}
     if classes is None:
         classes = {head: _classes(head, column) for head, column in columns.items()}
-    known = {head: list(classes[head]) for head in columns}
-    of_classes = {head: _numbers(column, known[head]) for head, column in columns.items()}
+    class_names = {head: list(classes[head]) for head in columns}
+    class_numbers = {head: _numbers(column, class_names[head]) for head, column in columns.items()}
     names = [record.name for record in labelled]
     sequences = [record.held for record in labelled]
-    individuals, alike = _individuals(names, labels), None
+    individuals, near_duplicate_count = _individuals(names, labels), None
     if similar_are_one and len(np.unique(individuals)) == len(set(names)):
         groups = clusters(sequences)
-        individuals, alike = joined(individuals, groups), near_duplicates(groups)
-    found = _strata(names, strata)
+        individuals, near_duplicate_count = joined(individuals, groups), near_duplicates(groups)
+    finer_groups = _strata(names, strata)
     return Samples(
-        names, sequences, of_classes, known, individuals, found, alike, values
+        names,
+        sequences,
+        class_numbers,
+        class_names,
+        individuals,
+        finer_groups,
+        near_duplicate_count,
+        values,
     ), unlabelled
 
 
 def with_validation(train: Samples, validation: Samples) -> tuple[Samples, Rows]:
     """Both sets of samples as one, and the rows of those to validate on; both have the same heads and classes."""
-    first = len(train)
+    count = len(train)
     both = replace(
         train,
         names=train.names + validation.names,
         sequences=train.sequences + validation.sequences,
-        labels={head: np.append(of, validation.labels[head]) for head, of in train.labels.items()},
+        labels={
+            head: np.append(numbers, validation.labels[head])
+            for head, numbers in train.labels.items()
+        },
         individuals=np.append(
             train.individuals, validation.individuals + train.individuals.max() + 1
         ),
         strata=_both_strata(train, validation),
-        values={head: np.append(of, validation.values[head]) for head, of in train.values.items()},
+        values={
+            head: np.append(numbers, validation.values[head])
+            for head, numbers in train.values.items()
+        },
     )
-    return both, np.arange(first, first + len(validation))
+    return both, np.arange(count, count + len(validation))
 
 
 def _both_strata(train: Samples, validation: Samples) -> Rows | None:
@@ -94,8 +110,8 @@ def _both_strata(train: Samples, validation: Samples) -> Rows | None:
 def _strata(names: Sequence[str], column: Mapping[str, str] | None) -> Rows | None:
     if column is None:
         return None
-    found = [_label(name, column) for name in names]
-    return _numbers(found, sorted({stratum for stratum in found if stratum is not None}))
+    strata = [_label(name, column) for name in names]
+    return _numbers(strata, sorted({stratum for stratum in strata if stratum is not None}))
 
 
 def _classes(head: str, column: Sequence[str | None]) -> list[str]:
@@ -108,18 +124,18 @@ def _classes(head: str, column: Sequence[str | None]) -> list[str]:
 
 
 def _numbers(column: Sequence[str | None], classes: list[str]) -> Rows:
-    new = sorted({label for label in column if label is not None} - set(classes))
-    if new:
-        raise TrainingError(f"no sample to train on has the label {new[0]}")
+    unknown = sorted({label for label in column if label is not None} - set(classes))
+    if unknown:
+        raise TrainingError(f"no sample to train on has the label {unknown[0]}")
     numbers = {label: number for number, label in enumerate(classes)}
     return np.array([MISSING if label is None else numbers[label] for label in column], np.int64)
 
 
 def _values(head: str, column: Sequence[str | None]) -> NDArray[np.float64]:
-    found = np.array([np.nan if label is None else float(label) for label in column])
-    if np.isnan(found).all():
+    values = np.array([np.nan if label is None else float(label) for label in column])
+    if np.isnan(values).all():
         raise TrainingError(f"head {head}: none of the samples has a number")
-    return found
+    return values
 
 
 def _label(name: str, column: Mapping[str, str]) -> str | None:
@@ -128,21 +144,21 @@ def _label(name: str, column: Mapping[str, str]) -> str | None:
 
 def _individual(name: str, known: Mapping[str, str]) -> str:
     """The name that has the label: NAME of NAME_A, if only NAME has one."""
-    person = name[:-2] if name.endswith(_HAPLOTYPE_ENDINGS) else name
-    return person if person in known and name not in known else name
+    stem = name[:-2] if name.endswith(_HAPLOTYPE_ENDINGS) else name
+    return stem if stem in known and name not in known else name
 
 
 def _individuals(names: list[str], labels: Mapping[str, Mapping[str, str]]) -> Rows:
-    there = {*names, *(name for column in labels.values() for name in column)}
-    people = [_person(name, there) for name in names]
-    return np.asarray(np.unique(people, return_inverse=True)[1])
+    known = {*names, *(name for column in labels.values() for name in column)}
+    individuals = [_individual_of(name, known) for name in names]
+    return np.asarray(np.unique(individuals, return_inverse=True)[1])
 
 
-def _person(name: str, there: set[str]) -> str:
+def _individual_of(name: str, known: set[str]) -> str:
     """NAME for NAME_A and NAME_B, if NAME or both of these are there."""
     stem = name[:-2]
     pair = {f"{stem}{ending}" for ending in _HAPLOTYPE_ENDINGS}
-    return stem if name in pair and (stem in there or pair <= there) else name
+    return stem if name in pair and (stem in known or pair <= known) else name
 
 
 def folds(samples: Samples, count: int, seed: int) -> list[Rows]:
@@ -151,51 +167,51 @@ def folds(samples: Samples, count: int, seed: int) -> list[Rows]:
     An individual of very many samples, as a family of repeats is, is in the last part.
     """
     rng = np.random.default_rng([seed, 0x5EED])
-    people, first = np.unique(samples.individuals, return_index=True)
-    order = rng.permutation(len(people))
+    individuals, first = np.unique(samples.individuals, return_index=True)
+    order = rng.permutation(len(individuals))
     order = order[np.argsort(samples.groups()[first][order], kind="stable")]
-    part_of_person = np.empty(len(people), np.int64)
-    part_of_person[order] = np.arange(len(people)) % count
+    part_of_individual = np.empty(len(individuals), np.int64)
+    part_of_individual[order] = np.arange(len(individuals)) % count
     sizes = np.unique(samples.individuals, return_counts=True)[1]
-    share, times = _MANY
-    part_of_person[sizes > max(share * len(samples), times * sizes.mean())] = count - 1
-    part = part_of_person[np.searchsorted(people, samples.individuals)]
-    return [np.flatnonzero(part == number) for number in range(count)]
+    share, times = _LARGE_FAMILY
+    part_of_individual[sizes > max(share * len(samples), times * sizes.mean())] = count - 1
+    part_of_sample = part_of_individual[np.searchsorted(individuals, samples.individuals)]
+    return [np.flatnonzero(part_of_sample == number) for number in range(count)]
 
 
 def validation_parts(
-    samples: Samples, count: int, holdout: float, seed: int, given: Rows | None = None
+    samples: Samples, count: int, holdout: float, seed: int, validation: Rows | None = None
 ) -> list[Rows]:
     """The rows that each of `count` networks is validated on: all in turn, or for one network the share `holdout`, or
-    those that are `given`.
+    the rows `validation`.
 
     Raises TrainingError where some class would not be left to train on.
     """
-    if given is not None:
+    if validation is not None:
         if count > 1:
             message = "a validation set of its own is for one network: --set split.folds=1"
             raise TrainingError(message)
-        require_all_classes(samples, given)
-        return [given]
-    shares = count if count > 1 else max(2, round(1 / holdout))
-    parts = folds(samples, shares, seed)[:count]
+        require_all_classes(samples, validation)
+        return [validation]
+    parts_of_all = count if count > 1 else max(2, round(1 / holdout))
+    parts = folds(samples, parts_of_all, seed)[:count]
     for part in parts:
         require_all_classes(samples, part)
     return parts
 
 
-def counted(samples: Samples, given: Rows | None) -> dict[str, int]:
+def sample_counts(samples: Samples, validation: Rows | None) -> dict[str, int]:
     """How many samples there are, for a model's provenance: of how many individuals, with near-duplicates, and in a
-    validation set that is `given`."""
-    found = {"samples": len(samples), "individuals": len(np.unique(samples.individuals))}
+    `validation` set."""
+    counts = {"samples": len(samples), "individuals": len(np.unique(samples.individuals))}
     if samples.near_duplicates is not None:
-        found["near_duplicates"] = samples.near_duplicates
-    if given is not None:
-        found["validation_samples"] = len(given)
-    return found
+        counts["near_duplicates"] = samples.near_duplicates
+    if validation is not None:
+        counts["validation_samples"] = len(validation)
+    return counts
 
 
-def others(samples: Samples, rows: Rows) -> Rows:
+def remaining_rows(samples: Samples, rows: Rows) -> Rows:
     """All rows but these."""
     return np.setdiff1d(np.arange(len(samples)), rows)
 
@@ -204,14 +220,14 @@ def require_all_classes(samples: Samples, validation: Rows) -> None:
     """TrainingError unless there is something to validate on, and every class is left to train on."""
     if not len(validation):
         raise TrainingError(f"{len(samples)} samples are too few to hold some out in every part")
-    train = others(samples, validation)
+    train = remaining_rows(samples, validation)
     for head, labels in samples.labels.items():
-        absent = np.setdiff1d(np.arange(len(samples.classes[head])), labels[train])
-        if len(absent):
-            label = samples.classes[head][absent[0]]
-            what = "individuals" if samples.near_duplicates is None else "different sequences"
+        missing = np.setdiff1d(np.arange(len(samples.classes[head])), labels[train])
+        if len(missing):
+            label = samples.classes[head][missing[0]]
+            unit = "individuals" if samples.near_duplicates is None else "different sequences"
             message = (
-                f"head {head}: too few {what} are {label} to train on some and hold others out"
+                f"head {head}: too few {unit} are {label} to train on some and hold others out"
             )
             raise TrainingError(message)
 
@@ -219,8 +235,8 @@ def require_all_classes(samples: Samples, validation: Rows) -> None:
 def require_some_values(samples: Samples, validation: Rows) -> None:
     """TrainingError unless numbers are known of two samples at least on both sides of a split."""
     for head, values in samples.values.items():
-        for rows in (others(samples, validation), validation):
-            if np.isfinite(values[rows]).sum() < FEWEST_VALUES:
+        for rows in (remaining_rows(samples, validation), validation):
+            if np.isfinite(values[rows]).sum() < MIN_VALUES:
                 message = f"head {head}: too few samples have a number to train on some and hold others out"
                 raise TrainingError(message)
 
@@ -244,18 +260,18 @@ def nesting(samples: Samples, fine: str) -> dict[str, list[int]]:
 
 
 def _parents(members: NDArray[np.bool_], labels: Rows) -> Rows:
-    found = np.unique(labels[members])
-    known: Rows = found[found != MISSING]
+    parents = np.unique(labels[members])
+    known: Rows = parents[parents != MISSING]
     return known
 
 
 def digest(samples: Samples) -> str:
     """SHA-256 of the samples' names, letters and labels."""
     labels = {head: numbers.tolist() for head, numbers in samples.labels.items()}
-    told = [samples.names, samples.sequences, labels, samples.classes]
+    hashed_parts = [samples.names, samples.sequences, labels, samples.classes]
     if samples.strata is not None:
-        told.append(samples.strata.tolist())
+        hashed_parts.append(samples.strata.tolist())
     if samples.values:
-        told.append({head: values.tolist() for head, values in samples.values.items()})
-    content = json.dumps(told)
+        hashed_parts.append({head: values.tolist() for head, values in samples.values.items()})
+    content = json.dumps(hashed_parts)
     return hashlib.sha256(content.encode()).hexdigest()

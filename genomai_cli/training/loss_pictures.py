@@ -14,9 +14,9 @@ def loss_picture(rows: Rows, title: str) -> bytes:
 
     def draw(figure: Figure) -> None:
         figure.suptitle(caption(title))
-        every = figure.subplots(1, len(panels), squeeze=False)[0]
-        for axes, (name, of) in zip(every, panels.items(), strict=True):
-            draw_curves(axes, of, x="step", y=f"{name} (nats)")
+        subplots = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axes, (name, curves) in zip(subplots, panels.items(), strict=True):
+            draw_curves(axes, curves, x="step", y=f"{name} (nats)")
 
     return picture(draw, (4.5 * len(panels), 3.5), ".png")
 

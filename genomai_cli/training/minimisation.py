@@ -1,4 +1,4 @@
-"""The least of a smooth function of a few tensors, by L-BFGS (Liu and Nocedal 1989, Math Program 45:503)."""
+"""Minimises a smooth function of a few tensors by L-BFGS (Liu and Nocedal 1989, Math Program 45:503)."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,7 +11,8 @@ def minimise(
 ) -> None:
     """Change the values, which need gradients, to those of the smallest loss that so many iterations find.
 
-    `history` is how many earlier steps the curvature is told by. Lines are searched by the strong Wolfe conditions.
+    `history` is the number of earlier steps in the estimate of the curvature. Lines are searched by the strong Wolfe
+    conditions.
     """
     optimizer = torch.optim.LBFGS(
         list(values), max_iter=iterations, history_size=history, line_search_fn="strong_wolfe"

@@ -24,8 +24,8 @@ from genomai_cli.objectives.base import Learner, Objective, objective_class
 from genomai_cli.training import attach, trainer
 from genomai_cli.training.baselines import Baselines
 from genomai_cli.training.corpus import Corpus
-from genomai_cli.training.corpus_writer import Cut
-from genomai_cli.training.distributed import ALONE, Processes
+from genomai_cli.training.corpus_writer import PieceCutter
+from genomai_cli.training.distributed import ONE_PROCESS, Processes
 from genomai_cli.training.initialization import (
     initial_config,
     require_same_tokens,
@@ -42,7 +42,7 @@ CHECKPOINT = "pretraining.pt"
 
 @dataclass(frozen=True)
 class Pretrained:
-    """The model, its held-out loss by objective beside that of the baselines, and how it came about."""
+    """The pretrained model, with facts of its training such as the losses, held out and of the baselines."""
 
     bundle: Bundle
     facts: dict[str, Any]
@@ -54,38 +54,40 @@ class Pretrained:
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """Where and with whom a run takes place. `work` is the folder of its checkpoint; `stop` is asked after every
+class RunContext:
+    """The device and processes of a run. `work` is the folder of its checkpoint; `stop` is asked after every
     step, `report` is given the metrics of every row of the log."""
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     work: Path | None = None
-    processes: Processes = ALONE
+    processes: Processes = ONE_PROCESS
     stop: Callable[[], bool] = lambda: False
     report: Callable[[StepMetrics], None] = lambda metrics: None
 
 
-def cut_for(recipe: Recipe, kind: InputKind) -> Cut:
+def piece_cutter(recipe: Recipe, kind: InputKind) -> PieceCutter:
     """How the records of a corpus for this recipe become pieces."""
     if kind.row_length is not None:
-        return Cut(sites=kind.row_length)
+        return PieceCutter(sites=kind.row_length)
     tokenizer = tokenizers.from_config(recipe.tokenizer)
-    longest = window(recipe)
+    max_length = window(recipe)
     crop = recipe.settings["contrastive"].crop if "contrastive" in recipe.objectives else 1.0
-    shortest = int(tokenizer.k / max(crop, 0.01)) + 2
-    if longest < 2 * shortest:
+    min_length = int(tokenizer.k / max(crop, 0.01)) + 2
+    if max_length < 2 * min_length:
         raise TrainingError(
-            f"windows of {longest} letters are too short for tokens of {tokenizer.k}"
+            f"windows of {max_length} letters are too short for tokens of {tokenizer.k}"
         )
     step = network_class(recipe.network.get("kind")).step
-    if longest % step:
+    if max_length % step:
         raise TrainingError(
-            f"recipe {recipe.name}: windows are multiples of {step:,} letters, not {longest:,}"
+            f"recipe {recipe.name}: windows are multiples of {step:,} letters, not {max_length:,}"
         )
     if step > 1:  # windows of such a network are all of one length
-        shortest = longest
-    gap = max(1, longest // 2)
-    return Cut(longest * recipe.corpus.windows, shortest, gap, by_record=kind.holds_out_records)
+        min_length = max_length
+    gap = max(1, max_length // 2)
+    return PieceCutter(
+        max_length * recipe.corpus.windows, min_length, gap, by_record=kind.holds_out_records
+    )
 
 
 def pretrain(
@@ -95,7 +97,7 @@ def pretrain(
     *,
     seed: int = 0,
     start: Bundle | None = None,
-    surroundings: Surroundings | None = None,
+    context: RunContext | None = None,
 ) -> Pretrained:
     """Train the recipe's network on the corpus by the recipe's objectives.
 
@@ -104,11 +106,11 @@ def pretrain(
     run that was interrupted there goes on where it stopped. Raises TrainingError where the recipe or the corpus
     does not allow it, Stopped when asked to stop.
     """
-    return Pretraining(corpus, recipe, kind, seed, start, surroundings or Surroundings()).run()
+    return Pretraining(corpus, recipe, kind, seed, start, context or RunContext()).run()
 
 
 def untrained(corpus: Corpus, recipe: Recipe, kind: InputKind) -> Bundle:
-    """The recipe's model with what its network knows without training."""
+    """The recipe's model with the values that its network has before training."""
     tokenizer = tokenizers.from_config(recipe.tokenizer)
     sizes = kind.sizes(corpus, recipe, tokenizer)
     config = initial_config(recipe, kind, tokenizer, sizes, members=1, heads={})
@@ -128,7 +130,7 @@ class Pretraining:
         kind: InputKind,
         seed: int,
         start: Bundle | None,
-        surroundings: Surroundings,
+        context: RunContext,
     ) -> None:
         if not recipe.objectives:
             raise TrainingError(f"recipe {recipe.name}: no objectives to train with")
@@ -138,7 +140,7 @@ class Pretraining:
             )
         if kind.name != recipe.input.kind:
             raise TrainingError(f"recipe {recipe.name} reads {recipe.input.kind}, not {kind.name}")
-        self.recipe, self.seed, self.around = recipe, seed, surroundings
+        self.recipe, self.seed, self.context = recipe, seed, context
         self.tokenizer = tokenizers.from_config(recipe.tokenizer)
         self._prepare(corpus, kind)
         if start is not None:
@@ -146,20 +148,24 @@ class Pretraining:
         self.host = start if attach.attaches_to(start, self.bundle.config["network"]) else None
         self.sampler = self._sampler()
         self.baselines = Baselines(
-            self.corpus, self.alphabet, self.longest, self.input, self.bundle.classifier.networks[0]
+            self.corpus,
+            self.alphabet,
+            self.window_length,
+            self.input,
+            self.bundle.classifier.networks[0],
         )
         self.learner = self._learner(None if self.host else start)
         self.loop = Loop(
             self.learner,
             recipe.optimization,
             seed=seed,
-            device=surroundings.device,
-            checkpoint_file=surroundings.work / CHECKPOINT if surroundings.work else None,
-            processes=surroundings.processes,
-            stop=surroundings.stop,
+            device=context.device,
+            checkpoint_file=context.work / CHECKPOINT if context.work else None,
+            processes=context.processes,
+            stop=context.stop,
         )
         names = [objective.name for objective in self.objectives]
-        self.log = TrainingLog(self.loop, names, self.learner.weights, surroundings.report)
+        self.log = TrainingLog(self.loop, names, self.learner.weights, context.report)
         self.validation: list[tuple[Batch, float]] = []
         self.held_out_K = torch.zeros(len(names))
         self.latest_K = torch.zeros(len(names))
@@ -171,13 +177,13 @@ class Pretraining:
         classes = {name: objective_class(name) for name in recipe.objectives}
         kind.check(recipe)
         kind = kind.fitted(corpus, recipe)
-        self.corpus = corpus if kind.columns is None else corpus.at(kind.columns)
+        self.corpus = corpus if kind.columns is None else corpus.select_columns(kind.columns)
         self.input = kind.prepared(self.corpus, recipe, tokenizer)
         self.alphabet = self.input.alphabet(self.corpus, recipe, tokenizer)
         for name, objective in classes.items():
             objective.check(recipe.settings[name], self.alphabet, recipe)
         self.bundle = untrained(self.corpus, recipe, self.input)
-        self.longest = self.input.row_length or window(recipe)
+        self.window_length = self.input.row_length or window(recipe)
         self.objectives: dict[Objective, float] = {
             classes[name](recipe.settings[name], self.alphabet): weight
             for name, weight in recipe.objectives.items()
@@ -187,23 +193,23 @@ class Pretraining:
         """Train, and describe what has become of it."""
         began = time.monotonic()
         self.validation = self.sampler.validation_batches()
-        with Prefetcher(self.sampler, in_background=self.around.device.type != "cpu") as batches:
+        with Prefetcher(self.sampler, in_background=self.context.device.type != "cpu") as batches:
             self.loop.fit(
                 lambda learner, step: self._loss(learner, batches.at(step)),
                 self._validation_loss,
                 lambda step, loss, best: self._write(step, self.held_out_K),
-                self._watch,
+                self._after_step,
             )
         facts = self._facts(round(time.monotonic() - began))
         config = dict(self.bundle.config)
         config["companions"] = {o.name: o.auxiliary() for o in self.objectives}
         config["provenance"] = config["provenance"] | facts
-        trained, auxiliary = self._gathered(config)
+        trained, auxiliary = self._gather_shards(config)
         bundle = replace(
             self.bundle, config=config, classifier=trained.float().eval(), auxiliary=auxiliary
         )
         if self.host is not None:
-            bundle = attach.attached(self.host, bundle)
+            bundle = attach.attach_network(self.host, bundle)
         return Pretrained(
             bundle,
             facts,
@@ -214,28 +220,28 @@ class Pretraining:
             self.input.extra_files(self.corpus, self.recipe),
         )
 
-    def _gathered(self, config: Mapping[str, Any]) -> tuple[Classifier, dict[str, nn.Module]]:
+    def _gather_shards(self, config: Mapping[str, Any]) -> tuple[Classifier, dict[str, nn.Module]]:
         """The classifier and the auxiliary heads, put together again if processes have shares of them."""
         learner = self.learner
-        if self.around.processes.shard:
-            state = trainer.mapped(learner.state_dict(), self.around.processes.whole)
+        if self.context.processes.shard:
+            state = trainer.map_tensors(learner.state_dict(), self.context.processes.full_tensor)
             classifier = build(config, self.bundle.input)
             auxiliary = build_auxiliary(config["companions"], classifier.networks[0])
-            learner = Learner(classifier, dict(auxiliary.items()), self.objectives, ALONE)
+            learner = Learner(classifier, dict(auxiliary.items()), self.objectives, ONE_PROCESS)
             learner.load_state_dict(state)
         return learner.classifier, dict(learner.auxiliary.items())
 
     def _loss(self, learner: nn.Module, batch: Batch) -> Tensor:
         """The weighted loss of a step's batch."""
-        terms_K: Tensor = learner(self._moved(batch))
+        terms_K: Tensor = learner(self._to_device(batch))
         self.latest_K = terms_K.detach()
         self.latest_tokens = tokens_read(batch, self.tokenizer.pad_id)
         return (terms_K * self.learner.weights).sum()
 
-    def _watch(self, step: int, loss: Tensor) -> None:
-        """Add a step up, and write a row where one is due without an evaluation."""
+    def _after_step(self, step: int, loss: Tensor) -> None:
+        """Add the step's losses to the log, and write a row where one is due without an evaluation."""
         del loss
-        processes, tokens = self.around.processes, self.latest_K.new_tensor([self.latest_tokens])
+        processes, tokens = self.context.processes, self.latest_K.new_tensor([self.latest_tokens])
         *terms_K, mean_tokens = processes.mean(torch.cat([self.latest_K, tokens])).tolist()
         self.log.add(terms_K, round(mean_tokens * processes.size))
         if step % self.recipe.corpus.log_every == 0 and not self.loop.evaluates_now():
@@ -245,13 +251,13 @@ class Pretraining:
         self.log.write(step, self.sampler.epoch(step), held_out_K)
 
     def _sampler(self) -> Sampler:
-        recipe, processes = self.recipe, self.around.processes
+        recipe, processes = self.recipe, self.context.processes
         size = recipe.optimization.batch_size
         if size % processes.size:
             raise TrainingError(
                 f"optimization.batch_size = {size} cannot be shared by {processes.size} processes"
             )
-        plan = BatchPlan(self.longest, size, recipe.corpus.judged, self.seed)
+        plan = BatchPlan(self.window_length, size, recipe.corpus.judged, self.seed)
         pad_id = self.tokenizer.pad_id
         return Sampler(self.corpus, list(self.objectives), plan, processes, pad_id)
 
@@ -261,50 +267,50 @@ class Pretraining:
         network = self.bundle.classifier.networks[0]
         reset_parameters(network)
         configs = {o.name: o.auxiliary() for o in self.objectives}
-        built = build_auxiliary(configs, network)
+        auxiliary = build_auxiliary(configs, network)
         if start is not None:
             start_from(network, start.classifier.networks[0])
-            for name, module in built.items():
+            for name, module in auxiliary.items():
                 if start.config.get("companions", {}).get(name) == configs[name]:
                     module.load_state_dict(start.auxiliary[name].state_dict())
         return Learner(
-            self.bundle.classifier, dict(built.items()), self.objectives, self.around.processes
+            self.bundle.classifier, dict(auxiliary.items()), self.objectives, self.context.processes
         )
 
     @torch.no_grad()
     def _validation_loss(self, learner: nn.Module) -> float:
         """The weighted loss of the held-out samples; its terms are kept for the log."""
-        self.held_out_K = self._over_validation(lambda batch: learner(self._moved(batch)))
+        self.held_out_K = self._over_validation(lambda batch: learner(self._to_device(batch)))
         return float((self.held_out_K * self.learner.weights.cpu().double()).sum())
 
-    def _over_validation(self, losses: Callable[[Batch], Tensor]) -> Tensor:
+    def _over_validation(self, losses_of: Callable[[Batch], Tensor]) -> Tensor:
         """The mean of losses (K,) over the validation batches of all processes."""
-        weighted = [losses(batch).cpu().double() * weight for batch, weight in self.validation]
-        return self.around.processes.total(torch.stack(weighted).sum(0)).cpu()
+        weighted = [losses_of(batch).cpu().double() * weight for batch, weight in self.validation]
+        return self.context.processes.total(torch.stack(weighted).sum(0)).cpu()
 
     def _baseline(self, batch: Batch) -> Tensor:
         names = [objective.name for objective in self.objectives]
         return torch.tensor([self.baselines.loss(name, batch) for name in names])
 
-    def _moved(self, batch: Batch) -> Batch:
-        device = self.around.device
+    def _to_device(self, batch: Batch) -> Batch:
+        device = self.context.device
         return {
             name: {view: ids.to(device, non_blocking=True) for view, ids in views.items()}
             for name, views in batch.items()
         }
 
     def _facts(self, seconds: int) -> dict[str, Any]:
-        """What the card and the config tell of the run."""
+        """The facts of the run for the card and the config."""
         self._validation_loss(self.learner.eval())
-        recipe, about = self.recipe, self.corpus.about
+        recipe, info = self.recipe, self.corpus.info
         baseline_K = self._over_validation(self._baseline)
         held_out, baseline = self.log.named(self.held_out_K), self.log.named(baseline_K)
         return {
             "seed": self.seed,
-            "device": self.around.device.type,
-            "processes": self.around.processes.size,
+            "device": self.context.device.type,
+            "processes": self.context.processes.size,
             "seconds": seconds,
-            "corpus": asdict(about),
+            "corpus": asdict(info),
             "objectives": dict(recipe.objectives),
             "settings": {o.name: asdict(o.settings) for o in self.objectives},
             "optimization": asdict(recipe.optimization),

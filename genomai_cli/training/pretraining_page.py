@@ -1,4 +1,4 @@
-"""What `genomai pretrain` has made, as a page: losses beside baselines, losses by step. Nothing here needs torch."""
+"""The page of a model that `genomai pretrain` has made: losses and baselines, losses by step. Needs no torch."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -22,31 +22,37 @@ from genomai_cli.training.pretraining_report import PretrainedReport, library_of
 Text = Mapping[str, str]
 
 
-def pretraining_page(made: PretrainedReport, log: Rows, facts: Text) -> Page:
+def pretraining_page(report: PretrainedReport, log: Rows, facts: Text) -> Page:
     """The page of a pretrained model, with the rows of its metrics.tsv and facts of the run."""
-    found, text, corpus = made.facts, made.text, made.facts["corpus"]
-    sections: list[Section] = [_tiles(found), *_warned(found), _losses(found, text.baselines)]
+    report_facts, text, corpus = report.facts, report.text, report.facts["corpus"]
+    sections: list[Section] = [
+        _tiles(report_facts),
+        *_warned(report_facts),
+        _losses(report_facts, text.baselines),
+    ]
     if log:
-        drawn = [
-            Picture(name, drawings.curves(of, x="step", y="loss (nats)"))
-            for name, of in by_objective(log).items()
+        pictures = [
+            Picture(name, drawings.curves(curves, x="step", y="loss (nats)"))
+            for name, curves in by_objective(log).items()
         ]
-        sections.append(Pictures("Losses by step", drawn))
-    told = {
+        sections.append(Pictures("Losses by step", pictures))
+    all_facts = {
         "data": f"{corpus['records']:,} records, {corpus['letters']:,} letters "
         f"(SHA-256 of names and letters {corpus['sha256']})",
         "held out": f"{corpus['held_out']:,} of {corpus['pieces']:,} pieces",
-        "objectives": ", ".join(f"{n} (weight {w:g})" for n, w in found["objectives"].items()),
-        "network": made.network_kind,
-        **provenance(made.config, made.trainable_parameters),
+        "objectives": ", ".join(
+            f"{n} (weight {w:g})" for n, w in report_facts["objectives"].items()
+        ),
+        "network": report.network_kind,
+        **provenance(report.config, report.trainable_parameters),
         **facts,
     }
     sections += [
-        Facts("How it was made", {name: what for name, what in told.items() if what}),
+        Facts("How it was made", {name: value for name, value in all_facts.items() if value}),
         Notes("Limits", [on_one_line(text.limits)]),
     ]
-    lead = made.config["description"] or "A pretrained network."
-    return Page(title(made.config), lead, sections)
+    lead = report.config["description"] or "A pretrained network."
+    return Page(title(report.config), lead, sections)
 
 
 def title(config: Mapping[str, Any]) -> str:
@@ -60,16 +66,16 @@ def on_one_line(text: str) -> str:
 
 
 def provenance(config: Mapping[str, Any], trainable_parameters: int) -> dict[str, str]:
-    """How a model is built, and with what it was trained."""
-    made = config["provenance"]
+    """Facts on a model's network, and on how it was trained."""
+    run_facts = config["provenance"]
     return {
         "model": f"{config['name']} {config['version']}",
         "network": str(config["network"]["kind"]),
         "trainable parameters": f"{trainable_parameters:,}",
         "tokenizer": str(config["tokenizer"]["kind"]),
-        "seed": str(made.get("seed", "")),
-        "trained on": f"{made.get('device', '')}, {made.get('seconds', 0):,} s",
-        "versions": f"{made['program']}, {library_of(made)}, Python {made['python']}",
+        "seed": str(run_facts.get("seed", "")),
+        "trained on": f"{run_facts.get('device', '')}, {run_facts.get('seconds', 0):,} s",
+        "versions": f"{run_facts['program']}, {library_of(run_facts)}, Python {run_facts['python']}",
     }
 
 
@@ -95,8 +101,8 @@ def _warned(facts: Mapping[str, Any]) -> Iterator[Notes]:
         yield Notes("To mind", worse)
 
 
-def _losses(facts: Mapping[str, Any], which: Mapping[str, str]) -> Table:
-    """Held-out losses beside those without a network."""
+def _losses(facts: Mapping[str, Any], baseline_names: Mapping[str, str]) -> Table:
+    """Held-out losses and those without a network."""
     columns = [
         Column("objective"),
         Column("unit"),
@@ -105,12 +111,18 @@ def _losses(facts: Mapping[str, Any], which: Mapping[str, str]) -> Table:
         Column("which is"),
     ]
     rows = [
-        (name, "nats", f"{loss:.4f}", f"{facts['baseline'][name]:.4f}", which.get(name, ""))
+        (
+            name,
+            "nats",
+            f"{loss:.4f}",
+            f"{facts['baseline'][name]:.4f}",
+            baseline_names.get(name, ""),
+        )
         for name, loss in facts["held_out"].items()
     ]
     rows += [
-        (name, "bits a base", f"{bits:.4f}", f"{baseline:.4f}", which.get(name, ""))
+        (name, "bits a base", f"{bits:.4f}", f"{baseline:.4f}", baseline_names.get(name, ""))
         for name, (bits, baseline) in facts["bits_per_base"].items()
     ]
-    told = "Less is better; the held-out pieces also chose the best step." if facts["steps"] else ""
-    return Table("Losses on what was held out", columns, rows, told)
+    note = "Less is better; the held-out pieces also chose the best step." if facts["steps"] else ""
+    return Table("Losses on what was held out", columns, rows, note)

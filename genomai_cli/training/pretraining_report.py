@@ -1,4 +1,4 @@
-"""What is told of a pretrained model, and its card: losses beside baselines, limits.
+"""The report on a pretrained model, and its card: losses and baselines, limits.
 
 Nothing here needs torch.
 """
@@ -12,10 +12,10 @@ from genomai_cli.inputs.card_text import CardText
 
 @dataclass(frozen=True, eq=False)
 class PretrainedReport:
-    """A model by its `config`, the `facts` of how it came about, and what its kind of input says (`text`).
+    """A model's `config`, the `facts` of its training, and the `text` of its kind of input.
 
-    `read`, `method` and `held_out` are sentences of the card: what was read, how the network was made, and of what the
-    losses are.
+    `data_text`, `method_text` and `held_out_text` are sentences of the card: on the data that were read, on the method,
+    and on the data of the losses.
     """
 
     config: Mapping[str, Any]
@@ -23,15 +23,15 @@ class PretrainedReport:
     text: CardText
     network_kind: str
     trainable_parameters: int
-    read: str
-    method: str
-    held_out: str
+    data_text: str
+    method_text: str
+    held_out_text: str
 
     def card(self, command: str) -> str:
         """The card as Markdown: data, method, held-out losses beside their baselines, limits, the command that made
         it."""
         config, facts, text = self.config, self.facts, self.text
-        made, corpus = config["provenance"], facts["corpus"]
+        run, corpus = config["provenance"], facts["corpus"]
         return f"""# {config["name"]} {config["version"]}
 
 {config["description"] or "A pretrained network."}
@@ -41,16 +41,16 @@ class PretrainedReport:
 ## Data
 
 {corpus["records"]:,} records, {corpus["letters"]:,} letters (SHA-256 of names and letters {corpus["sha256"]}).
-{self.read}
+{self.data_text}
 
 ## Method
 
-Network `{self.network_kind}`{self.method}
+Network `{self.network_kind}`{self.method_text}
 All settings are in `recipe.toml`.
 
 ## Results
 
-Loss in nats{self.held_out}:
+Loss in nats{self.held_out_text}:
 
 {_results(facts, text)}
 
@@ -64,7 +64,7 @@ Loss in nats{self.held_out}:
 {command}
 ```
 
-{facts["seconds"]} s on {facts["device"]} ({facts["processes"]} processes) with {made["program"]}, {library_of(made)}, \
+{facts["seconds"]} s on {facts["device"]} ({facts["processes"]} processes) with {run["program"]}, {library_of(run)}, \
 seed {facts["seed"]}.
 """
 
@@ -72,14 +72,14 @@ seed {facts["seed"]}.
 def _results(facts: Mapping[str, Any], text: CardText) -> str:
     lines = ["| objective | held out | without a network | which is |", "| --- | --- | --- | --- |"]
     for name, loss in facts["held_out"].items():
-        which = text.baselines.get(name, "")
-        lines.append(f"| {name} | {loss:.4f} | {facts['baseline'][name]:.4f} | {which} |")
+        baseline_name = text.baselines.get(name, "")
+        lines.append(f"| {name} | {loss:.4f} | {facts['baseline'][name]:.4f} | {baseline_name} |")
     for name, (bits, baseline) in facts.get("bits_per_base", {}).items():
         lines += ["", f"In bits a base, {name}: {bits:.4f}, {baseline:.4f} without a network."]
     return "\n".join(lines)
 
 
-def library_of(made: Mapping[str, Any]) -> str:
+def library_of(provenance: Mapping[str, Any]) -> str:
     """The library that computed a model, with its version."""
-    name = "torch" if "torch" in made else "numpy"
-    return f"{name} {made[name]}"
+    name = "torch" if "torch" in provenance else "numpy"
+    return f"{name} {provenance[name]}"

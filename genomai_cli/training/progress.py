@@ -1,4 +1,4 @@
-"""What a run of training tells while it goes on: losses, tokens and speed, row by row of the log; the time left.
+"""Progress of a training run: losses, tokens and speed, row by row of the log; the time left.
 
 Shape suffixes: K objectives.
 """
@@ -15,7 +15,7 @@ from genomai_cli.training.trainer import Loop
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """Where a run stands after a step; losses are in nats, `terms` those of the objectives since the last metrics.
+    """The metrics of a step; losses are in nats, `terms` those of the objectives since the last metrics.
 
     `held_out` and its terms are there only where the held-out samples have just been evaluated.
     """
@@ -38,9 +38,9 @@ class Pace:
         self.work, self.done = work, 0.0
         self._began = time.monotonic()
 
-    def left(self, further: float = 0.0) -> str:
+    def time_left(self, more_work: float = 0.0) -> str:
         """In words, when so much further work is done."""
-        done = self.done + further
+        done = self.done + more_work
         if done <= 0:
             return "time left unknown"
         seconds = (time.monotonic() - self._began) / done * max(0.0, self.work - done)
@@ -70,7 +70,7 @@ class TrainingLog:
     ) -> None:
         self.loop, self.names, self.report = loop, list(names), report
         self.weights_K = weights_K.double().cpu()
-        self._clock, self._clocked = time.monotonic(), 0
+        self._last_report, self._tokens_since = time.monotonic(), 0
 
     def add(self, terms_K: Sequence[float], tokens: int) -> None:
         """Add up a step's losses and tokens, of all processes' batches."""
@@ -78,14 +78,14 @@ class TrainingLog:
         for name, value in [("steps", 1), *zip(self.names, terms_K, strict=True)]:
             notes[name] = notes.get(name, 0) + value
         notes["tokens"] = notes.get("tokens", 0) + tokens
-        self._clocked += tokens
+        self._tokens_since += tokens
 
     def write(self, step: int, epoch: float, held_out_K: Tensor | None = None) -> None:
         """Report the losses since the last row, with those of the held-out samples if they were just evaluated."""
         notes = self.loop.notes
         sums_K = torch.tensor([notes.pop(name) for name in self.names], dtype=torch.float64)
         terms_K = sums_K / notes.pop("steps")
-        seconds = max(time.monotonic() - self._clock, 1e-9)
+        seconds = max(time.monotonic() - self._last_report, 1e-9)
         metrics = StepMetrics(
             step,
             epoch,
@@ -95,9 +95,9 @@ class TrainingLog:
             None if held_out_K is None else self._weighted(held_out_K),
             {} if held_out_K is None else self.named(held_out_K),
             float(self.loop.optimizer.param_groups[0]["lr"]),
-            self._clocked / seconds,
+            self._tokens_since / seconds,
         )
-        self._clock, self._clocked = time.monotonic(), 0
+        self._last_report, self._tokens_since = time.monotonic(), 0
         self.report(metrics)
 
     def named(self, terms_K: Tensor) -> dict[str, float]:

@@ -12,7 +12,7 @@ from genomai_cli.errors import UsageError
 from genomai_cli.inputs.base import InputKind, input_class
 from genomai_cli.objectives.base import check_objective, objective_class
 from genomai_cli.training.corpus import CorpusRecipe
-from genomai_cli.training.recipe_tables import check_value, checked, read_as
+from genomai_cli.training.recipe_tables import check_value, from_table, read_as
 from genomai_cli.training.trainer import Optimization
 
 HEAD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -51,7 +51,7 @@ class Recipe:
     corpus: CorpusRecipe = field(default_factory=CorpusRecipe)
 
 
-REFUSED = {
+UNUSED_FILE_MESSAGES = {
     "panel": "--panel is for barcodes; the recipe {name} reads sequences",
     "labels": "--labels are the phenotypes of people or of sequences, --objective diffusion; {name} has none",
     "tracks": "--tracks are for --objective omics or tracks; {name} has none",
@@ -67,40 +67,39 @@ def read(name: str | Path, changes: Iterable[str] = ()) -> tuple[Recipe, str]:
     return read_as(from_tables, name, changes)
 
 
-def about(recipe: Recipe, heads: Collection[str]) -> Recipe:
-    """The recipe for other heads than its own: what it says of a head that is not trained is said of the last."""
-    evidence, given = recipe.evidence, recipe.input
+def for_heads(recipe: Recipe, heads: Collection[str]) -> Recipe:
+    """The recipe for these heads: settings that name a head which is not trained name the last one instead."""
+    evidence, input_settings = recipe.evidence, recipe.input
     if evidence is not None and evidence.head not in heads:
         evidence = replace(evidence, head=list(heads)[-1])
-    if getattr(given, "best_for", None) not in (None, *heads):
-        given = replace(given, best_for=None)
-    return replace(recipe, evidence=evidence, input=given)
+    if getattr(input_settings, "best_for", None) not in (None, *heads):
+        input_settings = replace(input_settings, best_for=None)
+    return replace(recipe, evidence=evidence, input=input_settings)
 
 
 def input_of(
     recipe: Recipe, files: Mapping[str, Path | None], start: InputKind | None
 ) -> InputKind:
-    """What records are to the recipe's network, from the files given by option; that of the model to begin from comes
-    first.
+    """The recipe's kind of input, from the files given by option; `start`, that of the model to begin from, is first.
 
     Raises UsageError for a file that the recipe has no use for, and where one is missing.
     """
-    asked = [objective_class(name).input_kind for name in recipe.objectives]
-    kind = input_class(next((name for name in asked if name), recipe.input.kind))
+    input_kinds = [objective_class(name).input_kind for name in recipe.objectives]
+    kind = input_class(next((name for name in input_kinds if name), recipe.input.kind))
     for option, file in files.items():
-        if file is not None and option in REFUSED and option not in kind.files_used:
-            raise UsageError(REFUSED[option].format(name=recipe.name))
+        if file is not None and option in UNUSED_FILE_MESSAGES and option not in kind.files_used:
+            raise UsageError(UNUSED_FILE_MESSAGES[option].format(name=recipe.name))
     return kind.given(recipe, files, start)
 
 
 def heads_of(
-    recipe: Recipe, columns: Iterable[str], asked: Mapping[str, str] | None = None
+    recipe: Recipe, columns: Iterable[str], columns_of: Mapping[str, str] | None = None
 ) -> Mapping[str, str]:
     """The column of labels of every head: as asked for, else as the recipe says, else every column under its name.
 
     Raises UsageError for a name that no head can have.
     """
-    heads = asked or recipe.heads or {column: column for column in columns}
+    heads = columns_of or recipe.heads or {column: column for column in columns}
     for name in heads:
         try:
             check_head_name(name)
@@ -124,21 +123,25 @@ def from_tables(tables: Mapping[str, Any]) -> Recipe:
         "corpus": CorpusRecipe,
     }
     for section, settings in sections.items():
-        values[section] = checked(settings, values.get(section, {}), f"{section}.")
+        values[section] = from_table(settings, values.get(section, {}), f"{section}.")
     kinds = [input_class(name) for name in registry.INPUT_KINDS]
-    for section, settings, of_all in (
+    for section, settings, all_settings in (
         ("input", kind.settings, [other.settings for other in kinds]),
         ("views", kind.views_settings, [other.views_settings for other in kinds]),
     ):
-        own = _own(settings, of_all, values.get(section, {}), f"{section}.")
-        values[section] = checked(settings, own, f"{section}.", _limits(settings))
+        section_values = _without_others(
+            settings, all_settings, values.get(section, {}), f"{section}."
+        )
+        values[section] = from_table(settings, section_values, f"{section}.", _limits(settings))
     values["settings"] = {
-        name: checked(chosen.settings_class, values.pop(name, {}), f"{name}.", chosen.limits)
+        name: from_table(
+            objective.settings_class, values.pop(name, {}), f"{name}.", objective.limits
+        )
         for name in registry.OBJECTIVES
-        for chosen in (objective_class(name),)
+        for objective in (objective_class(name),)
     }
     values["evidence"] = _evidence(values)
-    recipe: Recipe = checked(Recipe, values, "")
+    recipe: Recipe = from_table(Recipe, values, "")
     if getattr(recipe.input, "best_sites", None) and recipe.split.folds > 1:
         raise ValueError(
             "input.best_sites needs split.folds = 1: each fold would choose other sites"
@@ -159,16 +162,20 @@ def _input_kind(section: object) -> type[InputKind]:
     return input_class(name)
 
 
-def _own(settings: type, of_all: Iterable[type], values: object, prefix: str) -> object:
-    """The section without what only other kinds of input have: a recipe may say that, and it counts for nothing."""
+def _without_others(
+    settings: type, all_settings: Iterable[type], values: object, prefix: str
+) -> object:
+    """The section without the keys of other kinds of input, which a recipe may have, and which are ignored."""
     if not isinstance(values, dict):
         return values
-    own = {f.name for f in fields(settings)}
-    others = {f.name: (kind, f) for kind in of_all for f in fields(kind) if f.name not in own}
-    for name in values.keys() & others:
-        kind, of_other = others[name]
-        check_value(prefix, name, values[name], of_other.type, _limits(kind))
-    return {name: value for name, value in values.items() if name not in others}
+    own_keys = {f.name for f in fields(settings)}
+    other_fields = {
+        f.name: (kind, f) for kind in all_settings for f in fields(kind) if f.name not in own_keys
+    }
+    for name in values.keys() & other_fields:
+        kind, other_field = other_fields[name]
+        check_value(prefix, name, values[name], other_field.type, _limits(kind))
+    return {name: value for name, value in values.items() if name not in other_fields}
 
 
 def _limits(settings: type) -> Mapping[str, tuple[float, float]] | None:
@@ -178,13 +185,13 @@ def _limits(settings: type) -> Mapping[str, tuple[float, float]] | None:
 
 def _evidence(values: dict[str, Any]) -> Any:
     """The settings of the evidence that the recipe asks for, taken out of the values; None if it asks for none."""
-    asked = {name: values.pop(name, None) for name in registry.EVIDENCE}
+    sections = {name: values.pop(name, None) for name in registry.EVIDENCE}
     found = []
-    for name, section in asked.items():
+    for name, section in sections.items():
         if section is None:
             continue
         settings = registry.find(registry.EVIDENCE, name)
-        found.append(checked(settings, section, f"{name}.", settings.LIMITS))
+        found.append(from_table(settings, section, f"{name}.", settings.LIMITS))
     if len(found) > 1:
         raise ValueError("[likelihood] is for barcodes, [regression] for genomes: not both")
     return found[0] if found else None

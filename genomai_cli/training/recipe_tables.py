@@ -1,7 +1,7 @@
 """The text of recipes: presets and TOML files, changes on the command line, and what the sections may hold.
 
-What they are made of is for others to say: `training.recipe` for what is trained, and
-`population.imputation.preparation` for reference haplotypes. Nothing here needs torch.
+The recipes themselves are those of `training.recipe`, for what is trained, and of `population.imputation.preparation`,
+for reference haplotypes. Nothing here needs torch.
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 
 from genomai_cli.errors import InputError, UsageError
 
-Made = TypeVar("Made")
+RecipeType = TypeVar("RecipeType")
 _AT_LEAST_1, _SHARE = (1, math.inf), (0, 1)
 LIMITS: dict[str, tuple[float, float]] = {
     "input.best_sites": _AT_LEAST_1,
@@ -67,45 +67,45 @@ class _Source(NamedTuple):
 
 
 def read_as(
-    made_of: Callable[[Mapping[str, Any]], Made], name: str | Path, changes: Iterable[str] = ()
-) -> tuple[Made, str]:
-    """What is made of the tables of that preset or file with `SECTION.KEY=VALUE` changes made, and its TOML text.
+    build: Callable[[Mapping[str, Any]], RecipeType], name: str | Path, changes: Iterable[str] = ()
+) -> tuple[RecipeType, str]:
+    """The recipe that `build` makes from that preset or file with `SECTION.KEY=VALUE` changes, and its text.
 
-    Raises UsageError for an unknown preset or change, InputError for a damaged file, where `made_of` raises ValueError.
+    Raises UsageError for an unknown preset or change, InputError for a damaged file, where `build` raises ValueError.
     """
-    source = _text(name)
+    source = _source(name)
     tables, text = source.tables(), source.text
     try:
-        made_of(tables)
+        build(tables)
     except ValueError as error:
         raise InputError(str(error), path=source.shown) from error
     for change in changes:
         _apply(tables, change)
         text += f"# changed on the command line: {change}\n"
     try:
-        return made_of(tables), text
+        return build(tables), text
     except ValueError as error:
         raise UsageError(f"--set: {error}") from error
 
 
 def network_kind(name: str | Path, changes: Iterable[str] = ()) -> object:
     """The kind of network of that recipe with these changes; UsageError and InputError as `read_as`."""
-    tables = _text(name).tables()
+    tables = _source(name).tables()
     for change in changes:
         _apply(tables, change)
     network = tables.get("network")
     return network.get("kind") if isinstance(network, dict) else None
 
 
-def named(recipe: Made, name: str) -> Made:
+def named(recipe: RecipeType, name: str) -> RecipeType:
     """The recipe, a dataclass, for a model called `name`; a preset's description only goes with its own name."""
-    own = recipe.name  # type: ignore[attr-defined]
-    if name == own:
+    recipe_name = recipe.name  # type: ignore[attr-defined]
+    if name == recipe_name:
         return recipe
-    return replace(recipe, name=name, description=f"Trained by the recipe {own}")  # type: ignore[type-var]
+    return replace(recipe, name=name, description=f"Trained by the recipe {recipe_name}")  # type: ignore[type-var]
 
 
-def checked(
+def from_table(
     kind: type,
     values: object,
     prefix: str,
@@ -144,19 +144,21 @@ def _check_type(name: str, value: object, expected: Any) -> None:
         return
     kinds = get_args(expected) if isinstance(expected, UnionType) else (expected,)
     allowed = tuple(get_origin(kind) or kind for kind in kinds)
-    whole = (int,) if float in allowed else ()
-    if not isinstance(value, allowed + whole) or (isinstance(value, bool) and bool not in allowed):
+    integers = (int,) if float in allowed else ()
+    if not isinstance(value, allowed + integers) or (
+        isinstance(value, bool) and bool not in allowed
+    ):
         raise ValueError(f"{name} is a {allowed[0].__name__}, not {value!r}")
 
 
 def _check_limits(name: str, value: object, bounds: tuple[float, float] | None) -> None:
     low, high = bounds or LIMITS.get(name, (-math.inf, math.inf))
     if isinstance(value, int | float) and not low <= value <= high:
-        wanted = f"at least {low}" if high == math.inf else f"from {low} to {high}"
-        raise ValueError(f"{name} is {wanted}, not {value!r}")
+        range_text = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+        raise ValueError(f"{name} is {range_text}, not {value!r}")
 
 
-def _text(name: str | Path) -> _Source:
+def _source(name: str | Path) -> _Source:
     preset = resources.files("genomai_cli") / "presets" / f"{name}.toml"
     if preset.is_file():
         return _Source(preset.read_text(encoding="utf-8"), str(name))
@@ -171,8 +173,8 @@ def _is_toml(file: Any) -> bool:
 
 
 def _apply(tables: dict[str, Any], change: str) -> None:
-    place, equals, text = change.partition("=")
-    *sections, key = place.split(".")
+    path, equals, text = change.partition("=")
+    *sections, key = path.split(".")
     if not equals or not key or len(sections) > 1:
         raise UsageError(f"--set {change}: write SECTION.KEY=VALUE")
     table = tables

@@ -1,4 +1,4 @@
-"""The folder beside a bundle-to-be in which an interrupted run waits: checkpoints and the log.
+"""The folder of a run's checkpoints and log until its bundle is written, from which an interrupted run is resumed.
 
 metrics.tsv: a row at every point of a run that is worth one, each once, whatever interrupts the run.
 """
@@ -27,17 +27,19 @@ class MetricsLog:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self._going_on: set[str] = set()
+        self._continued: set[str] = set()
 
     def add(self, row: Mapping[str, str], part: str = "") -> None:
-        """Append a row with these columns, `step` among them; `part` is the column that names the part."""
-        which = row.get(part, "")
-        if which not in self._going_on:
-            kept = [
-                o for o in self.rows() if o.keys() == row.keys() and not _comes_again(o, row, part)
+        """Append a row with these columns, one of them `step`; `part` is the column that names the part."""
+        name = row.get(part, "")
+        if name not in self._continued:
+            retained = [
+                old
+                for old in self.rows()
+                if old.keys() == row.keys() and not _is_repeated(old, row, part)
             ]
-            self._rewrite([list(row), *(list(old.values()) for old in kept)])
-            self._going_on.add(which)
+            self._rewrite([list(row), *(list(old.values()) for old in retained)])
+            self._continued.add(name)
         with self.file.open("a", encoding="utf-8") as handle:
             handle.write(_line(row.values()))
 
@@ -48,20 +50,22 @@ class MetricsLog:
         fields = [
             line.split("\t") for line in lines[:-1]
         ]  # what follows the last line end is no line
-        whole = (dict(zip(columns, row, strict=True)) for row in fields if len(row) == len(columns))
-        return [row for row in whole if row.get(STEP, "").isdecimal()]
+        complete = (
+            dict(zip(columns, row, strict=True)) for row in fields if len(row) == len(columns)
+        )
+        return [row for row in complete if row.get(STEP, "").isdecimal()]
 
     def text(self) -> str:
         """The whole table, empty before the first row."""
         return self.file.read_text("utf-8", "replace") if self.file.exists() else ""
 
     def _rewrite(self, lines: list[list[str]]) -> None:
-        beside = self.file.with_name(f"{self.file.name}.writing")
-        beside.write_text("".join(map(_line, lines)), encoding="utf-8")
-        beside.replace(self.file)
+        temporary = self.file.with_name(f"{self.file.name}.writing")
+        temporary.write_text("".join(map(_line, lines)), encoding="utf-8")
+        temporary.replace(self.file)
 
 
-def _comes_again(old: Mapping[str, str], row: Mapping[str, str], part: str) -> bool:
+def _is_repeated(old: Mapping[str, str], row: Mapping[str, str], part: str) -> bool:
     if part and old[part] != row[part]:
         return False
     return int(old[STEP]) >= int(row[STEP])
@@ -73,7 +77,7 @@ def _line(fields: Iterable[str]) -> str:
 
 ENDING = ".training"
 RUN, LOG = "run.json", "metrics.tsv"
-SUM = "sha256"
+DIGEST = "sha256"
 PICTURE = "loss.png"  # of the log, in a bundle
 
 
@@ -83,7 +87,7 @@ class Workspace:
 
     folder: Path
     recipe: str
-    held: Held | None = None
+    lock: Held | None = None
 
     @property
     def log(self) -> MetricsLog:
@@ -91,7 +95,7 @@ class Workspace:
         return MetricsLog(self.folder / LOG)
 
     @contextmanager
-    def kept_once_begun(self) -> Iterator[None]:
+    def removed_unless_begun(self) -> Iterator[None]:
         """Clear the folder away if the block fails before its first checkpoint: nothing could be resumed."""
         try:
             yield
@@ -103,8 +107,8 @@ class Workspace:
     def remove(self) -> None:
         """Clear the folder away, once the bundle is written."""
         shutil.rmtree(self.folder)
-        if self.held is not None:
-            self.held.release()
+        if self.lock is not None:
+            self.lock.release()
 
 
 def claim(
@@ -129,20 +133,20 @@ def claim(
     sweep(output)
     if folder.exists() and resume:
         _require_same(folder, run)
-        held = _hold(folder)
+        lock = _lock(folder)
     else:
         if folder.exists():
-            _hold(folder).release()
-        _begin(folder, run)
-        held = _hold(folder)
-    return Workspace(folder, recipe, held)
+            _lock(folder).release()
+        _start(folder, run)
+        lock = _lock(folder)
+    return Workspace(folder, recipe, lock)
 
 
-def _hold(folder: Path) -> Held:
-    held = Held(folder)
-    if not held.is_ours:
+def _lock(folder: Path) -> Held:
+    lock = Held(folder)
+    if not lock.is_ours:
         raise UsageError(f"another run is at work in {folder}")
-    return held
+    return lock
 
 
 def folder_for(output: Path) -> Path:
@@ -155,7 +159,7 @@ def folder_for(output: Path) -> Path:
     return output.with_name(output.name + ENDING)
 
 
-def remembered(folder: Path) -> dict[str, object]:
+def read_run(folder: Path) -> dict[str, object]:
     """What `claim` wrote down of the run in this folder, nothing if there is no folder; UsageError if it is damaged."""
     if not folder.exists():
         return {}
@@ -163,28 +167,28 @@ def remembered(folder: Path) -> dict[str, object]:
     if not file.exists():
         raise UsageError(f"{folder} holds no run that could be resumed: --force starts over")
     try:
-        run, written = (json.loads(file.read_text(encoding="utf-8"))[key] for key in ("run", SUM))
-        sound = written == _sum(run)
+        run, digest = (json.loads(file.read_text(encoding="utf-8"))[key] for key in ("run", DIGEST))
+        is_valid = digest == _digest(run)
     except (OSError, ValueError, KeyError, TypeError):
-        sound = False
-    if not sound:
+        is_valid = False
+    if not is_valid:
         raise UsageError(f"{file} is damaged: without --resume, --force starts over")
     return dict(run)
 
 
-def _begin(folder: Path, run: Mapping[str, object]) -> None:
+def _start(folder: Path, run: Mapping[str, object]) -> None:
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    (folder / RUN).write_text(json.dumps({"run": run, SUM: _sum(run)}), encoding="utf-8")
+    (folder / RUN).write_text(json.dumps({"run": run, DIGEST: _digest(run)}), encoding="utf-8")
 
 
-def _sum(run: Mapping[str, object]) -> str:
+def _digest(run: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
 
 
 def _require_same(folder: Path, run: Mapping[str, object]) -> None:
-    before = remembered(folder)
-    changed = [name for name, value in run.items() if before.get(name) != value]
+    previous = read_run(folder)
+    changed = [name for name, value in run.items() if previous.get(name) != value]
     if changed:
         raise UsageError(f"{folder} holds a run with other {' and '.join(changed)}")

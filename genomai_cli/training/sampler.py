@@ -1,8 +1,7 @@
-"""Batches of an unlabelled corpus: which samples a step sees, and what the objectives show of them.
+"""Batches of an unlabelled corpus: the samples of a step, and the objectives' views of them.
 
-What stands at a place of a step's batch is a function of the seed, the step and the place, whatever the number of
-processes: each makes the rows of its own slice. Rows are made in blocks of fixed size, since numpy is quicker with many
-at once.
+A row of a step's batch is a function of the seed, the step and the row's number, whatever the number of processes: each
+makes the rows of its own slice. Rows are made in blocks of fixed size, since numpy is quicker with many at once.
 
 Shape suffixes: B samples, L letters, T tokens.
 """
@@ -18,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genomai_cli.inputs.samples import Rows
-from genomai_cli.objectives.base import BEGINS, NO_TARGET, Group, Objective, Views
-from genomai_cli.training.corpus import Corpus, shuffled
+from genomai_cli.objectives.base import NO_TARGET, WINDOW_STARTS, Objective, ProcessGroup, Views
+from genomai_cli.training.corpus import Corpus, shuffled_epochs
 
 BLOCK = 16
 TRAINING, VALIDATION = 1, 2  # streams of randomness that share a seed
@@ -45,7 +44,7 @@ class Sampler:
         corpus: Corpus,
         objectives: Sequence[Objective],
         plan: BatchPlan,
-        group: Group,
+        group: ProcessGroup,
         pad_id: int,
     ) -> None:
         self.corpus, self.objectives, self.plan = corpus, objectives, plan
@@ -54,11 +53,13 @@ class Sampler:
     def training_batch(self, step: int) -> Batch:
         """The batch of a step; an epoch takes every piece to train on once, in an order of its own."""
         size = self.plan.batch_size
-        places = np.arange(step * size, (step + 1) * size)
-        pieces = self.corpus.train[shuffled(places, len(self.corpus.train), self.plan.seed)]
+        positions = np.arange(step * size, (step + 1) * size)
+        pieces = self.corpus.train[
+            shuffled_epochs(positions, len(self.corpus.train), self.plan.seed)
+        ]
         share = size // self.group.size
-        mine = slice(self.group.rank * share, (self.group.rank + 1) * share)
-        return self._batch(pieces, (TRAINING, step), mine)
+        own_rows = slice(self.group.rank * share, (self.group.rank + 1) * share)
+        return self._batch(pieces, (TRAINING, step), own_rows)
 
     def validation_batches(self) -> list[tuple[Batch, float]]:
         """This process's share of the batches to validate on, each with its weight in the mean over all of them.
@@ -69,12 +70,14 @@ class Sampler:
         rows = self._validation_rows()
         size = min(self.plan.batch_size, len(rows))
         starts = range(0, len(rows) - size + 1, size)
-        most = -(-len(starts) // self.group.size)
-        mine = [(start, 1 / len(starts)) for start in starts[self.group.rank :: self.group.size]]
-        mine += [(0, 0.0)] * (most - len(mine))
+        batches_per_process = -(-len(starts) // self.group.size)
+        own_batches = [
+            (start, 1 / len(starts)) for start in starts[self.group.rank :: self.group.size]
+        ]
+        own_batches += [(0, 0.0)] * (batches_per_process - len(own_batches))
         return [
             (self._batch(rows[start : start + size], (VALIDATION, start), slice(0, size)), weight)
-            for start, weight in mine
+            for start, weight in own_batches
         ]
 
     def epoch(self, step: int) -> float:
@@ -84,16 +87,20 @@ class Sampler:
     def _validation_rows(self) -> Rows:
         validation = self.corpus.validation
         count = min(len(validation), self.plan.validation)
-        chosen: Rows = validation[np.linspace(0, len(validation) - 1, count).astype(np.int64)]
-        return chosen
+        rows: Rows = validation[np.linspace(0, len(validation) - 1, count).astype(np.int64)]
+        return rows
 
-    def _batch(self, pieces: Rows, stream: tuple[int, int], wanted: slice) -> Batch:
-        """The wanted rows of the views of the pieces."""
-        blocks = range(wanted.start // BLOCK * BLOCK, wanted.stop, BLOCK)
-        made = [self._block(pieces[start : start + BLOCK], (*stream, start)) for start in blocks]
-        inside = slice(wanted.start - blocks.start, wanted.stop - blocks.start)
+    def _batch(self, pieces: Rows, stream: tuple[int, int], rows: slice) -> Batch:
+        """These rows of the views of the pieces."""
+        blocks = range(rows.start // BLOCK * BLOCK, rows.stop, BLOCK)
+        block_views = [
+            self._block(pieces[start : start + BLOCK], (*stream, start)) for start in blocks
+        ]
+        rows_in_blocks = slice(rows.start - blocks.start, rows.stop - blocks.start)
         return {
-            objective.name: _joined([views[objective.name] for views in made], inside, self.pad_id)
+            objective.name: _concatenate(
+                [views[objective.name] for views in block_views], rows_in_blocks, self.pad_id
+            )
             for objective in self.objectives
         }
 
@@ -101,10 +108,10 @@ class Sampler:
         seeds = [self.plan.seed, *stream]
         starts = np.random.default_rng(seeds).random(len(pieces))
         letters_BL = self.corpus.windows(pieces, starts, self.plan.window)
-        begins_B, _ = self.corpus.placed(pieces, starts, self.plan.window)
+        begins_B, _ = self.corpus.window_positions(pieces, starts, self.plan.window)
         return {
             objective.name: objective.views(letters_BL, _rng(seeds, objective.name))
-            | {BEGINS: begins_B[:, None]}
+            | {WINDOW_STARTS: begins_B[:, None]}
             for objective in self.objectives
         }
 
@@ -116,26 +123,26 @@ def tokens_read(batch: Mapping[str, Mapping[str, Tensor]], pad_id: int) -> int:
 
 
 def _rng(seeds: Sequence[int], name: str) -> np.random.Generator:
-    """An objective's own randomness: another objective beside it does not change what it sees."""
+    """An objective's own random numbers, which do not depend on the other objectives."""
     return np.random.default_rng([*seeds, zlib.crc32(name.encode())])
 
 
-def _joined(blocks: list[Views], inside: slice, pad_id: int) -> dict[str, Tensor]:
+def _concatenate(blocks: list[Views], rows: slice, pad_id: int) -> dict[str, Tensor]:
     """The blocks' rows under each other, filled up at the right, those inside the slice."""
     joined = {}
     for name in blocks[0]:
-        empty = NO_TARGET if name.startswith("targets") else pad_id
-        rows_BT = _stacked([block[name] for block in blocks], empty)[inside]
+        fill = NO_TARGET if name.startswith("targets") else pad_id
+        rows_BT = _stack_padded([block[name] for block in blocks], fill)[rows]
         joined[name] = torch.from_numpy(rows_BT)
     return joined
 
 
-def _stacked(parts: list[NDArray[np.int64]], empty: int) -> NDArray[np.int64]:
+def _stack_padded(parts: list[NDArray[np.int64]], fill: int) -> NDArray[np.int64]:
     width = max(part.shape[1] for part in parts)
-    filled = [
-        np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=empty) for part in parts
+    padded = [
+        np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=fill) for part in parts
     ]
-    return np.concatenate(filled)
+    return np.concatenate(padded)
 
 
 class Prefetcher:
@@ -144,7 +151,7 @@ class Prefetcher:
     def __init__(self, sampler: Sampler, *, in_background: bool) -> None:
         self.sampler = sampler
         self.pool = ThreadPoolExecutor(1) if in_background else None
-        self.coming: dict[int, Future[Batch]] = {}
+        self.pending: dict[int, Future[Batch]] = {}
 
     def __enter__(self) -> "Prefetcher":
         return self
@@ -157,6 +164,6 @@ class Prefetcher:
         """The batch of a step."""
         if self.pool is None:
             return self.sampler.training_batch(step)
-        made = self.coming.pop(step, None) or self.pool.submit(self.sampler.training_batch, step)
-        self.coming = {step + 1: self.pool.submit(self.sampler.training_batch, step + 1)}
-        return made.result()
+        future = self.pending.pop(step, None) or self.pool.submit(self.sampler.training_batch, step)
+        self.pending = {step + 1: self.pool.submit(self.sampler.training_batch, step + 1)}
+        return future.result()

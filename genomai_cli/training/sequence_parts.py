@@ -29,21 +29,21 @@ CPU = torch.device("cpu")
 PENALTIES = (1.0, 0.3, 0.1, 0.03)  # of regressions on standardised features, a nat a sample
 PENALTIES_OF_NUMBERS = (10.0, 3.0)  # besides, in squared deviations
 ITERATIONS = 40
-NEVER = 1e-6  # the deviation of a feature that does not vary
-NOTHING = 1e30  # what it is divided by instead: bundles hold finite values only
+MIN_DEVIATION = 1e-6  # the deviation of a feature that does not vary
+CONSTANT_DEVIATION = 1e30  # what it is divided by instead: bundles hold finite values only
 ROWS_AT_ONCE = 512
 COUNT_TYPES = (torch.uint8, torch.int16, torch.int32)
 EVALUATIONS = 12
 SMOOTHING = 0.05  # of labels
-BFLOAT16 = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # of torch.cpu
-SHIFT = 4  # letters that a sequence is moved by while training, where positions do not matter
-SMALL, SMALL_BATCH, BATCH = 10_000, 64, 128  # samples, and of a batch
+BFLOAT16_CHECKS = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # of torch.cpu
+MAX_SHIFT = 4  # letters that a sequence is moved by while training, where positions do not matter
+SMALL_SAMPLES, SMALL_BATCH_SIZE, BATCH_SIZE = 10_000, 64, 128  # samples, and of a batch
 Regression = Kmers | Positions
 
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What is true of samples: by head the class (N,), -1 where unknown, or the number (N,), NaN where unknown."""
+    """The true labels of samples: by head the class (N,), -1 where unknown, or the number (N,), NaN where unknown."""
 
     labels: Mapping[str, Tensor]
     numbers: Mapping[str, Tensor]
@@ -54,7 +54,7 @@ class Truth:
         return torch.as_tensor(cross_entropy(logits, self.labels) + self._squared(outputs))
 
     def smoothed_loss(self, outputs: Mapping[str, Tensor]) -> Tensor:
-        """The same with smoothed labels (Szegedy et al. 2016, arXiv:1512.00567)."""
+        """The loss with smoothed labels (Szegedy et al. 2016, arXiv:1512.00567)."""
         losses = [
             functional.cross_entropy(
                 outputs[head], labels_N, ignore_index=MISSING, label_smoothing=SMOOTHING
@@ -68,8 +68,8 @@ class Truth:
         losses = []
         for head, numbers_N in self.numbers.items():
             known_N = ~numbers_N.isnan()
-            missed = outputs[head][known_N, 0] - numbers_N[known_N]
-            losses.append(missed.square().sum() / 2 / known_N.sum().clamp(min=1))
+            errors = outputs[head][known_N, 0] - numbers_N[known_N]
+            losses.append(errors.square().sum() / 2 / known_N.sum().clamp(min=1))
         return torch.stack(losses).sum() if losses else 0.0
 
 
@@ -83,8 +83,8 @@ class Scale:
 
 @dataclass(frozen=True, eq=False)
 class LabelledCodes:
-    """Samples as tensors: codes (N, L) of one byte, filled up with unknown letters, lengths (N,), and what is true of
-    them; `classes` are how many each head of classes has, `scales` those of the heads that are numbers."""
+    """Samples as tensors: codes (N, L) of one byte, filled up with unknown letters, lengths (N,), and true labels;
+    `classes` are how many each head of classes has, `scales` those of the heads that are numbers."""
 
     codes: Tensor
     lengths: Tensor
@@ -94,22 +94,22 @@ class LabelledCodes:
     _counts: dict[KmersConfig, Tensor] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, samples: Samples, longest: int) -> "LabelledCodes":
-        """The first `longest` letters of each."""
-        rows = [codes_of(as_letters(text[:longest])) for text in samples.sequences]
+    def of(cls, samples: Samples, max_length: int) -> "LabelledCodes":
+        """The first `max_length` letters of each sample."""
+        rows = [codes_of(as_letters(text[:max_length])) for text in samples.sequences]
         lengths = np.array([len(row) for row in rows])
         codes_NL = np.full((len(rows), max(1, lengths.max())), UNKNOWN_CODE, np.uint8)
-        for place, row in enumerate(rows):
-            codes_NL[place, : len(row)] = row
+        for number, row in enumerate(rows):
+            codes_NL[number, : len(row)] = row
         labels = {head: torch.from_numpy(numbers) for head, numbers in samples.labels.items()}
         classes = {head: len(names) for head, names in samples.classes.items()}
         scales = {
-            head: Scale(float(np.nanmean(of)), float(np.nanstd(of)) or 1.0)
-            for head, of in samples.values.items()
+            head: Scale(float(np.nanmean(values)), float(np.nanstd(values)) or 1.0)
+            for head, values in samples.values.items()
         }
         numbers = {
-            head: torch.from_numpy((of - scales[head].mean) / scales[head].deviation).float()
-            for head, of in samples.values.items()
+            head: torch.from_numpy((values - scales[head].mean) / scales[head].deviation).float()
+            for head, values in samples.values.items()
         }
         codes, truth = torch.from_numpy(codes_NL), Truth(labels, numbers)
         return cls(codes, torch.from_numpy(lengths), truth, classes, scales)
@@ -118,8 +118,8 @@ class LabelledCodes:
         return len(self.lengths)
 
     @cached_property
-    def one_length(self) -> bool:
-        """Whether a position means the same in all."""
+    def same_length(self) -> bool:
+        """Whether all sequences have one length, so that a position means the same in all."""
         return bool((self.lengths == self.lengths[0]).all())
 
     @property
@@ -134,20 +134,20 @@ class LabelledCodes:
 
     def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Codes (B, L) of the samples in these rows, and which are no padding."""
-        longest = max(1, int(self.lengths[rows].max()))
-        return self.codes[rows, :longest].long(), torch.arange(longest) < self.lengths[rows, None]
+        width = max(1, int(self.lengths[rows].max()))
+        return self.codes[rows, :width].long(), torch.arange(width) < self.lengths[rows, None]
 
     @torch.no_grad()
     def counts(self, part: Kmers) -> Tensor:
         """How often each of the part's k-mers occurs (N, F), counted once for all parts like it; of one byte where
         sequences are short."""
         if part.config not in self._counts:
-            longest = self.codes.shape[1]
-            dtype = next(t for t in COUNT_TYPES if longest <= torch.iinfo(t).max)
+            width = self.codes.shape[1]
+            dtype = next(t for t in COUNT_TYPES if width <= torch.iinfo(t).max)
             blocks = torch.split(torch.arange(len(self)), ROWS_AT_ONCE)
             codes = (self.batch(rows)[0].to(part.mean.device) for rows in blocks)
-            found = [part.counts(codes_BL).to("cpu", dtype) for codes_BL in codes]
-            self._counts[part.config] = torch.cat(found)
+            block_counts = [part.counts(codes_BL).to("cpu", dtype) for codes_BL in codes]
+            self._counts[part.config] = torch.cat(block_counts)
         return self._counts[part.config]
 
     def by_head(self, logits_BO: Tensor) -> dict[str, Tensor]:
@@ -156,9 +156,9 @@ class LabelledCodes:
         return dict(zip(self.outputs, parts, strict=True))
 
     def truth_at(self, rows: Rows | Tensor, device: torch.device = CPU) -> Truth:
-        """What is true of the samples in these rows."""
-        labels = {head: of[rows].to(device) for head, of in self.truth.labels.items()}
-        numbers = {head: of[rows].to(device) for head, of in self.truth.numbers.items()}
+        """The true labels of the samples in these rows."""
+        labels = {head: values[rows].to(device) for head, values in self.truth.labels.items()}
+        numbers = {head: values[rows].to(device) for head, values in self.truth.numbers.items()}
         return Truth(labels, numbers)
 
     def loss(self, logits_BO: Tensor, rows: Rows) -> float:
@@ -170,15 +170,15 @@ class LabelledCodes:
 def logits_at(part: nn.Module, data: LabelledCodes, rows: Rows, device: torch.device) -> Tensor:
     """The part's logits (N, O) of the samples in these rows, on the CPU."""
     part.eval()
-    found = []
+    blocks = []
     for rows_B in torch.split(torch.from_numpy(rows), ROWS_AT_ONCE):
         if isinstance(part, Kmers):
             logits_BO = part.logits(data.counts(part)[rows_B].to(device))
         else:
             codes_BL, real_BL = data.batch(rows_B)
             logits_BO, _ = answers_of(part, codes_BL.to(device), real_BL.to(device))
-        found.append(logits_BO.float().cpu())
-    return torch.cat(found)
+        blocks.append(logits_BO.float().cpu())
+    return torch.cat(blocks)
 
 
 # --- regressions
@@ -191,17 +191,17 @@ def best_penalty(
     x_NF = standardised(part, data, train, device)
     best, penalty = math.inf, PENALTIES[0]
     state = part.state_dict()
-    for tried in (*PENALTIES_OF_NUMBERS, *PENALTIES) if data.scales else PENALTIES:
-        _solve(part.linear, x_NF, data, train, tried)
+    for candidate in (*PENALTIES_OF_NUMBERS, *PENALTIES) if data.scales else PENALTIES:
+        _solve(part.linear, x_NF, data, train, candidate)
         loss = data.loss(logits_at(part, data, validation, device), validation)
         if loss < best:
-            best, penalty = loss, tried
+            best, penalty = loss, candidate
             state = {name: value.clone() for name, value in part.state_dict().items()}
     part.load_state_dict(state)
     return penalty
 
 
-def regress(
+def fit_regression(
     part: Regression, data: LabelledCodes, train: Rows, penalty: float, device: torch.device
 ) -> None:
     """Fit the part to the samples in these rows."""
@@ -220,7 +220,7 @@ def standardised(
     x_NF = torch.cat([part.frequencies(counts_NF[rows].to(device)) for rows in blocks])
     part.mean.copy_(x_NF.mean(0))
     part.deviation.copy_(x_NF.std(0))
-    part.deviation[part.deviation < NEVER] = NOTHING
+    part.deviation[part.deviation < MIN_DEVIATION] = CONSTANT_DEVIATION
     return x_NF.sub_(part.mean).div_(part.deviation)
 
 
@@ -233,8 +233,8 @@ def _solve(
     bias_O = torch.zeros_like(linear.bias, requires_grad=True)
 
     def loss() -> Tensor:
-        found = data.by_head(functional.linear(x_NF, weight_OF, bias_O))
-        return truth.loss(found) + penalty / 2 * weight_OF.square().sum()
+        outputs = data.by_head(functional.linear(x_NF, weight_OF, bias_O))
+        return truth.loss(outputs) + penalty / 2 * weight_OF.square().sum()
 
     minimise([weight_OF, bias_O], loss, iterations=ITERATIONS)
     linear.weight.data.copy_(weight_OF.detach())
@@ -246,8 +246,8 @@ def _solve(
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Where the training of a convolution stands: the loss of the last batch, the best loss of the held-out samples so
-    far, and its outputs (N, O) for these now."""
+    """An evaluation while a convolution is trained: the loss of the last batch, the best loss of the held-out samples
+    so far, and its outputs (N, O) for these now."""
 
     step: int
     steps: int
@@ -257,9 +257,9 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Descent:
-    """How a convolution is trained: `epochs` times through the samples, from a seed, on a device; `checkpoint` is where
-    an interrupted one waits, `report` is told of every evaluation, `stop` is asked after every step."""
+class ConvolutionSettings:
+    """How a convolution is trained: `epochs` times through the samples, from a seed, on a device; `checkpoint` is the
+    file of an interrupted run, `report` is called with every evaluation, `stop` after every step."""
 
     epochs: float
     seed: int
@@ -270,50 +270,59 @@ class Descent:
 
 
 def train_convolution(
-    part: Convolution, data: LabelledCodes, train: Rows, validation: Rows, how: Descent
+    part: Convolution,
+    data: LabelledCodes,
+    train: Rows,
+    validation: Rows,
+    settings: ConvolutionSettings,
 ) -> None:
     """Gradient descent; the part is left with its averaged weights where the held-out loss was smallest."""
-    settings = _settings(len(train), how.epochs)
+    optimization = _optimization(len(train), settings.epochs)
     rows = torch.from_numpy(train)
-    shift = 0 if part.config.bins else SHIFT
-    narrow = how.device.type == "cpu" and in_sixteen_bits(how.device)  # the loop sees to a GPU
+    max_shift = 0 if part.config.bins else MAX_SHIFT
+    # On a GPU the loop itself computes in mixed precision.
+    autocast = settings.device.type == "cpu" and uses_bfloat16(settings.device)
 
     def loss_at(trained: nn.Module, step: int) -> Tensor:
-        rng = np.random.default_rng([how.seed, step])
-        drawn = rows[torch.from_numpy(rng.choice(len(rows), settings.batch_size))]
-        codes_BL, real_BL = data.batch(drawn)
-        codes_BL = _moved(codes_BL, int(rng.integers(-shift, shift + 1)))
-        with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
-            logits_BO, _ = answers_of(trained, codes_BL.to(how.device), real_BL.to(how.device))
-        return data.truth_at(drawn, how.device).smoothed_loss(data.by_head(logits_BO.float()))
+        rng = np.random.default_rng([settings.seed, step])
+        batch_rows = rows[torch.from_numpy(rng.choice(len(rows), optimization.batch_size))]
+        codes_BL, real_BL = data.batch(batch_rows)
+        codes_BL = _shifted(codes_BL, int(rng.integers(-max_shift, max_shift + 1)))
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            logits_BO, _ = answers_of(
+                trained, codes_BL.to(settings.device), real_BL.to(settings.device)
+            )
+        return data.truth_at(batch_rows, settings.device).smoothed_loss(
+            data.by_head(logits_BO.float())
+        )
 
-    held_out = Tensor()
+    held_out_outputs = Tensor()
 
     def validation_loss(trained: nn.Module) -> float:
-        nonlocal held_out
-        held_out = logits_at(trained, data, validation, how.device)
-        return data.loss(held_out, validation)
+        nonlocal held_out_outputs
+        held_out_outputs = logits_at(trained, data, validation, settings.device)
+        return data.loss(held_out_outputs, validation)
 
     def report(step: int, loss: float, best: float) -> None:
-        how.report(Evaluation(step, settings.steps, loss, best, held_out))
+        settings.report(Evaluation(step, optimization.steps, loss, best, held_out_outputs))
 
     loop = Loop(
         part,
-        settings,
-        seed=how.seed,
-        device=how.device,
-        checkpoint_file=how.checkpoint,
-        stop=how.stop,
+        optimization,
+        seed=settings.seed,
+        device=settings.device,
+        checkpoint_file=settings.checkpoint,
+        stop=settings.stop,
     )
     loop.fit(loss_at, validation_loss, report)
 
 
-def _settings(samples: int, epochs: float) -> Optimization:
-    size = SMALL_BATCH if samples < SMALL else BATCH
-    steps = max(4 * EVALUATIONS, round(epochs * samples / size))
+def _optimization(samples: int, epochs: float) -> Optimization:
+    batch_size = SMALL_BATCH_SIZE if samples < SMALL_SAMPLES else BATCH_SIZE
+    steps = max(4 * EVALUATIONS, round(epochs * samples / batch_size))
     return Optimization(
         steps=steps,
-        batch_size=size,
+        batch_size=batch_size,
         learning_rate=2e-3,
         warmup=0.15,
         average=0.98,
@@ -322,19 +331,19 @@ def _settings(samples: int, epochs: float) -> Optimization:
     )
 
 
-def in_sixteen_bits(device: torch.device) -> bool:
+def uses_bfloat16(device: torch.device) -> bool:
     """Whether convolutions are trained in bfloat16: where the processor multiplies it faster, and on a GPU."""
-    return device.type != "cpu" or any(getattr(torch.cpu, name, bool)() for name in BFLOAT16)
+    return device.type != "cpu" or any(getattr(torch.cpu, name, bool)() for name in BFLOAT16_CHECKS)
 
 
-def _moved(codes_BL: Tensor, by: int) -> Tensor:
+def _shifted(codes_BL: Tensor, offset: int) -> Tensor:
     """The sequences moved by so many letters to the right, unknown ones where they come from."""
-    if by == 0:
+    if offset == 0:
         return codes_BL
-    moved_BL = codes_BL.roll(by, 1)
-    entered = slice(0, by) if by > 0 else slice(by, None)
-    moved_BL[:, entered] = UNKNOWN_CODE
-    return moved_BL
+    shifted_BL = codes_BL.roll(offset, 1)
+    entered = slice(0, offset) if offset > 0 else slice(offset, None)
+    shifted_BL[:, entered] = UNKNOWN_CODE
+    return shifted_BL
 
 
 def part_seed(seed: int, number: int) -> int:

@@ -38,16 +38,19 @@ from genomai_cli.errors import BundleError
 from genomai_cli.mapping.seeding import keys_of
 
 K = 13
-SHARED = 0.25  # of the k-mers of the sequence that has fewer
-LEAST_SHARED = 8  # k-mers, of those before a share was chosen: 20 equal letters
+MIN_SHARED = 0.25  # of the k-mers of the sequence that has fewer
+MIN_SHARED_KMERS = 8  # k-mers, of those before a share was chosen: 20 equal letters
 NEIGHBOURS = 8
-MOST_KMERS = 1 << 23  # of all sequences: then a share of them is kept; about 0.7 GB at most
-COMMON = (50, 0.05)  # a k-mer in so many sequences, and in this share of them, says nothing
-STORED = (0.25, 1 << 20)  # the share of k-mers in a bundle, and how many there are at most
+MAX_KMERS = 1 << 23  # of all sequences: then a share of them is kept; about 0.7 GB at most
+COMMON_KMERS = (
+    50,
+    0.05,
+)  # a k-mer in so many sequences, and in this share of them, is uninformative
+STORED_KMERS = (0.25, 1 << 20)  # the share of k-mers in a bundle, and how many there are at most
 _LETTERS_AT_ONCE = 1 << 22
 _KEYS = 1 << 2 * K
 _MULTIPLIER = 0x9E3779B1  # odd, so that different k-mers stay different modulo a power of two
-_BETWEEN = b"|"  # no base: no k-mer runs over it
+_SEPARATOR = b"|"  # no base: no k-mer runs over it
 
 Integers = NDArray[np.int64]
 Sequences = Sequence[str] | Sequence[Letters]
@@ -67,14 +70,14 @@ class KmerTable:
     def of(
         cls, sequences: Sequences, *, both_strands: bool = True, share: float | None = None
     ) -> Self:
-        """The table of the sequences, of both strands as of one; without `share` what bounds the memory is chosen."""
+        """The table of the sequences, of both strands as of one; without `share` one that bounds the memory."""
         texts = [_text(sequence) for sequence in sequences]
         letters = sum(map(len, texts))
-        share = min(1.0, MOST_KMERS / max(1, letters)) if share is None else share
-        blocks = [_packed(*block, share, both_strands) for block in _blocks(texts)]
+        share = min(1.0, MAX_KMERS / max(1, letters)) if share is None else share
+        blocks = [_packed_kmers(*block, share, both_strands) for block in _blocks(texts)]
         packed, row_of_all = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
         packed.sort()
-        packed = packed[_firsts(packed)]
+        packed = packed[_group_starts(packed)]
         rows = packed & 0xFFFFFFFF
         sizes = np.maximum(
             np.bincount(rows, minlength=len(texts)),
@@ -85,9 +88,9 @@ class KmerTable:
     @classmethod
     def to_store(cls, sequences: Sequences) -> Self:
         """The table of a share of the k-mers that is small enough for a bundle: at most 4 MB and 8 bytes a sequence."""
-        share, most = STORED
+        share, max_kmers = STORED_KMERS
         letters = sum(map(len, sequences))
-        return cls.of(sequences, share=min(share, most / max(1, letters)))
+        return cls.of(sequences, share=min(share, max_kmers / max(1, letters)))
 
     def to_bytes(self) -> bytes:
         """The table as safetensors: the hashes of one sequence after another."""
@@ -116,19 +119,23 @@ class KmerTable:
         return cls(hashes[order].astype(np.int64), rows, sizes.astype(np.float64), share)
 
     def without_common(self) -> "KmerTable":
-        """The same without k-mers that are in so many of the sequences that they say nothing."""
-        starts = _firsts(self.hashes)
+        """The table without k-mers that are in so many of the sequences that they are uninformative."""
+        starts = _group_starts(self.hashes)
         counts = np.diff(np.append(starts, len(self.hashes)))
-        fewest, part = COMMON
-        kept = np.repeat(counts <= max(fewest, part * len(self.sizes)), counts)
-        lost = np.bincount(self.rows[~kept], minlength=len(self.sizes))
-        return KmerTable(self.hashes[kept], self.rows[kept], self.sizes - lost, self.share)
+        min_count, fraction = COMMON_KMERS
+        retained = np.repeat(counts <= max(min_count, fraction * len(self.sizes)), counts)
+        removed = np.bincount(self.rows[~retained], minlength=len(self.sizes))
+        return KmerTable(
+            self.hashes[retained], self.rows[retained], self.sizes - removed, self.share
+        )
 
-    def alike(self, shared_P: Integers, sizes_P: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def are_near_duplicates(
+        self, shared_P: Integers, sizes_P: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
         """Which pairs (P,) are near-duplicates: by the k-mers they share, and the size of the smaller one."""
-        least = max(2.0, LEAST_SHARED * self.share)
-        enough: NDArray[np.bool_] = shared_P >= np.maximum(least, SHARED * sizes_P)
-        return enough
+        min_shared = max(2.0, MIN_SHARED_KMERS * self.share)
+        is_duplicate: NDArray[np.bool_] = shared_P >= np.maximum(min_shared, MIN_SHARED * sizes_P)
+        return is_duplicate
 
 
 def clusters(sequences: Sequences, both_strands: bool = True) -> Integers:
@@ -137,22 +144,22 @@ def clusters(sequences: Sequences, both_strands: bool = True) -> Integers:
     Clusters are numbered as they appear. Their members do not depend on the order of the sequences. 100,000 sequences
     of 200 letters take 5 s of one core and 0.5 GB.
     """
-    distinct, which = _distinct(sequences, both_strands)
+    distinct, distinct_index = _distinct(sequences, both_strands)
     table = KmerTable.of(distinct, both_strands=both_strands).without_common()
     first_P, second_P = _similar(table)
-    return _as_they_appear(_components(len(distinct), first_P, second_P)[which])
+    return _renumbered(_components(len(distinct), first_P, second_P)[distinct_index])
 
 
 def joined(one_N: Integers, other_N: Integers) -> Integers:
-    """Classes (N,), numbered as they appear, that keep together what either of two divisions does."""
+    """Classes (N,), numbered as they appear, that keep together the members of a class of either division."""
     first = [
-        found[which.reshape(-1)]
-        for _, found, which in (
+        first_rows[group.reshape(-1)]
+        for _, first_rows, group in (
             np.unique(part, return_index=True, return_inverse=True) for part in (one_N, other_N)
         )
     ]
     rows = np.arange(len(one_N))
-    return _as_they_appear(_components(len(rows), np.tile(rows, 2), np.concatenate(first)))
+    return _renumbered(_components(len(rows), np.tile(rows, 2), np.concatenate(first)))
 
 
 def near_duplicates(clusters_N: Integers) -> int:
@@ -162,15 +169,17 @@ def near_duplicates(clusters_N: Integers) -> int:
 
 
 def shared_between(train: "Sequences | KmerTable", test: Sequences) -> Integers:
-    """The near-duplicates (P, 2) between two sets: for each row of `test` that has some in `train`, that which shares
-    most and the row itself. In place of `train` its table can be given, of both strands."""
-    known = train if isinstance(train, KmerTable) else KmerTable.of(train)
-    asked = KmerTable.of(test, share=known.share)
-    shared_P, train_P, test_P = _counted(_meetings(known, asked))
-    alike = known.alike(shared_P, np.minimum(known.sizes[train_P], asked.sizes[test_P]))
-    shared_P, train_P, test_P = shared_P[alike], train_P[alike], test_P[alike]
+    """The near-duplicates (P, 2) between two sets: for each row of `test` that has some in `train`, the row of `train`
+    that shares most and the row itself. In place of `train` its table can be given, of both strands."""
+    reference = train if isinstance(train, KmerTable) else KmerTable.of(train)
+    queries = KmerTable.of(test, share=reference.share)
+    shared_P, train_P, test_P = _counted(_shared_kmers(reference, queries))
+    is_duplicate = reference.are_near_duplicates(
+        shared_P, np.minimum(reference.sizes[train_P], queries.sizes[test_P])
+    )
+    shared_P, train_P, test_P = shared_P[is_duplicate], train_P[is_duplicate], test_P[is_duplicate]
     best = np.lexsort((train_P, -shared_P, test_P))
-    best = best[_firsts(test_P[best])]
+    best = best[_group_starts(test_P[best])]
     return np.stack([train_P[best], test_P[best]], axis=1)
 
 
@@ -185,12 +194,12 @@ def _distinct(sequences: Sequences, both_strands: bool) -> tuple[list[str], Inte
     if both_strands:
         texts = [min(text, complement(text)[::-1]) for text in texts]
     distinct = sorted(set(texts))
-    number = {text: at for at, text in enumerate(distinct)}
-    return distinct, np.array([number[text] for text in texts], np.int64)
+    number_of = {text: number for number, text in enumerate(distinct)}
+    return distinct, np.array([number_of[text] for text in texts], np.int64)
 
 
 def _blocks(texts: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """The texts some at a time, with the number of the first; an empty block if there are none."""
+    """The texts in blocks, with the number of the first of each; an empty block if there are none."""
     begin, letters = 0, 0
     for at, text in enumerate(texts):
         letters += len(text)
@@ -200,24 +209,24 @@ def _blocks(texts: list[str]) -> Iterator[tuple[int, list[str]]]:
     yield begin, texts[begin:]
 
 
-def _packed(
+def _packed_kmers(
     first: int, texts: list[str], share: float, both_strands: bool
 ) -> tuple[Integers, Integers]:
     """The k-mers that are kept, hash and number of the sequence in one integer, and those numbers."""
-    joined = _BETWEEN.join([*(text.encode("ascii", "replace") for text in texts), b""])
-    codes = codes_of(np.frombuffer(joined, np.uint8))
+    all_texts = _SEPARATOR.join([*(text.encode("ascii", "replace") for text in texts), b""])
+    codes = codes_of(np.frombuffer(all_texts, np.uint8))
     keys, starts = keys_of(codes, K)
     if both_strands:
         keys = np.minimum(keys, keys_of(reverse_complement_codes(codes), K)[0][::-1])
     hashes = (keys * _MULTIPLIER) & (_KEYS - 1)
-    kept = hashes < share * _KEYS
+    retained = hashes < share * _KEYS
     ends = np.cumsum([len(text) + 1 for text in texts])
-    rows = first + np.searchsorted(ends, starts[kept], side="right")
-    return hashes[kept] << 32 | rows, rows
+    rows = first + np.searchsorted(ends, starts[retained], side="right")
+    return hashes[retained] << 32 | rows, rows
 
 
-def _firsts(ordered: Integers) -> Integers:
-    """Where a new value begins."""
+def _group_starts(ordered: Integers) -> Integers:
+    """The indices at which a new value begins."""
     if not len(ordered):
         return np.empty(0, np.int64)
     return np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
@@ -230,28 +239,30 @@ def _similar(table: KmerTable) -> tuple[Integers, Integers]:
         same = np.flatnonzero(table.hashes[distance:] == table.hashes[:-distance])
         found.append(table.rows[same] << 32 | table.rows[same + distance])
     shared_P, first_P, second_P = _counted(np.concatenate(found))
-    alike = table.alike(shared_P, np.minimum(table.sizes[first_P], table.sizes[second_P]))
-    return first_P[alike], second_P[alike]
+    is_duplicate = table.are_near_duplicates(
+        shared_P, np.minimum(table.sizes[first_P], table.sizes[second_P])
+    )
+    return first_P[is_duplicate], second_P[is_duplicate]
 
 
-def _meetings(known: KmerTable, asked: KmerTable) -> Integers:
-    """The sequences of the two tables that have a k-mer in common, in one integer, once a k-mer."""
-    begin = np.searchsorted(known.hashes, asked.hashes, side="left")
-    end = np.searchsorted(known.hashes, asked.hashes, side="right")
+def _shared_kmers(reference: KmerTable, queries: KmerTable) -> Integers:
+    """The pairs of sequences of the two tables that share a k-mer, packed in one integer, once a shared k-mer."""
+    begin = np.searchsorted(reference.hashes, queries.hashes, side="left")
+    end = np.searchsorted(reference.hashes, queries.hashes, side="right")
     found = []
     for distance in range(NEIGHBOURS * 2):
-        there = np.flatnonzero(begin + distance < end)
-        found.append(known.rows[begin[there] + distance] << 32 | asked.rows[there])
+        in_range = np.flatnonzero(begin + distance < end)
+        found.append(reference.rows[begin[in_range] + distance] << 32 | queries.rows[in_range])
     return np.concatenate(found)
 
 
 def _counted(pairs: Integers) -> tuple[Integers, Integers, Integers]:
     """How often each pair is there (P,), and its two sequences."""
     pairs.sort()
-    starts = _firsts(pairs)
+    starts = _group_starts(pairs)
     counts = np.diff(np.append(starts, len(pairs)))
-    different = pairs[starts]
-    return counts, different >> 32, different & 0xFFFFFFFF
+    distinct = pairs[starts]
+    return counts, distinct >> 32, distinct & 0xFFFFFFFF
 
 
 def _components(count: int, first_P: Integers, second_P: Integers) -> Integers:
@@ -266,7 +277,7 @@ def _components(count: int, first_P: Integers, second_P: Integers) -> Integers:
             labels = labels[labels]
 
 
-def _as_they_appear(labels: Integers) -> Integers:
-    """The same classes, numbered in the order in which each appears first."""
-    _, first, which = np.unique(labels, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[which.reshape(-1)].astype(np.int64)
+def _renumbered(labels: Integers) -> Integers:
+    """The classes, numbered in the order in which each appears first."""
+    _, first_index, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first_index))[inverse.reshape(-1)].astype(np.int64)

@@ -27,14 +27,14 @@ from torch import Tensor, nn
 
 from genomai_cli.device import mixed_precision
 from genomai_cli.errors import InputError, Stopped, TrainingError
-from genomai_cli.training.distributed import ALONE, Processes
+from genomai_cli.training.distributed import ONE_PROCESS, Processes
 
 
 class Average:
     """The average of a network's parameters; buffers are the network's own."""
 
-    def __init__(self, network: nn.Module, keep: float) -> None:
-        self._network, self._keep = network, keep
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self._network, self._decay = network, decay
         self.updates = 0
         self.weights = [parameter.detach().clone() for parameter in network.parameters()]
 
@@ -43,14 +43,14 @@ class Average:
         """Take in the network's weights; the first time they are the average."""
         for average, parameter in zip(self.weights, self._network.parameters(), strict=True):
             if self.updates:
-                average.lerp_(parameter, 1 - self.kept())
+                average.lerp_(parameter, 1 - self.decay())
             else:
                 average.copy_(parameter)
         self.updates += 1
 
-    def kept(self) -> float:
-        """How much of the average an update keeps; it forgets its beginning: a plain mean's share at first."""
-        return min(self._keep, (self.updates + 1) / (self.updates + 10))
+    def decay(self) -> float:
+        """The weight of the average in an update: at first less than the setting, so that the beginning fades."""
+        return min(self._decay, (self.updates + 1) / (self.updates + 10))
 
     @contextmanager
     def in_network(self) -> Iterator[None]:
@@ -64,9 +64,9 @@ class Average:
     @torch.no_grad()
     def _swap(self) -> None:
         for average, parameter in zip(self.weights, self._network.parameters(), strict=True):
-            held = parameter.detach().clone()
+            saved = parameter.detach().clone()
             parameter.copy_(average)
-            average.copy_(held)
+            average.copy_(saved)
 
 
 State = dict[str, Any]
@@ -86,8 +86,8 @@ def load(path: Path, device: torch.device, parts: Collection[str] = ()) -> State
     """The saved state; InputError for a file that holds none, or other bytes than were written, or one without these
     parts."""
     try:
-        with ZipFile(path) as packed:
-            damaged = packed.testzip()  # torch does not look at the checksums
+        with ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch does not look at the checksums
         if damaged is not None:
             raise InputError(f"not a checkpoint: {damaged} is not as it was written", path=path)
         state: State = torch.load(path, map_location=device, weights_only=True)
@@ -100,14 +100,14 @@ def load(path: Path, device: torch.device, parts: Collection[str] = ()) -> State
     return state
 
 
-def mapped(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
+def map_tensors(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """The state with every tensor in it changed."""
     if isinstance(state, Tensor):
         return change(state)
     if isinstance(state, dict):
-        return {name: mapped(value, change) for name, value in state.items()}
+        return {name: map_tensors(value, change) for name, value in state.items()}
     if isinstance(state, list | tuple):
-        return [mapped(value, change) for value in state]
+        return [map_tensors(value, change) for value in state]
     return state
 
 
@@ -117,7 +117,7 @@ def never() -> bool:
 
 
 Stopping = Callable[[], AbstractContextManager[Callable[[], bool]]]
-"""Gives, for the time of a block, what is asked after every step whether the run is to stop."""
+"""A context that gives a function, which is called after every step and returns whether the run is to stop."""
 
 
 @contextmanager
@@ -129,7 +129,7 @@ def unstopped() -> Iterator[Callable[[], bool]]:
 STATE = ("network", "average", "optimizer", "scaler", "best", "progress", "notes")
 Report = Callable[[int, float, float], None]
 """Called at every evaluation with the step, its loss and the best validation loss."""
-Watch = Callable[[int, Tensor], None]
+StepCallback = Callable[[int, Tensor], None]
 """Called after every step with its number, from 1, and its loss."""
 
 
@@ -181,7 +181,7 @@ class Loop:
         seed: int,
         device: torch.device,
         checkpoint_file: Path | None = None,
-        processes: Processes = ALONE,
+        processes: Processes = ONE_PROCESS,
         stop: Callable[[], bool] = never,
     ) -> None:
         self.network = network
@@ -209,14 +209,14 @@ class Loop:
         loss_at: Callable[[nn.Module, int], Tensor],
         validation_loss: Callable[[nn.Module], float],
         report: Report,
-        watch: Watch = lambda step, loss: None,
+        on_step: StepCallback = lambda step, loss: None,
     ) -> float:
         """Train to the end, or on from the checkpoint; the best validation loss."""
         if self.checkpoint_file and self.checkpoint_file.exists():
             self._restore(self.checkpoint_file)
         while not self.progress.exhausted(self.settings):
             loss = self._step(loss_at)
-            watch(self.progress.step, loss)
+            on_step(self.progress.step, loss)
             if self.evaluates_now():
                 self._evaluate(validation_loss)
                 report(self.progress.step, float(loss), self.progress.best_loss)
@@ -247,7 +247,7 @@ class Loop:
     def _save_or_stop(self) -> None:
         """A checkpoint if it is time for one; it comes after the step's report, which is then written once."""
         due = time.monotonic() - self._saved_at >= self.settings.checkpoint_every
-        due, stopped = self.processes.agree(due, self.stop())
+        due, stopped = self.processes.any_process(due, self.stop())
         if due or stopped or self.evaluates_now():
             self._save()
         if stopped:
@@ -286,24 +286,28 @@ class Loop:
             "progress": [progress.step, progress.best_loss, progress.stale],
             "notes": self.notes,
         }
-        whole: State = mapped(state, self.processes.whole)
-        return whole
+        full_state: State = map_tensors(state, self.processes.full_tensor)
+        return full_state
 
     def _restore(self, file: Path) -> None:
         """Go back to where the checkpoint was written."""
         state = load(file, self.device, STATE)
-        share = self.processes.share
-        places = self.network.state_dict()
+        shard_like = self.processes.shard_like
+        current = self.network.state_dict()
         for name, tensor in state["network"].items():
-            places[name].copy_(share(tensor, places[name]))
+            current[name].copy_(shard_like(tensor, current[name]))
         for average, tensor in zip(self.average.weights, state["average"]["weights"], strict=True):
-            average.copy_(share(tensor, average))
+            average.copy_(shard_like(tensor, average))
         self.average.updates = state["average"]["updates"]
-        self.best = {name: share(t, places[name]) for name, t in state["best"].items()}
+        self.best = {name: shard_like(t, current[name]) for name, t in state["best"].items()}
         parameters = list(self.network.parameters())
         for number, moments in state["optimizer"]["state"].items():
-            like = parameters[number]
-            moments |= {n: share(t, like) for n, t in moments.items() if t.shape == like.shape}
+            parameter = parameters[number]
+            moments |= {
+                n: shard_like(t, parameter)
+                for n, t in moments.items()
+                if t.shape == parameter.shape
+            }
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.progress = Progress(*state["progress"])
@@ -312,9 +316,11 @@ class Loop:
 
     def _require_finite(self, loss: float) -> None:
         if not math.isfinite(loss):
-            kept = f"; the checkpoint of step {self.saved_step} stays" if self.saved_step else ""
+            checkpoint_note = (
+                f"; the checkpoint of step {self.saved_step} stays" if self.saved_step else ""
+            )
             message = f"the loss is {loss} at step {self.progress.step}: lower the learning rate"
-            raise TrainingError(message + kept)
+            raise TrainingError(message + checkpoint_note)
 
 
 def step_seed(seed: int, step: int) -> int:

@@ -16,7 +16,7 @@ from benchmarks.tasks.methods import Budget
 from benchmarks.tasks.networks import Learnt
 from benchmarks.tasks.splits import Task, task_folders
 from genomai_cli.errors import InputError
-from genomai_cli.training.labelled_data import others
+from genomai_cli.training.labelled_data import remaining_rows
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 MOTIF = "TGACTCATTAGC"
@@ -66,7 +66,7 @@ def test_a_task_without_a_development_part_gives_a_fifth_of_its_own(data):
 def test_parts_held_out_divide_the_training_part(task):
     parts = task.held_out()
     assert sorted(np.concatenate(parts)) == list(range(len(task.train)))
-    assert all(len(others(task.train, part)) + len(part) == 160 for part in parts)
+    assert all(len(remaining_rows(task.train, part)) + len(part) == 160 for part in parts)
 
 
 def test_an_unknown_task_is_told(data):

@@ -106,12 +106,12 @@ def test_an_encoder_without_its_heads_may_have_no_prefix(tmp_path, prefix):
     encoder = {n: t for n, t in tensors.items() if n.startswith("bert.")}
     named = {prefix + name.removeprefix("bert."): tensor for name, tensor in encoder.items()}
     network = bundles.load(checkpoint(tmp_path / "x", named), CPU).classifier.networks[0]
-    whole = bundles.load(checkpoint(tmp_path / "y", tensors), CPU).classifier.networks[0]
+    full = bundles.load(checkpoint(tmp_path / "y", tensors), CPU).classifier.networks[0]
     ids = torch.arange(5, 15)[None]
     with torch.inference_mode():
-        assert torch.equal(network(ids), whole(ids))
+        assert torch.equal(network(ids), full(ids))
         pooled = network.pooler_output(network(ids))
-        assert torch.allclose(pooled, whole.pooler_output(whole(ids)), atol=1e-6)  # of one row
+        assert torch.allclose(pooled, full.pooler_output(full(ids)), atol=1e-6)  # of one row
 
 
 def test_a_tensor_under_two_names_is_refused(tmp_path):
@@ -150,13 +150,13 @@ def test_a_fine_tuned_bert_classifies_by_its_pooler(tmp_path):
     ids = torch.from_numpy(ids.astype("int64"))[None]
     with torch.inference_mode():
         pooled = encoder.pooler_output(encoder(ids))
-        wanted = pooled @ tensors["classifier.weight"].T + tensors["classifier.bias"]
+        expected = pooled @ tensors["classifier.weight"].T + tensors["classifier.bias"]
         found = bundle.classifier.networks[0]
-        assert torch.allclose(found.heads(found.head_vectors(ids))["label"], wanted, atol=1e-6)
-    called = run(["classify", "--model", folder, "-"], ">a\nACGTAC\n")
-    assert called.status == 0
-    label = ("other", "promoter")[int(wanted.argmax())]
-    assert called.stdout.splitlines()[1].split("\t")[:2] == ["a", label]
+        assert torch.allclose(found.heads(found.head_vectors(ids))["label"], expected, atol=1e-6)
+    ended = run(["classify", "--model", folder, "-"], ">a\nACGTAC\n")
+    assert ended.status == 0
+    label = ("other", "promoter")[int(expected.argmax())]
+    assert ended.stdout.splitlines()[1].split("\t")[:2] == ["a", label]
 
 
 def test_a_fine_tuned_bert_without_its_pooler_is_refused(tmp_path):

@@ -125,10 +125,10 @@ def of_evo1(**more):
     }
 
 
-def folder_of(path, given, config):
+def folder_of(path, tensors, config):
     path.mkdir()
     (path / "config.json").write_text(json.dumps(config))
-    safetensors.torch.save_file(given, path / "model.safetensors")
+    safetensors.torch.save_file(tensors, path / "model.safetensors")
     return path
 
 
@@ -140,12 +140,12 @@ def small_release(monkeypatch):
 
 def with_extras():
     """What a released `.pt` holds besides: metadata of FP8, time, the decoder."""
-    given = tensors(OF_EVO2)
-    given |= {
+    released = tensors(OF_EVO2)
+    released |= {
         "blocks.0.projections._extra_state": io.BytesIO(b"fp8"),
         "unembed.weight": torch.ones(512, WIDTH),
     }
-    return given | {
+    return released | {
         "blocks.2.filter.t": torch.zeros(1, 1, 9),
         "blocks.1.projections._extra_state": None,
     }
@@ -222,7 +222,7 @@ def test_parts_that_lack_one_or_hold_something_else_are_refused(tmp_path):
 
 def test_parts_give_the_tensors_that_were_saved(tmp_path):
     base = torch.arange(24.0).view(4, 6)
-    given = {
+    saved = {
         "a": base,
         "turned": base.t(),
         "row": base[2],
@@ -234,37 +234,37 @@ def test_parts_give_the_tensors_that_were_saved(tmp_path):
         "state": io.BytesIO(b"x"),
     }
     file = tmp_path / "w.pt"
-    torch.save(given, file)
+    torch.save(saved, file)
     cut(file, 9)
     weights = Weights.open(tmp_path)
-    assert weights.others == ["state"]
+    assert weights.non_tensors == ["state"]
     assert len(weights.files) == 9
     for name in weights:
-        assert torch.equal(weights[name], given[name])
-        assert weights.shape(name) == tuple(given[name].shape)
-        assert weights.dtype(name) == str(given[name].dtype).removeprefix("torch.")
-    assert len(weights) == len(given) - 1
+        assert torch.equal(weights[name], saved[name])
+        assert weights.shape(name) == tuple(saved[name].shape)
+        assert weights.dtype(name) == str(saved[name].dtype).removeprefix("torch.")
+    assert len(weights) == len(saved) - 1
 
 
 def test_rows_of_queries_keys_and_values_are_ordered_by_head_in_evo_2(tmp_path):
     expected = logits(folder_of(tmp_path / "a", tensors(OF_EVO2), EVO2))
     name = "blocks.3.inner_mha_cls.Wqkv.weight"
-    given = tensors(OF_EVO2)
-    given[name] = given[name].view(HEADS, 3, -1, WIDTH).transpose(0, 1).reshape(-1, WIDTH)
-    found = logits(folder_of(tmp_path / "b", given, EVO2 | {"column_split": False}))
+    permuted = tensors(OF_EVO2)
+    permuted[name] = permuted[name].view(HEADS, 3, -1, WIDTH).transpose(0, 1).reshape(-1, WIDTH)
+    found = logits(folder_of(tmp_path / "b", permuted, EVO2 | {"column_split": False}))
     torch.testing.assert_close(found, expected)
 
 
 def test_evo_1_with_and_without_its_prefix_in_shards(tmp_path):
-    given = of_evo1()
-    expected = logits(folder_of(tmp_path / "a", given, EVO1))
-    bare = {name.removeprefix("backbone."): tensor for name, tensor in given.items()}
+    released = of_evo1()
+    expected = logits(folder_of(tmp_path / "a", released, EVO1))
+    bare = {name.removeprefix("backbone."): tensor for name, tensor in released.items()}
     torch.testing.assert_close(logits(folder_of(tmp_path / "b", bare, EVO1)), expected)
     shards = folder_of(tmp_path / "c", {}, EVO1)
     (shards / "model.safetensors").unlink()
-    named = {name: f"model-{number % 2}.safetensors" for number, name in enumerate(given)}
+    named = {name: f"model-{number % 2}.safetensors" for number, name in enumerate(released)}
     for file in set(named.values()):
-        part = {n: t for n, t in given.items() if named[n] == file}
+        part = {n: t for n, t in released.items() if named[n] == file}
         safetensors.torch.save_file(part, shards / file)
     (shards / "model.safetensors.index.json").write_text(json.dumps({"weight_map": named}))
     torch.testing.assert_close(logits(shards), expected)
@@ -281,14 +281,14 @@ def test_evo_1_tells_its_checksum_and_whether_it_is_known(tmp_path, monkeypatch)
     result = run(["embed", "--model", folder, "--to", "tsv", fasta, "--device", "cpu"])
     assert result.status == 0
     assert bundle.weights_sha256 in result.stderr
-    monkeypatch.setitem(evo.FIXED, bundle.weights_sha256, "somebody/evo")
+    monkeypatch.setitem(evo.KNOWN_SHA256, bundle.weights_sha256, "somebody/evo")
     (remark,) = bundles.load(folder, CPU).remarks
     assert remark.endswith("revision 1.1_fix of somebody/evo")
 
 
 def test_frequencies_in_16_bits_are_computed_anew(tmp_path):
-    given = {name: tensor.bfloat16() for name, tensor in of_evo1().items()}
-    network = bundles.load(folder_of(tmp_path / "a", given, EVO1), CPU).classifier.networks[0]
+    released = {name: tensor.bfloat16() for name, tensor in of_evo1().items()}
+    network = bundles.load(folder_of(tmp_path / "a", released, EVO1), CPU).classifier.networks[0]
     expected = evo.frequencies(10000.0, WIDTH // HEADS)
     assert torch.equal(network.blocks[1].mixer.inv_freq, expected)
 
@@ -322,8 +322,8 @@ def test_a_release_that_is_not_known_is_refused(tmp_path):
 
 
 def test_a_decoder_of_its_own_and_a_decoder_that_should_be_tied(tmp_path):
-    given = tensors(OF_EVO2) | {"unembed.weight": torch.zeros(512, WIDTH)}
-    untied = folder_of(tmp_path / "a", given, EVO2 | {"tie_embeddings": False})
+    released = tensors(OF_EVO2) | {"unembed.weight": torch.zeros(512, WIDTH)}
+    untied = folder_of(tmp_path / "a", released, EVO2 | {"tie_embeddings": False})
     assert not logits(untied).any()
     other = of_evo1(**{"backbone.unembed.weight": torch.zeros(512, WIDTH)})
     with pytest.raises(BundleError, match="should equal"):
@@ -386,6 +386,6 @@ def test_the_settings_of_releases_fit_the_released_shapes(tmp_path):
     listed = json.loads((SHARED / "parity" / "evo2" / "official_full_size_keys.json").read_text())
     for size, shapes in listed.items():
         found = evo.released_sizes(shapes)
-        told = {name: value for name, value in RELEASED[size].items() if name in found}
-        assert {name: found[name] for name in told} == told
+        settings = {name: value for name, value in RELEASED[size].items() if name in found}
+        assert {name: found[name] for name in settings} == settings
         assert np.sum([np.prod(s) for s in shapes.values()]) == pytest.approx(SIZES[size], rel=1e-3)

@@ -62,9 +62,9 @@ def test_a_checkpoint_is_compared_with_the_vector_of_its_checksum(figures):
 
 
 def test_a_checkpoint_that_does_not_load_is_damaged(tmp_path):
-    given = of_evo1()
-    del given["backbone.norm.scale"]
-    folder = folder_of(tmp_path / "evo", given, EVO1)
+    tensors = of_evo1()
+    del tensors["backbone.norm.scale"]
+    folder = folder_of(tmp_path / "evo", tensors, EVO1)
     result = run(["models", "verify", folder])
     assert result.status == 1
     assert result.rows[0][1] == "DAMAGED"

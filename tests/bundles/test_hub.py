@@ -37,18 +37,18 @@ def library(tmp_path, monkeypatch):
     blob = folder / "blobs" / hashlib.sha256(file.read_bytes()).hexdigest()
     shutil.move(file, blob)
     file.symlink_to(blob)
-    made = SimpleNamespace(blob=blob, asked=[])
+    module = SimpleNamespace(blob=blob, asked=[])
 
     def snapshot_download(repository, *, revision, allow_patterns):
-        made.asked.append((repository, revision))
+        module.asked.append((repository, revision))
         assert "*.safetensors" in allow_patterns
         return str(snapshot)
 
-    made.snapshot_download = snapshot_download
-    monkeypatch.setitem(sys.modules, hub.LIBRARY, made)
-    hub.fetched.cache_clear()
-    yield made
-    hub.fetched.cache_clear()
+    module.snapshot_download = snapshot_download
+    monkeypatch.setitem(sys.modules, hub.LIBRARY, module)
+    hub.fetch.cache_clear()
+    yield module
+    hub.fetch.cache_clear()
 
 
 def embed(fasta, name=NAME):

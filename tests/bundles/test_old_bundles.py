@@ -83,8 +83,8 @@ def assert_same_numbers(text: str, expected: str, tolerance: float) -> None:
     for line, other in itertools.zip_longest(
         text.splitlines(), expected.splitlines(), fillvalue=""
     ):
-        fields, others = (re.split("[\t:,]", each) for each in (line, other))
-        assert len(fields) == len(others)
-        for field, wanted in zip(fields, others, strict=True):
-            if field != wanted:
-                assert float(field) == pytest.approx(float(wanted), abs=tolerance)
+        fields, expected_fields = (re.split("[\t:,]", each) for each in (line, other))
+        assert len(fields) == len(expected_fields)
+        for field, expected_field in zip(fields, expected_fields, strict=True):
+            if field != expected_field:
+                assert float(field) == pytest.approx(float(expected_field), abs=tolerance)

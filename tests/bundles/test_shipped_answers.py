@@ -94,5 +94,5 @@ def assert_pinned(name: str, text: str) -> None:
     golden = (EXPECTED / name).read_text().splitlines()
     for line, other in itertools.zip_longest(text.splitlines(), golden, fillvalue=""):
         pairs = list(zip(line.split("\t"), other.split("\t"), strict=True))
-        for field, wanted in (pair for pair in pairs if pair[0] != pair[1]):
-            assert float(field) == pytest.approx(float(wanted), abs=TOLERANCE)
+        for field, expected in (pair for pair in pairs if pair[0] != pair[1]):
+            assert float(field) == pytest.approx(float(expected), abs=TOLERANCE)

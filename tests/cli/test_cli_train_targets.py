@@ -19,7 +19,7 @@ def short(monkeypatch):
     small = partial(ConvolutionConfig, filters=16, channels=8, embedding=8)
     monkeypatch.setattr(selection, "ConvolutionConfig", small)
     monkeypatch.setattr(selection, "EPOCHS", 4)
-    monkeypatch.setattr(selection, "LONGEST_KMER", {True: 3, False: 2})
+    monkeypatch.setattr(selection, "MAX_K", {True: 3, False: 2})
 
 
 def sequences(count, seed=0):

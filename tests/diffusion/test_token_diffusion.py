@@ -14,7 +14,7 @@ from genomai_cli.backbones.transformer import SoftMask
 from genomai_cli.diffusion.denoisers import NoisedTokens, TokenDenoiser
 from genomai_cli.diffusion.kernel import MASKED
 from genomai_cli.errors import BundleError, TrainingError
-from genomai_cli.objectives.base import NO_TARGET, Alone, Alphabet, Model
+from genomai_cli.objectives.base import NO_TARGET, Alphabet, Model, SingleProcess
 from genomai_cli.objectives.diffusion import TICKS, Diffusion, DiffusionSettings
 from genomai_cli.population.networks.denoiser import expected_alleles
 from genomai_cli.training.baselines import Markov
@@ -87,7 +87,7 @@ def test_the_absorbing_loss_is_the_weighted_cross_entropy_a_letter():
         counted = (truth != MASKED) & (ids != truth)
         weight = TICKS / views["time"][:, 0]
         nats = weight * (surprise * counted).sum(1) / (width * (truth != MASKED).sum(1))
-        assert float(objective.loss(model, views, Alone()).detach()) == pytest.approx(
+        assert float(objective.loss(model, views, SingleProcess()).detach()) == pytest.approx(
             float(nats.mean().detach()), rel=1e-5
         )
 
@@ -99,7 +99,7 @@ def test_a_network_that_says_nothing_has_the_loss_of_even_letters(kernel):
     torch.nn.init.zeros_(model.head[-1].weight)
     torch.nn.init.zeros_(model.head[-1].bias)
     views = tensors(objective.views(np.repeat(rows(), 40, axis=0), np.random.default_rng(4)))
-    assert float(objective.loss(model, views, Alone()).detach()) == pytest.approx(
+    assert float(objective.loss(model, views, SingleProcess()).detach()) == pytest.approx(
         math.log(4), rel=0.05
     )
 
@@ -113,7 +113,7 @@ def test_the_loss_falls_and_gradients_reach_everything(kernel, config):
     optimizer, losses = torch.optim.AdamW(parameters, lr=1e-2), []
     for step in range(40):
         views = tensors(objective.views(letters, np.random.default_rng(step)))
-        loss = objective.loss(model, views, Alone())
+        loss = objective.loss(model, views, SingleProcess())
         losses.append(float(loss.detach()))
         optimizer.zero_grad()
         loss.backward()
@@ -125,7 +125,7 @@ def test_the_loss_falls_and_gradients_reach_everything(kernel, config):
 def test_a_sequence_without_a_known_letter_has_no_loss():
     objective, model = learning("uniform")
     views = tensors(objective.views(np.full((2, 8), ord("N"), np.uint8), np.random.default_rng(1)))
-    assert float(objective.loss(model, views, Alone()).detach()) == 0
+    assert float(objective.loss(model, views, SingleProcess()).detach()) == 0
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def small_parts() -> dict[str, Any]:
         "ConvolutionConfig": partial(ConvolutionConfig, filters=8, channels=4, embedding=4),
         "FOLDS": 2,
         "EPOCHS": 1,
-        "LONGEST_KMER": {True: 2, False: 2},
+        "MAX_K": {True: 2, False: 2},
     }
 
 

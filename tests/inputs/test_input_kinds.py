@@ -26,7 +26,7 @@ from genomai_cli.population.panel import Panel
 from genomai_cli.records import SequenceRecord
 from genomai_cli.training import corpus_writer, finetuning
 from genomai_cli.training.labelled_data import gather
-from genomai_cli.training.pretraining import Pretraining, Surroundings, cut_for
+from genomai_cli.training.pretraining import Pretraining, RunContext, piece_cutter
 from genomai_cli.training.recipe import Recipe, from_tables
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -230,9 +230,9 @@ def run(given, tmp_path_factory):
     """A run of pretraining on the world's corpus, not yet begun."""
     folder = tmp_path_factory.mktemp("corpus")
     rows = given.kind.corpus_rows(given.records, lambda message: None)
-    cut = cut_for(given.recipe, given.kind)
+    cut = piece_cutter(given.recipe, given.kind)
     corpus = corpus_writer.write(folder, rows, cut, holdout=0.2, seed=0)
-    return Pretraining(corpus, given.recipe, given.kind, 0, None, Surroundings())
+    return Pretraining(corpus, given.recipe, given.kind, 0, None, RunContext())
 
 
 @pytest.fixture(scope="module")

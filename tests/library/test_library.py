@@ -75,8 +75,8 @@ def short(monkeypatch):
     monkeypatch.setattr(selection, "ConvolutionConfig", small)
     monkeypatch.setattr(selection, "FOLDS", 2)
     monkeypatch.setattr(selection, "EPOCHS", 1)
-    monkeypatch.setattr(selection, "FEWEST_EPOCHS", 1)
-    monkeypatch.setattr(selection, "LONGEST_KMER", {True: 2, False: 2})
+    monkeypatch.setattr(selection, "MIN_EPOCHS", 1)
+    monkeypatch.setattr(selection, "MAX_K", {True: 2, False: 2})
 
 
 @pytest.fixture(scope="module")

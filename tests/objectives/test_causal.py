@@ -14,12 +14,12 @@ from genomai_cli import tokenizers
 from genomai_cli.backbones.base import build_network
 from genomai_cli.errors import TrainingError
 from genomai_cli.inputs.sequences import SequenceInput, vocabulary_sizes
-from genomai_cli.objectives.base import NO_TARGET, Alone, Alphabet, Model
+from genomai_cli.objectives.base import NO_TARGET, Alphabet, Model, SingleProcess
 from genomai_cli.objectives.causal import Causal, CausalSettings
 from genomai_cli.training import corpus_writer
 from genomai_cli.training.baselines import Baselines, Markov
-from genomai_cli.training.corpus_writer import Cut
-from genomai_cli.training.pretraining import cut_for, pretrain
+from genomai_cli.training.corpus_writer import PieceCutter
+from genomai_cli.training.pretraining import piece_cutter, pretrain
 from genomai_cli.training.recipe import from_tables
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -56,8 +56,8 @@ def objective(config=CONFIGS[0], **settings):
     return Causal(CausalSettings(**settings), Alphabet(tokenizers.from_config(config)))
 
 
-def views(made, *sequences, seed=0):
-    return made.views(letters(*sequences), np.random.default_rng(seed))
+def views(causal, *sequences, seed=0):
+    return causal.views(letters(*sequences), np.random.default_rng(seed))
 
 
 def targets_of(ids, tokenizer):
@@ -73,36 +73,38 @@ class TestViews:
     @given(st.lists(st.text("ACGTN", min_size=4, max_size=20), min_size=1, max_size=4))
     @pytest.mark.parametrize("config", CONFIGS)
     def test_targets_are_the_tokens_that_follow(self, config, sequences):
-        made = objective(config)
-        found = views(made, *sequences)
+        causal = objective(config)
+        found = views(causal, *sequences)
         for ids, targets in zip(found["ids"].tolist(), found["targets"].tolist(), strict=True):
-            assert targets == targets_of(ids, made.alphabet.tokenizer)
+            assert targets == targets_of(ids, causal.alphabet.tokenizer)
 
     def test_neither_the_first_base_nor_an_unknown_one_is_predicted(self):
         targets = views(objective(), "ACNGT", "AC")["targets"].tolist()
         assert targets == [[1, -1, 2, 3, -1], [1, -1, -1, -1, -1]]
 
     def test_a_prefix_lets_the_first_token_be_predicted(self):
-        made = objective({"kind": "bert_kmers", "k": 3})
-        found = views(made, "ACGTA")
-        assert (found["targets"] != NO_TARGET).sum() == made.alphabet.tokenizer.length(5)
+        causal = objective({"kind": "bert_kmers", "k": 3})
+        found = views(causal, "ACGTA")
+        assert (found["targets"] != NO_TARGET).sum() == causal.alphabet.tokenizer.length(5)
 
     def test_the_other_strand_is_read_as_often_as_asked(self):
-        turned = views(objective(reverse_complement=1.0), "AACGT", "TTG")["ids"]
-        assert turned.tolist() == views(objective(), "ACGTT", "CAA")["ids"].tolist()
+        flipped = views(objective(reverse_complement=1.0), "AACGT", "TTG")["ids"]
+        assert flipped.tolist() == views(objective(), "ACGTT", "CAA")["ids"].tolist()
 
 
 class TestLoss:
     def test_it_is_the_mean_over_what_was_predicted(self):
-        made = objective()
-        found = {n: torch.from_numpy(v) for n, v in views(made, "ACNGTT", "GATTACA", "CG").items()}
+        causal = objective()
+        found = {
+            n: torch.from_numpy(v) for n, v in views(causal, "ACNGTT", "GATTACA", "CG").items()
+        }
         torch.manual_seed(0)
         network = build_network({"kind": tiny_causal.KIND})
         head = network.lm_head(7)
-        loss = made.loss(Model(network, head, lambda ids: ids), found, Alone())
+        loss = causal.loss(Model(network, head, lambda ids: ids), found, SingleProcess())
         nats = []
         for sequence in ("ACNGTT", "GATTACA", "CG"):
-            ids = torch.from_numpy(made.alphabet.tokenizer.encode(sequence)).long()
+            ids = torch.from_numpy(causal.alphabet.tokenizer.encode(sequence)).long()
             logs = head(network(ids[None]))[0].log_softmax(1)
             nats += [-logs[t - 1, ids[t]].item() for t in range(1, len(ids)) if sequence[t] != "N"]
         assert loss.item() == pytest.approx(np.mean(nats), rel=1e-5)
@@ -119,20 +121,22 @@ class TestBaseline:
     def test_it_is_a_markov_model_of_the_letters_that_tokens_add(self, config, tmp_path):
         rng = np.random.default_rng(1)
         records = [(f"s{i}", letters("ACGT")[0][rng.integers(0, 4, 90)]) for i in range(8)]
-        corpus = corpus_writer.write(tmp_path / "c", records, Cut(30, 4, 8), holdout=0.2, seed=0)
-        made = objective(config)
-        network = build_network(
-            {"kind": tiny_causal.KIND, **vocabulary_sizes(made.alphabet.tokenizer)}
+        corpus = corpus_writer.write(
+            tmp_path / "c", records, PieceCutter(30, 4, 8), holdout=0.2, seed=0
         )
-        baselines = Baselines(corpus, made.alphabet, 30, SequenceInput(), network)
-        found = {n: torch.from_numpy(v) for n, v in views(made, "ACGTTGACGTGA", "GGATT").items()}
-        k, stride = made.alphabet.tokenizer.k, made.alphabet.tokenizer.stride
+        causal = objective(config)
+        network = build_network(
+            {"kind": tiny_causal.KIND, **vocabulary_sizes(causal.alphabet.tokenizer)}
+        )
+        baselines = Baselines(corpus, causal.alphabet, 30, SequenceInput(), network)
+        found = {n: torch.from_numpy(v) for n, v in views(causal, "ACGTTGACGTGA", "GGATT").items()}
+        k, stride = causal.alphabet.tokenizer.k, causal.alphabet.tokenizer.stride
         nats = []
         for text in (b"ACGTTGACGTGA", b"GGATT"):
             codes = np.array([[b"ACGT".index(base) for base in text]])
             by_letter = Markov.of_corpus(corpus).nats(codes)[0]
-            first = 0 if made.alphabet.tokenizer.prefix else 1
-            for token in range(first, made.alphabet.tokenizer.length(len(text))):
+            first = 0 if causal.alphabet.tokenizer.prefix else 1
+            for token in range(first, causal.alphabet.tokenizer.length(len(text))):
                 end = token * stride + k
                 nats.append(by_letter[end - (stride if token else k) : end].sum())
         assert baselines.loss("causal", {"causal": found}) == pytest.approx(np.mean(nats))
@@ -157,23 +161,23 @@ def rule_followers(count, size, seed=2):
     rng = np.random.default_rng(seed)
     for number in range(count):
         codes = rng.integers(0, 4, size)
-        for place in range(1, size):
+        for position in range(1, size):
             if rng.random() < 0.9:
-                codes[place] = (codes[place - 1] + 1) % 4
+                codes[position] = (codes[position - 1] + 1) % 4
         yield f"s{number}", letters("ACGT")[0][codes]
 
 
 def test_a_run_learns_what_follows_what(tmp_path):
     recipe = from_tables(TABLES)
-    cut = cut_for(recipe, SequenceInput())
+    cut = piece_cutter(recipe, SequenceInput())
     corpus = corpus_writer.write(tmp_path / "c", rule_followers(20, 300), cut, holdout=0.2, seed=0)
-    made = pretrain(corpus, recipe, SequenceInput())
+    pretrained = pretrain(corpus, recipe, SequenceInput())
     chances = [0.9 + 0.1 / 4, *[0.1 / 4] * 3]
     entropy = -sum(p * math.log2(p) for p in chances)
-    bits, baseline = made.facts["bits_per_base"]["causal"]
+    bits, baseline = pretrained.facts["bits_per_base"]["causal"]
     assert entropy - 0.05 < bits < entropy + 0.1
     assert baseline == pytest.approx(entropy, abs=0.2)
-    assert made.bundle.auxiliary.keys() == {"causal"}
+    assert pretrained.bundle.auxiliary.keys() == {"causal"}
 
 
 def test_the_command_tells_bits_a_base(tmp_path):

@@ -17,7 +17,7 @@ from genomai_cli.formats.tracks import AlignedTracks
 from genomai_cli.inputs.samples import SampleRows, Samples
 from genomai_cli.inputs.track_guesses import expected_contacts
 from genomai_cli.inputs.track_windows import TrackWindows
-from genomai_cli.objectives.base import Alone, Alphabet, Model
+from genomai_cli.objectives.base import Alphabet, Model, SingleProcess
 from genomai_cli.objectives.tracks import Tracks, TracksSettings
 from genomai_cli.tokenizers.characters import Characters
 
@@ -91,7 +91,7 @@ def views_of(begins, flipped, seed=1):
         "begins": torch.tensor(begins)[:, None],
         "sizes": torch.full((len(begins), 1), WINDOW),
         "flipped": torch.tensor(flipped)[:, None],
-        "told": torch.zeros(len(begins), 1, dtype=torch.long),
+        "with_bases": torch.zeros(len(begins), 1, dtype=torch.long),
     }
 
 
@@ -107,18 +107,18 @@ def network_of(windows, **sizes):
 class TestWanted:
     def test_what_is_expected_is_the_mean_by_distance_of_known_pairs(self, windows):
         for number, contig in enumerate("ab"):
-            told = [np.nanmean(np.diagonal(balanced(contig), d)) for d in range(6)]
-            assert np.allclose(windows.expected[number], told, rtol=1e-5)
+            expected = [np.nanmean(np.diagonal(balanced(contig), d)) for d in range(6)]
+            assert np.allclose(windows.expected[number], expected, rtol=1e-5)
 
     @pytest.mark.parametrize(("begin", "first"), [(0, 0), (2048 * 5, 5), (1000, 0), (1100, 1)])
     def test_the_ln_of_contacts_over_what_is_expected(self, windows, begin, first):
         """A window that begins within a bin has the contacts of the bins in which its own have their middles."""
-        found = objective_of(windows).wanted_contacts(views_of([begin], [0]))[0, ..., 0].numpy()
+        found = objective_of(windows).contact_targets(views_of([begin], [0]))[0, ..., 0].numpy()
         apart = np.abs(np.arange(6)[:, None] - np.arange(6))
-        own = balanced("a")[first : first + 6, first : first + 6]
+        contacts = balanced("a")[first : first + 6, first : first + 6]
         with np.errstate(divide="ignore"):
-            told = np.log(own / windows.expected[0][apart]).clip(-2, 2)
-        assert np.allclose(found, told, atol=1e-5, equal_nan=True)
+            target = np.log(contacts / windows.expected[0][apart]).clip(-2, 2)
+        assert np.allclose(found, target, atol=1e-5, equal_nan=True)
         assert np.isnan(found).any() == (first <= 3 < first + 6 or first <= 9 < first + 6)
         assert (found[~np.isnan(found)] == -2).any(), (
             "pairs without a contact, which is not missing"
@@ -126,17 +126,17 @@ class TestWanted:
 
     def test_the_other_strand_reverses_both_bins_of_a_pair(self, windows):
         objective = objective_of(windows)
-        given = objective.wanted_contacts(views_of([4096], [0]))
-        turned = objective.wanted_contacts(views_of([4096], [1]))
-        assert torch.equal(turned.nan_to_num(9), given.flip(1, 2).nan_to_num(9))
+        forward = objective.contact_targets(views_of([4096], [0]))
+        flipped = objective.contact_targets(views_of([4096], [1]))
+        assert torch.equal(flipped.nan_to_num(9), forward.flip(1, 2).nan_to_num(9))
 
     def test_maps_of_another_organism_are_missing(self, windows):
         network, objective = network_of(windows), objective_of(windows)
         views = views_of([4096 * 3, LENGTH + 4096 * 3], [0, 0])
-        wanted = objective.wanted_contacts(views)
-        assert wanted.shape == (2, 6, 6, 1)
-        assert not wanted.isnan().all()
-        objective.loss(model_of(network), views_of([4096 * 3], [0]), Alone()).backward()
+        target = objective.contact_targets(views)
+        assert target.shape == (2, 6, 6, 1)
+        assert not target.isnan().all()
+        objective.loss(model_of(network), views_of([4096 * 3], [0]), SingleProcess()).backward()
         grad = network.tracks.contact_maps.weight.grad
         assert (grad[1] == 0).all()
         assert (grad[0] != 0).any()
@@ -150,17 +150,21 @@ class TestLoss:
     def test_it_is_the_mean_squared_error_of_known_pairs(self, windows):
         network, objective = network_of(windows), objective_of(windows)
         views = views_of([4096], [0])
-        alone = [part for part in objective.wanted(network, views) if part.bases == 128]
-        made = network.embeddings(views["ids"], torch.tensor([0]), bases=torch.tensor([False]))
+        alone = [part for part in objective.head_targets(network, views) if part.bases == 128]
+        embeddings = network.embeddings(
+            views["ids"], torch.tensor([0]), bases=torch.tensor([False])
+        )
         of_bins = sum(
-            objective._of(part.assay.scaled(made, part.organism, 128), part, Alone())
+            objective._head_loss(
+                part.assay.scaled(embeddings, part.organism, 128), part, SingleProcess()
+            )
             for part in alone
         )
-        told = network.tracks.contact_maps(made.pairs, torch.tensor([0]))
-        wanted = objective.wanted_contacts(views)
-        known = ~wanted.isnan()
-        error = (told - wanted)[known].square().mean()
-        found = objective.loss(model_of(network), views, Alone())
+        predicted = network.tracks.contact_maps(embeddings.pairs, torch.tensor([0]))
+        target = objective.contact_targets(views)
+        known = ~target.isnan()
+        error = (predicted - target)[known].square().mean()
+        found = objective.loss(model_of(network), views, SingleProcess())
         assert found.item() == pytest.approx((of_bins + error).item(), rel=1e-4)
 
     def test_missing_bins_never_enter_it(self, windows, monkeypatch):
@@ -168,17 +172,17 @@ class TestLoss:
         pairs = []
         head = network.tracks.contact_maps
 
-        def heard(*given):
-            pairs.append(head(*given))
+        def heard(*arguments):
+            pairs.append(head(*arguments))
             pairs[-1].retain_grad()
             return pairs[-1]
 
         views = views_of([0], [0])  # of which the fourth bin is missing
-        assert objective.wanted_contacts(views)[0, 3].isnan().all()
+        assert objective.contact_targets(views)[0, 3].isnan().all()
         monkeypatch.setattr(network.tracks, "contact_maps", None)
         network.tracks.__dict__["contact_maps"] = heard
         del network.tracks._modules["contact_maps"]
-        objective.loss(model_of(network), views, Alone()).backward()
+        objective.loss(model_of(network), views, SingleProcess()).backward()
         grad = pairs[0].grad[0, ..., 0]
         assert (grad[3] == 0).all()
         assert (grad[:, 3] == 0).all()
@@ -201,8 +205,8 @@ class TestLoss:
         sizes = SIZES | AlphaGenomeNetwork.track_sizes(chosen, {})
         network = AlphaGenomeNetwork(AlphaGenomeConfig(**sizes)).train()
         network.set_track_means(chosen, [1.0] * len(chosen), shares)
-        views = views_of([4096], [0]) | {"told": torch.tensor([[told]])}
-        objective_of(own).loss(model_of(network), views, Alone()).backward()
+        views = views_of([4096], [0]) | {"with_bases": torch.tensor([[told]])}
+        objective_of(own).loss(model_of(network), views, SingleProcess()).backward()
         assert [name for name, weight in network.named_parameters() if weight.grad is None] == []
         assert all(buffer.isfinite().all() for buffer in network.buffers())
 
@@ -210,8 +214,8 @@ class TestLoss:
         objective = objective_of(windows)
         views = views_of([LENGTH + 4096], [0])
         nothing = views | {"sizes": torch.tensor([[SIZE - 1]])}
-        assert objective.wanted_contacts(nothing).isnan().all()
-        assert objective.guessed(network_of(windows), nothing) == 0
+        assert objective.contact_targets(nothing).isnan().all()
+        assert objective.baseline_loss(network_of(windows), nothing) == 0
 
     def test_it_learns_a_small_map_by_heart(self, windows):
         network = network_of(windows, width=8, pair_width=16)
@@ -219,14 +223,14 @@ class TestLoss:
         views = views_of([LENGTH + 2048], [0])
         views |= {"ids": views["ids"][:, : 4 * SIZE], "sizes": torch.tensor([[4 * SIZE]])}
         optimizer = torch.optim.Adam(network.parameters(), 0.005)
-        guess = objective.guessed(network, views)
+        baseline = objective.baseline_loss(network, views)
         for _ in range(40):
             optimizer.zero_grad()
-            loss = objective.loss(model_of(network), views, Alone())
+            loss = objective.loss(model_of(network), views, SingleProcess())
             loss.backward()
             optimizer.step()
-        assert guess > 0.5
-        assert loss.item() < 0.2 * guess
+        assert baseline > 0.5
+        assert loss.item() < 0.2 * baseline
 
 
 def pretrained(genome, target, *more, table="t.tsv"):

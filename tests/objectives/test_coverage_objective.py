@@ -18,7 +18,7 @@ from genomai_cli.formats.track_table import Track, read_track_table
 from genomai_cli.formats.tracks import AlignedTracks
 from genomai_cli.inputs.track_windows import TrackWindows
 from genomai_cli.inputs.tracks import _without_tracks
-from genomai_cli.objectives.base import Alone, Alphabet, Model
+from genomai_cli.objectives.base import Alphabet, Model, SingleProcess
 from genomai_cli.objectives.tracks import Tracks, TracksSettings, multinomial
 from genomai_cli.tokenizers.characters import Characters
 
@@ -77,7 +77,7 @@ def views_of(begins, flipped):
         "begins": torch.tensor(begins)[:, None],
         "sizes": torch.full((len(begins), 1), WINDOW),
         "flipped": torch.tensor(flipped)[:, None],
-        "told": torch.ones(len(begins), 1, dtype=torch.long),
+        "with_bases": torch.ones(len(begins), 1, dtype=torch.long),
     }
 
 
@@ -93,18 +93,18 @@ def network_of(windows, **sizes):
 class TestLoss:
     def test_it_is_the_formulas(self):
         rng = np.random.default_rng(0)
-        scaled, wanted = rng.gamma(2, 1, (2, 8, 3)), rng.gamma(2, 1, (2, 8, 3))
+        scaled, target = rng.gamma(2, 1, (2, 8, 3)), rng.gamma(2, 1, (2, 8, 3))
         found = [
             float(s) / int(n)
             for s, n in multinomial(
-                *map(torch.from_numpy, (scaled, wanted)), 2, torch.tensor([[2.0, 1, 1]] * 2)
+                *map(torch.from_numpy, (scaled, target)), 2, torch.tensor([[2.0, 1, 1]] * 2)
             )
         ]
         poisson, spread = [], []
         for row in range(2):
             for part in (slice(0, 4), slice(4, 8)):
                 for track in range(3):
-                    x, y = scaled[row, part, track], wanted[row, part, track]
+                    x, y = scaled[row, part, track], target[row, part, track]
                     weight = 2 if track == 0 else 1
                     poisson.append(
                         weight
@@ -121,17 +121,17 @@ class TestLoss:
 
     def test_missing_bins_never_enter_it(self):
         rng = np.random.default_rng(0)
-        wanted = torch.from_numpy(rng.gamma(2, 1, (2, 8, 3)))
-        wanted[0, :4, 0] = torch.nan  # a segment
-        wanted[1, 5:, :] = torch.nan
+        target = torch.from_numpy(rng.gamma(2, 1, (2, 8, 3)))
+        target[0, :4, 0] = torch.nan  # a segment
+        target[1, 5:, :] = torch.nan
         scaled = torch.from_numpy(rng.gamma(2, 1, (2, 8, 3))).requires_grad_()
-        terms = list(multinomial(scaled, wanted, 2, torch.ones(2, 3)))
+        terms = list(multinomial(scaled, target, 2, torch.ones(2, 3)))
         sum(part for part, _ in terms).backward()
-        assert (scaled.grad[wanted.isnan()] == 0).all()
-        assert (scaled.grad[~wanted.isnan()] != 0).all()
-        assert [int(count) for _, count in terms] == [11, int((~wanted.isnan()).sum())]
-        other = torch.where(wanted.isnan(), 1e3, scaled.detach())
-        again = list(multinomial(other, wanted, 2, torch.ones(2, 3)))
+        assert (scaled.grad[target.isnan()] == 0).all()
+        assert (scaled.grad[~target.isnan()] != 0).all()
+        assert [int(count) for _, count in terms] == [11, int((~target.isnan()).sum())]
+        other = torch.where(target.isnan(), 1e3, scaled.detach())
+        again = list(multinomial(other, target, 2, torch.ones(2, 3)))
         assert [p.item() for p, _ in again] == pytest.approx([p.item() for p, _ in terms])
 
     @pytest.mark.parametrize("squashed", [None, 0.75])
@@ -144,12 +144,12 @@ class TestLoss:
     def test_other_organisms_and_what_was_not_measured_change_nothing(self, windows):
         network, objective = network_of(windows), objective_of(windows)
         views = views_of([20_000, LENGTH + 30_000], [0, 0])
-        values = objective.shown(views)
-        assert next(objective.wanted(network, views)).organism.tolist() == [0, 1]
+        values = objective.track_values(views)
+        assert next(objective.head_targets(network, views)).organism.tolist() == [0, 1]
         assert values[0, :, 3].isnan().all()
         assert values[1, :, :3].isnan().all()
         model = Model(network, torch.nn.Identity(), lambda ids: ids)
-        loss = objective.loss(model, views, Alone())
+        loss = objective.loss(model, views, SingleProcess())
         loss.backward()
         cage = network.tracks.assays["cage"].convs["1"].weight.grad
         assert (cage[1] == 0).all()
@@ -158,16 +158,16 @@ class TestLoss:
         assert (mark[0] == 0).all()
         assert (mark[1] != 0).any()
         nothing = objective.loss(
-            model, views_of([0], [0]) | {"sizes": torch.tensor([[0]])}, Alone()
+            model, views_of([0], [0]) | {"sizes": torch.tensor([[0]])}, SingleProcess()
         )
         assert nothing.item() == 0
 
     def test_the_other_strand_has_the_partners_values_reversed(self, windows):
         objective = objective_of(windows)
-        given = objective.shown(views_of([20_000], [0]))
-        turned = objective.shown(views_of([20_000], [1]))
+        forward = objective.track_values(views_of([20_000], [0]))
+        flipped = objective.track_values(views_of([20_000], [1]))
         assert torch.equal(
-            turned[0, :, [0, 2]].nan_to_num(-1), given[0].flip(0)[:, [1, 2]].nan_to_num(-1)
+            flipped[0, :, [0, 2]].nan_to_num(-1), forward[0].flip(0)[:, [1, 2]].nan_to_num(-1)
         )
 
     def test_heads_begin_with_the_mean_of_all_bases(self, windows):
@@ -185,18 +185,22 @@ class TestLoss:
     def test_a_fresh_network_is_about_as_good_as_each_tracks_mean(self, windows):
         network, objective = network_of(windows), objective_of(windows)
         views = views_of([20_000, LENGTH + 30_000], [0, 0])
-        guessed = objective.guessed(network, views)
+        baseline = objective.baseline_loss(network, views)
         model = Model(network.train(), torch.nn.Identity(), lambda ids: ids)
-        assert objective.loss(model, views, Alone()).item() == pytest.approx(guessed, rel=0.1)
-        assert guessed > 0
+        assert objective.loss(model, views, SingleProcess()).item() == pytest.approx(
+            baseline, rel=0.1
+        )
+        assert baseline > 0
 
     def test_bases_count_by_the_windows_they_are_told_of(self, windows):
         network, objective = network_of(windows), objective_of(windows)
         model = Model(network.train(), torch.nn.Identity(), lambda ids: ids)
         views = views_of([20_000, 40_000], [0, 0])
 
-        def loss(*told):
-            return objective.loss(model, views | {"told": torch.tensor(told)[:, None]}, Alone())
+        def loss(*with_bases):
+            return objective.loss(
+                model, views | {"with_bases": torch.tensor(with_bases)[:, None]}, SingleProcess()
+            )
 
         none = loss(0, 0)
         none.backward()
@@ -216,11 +220,11 @@ class Genome:
     """A genome with two stranded tracks, one of both strands and a contact map: as it is, or with `before` letters
     ahead of it, or along its other strand."""
 
-    def __init__(self, folder, *, before=0, turned=False):
+    def __init__(self, folder, *, before=0, flipped=False):
         folder.mkdir()
         values, pairs = COUNTS, PAIRS
         self.letters = "ACGGT" * (before // 5) + "A" * (before % 5) + LETTERS
-        if turned:
+        if flipped:
             self.letters = complement(LETTERS)[::-1]
             values, pairs = COUNTS[[1, 0, 2], ::-1], PAIRS[::-1, ::-1]
         length, missing = len(self.letters), before // WINDOW
@@ -251,7 +255,7 @@ class Genome:
         views = {name: torch.from_numpy(view) for name, view in views.items()}
         network = network_of(self.windows, max_tokens=32).train()
         loss = objective.loss(
-            Model(network, torch.nn.Identity(), lambda ids: ids.long()), views, Alone()
+            Model(network, torch.nn.Identity(), lambda ids: ids.long()), views, SingleProcess()
         )
         loss.backward()
         return [loss.item(), *(p.grad.norm().item() for p in network.tracks.parameters())]
@@ -270,14 +274,14 @@ class TestProperties:
     def test_bases_shift_by_any_number_of_letters(self, tmp_path):
         one, other = Genome(tmp_path / "a"), Genome(tmp_path / "b", before=333)
         begins, sizes, flipped = np.array([[700], [2 * WINDOW], [0]])
-        given = one.windows.values(begins, sizes, flipped, 2 * WINDOW)
+        values = one.windows.values(begins, sizes, flipped, 2 * WINDOW)
         moved = other.windows.values(begins + 333, sizes, flipped, 2 * WINDOW)
-        assert np.array_equal(given, moved, equal_nan=True)
-        assert np.isfinite(given[..., :3]).all()
+        assert np.array_equal(values, moved, equal_nan=True)
+        assert np.isfinite(values[..., :3]).all()
 
     @pytest.mark.parametrize("begin", [0, WINDOW])
     def test_a_window_along_the_other_strand_is_that_of_the_turned_genome(self, tmp_path, begin):
-        one, other = Genome(tmp_path / "a"), Genome(tmp_path / "b", turned=True)
+        one, other = Genome(tmp_path / "a"), Genome(tmp_path / "b", flipped=True)
         mirrored = len(LETTERS) - begin - 2 * WINDOW
         assert one.loss(begin, flipped=True) == pytest.approx(other.loss(mirrored), rel=1e-5)
         assert one.loss(begin)[0] != pytest.approx(other.loss(mirrored)[0], rel=1e-3)
@@ -286,11 +290,13 @@ class TestProperties:
 def network_loss_of_bases(objective, network, views):
     """Of single bases of the first window alone."""
     first = {name: view[:1] for name, view in views.items()}
-    made = network.embeddings(views["ids"], torch.tensor([0, 0]))
-    wanted = [part for part in objective.wanted(network, first) if part.bases == 1]
+    embeddings = network.embeddings(views["ids"], torch.tensor([0, 0]))
+    base_targets = [part for part in objective.head_targets(network, first) if part.bases == 1]
     return sum(
-        objective._of(part.assay.scaled(made, torch.tensor([0, 0]), 1)[:1], part, Alone())
-        for part in wanted
+        objective._head_loss(
+            part.assay.scaled(embeddings, torch.tensor([0, 0]), 1)[:1], part, SingleProcess()
+        )
+        for part in base_targets
     )
 
 
@@ -325,8 +331,8 @@ class TestPretraining:
         assert ended.status == 0, ended.stderr
         rows = [line.split("\t") for line in ended.stdout.splitlines()[1:]]
         tracks = {(row[0], row[1], row[2]) for row in rows if row[2] != "."}
-        told = {(o, assay, name) for name, (assay, _, o, _) in TRACKS.items()}
-        assert tracks == told
+        expected = {(o, assay, name) for name, (assay, _, o, _) in TRACKS.items()}
+        assert tracks == expected
         assert "flatters" not in ended.stderr
 
     @pytest.mark.parametrize("organism", ["human", "mouse"])
@@ -351,8 +357,8 @@ class TestPretraining:
         ],
     )
     def test_an_organism_without_tracks_is_refused(self, model, genome, words, status, said):
-        given = ["--model", model, "--reference", genome / "ref.fa", "--tracks", genome / "t.tsv"]
-        ended = run(["evaluate", "--task", "tracks", *given, *words])
+        options = ["--model", model, "--reference", genome / "ref.fa", "--tracks", genome / "t.tsv"]
+        ended = run(["evaluate", "--task", "tracks", *options, *words])
         assert (ended.status, ended.stdout) == (status, "")
         assert said in ended.stderr
 
@@ -366,11 +372,11 @@ class TestPretraining:
     ):
         loss, calls = Tracks.loss, []
 
-        def interrupted(*given):
-            calls.append(given)
+        def interrupted(*arguments):
+            calls.append(arguments)
             if len(calls) == 3:
                 raise InputError("stopped", path="here")
-            return loss(*given)
+            return loss(*arguments)
 
         words = ["--set", "optimization.checkpoint_every=0"]
         with monkeypatch.context() as patch:
@@ -404,8 +410,8 @@ class TestPretraining:
             Region(contig, start, end, "", 1)
             for contig, start, end in [("a", 0, 100), ("a", 200, 300), ("b", 0, 50)]
         ]
-        (told,) = _without_tracks(aligned, regions)
-        assert told.startswith("no track has a value on a: 200 of 250 letters teach nothing")
+        (warning,) = _without_tracks(aligned, regions)
+        assert warning.startswith("no track has a value on a: 200 of 250 letters teach nothing")
         assert _without_tracks(aligned, regions[2:]) == []
 
     @pytest.mark.parametrize(

@@ -25,10 +25,10 @@ from genomai_cli.backbones.base import build_network
 from genomai_cli.errors import BundleError
 from genomai_cli.objectives.base import (
     NO_TARGET,
-    Alone,
     Alphabet,
     Learner,
     Model,
+    SingleProcess,
     check_objective,
     objective_class,
 )
@@ -45,7 +45,7 @@ CONFIGS = [
     {"kind": "characters"},
     {"kind": "iupac"},
 ]
-ALONE = Alone()
+ALONE = SingleProcess()
 ANYTHING = dict(contrastive=ContrastiveSettings(), masked=MaskedSettings())
 
 
@@ -86,8 +86,8 @@ class TestRows:
 
 class TestAugmentations:
     def test_turned_rows_are_reverse_complements(self):
-        turned = reverse_complement_rows(rows("AACG", "TG", "AC"), np.array([True, True, False]))
-        assert [text(row) for row in turned] == ["CGTT", "CA", "AC"]
+        flipped = reverse_complement_rows(rows("AACG", "TG", "AC"), np.array([True, True, False]))
+        assert [text(row) for row in flipped] == ["CGTT", "CA", "AC"]
 
     @given(SEQUENCES)
     def test_turning_twice_changes_nothing(self, sequences):
@@ -116,9 +116,9 @@ class TestAugmentations:
     @given(SEQUENCES, st.floats(0.1, 1))
     def test_hiding_outside_keeps_positions(self, sequences, share):
         letters = rows(*sequences)
-        shown = mask_outside(letters, share, rng())
-        assert (lengths(shown) == lengths(letters)).all()
-        assert ((shown == letters) | (shown == ord("N"))).all()
+        visible = mask_outside(letters, share, rng())
+        assert (lengths(visible) == lengths(letters)).all()
+        assert ((visible == letters) | (visible == ord("N"))).all()
 
     @pytest.mark.parametrize("span", [1, 3, 6])
     def test_runs_cover_the_share_asked_for(self, span):
@@ -201,16 +201,16 @@ class TestMaskedLoss:
         views = tensors(objective.views(rows("ACGTACGTAGCTAGCT"), rng()))
         visible = views["targets"] == NO_TARGET
         assert visible.any()
-        asked = []
+        scored = []
 
         def predict_masked(head, inputs, chosen, mask):
-            asked.append(chosen)
+            scored.append(chosen)
             assert mask.all()
             return torch.zeros(int(chosen.sum()), 67)
 
         network.predict_masked = predict_masked
         objective.loss(Model(network, learner.auxiliary["masked"], lambda ids: ids), views, ALONE)
-        assert (asked[0] == ~visible).all()
+        assert (scored[0] == ~visible).all()
 
     @pytest.mark.parametrize("config", CONFIGS)
     def test_special_tokens_are_never_predicted(self, config):
@@ -240,11 +240,11 @@ class TestMaskedLoss:
 
 def shown_letters(ids, tokenizer, count):
     """Which letters of a sequence its visible tokens tell."""
-    told = np.zeros(count, np.bool_)
+    is_shown = np.zeros(count, np.bool_)
     for word, id_ in enumerate(ids):
         if id_ not in (tokenizer.mask_id, tokenizer.pad_id):
-            told[word * tokenizer.stride : word * tokenizer.stride + tokenizer.k] = True
-    return told
+            is_shown[word * tokenizer.stride : word * tokenizer.stride + tokenizer.k] = True
+    return is_shown
 
 
 @settings(deadline=None)
@@ -259,7 +259,7 @@ def test_a_masked_letter_is_in_no_visible_token(sequence, config, span, share, s
     tokenizer = tokenizers.from_config(config)
     objective = Masked(MaskedSettings(share=share, span=span), Alphabet(tokenizer))
     letters = rows(sequence)
-    chosen = objective._chosen(letters, rng(seed))
+    chosen = objective._select(letters, rng(seed))
     hidden = objective.views(letters, rng(seed))
     assert not (shown_letters(hidden["ids"][0], tokenizer, len(sequence)) & chosen[0]).any()
     # Another letter in its place changes nothing that the network sees.
@@ -275,12 +275,12 @@ def test_bert_shows_some_of_the_tokens_to_be_predicted():
     bert = MaskedSettings(share=0.5, substitute=0.1, keep=0.1)
     letters = rows("ACGT" * 5000)
     views = Masked(bert, Alphabet(tokenizer)).views(letters, rng())
-    whole = encode_rows(tokenizer, letters)
+    original = encode_rows(tokenizer, letters)
     chosen = views["targets"] != NO_TARGET
-    assert (views["ids"][~chosen] == whole[~chosen]).all()
-    shown = views["ids"][chosen]
-    assert (shown == tokenizer.mask_id).mean() == pytest.approx(0.8, abs=0.02)
-    assert (shown == whole[chosen]).mean() == pytest.approx(0.1, abs=0.02)
+    assert (views["ids"][~chosen] == original[~chosen]).all()
+    inputs = views["ids"][chosen]
+    assert (inputs == tokenizer.mask_id).mean() == pytest.approx(0.8, abs=0.02)
+    assert (inputs == original[chosen]).mean() == pytest.approx(0.1, abs=0.02)
 
 
 def test_views_mask_the_share_of_tokens_asked_for_whatever_their_length():
@@ -341,9 +341,9 @@ def tensors(views):
 @pytest.mark.parametrize("name", ANYTHING)  # diffusion is of people: tests/test_generation.py
 class TestEveryObjective:
     def batch(self, objective, seed=1):
-        made = rng(seed)
-        letters = np.frombuffer(b"ACGT", np.uint8)[made.integers(0, 4, (12, 40))]
-        return {objective.name: tensors(objective.views(letters, made))}
+        generator = rng(seed)
+        letters = np.frombuffer(b"ACGT", np.uint8)[generator.integers(0, 4, (12, 40))]
+        return {objective.name: tensors(objective.views(letters, generator))}
 
     def test_the_same_randomness_gives_the_same_loss(self, name):
         _, objective, learner = learning(name, {"kind": "kmers", "k": 2})

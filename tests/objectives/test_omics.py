@@ -11,8 +11,8 @@ from genomai_cli.backbones.omicsfusion import OmicsFusionConfig, OmicsFusionNetw
 from genomai_cli.formats.track_table import Track
 from genomai_cli.formats.tracks import AlignedTracks
 from genomai_cli.inputs.track_windows import TrackWindows
-from genomai_cli.objectives.base import NO_TARGET, Alone, Alphabet, Model
-from genomai_cli.objectives.omics import Omics, OmicsSettings, alone
+from genomai_cli.objectives.base import NO_TARGET, Alphabet, Model, SingleProcess
+from genomai_cli.objectives.omics import Omics, OmicsSettings, isolated_positions
 from genomai_cli.tokenizers.kmers import Kmers
 
 TOKENIZER = Kmers(6, 1)
@@ -73,7 +73,7 @@ class TestMasks:
     @given(st.floats(0.01, 0.5), st.integers(0, 10))
     @settings(max_examples=30, deadline=None)
     def test_masked_tokens_stand_alone_and_are_as_many_as_asked(self, share, seed):
-        found = alone((40, 500), share, np.random.default_rng(seed))
+        found = isolated_positions((40, 500), share, np.random.default_rng(seed))
         assert not (found[:, 1:] & found[:, :-1]).any()
         assert abs(found.mean() - share) < 0.02
 
@@ -86,8 +86,8 @@ class TestMasks:
         masked = views["ids"] == TOKENIZER.mask_id
         assert torch.equal(masked, views["targets"] != NO_TARGET)
         assert (views["ids"] == TOKENIZER.unk_id).sum() == 8 * 2
-        shown = views["targets_visible"] != NO_TARGET
-        assert torch.equal(views["ids"][shown], views["targets_visible"][shown])
+        visible = views["targets_visible"] != NO_TARGET
+        assert torch.equal(views["ids"][visible], views["targets_visible"][visible])
 
 
 class TestMissing:
@@ -97,14 +97,14 @@ class TestMissing:
         for filled in (0.0, 0.7, 1e9):
             omics = objective(values)
             views = views_at(omics, letters, [5, 100])
-            shown = omics.shown(views)
+            tracks = omics.masked_tracks(views)
             known = torch.from_numpy(~np.isnan(values))
-            assert torch.equal(shown.values[~shown.known], torch.zeros((~shown.known).sum()))
-            assert int(shown.known.sum()) < shown.known.numel()
+            assert torch.equal(tracks.values[~tracks.known], torch.zeros((~tracks.known).sum()))
+            assert int(tracks.known.sum()) < tracks.known.numel()
             assert int(known.sum()) < known.numel()
-            changed = type(shown)(torch.where(shown.known, shown.values, filled), *shown[1:])
-            changing = type("Filled", (Omics,), {"shown": lambda self, views, c=changed: c})
-            found = changing(omics.settings, omics.alphabet).loss(model, views, Alone())
+            changed = type(tracks)(torch.where(tracks.known, tracks.values, filled), *tracks[1:])
+            changing = type("Filled", (Omics,), {"masked_tracks": lambda self, views, c=changed: c})
+            found = changing(omics.settings, omics.alphabet).loss(model, views, SingleProcess())
             losses.append(float(found.detach()))
         assert losses[0] == losses[1] == losses[2]
 
@@ -112,19 +112,21 @@ class TestMissing:
         empty = objective(np.full_like(values, np.nan))
         views = views_at(empty, letters, [5])
         only_tokens = objective(values, track_weight=0, visible_track_weight=0)
-        hidden = type("Hidden", (Omics,), {"shown": lambda self, v: empty.shown(v)})
-        expected = hidden(only_tokens.settings, only_tokens.alphabet).loss(model, views, Alone())
-        assert float(empty.loss(model, views, Alone()).detach()) == pytest.approx(
+        hidden = type("Hidden", (Omics,), {"masked_tracks": lambda self, v: empty.masked_tracks(v)})
+        expected = hidden(only_tokens.settings, only_tokens.alphabet).loss(
+            model, views, SingleProcess()
+        )
+        assert float(empty.loss(model, views, SingleProcess()).detach()) == pytest.approx(
             float(expected.detach())
         )
 
     def test_masked_values_are_not_read(self, values, letters):
         omics = objective(values, tracks=0.5, positions=0.3, span=8)
-        shown = omics.shown(views_at(omics, letters, [0, 50, 90]))
-        features = shown.features
-        assert shown.masked.any()
-        assert not features["track_known"][shown.masked].any()
-        assert not features["track_values"][shown.masked].any()
+        tracks = omics.masked_tracks(views_at(omics, letters, [0, 50, 90]))
+        features = tracks.features
+        assert tracks.masked.any()
+        assert not features["track_known"][tracks.masked].any()
+        assert not features["track_values"][tracks.masked].any()
 
 
 class TestPlaces:
@@ -135,13 +137,13 @@ class TestPlaces:
             text = np.concatenate([np.full(shift, ord("A"), np.uint8), letters])
             omics = objective(moved)
             views = views_at(omics, text, [20 + shift, 90 + shift])
-            losses.append(float(omics.loss(model, views, Alone()).detach()))
+            losses.append(float(omics.loss(model, views, SingleProcess()).detach()))
         assert losses[0] == losses[1] == losses[2]
 
     def test_shifting_tracks_alone_does(self, values, letters, model):
         one, other = objective(values), objective(np.roll(values, 5, axis=0))
         views = views_at(one, letters, [20, 90])
-        ours, theirs = (o.loss(model, views, Alone()).detach() for o in (one, other))
+        ours, theirs = (o.loss(model, views, SingleProcess()).detach() for o in (one, other))
         assert float(ours) != float(theirs)
 
     def test_the_other_strand_flips_tracks_with_their_dna(self, values, letters):
@@ -149,13 +151,13 @@ class TestPlaces:
         from genomai_cli.alphabet import reverse_complement
 
         forward, end = objective(values, reverse_complement=1.0), len(values)
-        turned = objective(values[::-1][:, [1, 0, 2]], reverse_complement=0.0)
+        flipped = objective(values[::-1][:, [1, 0, 2]], reverse_complement=0.0)
         one = views_at(forward, letters, [40])
-        other = views_at(turned, reverse_complement(letters), [end - 40 - WIDTH])
+        other = views_at(flipped, reverse_complement(letters), [end - 40 - WIDTH])
         assert torch.equal(one["ids"], other["ids"])
-        ours, theirs = forward.shown(one), turned.shown(other)
-        assert torch.equal(ours.known, theirs.known)
-        assert torch.equal(ours.values, theirs.values)
+        expected, found = forward.masked_tracks(one), flipped.masked_tracks(other)
+        assert torch.equal(expected.known, found.known)
+        assert torch.equal(expected.values, found.values)
 
     def test_rows_lie_where_their_names_say(self, values):
         aligned = windows(values).aligned
@@ -172,6 +174,6 @@ class TestGuesses:
         omics = objective(always, tracks=0.3)
         views = views_at(omics, letters, [0, 50])
         n = WIDTH - 5
-        assert omics.guessed(None, views) == pytest.approx(
+        assert omics.baseline_loss(None, views) == pytest.approx(
             np.log(4) + 60 * np.log(1 + 0.5 / (n + 0.5)), abs=0.8
         )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from genomai_cli import tokenizers
 from genomai_cli.errors import Stopped, TrainingError
-from genomai_cli.objectives.base import Alone, Alphabet, Model
+from genomai_cli.objectives.base import Alphabet, Model, SingleProcess
 from genomai_cli.population.alignment.objective import (
     Crossmodal,
     CrossmodalSettings,
@@ -28,7 +28,7 @@ from genomai_cli.population.phenotype_encoding import HaplotypeGroups, Phenotype
 from genomai_cli.population.phenotype_input import PhenotypeInput
 from genomai_cli.population.phenotypes import Columns, PhenotypeTable
 from genomai_cli.training import corpus_writer
-from genomai_cli.training.pretraining import CHECKPOINT, Surroundings, cut_for, pretrain
+from genomai_cli.training.pretraining import CHECKPOINT, RunContext, piece_cutter, pretrain
 from genomai_cli.training.recipe import from_tables
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -88,7 +88,7 @@ def made(tmp_path):
     recipe = from_tables(TABLES)
     rows = kind.layout.rows(letters, encode(table, columns))
     records = zip(table.names, rows, strict=True)
-    cut = cut_for(recipe, kind)
+    cut = piece_cutter(recipe, kind)
     corpus = corpus_writer.write(tmp_path / "corpus", records, cut, holdout=0.2, seed=0)
     return SimpleNamespace(kind=kind, corpus=corpus, rows=rows, recipe=recipe)
 
@@ -154,7 +154,7 @@ class TestObjective:
         described = PhenotypeLayout(layout, HaplotypeGroups.of(made.rows[:40], layout, "pop"))
         tokenizer = tokenizers.from_config({"kind": "iupac"})
         settings = CrossmodalSettings(groups="pop", cross=1.0, hide=0.0, jitter=0.0)
-        return Crossmodal(settings, Alphabet(tokenizer, aligned=True, described=described))
+        return Crossmodal(settings, Alphabet(tokenizer, aligned=True, phenotype_layout=described))
 
     def test_the_same_draws_give_the_same_views(self, objective, made):
         first, second = (objective.views(made.rows, np.random.default_rng(4)) for _ in range(2))
@@ -182,7 +182,7 @@ class TestObjective:
             sample_vectors=lambda *_: one,
             record_vectors=lambda *_: one,
         )
-        loss = objective.loss(Model(blind, None, lambda ids: ids), views, Alone())
+        loss = objective.loss(Model(blind, None, lambda ids: ids), views, SingleProcess())
         assert float(loss) == pytest.approx(chance_loss(views), abs=1e-5)
 
     def test_it_needs_samples_with_records(self):
@@ -211,13 +211,11 @@ class TestRuns:
         steps = iter(range(100))
         work = tmp_path / "work"
         work.mkdir()
-        around = Surroundings(work=work, stop=lambda: next(steps) == 11)
+        around = RunContext(work=work, stop=lambda: next(steps) == 11)
         with pytest.raises(Stopped):
-            pretrain(made.corpus, made.recipe, made.kind, seed=3, surroundings=around)
+            pretrain(made.corpus, made.recipe, made.kind, seed=3, context=around)
         assert (work / CHECKPOINT).is_file()
-        again = pretrain(
-            made.corpus, made.recipe, made.kind, seed=3, surroundings=Surroundings(work=work)
-        )
+        again = pretrain(made.corpus, made.recipe, made.kind, seed=3, context=RunContext(work=work))
         one, other = (m.bundle.classifier.state_dict() for m in (unbroken, again))
         assert all(torch.equal(one[name], other[name]) for name in one)
 

@@ -12,7 +12,7 @@ from genomai_cli.diffusion.phenotypes import Phenotypes
 from genomai_cli.errors import BundleError, InputError, TrainingError, UsageError
 from genomai_cli.formats.tables import read_labels
 from genomai_cli.formats.vcf_rewrite import Site, write_variants
-from genomai_cli.objectives.base import Alone, Alphabet, Model
+from genomai_cli.objectives.base import Alphabet, Model, SingleProcess
 from genomai_cli.objectives.diffusion import TICKS, Diffusion, DiffusionSettings
 from genomai_cli.population.barcode import letters_to_alleles
 from genomai_cli.population.generation.denoiser import (
@@ -430,7 +430,9 @@ def test_the_loss_is_the_weighted_cross_entropy_of_masked_alleles(objective, row
     hidden = (views["ids"] < 0) & (truth >= 0)
     weight = TICKS / views["time"][:, 0]
     expected = (weight * (surprise * hidden).sum(1) / (truth >= 0).sum(1)).mean()
-    assert float(objective.loss(model, views, Alone())) == pytest.approx(float(expected), rel=1e-5)
+    assert float(objective.loss(model, views, SingleProcess())) == pytest.approx(
+        float(expected), rel=1e-5
+    )
 
 
 def test_phenotypes_are_given_fine_coarse_or_not_at_all():

@@ -24,9 +24,9 @@ from genomai_cli.population.alignment.page import page as align_page
 from genomai_cli.population.evaluation.page import Frequencies, quality_page
 from genomai_cli.population.panel import Panel
 from genomai_cli.reports.evaluation import page as heads_page
-from genomai_cli.training.pages import training_page
 from genomai_cli.training.pretraining_page import pretraining_page
 from genomai_cli.training.pretraining_report import PretrainedReport
+from genomai_cli.training.training_page import training_page
 
 HOSTILE = "</script><img src=x onerror=alert(1)>$\\frac$'\"&"
 FACTS = {"command": HOSTILE}

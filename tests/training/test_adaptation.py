@@ -26,64 +26,73 @@ TRAINED = [
 
 def network():
     torch.manual_seed(0)
-    made = build_network(
+    backbone = build_network(
         {"kind": "dnabert", "vocabulary": 69, "dropout": 0.0, **likelihood_bundles.DNABERT}
     )
-    return attach_heads(made, {"kind": 3})
+    return attach_heads(backbone, {"kind": 3})
 
 
-def values(made):
-    return {name: parameter.detach().clone() for name, parameter in made.named_parameters()}
+def values(network):
+    return {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
 
 
-def step(made):
+def step(network):
     """A step of gradient descent on all that is trained."""
-    optimizer = torch.optim.SGD([p for p in made.parameters() if p.requires_grad], lr=0.5)
-    nn.functional.cross_entropy(logits(made, TOKENS)["kind"], torch.tensor([0, 2])).backward()
+    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.5)
+    nn.functional.cross_entropy(logits(network, TOKENS)["kind"], torch.tensor([0, 2])).backward()
     optimizer.step()
     optimizer.zero_grad()
 
 
 class TestAdaptation:
     def test_a_probe_changes_the_heads_alone(self):
-        made, adaptation = network(), Adaptation("probe")
-        before = values(made)
-        adaptation.apply(made)
-        assert adaptation.trained(made) == sum(p.numel() for p in made.heads.parameters())
-        step(made)
-        adaptation.merge(made)
-        changed = {name for name, value in values(made).items() if not value.equal(before[name])}
+        backbone, adaptation = network(), Adaptation("probe")
+        before = values(backbone)
+        adaptation.apply(backbone)
+        assert adaptation.trainable_count(backbone) == sum(
+            p.numel() for p in backbone.heads.parameters()
+        )
+        step(backbone)
+        adaptation.merge(backbone)
+        changed = {
+            name for name, value in values(backbone).items() if not value.equal(before[name])
+        }
         assert changed == {name for name in before if name.startswith("heads.")}
-        assert all(parameter.requires_grad for parameter in made.parameters())
+        assert all(parameter.requires_grad for parameter in backbone.parameters())
 
     def test_low_rank_changes_begin_with_nothing(self):
-        made = network()
-        before = logits(made, TOKENS)["kind"]
-        Adaptation("lora", rank=2).apply(made)
-        assert logits(made, TOKENS)["kind"].equal(before)
+        backbone = network()
+        before = logits(backbone, TOKENS)["kind"]
+        Adaptation("lora", rank=2).apply(backbone)
+        assert logits(backbone, TOKENS)["kind"].equal(before)
 
     def test_low_rank_changes_are_added_and_the_network_is_plain_again(self):
-        made, adaptation = network(), Adaptation("lora", rank=2, alpha=8)
-        before = values(made)
-        adaptation.apply(made)
-        layer = made.layer[0].intermediate
+        backbone, adaptation = network(), Adaptation("lora", rank=2, alpha=8)
+        before = values(backbone)
+        adaptation.apply(backbone)
+        layer = backbone.layer[0].intermediate
         a, b = (getattr(layer.parametrizations.weight[0], name) for name in "ab")
-        assert adaptation.trained(made) < sum(value.numel() for value in before.values()) / 2
+        assert (
+            adaptation.trainable_count(backbone)
+            < sum(value.numel() for value in before.values()) / 2
+        )
         for _ in range(2):
-            step(made)
+            step(backbone)
         expected = before["layer.0.intermediate.weight"] + 4 * (b @ a).detach()
-        answers = logits(made, TOKENS)["kind"]
-        adaptation.merge(made)
-        assert not any(parametrize.is_parametrized(module) for module in made.modules())
-        after = values(made)
+        answers = logits(backbone, TOKENS)["kind"]
+        adaptation.merge(backbone)
+        assert not any(parametrize.is_parametrized(module) for module in backbone.modules())
+        after = values(backbone)
         assert after.keys() == before.keys()
         assert after["layer.0.intermediate.weight"] == pytest.approx(expected.numpy(), abs=1e-6)
         change = after["layer.0.query.weight"] - before["layer.0.query.weight"]
         assert torch.linalg.matrix_rank(change, atol=1e-5) <= 2
-        linear = {f"{name}.weight" for name, m in made.named_modules() if isinstance(m, nn.Linear)}
-        kept = before.keys() - linear - {n for n in before if n.startswith("heads.")}
-        assert all(after[name].equal(before[name]) for name in kept)
-        again = logits(made, TOKENS)["kind"].detach().numpy()
+        linear = {
+            f"{name}.weight" for name, m in backbone.named_modules() if isinstance(m, nn.Linear)
+        }
+        parameters = before.keys() - linear - {n for n in before if n.startswith("heads.")}
+        assert all(after[name].equal(before[name]) for name in parameters)
+        again = logits(backbone, TOKENS)["kind"].detach().numpy()
         assert again == pytest.approx(answers.detach().numpy(), abs=1e-5)
 
     @pytest.mark.parametrize(
@@ -98,31 +107,31 @@ class TestAdaptation:
     def test_every_family_can_be_adapted(self, config):
         torch.manual_seed(0)
         ids = torch.randint(7, 11, (2, 12))
-        made = attach_heads(build_network(config), {"kind": 3}).float()
-        names, adaptation = set(values(made)), Adaptation("lora", rank=2)
-        before = logits(made.eval(), ids)["kind"].detach()
-        adaptation.apply(made)
-        made.train()
-        nn.functional.cross_entropy(logits(made, ids)["kind"], torch.tensor([0, 2])).backward()
-        optimizer = torch.optim.AdamW(made.parameters(), lr=0.1)
+        backbone = attach_heads(build_network(config), {"kind": 3}).float()
+        names, adaptation = set(values(backbone)), Adaptation("lora", rank=2)
+        before = logits(backbone.eval(), ids)["kind"].detach()
+        adaptation.apply(backbone)
+        backbone.train()
+        nn.functional.cross_entropy(logits(backbone, ids)["kind"], torch.tensor([0, 2])).backward()
+        optimizer = torch.optim.AdamW(backbone.parameters(), lr=0.1)
         optimizer.step()
-        answers = logits(made.eval(), ids)["kind"].detach()
-        adaptation.merge(made)
-        assert set(values(made)) == names
-        again = logits(made.eval(), ids)["kind"].detach()
+        answers = logits(backbone.eval(), ids)["kind"].detach()
+        adaptation.merge(backbone)
+        assert set(values(backbone)) == names
+        again = logits(backbone.eval(), ids)["kind"].detach()
         assert again.numpy() == pytest.approx(answers.numpy(), abs=1e-4)
         assert not torch.allclose(again, before, atol=1e-3)
 
     def test_all_of_it_is_the_default(self):
-        made, adaptation = network(), Adaptation()
-        adaptation.apply(made)
-        assert adaptation.trained(made) == sum(p.numel() for p in made.parameters())
+        backbone, adaptation = network(), Adaptation()
+        adaptation.apply(backbone)
+        assert adaptation.trainable_count(backbone) == sum(p.numel() for p in backbone.parameters())
 
     def test_what_has_nothing_to_keep_is_refused(self):
         with pytest.raises(TrainingError, match="name a --model"):
-            Adaptation("lora").check(begins=False, solved=False)
+            Adaptation("lora").check(has_start=False, solved=False)
         with pytest.raises(TrainingError, match="solved are not trained"):
-            Adaptation("probe").check(begins=True, solved=True)
+            Adaptation("probe").check(has_start=True, solved=True)
         with pytest.raises(TrainingError, match="no linear layers"):
             Adaptation("lora").apply(nn.ReLU())
 

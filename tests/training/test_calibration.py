@@ -90,12 +90,12 @@ class TestCalibration:
     @pytest.mark.parametrize("seed", [4, 52, 190])
     def test_a_few_samples_leave_finite_weights(self, seed):
         draw = torch.Generator().manual_seed(seed)
-        people = 1 + seed % 6
-        labels = torch.randint(0, 5, (people,), generator=draw)
-        scores = torch.randn(7, people, 5, generator=draw).double() * 3
+        samples = 1 + seed % 6
+        labels = torch.randint(0, 5, (samples,), generator=draw)
+        scores = torch.randn(7, samples, 5, generator=draw).double() * 3
         scores += one_hot(labels, 5) * (seed % 7) * 3
         hidden = torch.tensor([1, 0.75, 0.5, 0.25, 0.1, 0.04, 0.01], dtype=torch.float64)
-        share = hidden[:, None] * torch.rand(7, people, generator=draw).double().clamp(0.7)
+        share = hidden[:, None] * torch.rand(7, samples, generator=draw).double().clamp(0.7)
         fusion = Fusion({"pop": 5}, {})
         loss = calibrate(
             fusion, HeldOut({"pop": scores.view(-1, 5)}, share.view(-1), {"pop": labels.repeat(7)})

@@ -17,7 +17,7 @@ from genomai_cli.training import finetuning
 from genomai_cli.training.finetuning import hint_loss
 from genomai_cli.training.labelled_data import (
     folds,
-    others,
+    remaining_rows,
 )
 from genomai_cli.training.recipe import from_tables
 
@@ -51,7 +51,7 @@ def test_more_hints_than_features_are_refused():
 
 
 @pytest.fixture(scope="module")
-def people(cohort):
+def labelled_panel(cohort):
     return labelled_samples(cohort)
 
 
@@ -74,13 +74,13 @@ TRANSFORMER = {
 }
 
 
-def fit(people, seed=0, **changed):
-    samples, panel = people
+def fit(labelled_panel, seed=0, **changed):
+    samples, panel = labelled_panel
     return finetuning.fit(samples, from_tables(RECIPE | changed), BarcodeInput(panel), seed=seed)
 
 
 @pytest.fixture(scope="module")
-def fitted(people):
+def fitted(labelled_panel):
     """A model of three networks, and what each was trained and validated on."""
     members, train_member = [], finetuning.train_member
 
@@ -90,19 +90,21 @@ def fitted(people):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(finetuning, "train_member", spy)
-        return fit(people), members
+        return fit(labelled_panel), members
 
 
 class TestFit:
-    def test_the_same_seed_makes_the_same_model(self, people):
+    def test_the_same_seed_makes_the_same_model(self, labelled_panel):
         one_fold = {"folds": 1}
-        fits = [fit(people, seed, split=one_fold) for seed in (1, 1, 2)]
-        states = [made.bundle.classifier.state_dict() for made in fits]
+        fits = [fit(labelled_panel, seed, split=one_fold) for seed in (1, 1, 2)]
+        states = [finetuned.bundle.classifier.state_dict() for finetuned in fits]
         assert same(states[0], states[1])
         assert not same(states[0], states[2])
 
-    def test_networks_are_validated_on_individuals_they_were_not_trained_on(self, people, fitted):
-        samples, _ = people
+    def test_networks_are_validated_on_individuals_they_were_not_trained_on(
+        self, labelled_panel, fitted
+    ):
+        samples, _ = labelled_panel
         _, members = fitted
         for member in members:
             validated = set(samples.individuals[member.validation].tolist())
@@ -119,29 +121,32 @@ class TestFit:
         assert validation["superpop"]["majority"] == pytest.approx(2 / 3, abs=1e-4)
         assert validation["pop"]["accuracy"] > 0.6
 
-    def test_a_single_network_holds_out_the_share_asked_for(self, people):
-        validation = fit(people, split={"folds": 1, "holdout": 0.2}).validation
+    def test_a_single_network_holds_out_the_share_asked_for(self, labelled_panel):
+        validation = fit(labelled_panel, split={"folds": 1, "holdout": 0.2}).validation
         assert validation["pop"]["n"] == 15
 
-    def test_a_validation_set_that_is_given_is_never_trained_on(self, people, monkeypatch):
-        samples, panel = people
+    def test_a_validation_set_that_is_given_is_never_trained_on(self, labelled_panel, monkeypatch):
+        samples, panel = labelled_panel
         rows, trained_on = np.arange(0, 75, 5), []
         evidence = BarcodeInput.fit_evidence
 
-        def spy(kind, given, learnt_from, recipe):
-            trained_on.append(learnt_from)
-            return evidence(kind, given, learnt_from, recipe)
+        def spy(kind, evidence_samples, training_rows, recipe):
+            trained_on.append(training_rows)
+            return evidence(kind, evidence_samples, training_rows, recipe)
 
         monkeypatch.setattr(BarcodeInput, "fit_evidence", spy)
         recipe = from_tables(RECIPE | {"split": {"folds": 1}})
-        made = finetuning.fit(samples, recipe, BarcodeInput(panel), validation=rows)
-        assert made.validation["pop"]["n"] == made.bundle.config["provenance"]["validation_samples"]
+        finetuned = finetuning.fit(samples, recipe, BarcodeInput(panel), validation=rows)
+        assert (
+            finetuned.validation["pop"]["n"]
+            == finetuned.bundle.config["provenance"]["validation_samples"]
+        )
         assert len(trained_on) == 2
         for part in trained_on:
-            assert part.tolist() == others(samples, rows).tolist()
+            assert part.tolist() == remaining_rows(samples, rows).tolist()
 
-    def test_the_tokens_mean_the_panels_alleles(self, people, fitted):
-        _, panel = people
+    def test_the_tokens_mean_the_panels_alleles(self, labelled_panel, fitted):
+        _, panel = labelled_panel
         bundle = fitted[0].bundle
         letters = bundle.tokenizer.vocabulary
         table = bundle.classifier.encoder.table
@@ -151,28 +156,30 @@ class TestFit:
             expected = {ref: 0, alt: 2, pairs[ref + alt]: 1}
             assert table[site].tolist() == [expected.get(word, -1) for word in letters]
 
-    def test_the_networks_know_the_allele_frequencies(self, people, fitted):
-        samples, panel = people
+    def test_the_networks_know_the_allele_frequencies(self, labelled_panel, fitted):
+        samples, panel = labelled_panel
         copies = letters_to_genotypes(samples.letters, panel)
         for member in fitted[0].bundle.classifier.networks:
             assert member.frequency.numpy() == pytest.approx(copies.mean(axis=0) / 2, abs=1e-6)
 
-    def test_the_best_sites_are_chosen_on_samples_to_train_on(self, people):
-        samples, panel = people
+    def test_the_best_sites_are_chosen_on_samples_to_train_on(self, labelled_panel):
+        samples, panel = labelled_panel
         split = {"folds": 1, "holdout": 0.4}
         fitted = fit(
-            people, input={"kind": "barcode", "best_sites": 20, "best_for": "pop"}, split=split
+            labelled_panel,
+            input={"kind": "barcode", "best_sites": 20, "best_for": "pop"},
+            split=split,
         )
         validation = folds(samples, 2, 0)[0]
-        train = others(samples, validation)
+        train = remaining_rows(samples, validation)
         copies = letters_to_genotypes(samples.letters, panel)
         chosen = most_informative(copies[train], samples.labels["pop"][train], 20)
         assert fitted.bundle.input.panel.rsid == tuple(panel.rsid[site] for site in chosen)
         everyone = most_informative(copies, samples.labels["pop"], 20)
         assert everyone.tolist() != chosen.tolist()
 
-    def test_a_head_that_no_held_out_sample_has_is_left_out_of_the_results(self, people):
-        samples, panel = people
+    def test_a_head_that_no_held_out_sample_has_is_left_out_of_the_results(self, labelled_panel):
+        samples, panel = labelled_panel
         rare = np.full(75, -1)
         rare[:4] = [0, 1, 0, 1]
         more = Samples(
@@ -187,34 +194,34 @@ class TestFit:
         fitted = finetuning.fit(more, from_tables(one_fold), BarcodeInput(panel))
         assert list(fitted.validation) == ["superpop", "pop"]
 
-    def test_another_kind_of_input_than_the_recipes_is_refused(self, people):
+    def test_another_kind_of_input_than_the_recipes_is_refused(self, labelled_panel):
         with pytest.raises(TrainingError, match="recipe tiny reads barcode, not sequence"):
-            finetuning.fit(people[0], from_tables(RECIPE), SequenceInput())
+            finetuning.fit(labelled_panel[0], from_tables(RECIPE), SequenceInput())
 
-    def test_evidence_of_another_kind_of_input_is_refused(self, people):
+    def test_evidence_of_another_kind_of_input_is_refused(self, labelled_panel):
         with pytest.raises(TrainingError, match=r"\[likelihood\] is for barcodes"):
-            fit(people, likelihood=None, regression={"head": "pop"})
+            fit(labelled_panel, likelihood=None, regression={"head": "pop"})
 
-    def test_the_first_features_of_a_token_say_what_it_was_told(self, people):
-        samples, panel = people
+    def test_the_first_features_of_a_token_say_what_it_was_told(self, labelled_panel):
+        samples, panel = labelled_panel
 
         def missed(weight):
-            fitted = fit(people, **TRANSFORMER, likelihood=None, views={"hints": weight})
+            fitted = fit(labelled_panel, **TRANSFORMER, likelihood=None, views={"hints": weight})
             bundle = fitted.bundle
-            told = LetterHints.fit(samples.letters, samples.groups(), panel)
+            letter_hints = LetterHints.fit(samples.letters, samples.groups(), panel)
             ids = np.stack([bundle.tokenizer.encode(s) for s in samples.sequences])
             network = bundle.classifier.networks[0]
             with torch.no_grad():
                 hidden = network(torch.from_numpy(ids).long())
-            hints = told.of(samples.letters, ids.shape[1])
+            hints = letter_hints.of(samples.letters, ids.shape[1])
             return float(hint_loss(hidden, Hints(hints, 1.0)))
 
         assert missed(3.0) < 0.6 * missed(0.0)
 
-    def test_hints_are_for_tokens(self, people):
+    def test_hints_are_for_tokens(self, labelled_panel):
         with pytest.raises(TrainingError, match=r"views\.hints is for networks that read"):
-            fit(people, views={"hints": 1.0})
+            fit(labelled_panel, views={"hints": 1.0})
 
-    def test_a_loss_far_too_large_is_told(self, people):
+    def test_a_loss_far_too_large_is_told(self, labelled_panel):
         with pytest.raises(TrainingError, match="lower the learning rate"):
-            fit(people, optimization={"steps": 9, "learning_rate": 1e30})
+            fit(labelled_panel, optimization={"steps": 9, "learning_rate": 1e30})

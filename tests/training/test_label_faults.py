@@ -24,16 +24,16 @@ def table(*labels):
 )
 def test_faults_are_told(labels, message):
     with pytest.raises(InputError, match=message):
-        check_labels(table(*labels), {"kind": "kind"}, words_or_numbers=True)
+        check_labels(table(*labels), {"kind": "kind"}, one_kind=True)
 
 
 @pytest.mark.parametrize("labels", [["x", "y"], ["0", "1", "."], ["-1.5", "2e3"], [".", "."]])
 def test_labels_without_fault_pass(labels):
-    check_labels(table(*labels), {"kind": "kind"}, words_or_numbers=True)
+    check_labels(table(*labels), {"kind": "kind"}, one_kind=True)
 
 
 def test_words_and_numbers_may_be_mixed_where_that_is_usual():
-    check_labels(table("1", "2", "X"), {"kind": "kind"}, words_or_numbers=False)
+    check_labels(table("1", "2", "X"), {"kind": "kind"}, one_kind=False)
 
 
 def test_labels_of_sequences_that_are_not_there():

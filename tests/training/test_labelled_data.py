@@ -15,7 +15,7 @@ from genomai_cli.training.labelled_data import (
     folds,
     gather,
     nesting,
-    others,
+    remaining_rows,
     require_all_classes,
     validation_parts,
     with_validation,
@@ -104,25 +104,25 @@ class TestSamples:
         rng = np.random.default_rng(5)
         words = ["".join(rng.choice(list("ACGT"), 60)) for _ in range(4)]
         sequences = [words[0], words[1], words[0][:-1] + "A", words[2], words[3]]
-        given = [SequenceRecord(n, s) for n, s in zip("abcde", sequences, strict=True)]
+        records = [SequenceRecord(n, s) for n, s in zip("abcde", sequences, strict=True)]
         labels = {"kind": dict(zip("abcde", "xyxyx", strict=True))}
-        samples, _ = gather(given, labels, similar_are_one=True)
+        samples, _ = gather(records, labels, similar_are_one=True)
         assert samples.individuals.tolist() == [0, 1, 0, 2, 3]
         assert samples.near_duplicates == 2
-        plain, _ = gather(given, labels)
+        plain, _ = gather(records, labels)
         assert plain.individuals.tolist() == [0, 1, 2, 3, 4]
         assert plain.near_duplicates is None
 
     def test_names_of_haplotypes_say_more_than_similarity(self):
-        given = [SequenceRecord(n, "ACGTTGCA" * 9) for n in ("a_A", "a_B", "b_A", "b_B")]
-        samples, _ = gather(given, {"kind": {"a": "x", "b": "y"}}, similar_are_one=True)
+        records = [SequenceRecord(n, "ACGTTGCA" * 9) for n in ("a_A", "a_B", "b_A", "b_B")]
+        samples, _ = gather(records, {"kind": {"a": "x", "b": "y"}}, similar_are_one=True)
         assert samples.individuals.tolist() == [0, 0, 1, 1]
         assert samples.near_duplicates is None
 
     def test_a_repeated_name_is_one_individual_whatever_its_sequences(self):
         rng = np.random.default_rng(6)
-        given = [SequenceRecord(n, "".join(rng.choice(list("ACGT"), 60))) for n in "aab"]
-        samples, _ = gather(given, {"kind": {"a": "x", "b": "y"}}, similar_are_one=True)
+        records = [SequenceRecord(n, "".join(rng.choice(list("ACGT"), 60))) for n in "aab"]
+        samples, _ = gather(records, {"kind": {"a": "x", "b": "y"}}, similar_are_one=True)
         assert samples.individuals.tolist() == [0, 0, 1]
 
 
@@ -149,10 +149,10 @@ class TestValidationSet:
 @st.composite
 def split_cases(draw):
     """Samples of one or two haplotypes each with labels of two heads, shuffled; a number of parts; a seed."""
-    people = draw(st.integers(6, 40))
-    pops = draw(st.lists(st.integers(0, 2), min_size=people, max_size=people))
-    haplotypes = draw(st.lists(st.integers(1, 2), min_size=people, max_size=people))
-    order = draw(st.permutations([p for p in range(people) for _ in range(haplotypes[p])]))
+    count = draw(st.integers(6, 40))
+    pops = draw(st.lists(st.integers(0, 2), min_size=count, max_size=count))
+    haplotypes = draw(st.lists(st.integers(1, 2), min_size=count, max_size=count))
+    order = draw(st.permutations([p for p in range(count) for _ in range(haplotypes[p])]))
     individuals = np.array(order)
     labels = {"pop": np.array(pops)[individuals], "super": np.array(pops)[individuals] // 2}
     names = [""] * len(order)
@@ -167,8 +167,8 @@ class TestSplit:
         samples, count, seed = case
         parts = folds(samples, count, seed)
         assert sorted(np.concatenate(parts).tolist()) == list(range(len(samples)))
-        people = [set(samples.individuals[part].tolist()) for part in parts]
-        assert sum(map(len, people)) == len(set().union(*people))
+        individuals = [set(samples.individuals[part].tolist()) for part in parts]
+        assert sum(map(len, individuals)) == len(set().union(*individuals))
 
     @settings(deadline=None, max_examples=40)
     @given(split_cases())
@@ -205,7 +205,7 @@ class TestSplit:
         assert not all(map(np.array_equal, one, other))
 
     def test_the_others_are_all_but_the_part(self):
-        assert others(samples_of(pop=[0, 1, 0, 1]), np.array([2, 0])).tolist() == [1, 3]
+        assert remaining_rows(samples_of(pop=[0, 1, 0, 1]), np.array([2, 0])).tolist() == [1, 3]
 
     def test_every_class_must_be_left_to_train_on(self):
         samples = samples_of(pop=[0, 0, 1, 1, 2])

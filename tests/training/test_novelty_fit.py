@@ -7,7 +7,7 @@ import torch
 from genomai_cli.alphabet import complement
 from genomai_cli.backbones.sequence_novelty import NOVELTY, SequenceNovelty
 from genomai_cli.inputs.samples import Samples
-from genomai_cli.training.novelty_fit import WITHHELD, _bound, fit_novelty
+from genomai_cli.training.novelty_fit import WITHHELD_SHARE, _bound, fit_novelty
 from genomai_cli.training.sequence_parts import LabelledCodes
 
 LENGTH = 60
@@ -73,9 +73,9 @@ def test_another_chain_of_the_same_letters_is_flagged(novelty):
 def test_the_other_strand_has_the_same_margin_in_any_batch(novelty):
     rng = np.random.default_rng(4)
     texts = [chain(rng, length) for length in (5, 30, 60)]
-    others = [complement(text)[::-1] for text in texts]
+    reverse_complements = [complement(text)[::-1] for text in texts]
     together = margins(novelty, *texts)
-    alone = torch.cat([margins(novelty, text) for text in others])
+    alone = torch.cat([margins(novelty, text) for text in reverse_complements])
     assert torch.allclose(together, alone, atol=1e-9)
 
 
@@ -97,5 +97,5 @@ def test_bounds_of_few_values_are_those_of_a_tail():
     values = torch.from_numpy(np.sort(np.random.default_rng(5).exponential(size=20_000)))
     few = values[::200]
     assert _bound(values, 0.004) == pytest.approx(-np.log(0.004), rel=0.1)
-    assert _bound(few, WITHHELD) == pytest.approx(-np.log(WITHHELD), rel=0.4)
-    assert _bound(few, WITHHELD) > float(few[-1])
+    assert _bound(few, WITHHELD_SHARE) == pytest.approx(-np.log(WITHHELD_SHARE), rel=0.4)
+    assert _bound(few, WITHHELD_SHARE) > float(few[-1])

@@ -17,19 +17,19 @@ from genomai_cli.errors import InputError, Stopped, TrainingError
 from genomai_cli.inputs.samples import COUNTED, choices
 from genomai_cli.inputs.sequences import SequenceInput, vocabulary_sizes
 from genomai_cli.mapping.reference import Reference
-from genomai_cli.objectives.base import NO_TARGET, Alone, Alphabet
+from genomai_cli.objectives.base import NO_TARGET, Alphabet, SingleProcess
 from genomai_cli.phylogeny.genome_input import GenomeInput
 from genomai_cli.population.barcode_input import BarcodeInput
 from genomai_cli.population.panel import Panel
 from genomai_cli.training import corpus_writer
 from genomai_cli.training.baselines import Baselines
-from genomai_cli.training.corpus import Corpus, is_finished, require_unchanged, shuffled
-from genomai_cli.training.corpus_writer import Cut
+from genomai_cli.training.corpus import Corpus, is_finished, require_unchanged, shuffled_epochs
+from genomai_cli.training.corpus_writer import PieceCutter
 from genomai_cli.training.pretraining import (
     CHECKPOINT,
     Pretraining,
-    Surroundings,
-    cut_for,
+    RunContext,
+    piece_cutter,
     pretrain,
 )
 from genomai_cli.training.recipe import from_tables
@@ -66,7 +66,9 @@ def random_dna(count, size, seed=1):
 
 
 def written(folder, records, cut=None, *, holdout=0.2, seed=0):
-    return corpus_writer.write(folder, records, cut or Cut(20, 4, 8), holdout=holdout, seed=seed)
+    return corpus_writer.write(
+        folder, records, cut or PieceCutter(20, 4, 8), holdout=holdout, seed=seed
+    )
 
 
 def piece(corpus, number):
@@ -77,21 +79,23 @@ def piece(corpus, number):
 class TestShuffling:
     @given(st.integers(1, 3000), st.integers(0, 2**31))
     def test_every_epoch_takes_everything_once(self, count, seed):
-        order = shuffled(np.arange(2 * count), count, seed)
+        order = shuffled_epochs(np.arange(2 * count), count, seed)
         assert sorted(order[:count]) == sorted(order[count:]) == list(range(count))
 
     def test_epochs_and_seeds_differ(self):
-        epochs = [shuffled(np.arange(100) + e * 100, 100, seed).tolist() for e, seed in
+        epochs = [shuffled_epochs(np.arange(100) + e * 100, 100, seed).tolist() for e, seed in
                   ((0, 1), (1, 1), (0, 2))]  # fmt: skip
         assert len({tuple(epoch) for epoch in epochs}) == 3
 
     def test_a_position_alone_is_what_it_is_among_others(self):
-        places = np.arange(57, 143)
-        together = shuffled(places, 60, 9)
-        assert [int(shuffled(np.array([p]), 60, 9)[0]) for p in places] == together.tolist()
+        positions = np.arange(57, 143)
+        together = shuffled_epochs(positions, 60, 9)
+        assert [
+            int(shuffled_epochs(np.array([p]), 60, 9)[0]) for p in positions
+        ] == together.tolist()
 
     def test_neighbours_are_torn_apart(self):
-        order = shuffled(np.arange(10_000), 10_000, 3)
+        order = shuffled_epochs(np.arange(10_000), 10_000, 3)
         assert abs(np.corrcoef(order[:-1], order[1:])[0, 1]) < 0.05
 
 
@@ -99,24 +103,24 @@ class TestCut:
     @given(st.lists(st.sampled_from(["ACGT", "N", "NNNNNNNNNN", "A", "GATTACA" * 3]), max_size=20))
     def test_pieces_hold_what_lies_between_gaps(self, parts):
         sequence = "".join(parts)
-        cut = Cut(longest=10, shortest=3, gap=6)
+        cut = PieceCutter(max_length=10, min_length=3, gap=6)
         pieces = list(cut.pieces(letters(sequence)))
-        covered = [place for begin, end in pieces for place in range(begin, end)]
+        covered = [position for begin, end in pieces for position in range(begin, end)]
         assert covered == sorted(set(covered))
         for begin, end in pieces:
             assert 0 < end - begin <= 10
             assert "N" * 6 not in sequence[begin:end]
         for stretch in sequence.split("NNNNNN"):
-            kept = stretch.strip("N")
-            if len(kept) >= 3 and "N" not in kept:
-                assert kept in "".join(sequence[b:e] for b, e in pieces)
+            trimmed = stretch.strip("N")
+            if len(trimmed) >= 3 and "N" not in trimmed:
+                assert trimmed in "".join(sequence[b:e] for b, e in pieces)
 
     def test_a_long_sequence_is_cut_evenly(self):
-        sizes = [e - b for b, e in Cut(10, 3, 6).pieces(letters("ACGTA" * 9))]
+        sizes = [e - b for b, e in PieceCutter(10, 3, 6).pieces(letters("ACGTA" * 9))]
         assert sizes == [9, 9, 9, 9, 9]
 
     def test_rows_without_a_known_letter_are_skipped(self):
-        cut = Cut(sites=4)
+        cut = PieceCutter(sites=4)
         assert list(cut.pieces(letters("NNNN"))) == []
         assert list(cut.pieces(letters("NNAN"))) == [(0, 4)]
 
@@ -160,7 +164,7 @@ class TestCorpus:
     def test_a_corpus_is_found_again(self, tmp_path):
         corpus = written(tmp_path / "c", random_dna(5, 100))
         again = Corpus.open(tmp_path / "c")
-        assert again.about == corpus.about
+        assert again.info == corpus.info
         assert (again.letters == corpus.letters).all()
         assert (again.bounds == corpus.bounds).all()
         assert (tmp_path / "c" / "names.txt").read_text().split() == [f"s{i}" for i in range(5)]
@@ -179,7 +183,7 @@ class TestCorpus:
     @pytest.mark.parametrize("seed", range(3))
     def test_few_long_sequences_are_held_out_in_pieces(self, tmp_path, seed):
         corpus = written(tmp_path / "c", random_dna(2, 400), seed=seed)
-        assert not corpus.about.by_record
+        assert not corpus.info.by_record
         assert len(corpus.validation) == 8  # a fifth of 40
         assert sorted([*corpus.train, *corpus.validation]) == list(range(40))
         inside = [set(range(*corpus.bounds[i])) for i in corpus.validation]
@@ -188,7 +192,7 @@ class TestCorpus:
 
     def test_many_records_are_held_out_whole(self, tmp_path):
         corpus = written(tmp_path / "c", random_dna(150, 50))
-        assert corpus.about.by_record
+        assert corpus.info.by_record
         records = corpus.bounds[:, 0] // 50
         assert not set(records[corpus.train]) & set(records[corpus.validation])
         assert len(set(records[corpus.validation])) == 30
@@ -197,9 +201,9 @@ class TestCorpus:
         rows = [(f"p{i // 2}_{'AB'[i % 2]}|region{i % 3}", row) for i, (_, row) in
                 enumerate(random_dna(40, 50))]  # fmt: skip
         corpus = written(tmp_path / "c", rows)
-        people = corpus.bounds[:, 0] // 100
-        assert corpus.about.by_record
-        assert not set(people[corpus.train]) & set(people[corpus.validation])
+        individual = corpus.bounds[:, 0] // 100
+        assert corpus.info.by_record
+        assert not set(individual[corpus.train]) & set(individual[corpus.validation])
 
     def test_other_seeds_hold_out_others(self, tmp_path):
         held_out = [tuple(written(tmp_path / f"{seed}", random_dna(2, 400), seed=seed).validation)
@@ -216,12 +220,12 @@ class TestCorpus:
         rows = [
             (f"p{i}", letters(row)) for i, row in enumerate(["AC", "GC", "NC", "AC", "AN", "GC"])
         ]
-        corpus = written(tmp_path / "c", rows, Cut(sites=2), holdout=0.2)
+        corpus = written(tmp_path / "c", rows, PieceCutter(sites=2), holdout=0.2)
         assert corpus.counts.sum() == 2 * len(corpus.train)
         seen = choices(corpus.counts)
         assert set(seen[0]) - {0} <= {ord("A"), ord("G")}
         assert set(seen[1]) - {0} == {ord("C")}
-        part = corpus.at(np.array([1]))
+        part = corpus.select_columns(np.array([1]))
         assert part.counts[0, COUNTED.index(b"C")] == corpus.counts[1, COUNTED.index(b"C")]
         assert part.windows(np.array([0]), np.zeros(1), 2).tolist() == [[ord("C")]]
 
@@ -234,9 +238,9 @@ class TestCorpus:
             numbers, corpus.windows(numbers, np.full(len(numbers), start), longest), strict=True
         ):
             window = row[row > 0].tobytes().decode()
-            whole = piece(corpus, number)
-            assert window in whole
-            assert len(window) == min(longest, len(whole))
+            full_piece = piece(corpus, number)
+            assert window in full_piece
+            assert len(window) == min(longest, len(full_piece))
 
 
 @pytest.fixture(scope="module")
@@ -244,11 +248,11 @@ def dna(tmp_path_factory):
     """A corpus of random DNA for the tiny recipe."""
     folder = tmp_path_factory.mktemp("dna")
     return written(
-        folder / "c", random_dna(6, 900), cut_for(recipe(), SequenceInput()), holdout=0.1
+        folder / "c", random_dna(6, 900), piece_cutter(recipe(), SequenceInput()), holdout=0.1
     )
 
 
-class Slice(Alone):
+class Slice(SingleProcess):
     """One of several processes, as far as a sampler can tell."""
 
     def __init__(self, rank, size):
@@ -258,19 +262,19 @@ class Slice(Alone):
     def parallel(self, network, device):
         return network
 
-    def agree(self, *wishes):
+    def any_process(self, *wishes):
         return wishes
 
     def mean(self, number):
         return number
 
-    def whole(self, tensor):
+    def full_tensor(self, tensor):
         return tensor
 
 
 def sampler(dna, processes=None, **changed):
-    around = Surroundings(processes=processes) if processes else Surroundings()
-    return Pretraining(dna, recipe(**changed), SequenceInput(), 0, None, around).sampler
+    context = RunContext(processes=processes) if processes else RunContext()
+    return Pretraining(dna, recipe(**changed), SequenceInput(), 0, None, context).sampler
 
 
 def unpadded(batch, view):
@@ -287,12 +291,12 @@ class TestSampler:
 
     @pytest.mark.parametrize("size", [2, 4, 5])
     def test_slices_of_several_processes_make_up_the_batch(self, dna, size):
-        whole = sampler(dna).training_batch(3)
+        full_batch = sampler(dna).training_batch(3)
         parts = [sampler(dna, Slice(rank, size)).training_batch(3) for rank in range(size)]
         assert 20 % BLOCK  # so that slices begin inside blocks
         for view in ("ids", "targets"):
             joined = [row for part in parts for row in unpadded(part, view)]
-            assert joined == unpadded(whole, view)
+            assert joined == unpadded(full_batch, view)
 
     def test_another_objective_beside_it_does_not_change_what_one_sees(self, dna):
         both = sampler(dna).training_batch(1)
@@ -305,11 +309,11 @@ class TestSampler:
             "corpus": {"judged": 9},
             "optimization": TABLES["optimization"] | {"batch_size": 2},
         }
-        whole = sampler(dna, **changed).validation_batches()
+        full_batches = sampler(dna, **changed).validation_batches()
         parts = [sampler(dna, Slice(rank, 2), **changed).validation_batches() for rank in range(2)]
-        assert [weight for _, weight in whole] == [0.5] * 2  # of four pieces held out
+        assert [weight for _, weight in full_batches] == [0.5] * 2  # of four pieces held out
         shared = [entry for pair in zip(*parts, strict=True) for entry in pair]
-        for (one, _), (other, _) in zip(whole, shared, strict=True):
+        for (one, _), (other, _) in zip(full_batches, shared, strict=True):
             assert torch.equal(one["masked"]["ids"], other["masked"]["ids"])
 
     def test_processes_without_a_validation_batch_have_one_of_no_weight(self, dna):
@@ -327,22 +331,22 @@ class TestSampler:
         rows = torch.where(batch["masked"]["targets"] != NO_TARGET, batch["masked"]["targets"],
                            batch["masked"]["ids"])  # fmt: skip
         for row in rows.numpy():
-            assert any(tokenizer.decode(row) in whole for whole in held_out)
+            assert any(tokenizer.decode(row) in letters for letters in held_out)
 
 
-def run(corpus, chosen=None, **around):
+def run(corpus, chosen=None, **settings):
     rows = []
-    made = pretrain(
+    pretrained = pretrain(
         corpus,
         chosen or recipe(),
         SequenceInput(),
-        surroundings=Surroundings(report=rows.append, **around),
+        context=RunContext(report=rows.append, **settings),
     )
-    return made, rows
+    return pretrained, rows
 
 
-def state(made):
-    return {n: t.numpy().tobytes() for n, t in made.bundle.classifier.state_dict().items()}
+def state(pretrained):
+    return {n: t.numpy().tobytes() for n, t in pretrained.bundle.classifier.state_dict().items()}
 
 
 def steady(metrics):
@@ -352,33 +356,33 @@ def steady(metrics):
 
 class TestPretraining:
     def test_a_run_from_its_losses_to_its_bundle(self, dna, tmp_path):
-        made, rows = run(dna)
+        pretrained, rows = run(dna)
         assert [metrics.step for metrics in rows] == [3, 4, 6, 8, 9, 12]
         assert [m.step for m in rows if m.held_out is not None] == [4, 8, 12]
         last = rows[-1]
         assert last.held_out_terms.keys() == {"contrastive", "masked"}
         assert last.loss == pytest.approx(last.terms["contrastive"] + 0.5 * last.terms["masked"])
-        assert made.facts["steps"] == 12
-        assert made.facts["tokens"] == last.tokens
-        save(made.bundle, tmp_path / "b", Extras("# x\n", ""))
+        assert pretrained.facts["steps"] == 12
+        assert pretrained.facts["tokens"] == last.tokens
+        save(pretrained.bundle, tmp_path / "b", Extras("# x\n", ""))
         loaded = load(tmp_path / "b", CPU)
         assert loaded.heads == {}
         assert loaded.auxiliary.keys() == {"contrastive", "masked"}
         ids = torch.arange(20).reshape(2, 10)
-        one, other = (b.classifier.networks[0].eval() for b in (made.bundle, loaded))
+        one, other = (b.classifier.networks[0].eval() for b in (pretrained.bundle, loaded))
         assert torch.allclose(one.pooled(ids), other.pooled(ids), atol=1e-6)
         for name in loaded.auxiliary:
             for a, b in zip(
-                made.bundle.auxiliary[name].parameters(),
+                pretrained.bundle.auxiliary[name].parameters(),
                 loaded.auxiliary[name].parameters(),
                 strict=True,
             ):
                 assert torch.equal(a, b)
 
     def test_auxiliary_heads_are_counted_apart(self, dna):
-        made, _ = run(dna)
-        parameters = sum(p.numel() for p in made.bundle.classifier.networks[0].parameters())
-        assert made.bundle.classifier.trainable_parameters == parameters
+        pretrained, _ = run(dna)
+        parameters = sum(p.numel() for p in pretrained.bundle.classifier.networks[0].parameters())
+        assert pretrained.bundle.classifier.trainable_parameters == parameters
 
     def test_losses_fall(self, dna):
         settings_ = TABLES["optimization"] | {"steps": 60, "evaluate_every": 60}
@@ -388,21 +392,21 @@ class TestPretraining:
 
     @pytest.mark.parametrize("step", [1, 4, 7])
     def test_a_stopped_run_goes_on_to_the_same_bytes(self, dna, tmp_path, step):
-        whole, rows = run(dna)
-        asked = iter(range(1, 100))
+        uninterrupted, rows = run(dna)
+        steps = iter(range(1, 100))
         with pytest.raises(Stopped, match=f"stopped after step {step} of 12"):
-            run(dna, work=tmp_path, stop=lambda: next(asked) == step)
+            run(dna, work=tmp_path, stop=lambda: next(steps) == step)
         resumed, later = run(dna, work=tmp_path)
-        assert state(resumed) == state(whole)
+        assert state(resumed) == state(uninterrupted)
         expected = [steady(metrics) for metrics in rows if metrics.step > step]
         assert [steady(metrics) for metrics in later] == expected
 
     def test_a_loss_that_is_not_finite_names_the_step_and_keeps_the_checkpoint(self, dna, tmp_path):
         changed = recipe(optimization=TABLES["optimization"] | {"checkpoint_every": 0.0})
-        broken = Pretraining(dna, changed, SequenceInput(), 0, None, Surroundings(work=tmp_path))
+        broken = Pretraining(dna, changed, SequenceInput(), 0, None, RunContext(work=tmp_path))
         loss = broken._loss
         steps = iter(range(100))
-        broken._loss = lambda *given: loss(*given) * (math.nan if next(steps) == 6 else 1)
+        broken._loss = lambda *arguments: loss(*arguments) * (math.nan if next(steps) == 6 else 1)
         with pytest.raises(
             TrainingError, match=r"nan at step 6: .*; the checkpoint of step 6 stays"
         ):
@@ -422,7 +426,7 @@ class TestPretraining:
     def test_a_model_of_other_tokens_is_not_begun_from(self, dna, tmp_path):
         other = recipe(tokenizer={"kind": "kmers", "k": 2})
         start = run(
-            written(tmp_path / "c", random_dna(6, 900), cut_for(other, SequenceInput())), other
+            written(tmp_path / "c", random_dna(6, 900), piece_cutter(other, SequenceInput())), other
         )[0].bundle
         with pytest.raises(TrainingError, match="has another tokenizer"):
             pretrain(dna, recipe(), SequenceInput(), start=start)
@@ -435,7 +439,7 @@ class TestPretraining:
         with pytest.raises(
             TrainingError, match="windows of 6 letters are too short for tokens of 3"
         ):
-            cut_for(recipe(corpus={"window": 6}), SequenceInput())
+            piece_cutter(recipe(corpus={"window": 6}), SequenceInput())
 
     def test_a_batch_that_cannot_be_shared_is_refused(self, dna):
         with pytest.raises(TrainingError, match="batch_size = 20 cannot be shared by 3"):
@@ -454,12 +458,12 @@ class TestPretraining:
             network={"kind": "sites", "width": 8},
         )
         kind = BarcodeInput(panel)
-        corpus = written(tmp_path / "c", rows, cut_for(chosen, kind))
-        made = pretrain(corpus, chosen, kind)
-        network = made.bundle.classifier.networks[0]
+        corpus = written(tmp_path / "c", rows, piece_cutter(chosen, kind))
+        pretrained = pretrain(corpus, chosen, kind)
+        network = pretrained.bundle.classifier.networks[0]
         assert float(network.frequency.mean()) == pytest.approx(0.2, abs=0.03)
         # Frequencies of the sites make a better guess than none, ln 2 for two alleles as likely.
-        assert made.facts["baseline"]["masked"] == pytest.approx(0.5, abs=0.06)
+        assert pretrained.facts["baseline"]["masked"] == pytest.approx(0.5, abs=0.06)
         with pytest.raises(TrainingError, match="recipe tiny reads barcode, not sequence"):
             pretrain(corpus, chosen, SequenceInput())
 
@@ -477,9 +481,11 @@ class TestPretraining:
             network={"kind": "profile", "width": 8},
         )
         kind = GenomeInput(reference)
-        made = pretrain(written(tmp_path / "c", rows, cut_for(chosen, kind)), chosen, kind)
-        assert made.bundle.input.sites.positions.tolist() == list(range(0, 80, 8))
-        save(made.bundle, tmp_path / "b", Extras("# x\n", ""))
+        pretrained = pretrain(
+            written(tmp_path / "c", rows, piece_cutter(chosen, kind)), chosen, kind
+        )
+        assert pretrained.bundle.input.sites.positions.tolist() == list(range(0, 80, 8))
+        save(pretrained.bundle, tmp_path / "b", Extras("# x\n", ""))
         assert len(load(tmp_path / "b", CPU).input.sites) == 10
 
 
@@ -497,15 +503,15 @@ class TestBaselines:
 
     def masked(self, tokenizer, sequence, hidden):
         """The batch of one sequence with some letters hidden."""
-        shown = np.array(
+        visible = np.array(
             [[ord("N") if i in hidden else ord(c) for i, c in enumerate(sequence)]], np.uint8
         )
-        whole = tokenizer.encode(sequence)[None].astype(np.int64)
-        ids = tokenizer.encode(shown.tobytes().decode())[None].astype(np.int64)
+        original = tokenizer.encode(sequence)[None].astype(np.int64)
+        ids = tokenizer.encode(visible.tobytes().decode())[None].astype(np.int64)
         over = ids == tokenizer.unk_id
         return {"masked": {
             "ids": torch.from_numpy(np.where(over, tokenizer.mask_id, ids)),
-            "targets": torch.from_numpy(np.where(over, whole, NO_TARGET)),
+            "targets": torch.from_numpy(np.where(over, original, NO_TARGET)),
         }}  # fmt: skip
 
     def test_a_letter_masked_in_random_dna_is_one_of_four_in_all_tokens_over_it(self, dna):

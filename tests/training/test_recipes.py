@@ -6,7 +6,7 @@ from genomai_cli import tokenizers
 from genomai_cli.backbones.base import complete_config
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.training import recipe as recipes
-from genomai_cli.training.recipe import about, from_tables, read
+from genomai_cli.training.recipe import for_heads, from_tables, read
 from genomai_cli.training.recipe_tables import presets
 
 SMALLEST = """
@@ -152,8 +152,8 @@ def test_numbers_that_make_no_sense_are_refused(toml, change):
 
 
 def test_what_is_said_of_other_kinds_of_input_counts_for_nothing(toml):
-    given = ["input.best_sites=5", "input.fewest=3", "views.cross=0.5", "views.hide=0.25"]
-    recipe, _ = read(toml(SMALLEST), given)
+    changes = ["input.best_sites=5", "input.fewest=3", "views.cross=0.5", "views.hide=0.25"]
+    recipe, _ = read(toml(SMALLEST), changes)
     assert (recipe.views.hide, recipe.input) == (0.25, read(toml(SMALLEST))[0].input)
     assert not hasattr(recipe.views, "cross")
 
@@ -178,11 +178,11 @@ def test_a_whole_number_may_stand_for_a_float(toml):
 def test_a_change_is_a_toml_value_or_else_text(toml, change, value):
     recipe, _ = read(toml(SMALLEST), [change])
     *sections, key = change.split("=")[0].split(".")
-    place = recipe
+    found = recipe
     for name in [*sections, key]:
-        place = place[name] if isinstance(place, dict) else getattr(place, name)
-    assert place == value
-    assert type(place) is type(value)
+        found = found[name] if isinstance(found, dict) else getattr(found, name)
+    assert found == value
+    assert type(found) is type(value)
 
 
 def test_the_last_of_two_changes_counts(toml):
@@ -246,10 +246,10 @@ TABLES = {
 
 def test_a_recipe_is_about_the_heads_that_are_trained():
     recipe = from_tables(TABLES)
-    other = about(recipe, ["breed", "colour"])
+    other = for_heads(recipe, ["breed", "colour"])
     assert other.evidence.head == "colour"
     assert other.input.best_for is None
-    assert about(recipe, ["superpop", "pop"]) == recipe
+    assert for_heads(recipe, ["superpop", "pop"]) == recipe
 
 
 def test_reading_leaves_the_given_tables_alone():

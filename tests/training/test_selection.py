@@ -18,7 +18,7 @@ from genomai_cli.training import selection
 from genomai_cli.training.loss_pictures import steps_picture
 from genomai_cli.training.model_card import classifier_card
 from genomai_cli.training.recipe import read
-from genomai_cli.training.selection import BOTH, GIVEN
+from genomai_cli.training.selection import BOTH, SINGLE
 
 MOTIF, OTHER = "TGACTCA", "TGAGTCA"
 
@@ -56,7 +56,7 @@ def short(monkeypatch):
     monkeypatch.setattr(selection, "ConvolutionConfig", small)
     monkeypatch.setattr(selection, "FOLDS", 3)
     monkeypatch.setattr(selection, "EPOCHS", 4)
-    monkeypatch.setattr(selection, "LONGEST_KMER", {True: 4, False: 3})
+    monkeypatch.setattr(selection, "MAX_K", {True: 4, False: 3})
 
 
 def fitted(samples, **options):
@@ -65,9 +65,9 @@ def fitted(samples, **options):
     return selection.fit(samples, recipe, SequenceInput(), **({"budget": 900.0} | options))
 
 
-def written(made, folder):
+def written(fitted_model, folder):
     """The bytes of a model's weights."""
-    save(made.bundle, folder, Extras("# m\n", ""))
+    save(fitted_model.bundle, folder, Extras("# m\n", ""))
     return (folder / "model.safetensors").read_bytes()
 
 
@@ -78,9 +78,9 @@ def motifs():
 
 
 def test_both_strands_are_read_together_where_strands_do_not_matter(motifs):
-    made = fitted(motifs)
-    assert made.bundle.config["provenance"]["strand"] == BOTH
-    found = made.validation["label"]
+    fitted_model = fitted(motifs)
+    assert fitted_model.bundle.config["provenance"]["strand"] == BOTH
+    found = fitted_model.validation["label"]
     assert found["n"] == len(motifs)
     assert found["candidates"]["together"]["mcc"] > 0.3
     assert {"k-mer regression, both strands", "convolution, both strands"} < set(
@@ -89,9 +89,9 @@ def test_both_strands_are_read_together_where_strands_do_not_matter(motifs):
 
 
 def test_strand_and_place_are_told_apart_where_they_matter():
-    made = fitted(labelled(160, in_the_middle))
-    assert made.bundle.config["provenance"]["strand"] == GIVEN
-    assert made.validation["label"]["accuracy"] > 0.95
+    fitted_model = fitted(labelled(160, in_the_middle))
+    assert fitted_model.bundle.config["provenance"]["strand"] == SINGLE
+    assert fitted_model.validation["label"]["accuracy"] > 0.95
 
 
 def test_the_same_input_and_seed_give_the_same_bytes(motifs, one_thread, tmp_path):
@@ -101,11 +101,11 @@ def test_the_same_input_and_seed_give_the_same_bytes(motifs, one_thread, tmp_pat
 
 def test_several_heads_and_missing_labels():
     samples = labelled(120, anywhere, first=lambda text: "ACG".find(text[0]))
-    made = fitted(samples, budget=1.0)
-    assert set(made.bundle.heads) == {"label", "first"}
-    assert made.validation["first"]["n"] < made.validation["label"]["n"]
+    fitted_model = fitted(samples, budget=1.0)
+    assert set(fitted_model.bundle.heads) == {"label", "first"}
+    assert fitted_model.validation["first"]["n"] < fitted_model.validation["label"]["n"]
     ids = torch.zeros(2, 30, dtype=torch.long)
-    logs = made.bundle.classifier.double()(ids)
+    logs = fitted_model.bundle.classifier.double()(ids)
     assert logs["first"].shape == (2, 3)
 
 
@@ -122,25 +122,25 @@ def numbered(count, seed=0, *, label=False):
     return replace(samples, values=values, labels={}, classes={})
 
 
-def outputs_of(made, *texts):
+def outputs_of(fitted_model, *texts):
     """The model's outputs of texts of one length."""
     ids = torch.tensor([["ACGT".index(c) for c in text] for text in texts])
     with torch.no_grad():
-        return made.bundle.classifier.double()(ids)
+        return fitted_model.bundle.classifier.double()(ids)
 
 
 def test_numbers_are_predicted_with_an_interval():
-    made = fitted(numbered(200))
-    found = made.validation["gc"]
+    fitted_model = fitted(numbered(200))
+    found = fitted_model.validation["gc"]
     assert found["n"] == 200 - 29
     assert found["pearson"] > 0.9
     assert found["rmse"] < found["deviation"] / 2
     assert next(iter(found["candidates"])).startswith("k-mer regression, ")
-    assert made.bundle.heads == {}
-    assert 0 < made.bundle.numbers["gc"] < 2 * found["deviation"]
-    values = outputs_of(made, "A" * 30, "ACGT" * 7 + "AC", "GC" * 15)["gc"]
+    assert fitted_model.bundle.heads == {}
+    assert 0 < fitted_model.bundle.numbers["gc"] < 2 * found["deviation"]
+    values = outputs_of(fitted_model, "A" * 30, "ACGT" * 7 + "AC", "GC" * 15)["gc"]
     assert 99 < values[0] < values[1] < values[2] < 111
-    card = classifier_card(made, "genomai train x.fa")
+    card = classifier_card(fitted_model, "genomai train x.fa")
     assert "The interval of gc is the predicted number +-" in card
     assert "| k-mer regression, " in card
 
@@ -165,7 +165,7 @@ def test_labels_and_numbers_together(one_thread, tmp_path):
 @pytest.mark.parametrize("numbers", [False, True])
 def test_a_run_goes_on_where_it_was_interrupted(motifs, one_thread, tmp_path, monkeypatch, numbers):
     samples = numbered(120, label=True) if numbers else motifs
-    whole = written(fitted(samples), tmp_path / "whole")
+    uninterrupted = written(fitted(samples), tmp_path / "whole")
     work = tmp_path / "work"
     work.mkdir()
     steps, forward = [0], Convolution.forward
@@ -181,7 +181,7 @@ def test_a_run_goes_on_where_it_was_interrupted(motifs, one_thread, tmp_path, mo
         with pytest.raises(KeyboardInterrupt):
             fitted(samples, work=work)
     assert list(work.glob("*.pt"))
-    assert written(fitted(samples, work=work), tmp_path / "resumed") == whole
+    assert written(fitted(samples, work=work), tmp_path / "resumed") == uninterrupted
 
 
 def test_too_few_numbers_cannot_be_learnt():
@@ -196,13 +196,13 @@ def test_a_validation_set_is_judged_once_and_never_trained_on(motifs, monkeypatc
 
     def watched(part, data, train, *more):
         seen.update(train.tolist())
-        return regress(part, data, train, *more)
+        return fit_regression(part, data, train, *more)
 
-    regress = selection.regress
-    monkeypatch.setattr(selection, "regress", watched)
-    made = fitted(motifs, validation=np.arange(0, 40))
-    assert made.bundle.config["provenance"]["folds"] == selection.FOLDS
-    assert made.validation["label"]["n"] == 40
+    fit_regression = selection.fit_regression
+    monkeypatch.setattr(selection, "fit_regression", watched)
+    fitted_model = fitted(motifs, validation=np.arange(0, 40))
+    assert fitted_model.bundle.config["provenance"]["folds"] == selection.FOLDS
+    assert fitted_model.validation["label"]["n"] == 40
     assert seen == set(range(40, len(motifs)))
 
 
@@ -223,9 +223,9 @@ def test_one_class_cannot_be_learnt(motifs):
 
 
 def test_reports_say_what_is_tried(motifs):
-    told, logged = [], []
-    fitted(motifs, budget=0.2, report=told.append, log=logged.append)
-    steps = [line for line in told if line.startswith("convolution, both strands, fold 1, step ")]
+    lines, logged = [], []
+    fitted(motifs, budget=0.2, report=lines.append, log=logged.append)
+    steps = [line for line in lines if line.startswith("convolution, both strands, fold 1, step ")]
     assert len(steps) >= 4
     assert all("label MCC " in line and line.endswith(" left") for line in steps)
     assert {row["part"] for row in logged} == {
@@ -235,13 +235,13 @@ def test_reports_say_what_is_tried(motifs):
     best = [float(row["best_held_out_loss"]) for row in logged]
     assert best[: len(steps)] == sorted(best[: len(steps)], reverse=True)
     assert steps_picture(logged, "m").startswith(b"\x89PNG")
-    assert any(line.startswith("convolution, both strands, fold 1: label MCC") for line in told)
-    assert any(line.startswith("the strand given: held-out loss") for line in told)
+    assert any(line.startswith("convolution, both strands, fold 1: label MCC") for line in lines)
+    assert any(line.startswith("the strand given: held-out loss") for line in lines)
 
 
 def test_the_card_shows_the_regression_beside_the_model(motifs):
 
-    made = fitted(motifs, budget=0.2)
-    card = classifier_card(made, "genomai train x.fa")
+    fitted_model = fitted(motifs, budget=0.2)
+    card = classifier_card(fitted_model, "genomai train x.fa")
     assert "| k-mer regression, both strands |" in card
     assert "| together |" in card

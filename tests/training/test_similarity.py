@@ -48,14 +48,16 @@ class TestClusters:
 
     @pytest.mark.parametrize("turned", [False, True])
     @pytest.mark.parametrize(("share", "least"), [(0.02, 1.0), (0.05, 1.0), (0.08, 0.7)])
-    def test_substituted_copies_are_found_on_either_strand(self, turned, share, least):
+    def test_substituted_copies_are_found_on_either_strand(
+        self, reverse_complements, share, min_share
+    ):
         rng = np.random.default_rng(1)
         rows = random_sequences(rng, 200, 100)
         copies = [mutated(rng, row, share) for row in rows]
-        copies = [reverse_complement(copy) for copy in copies] if turned else copies
+        copies = [reverse_complement(copy) for copy in copies] if reverse_complements else copies
         found = clusters(texts([*rows, *copies]))
         assert (found[:200] == np.arange(200)).all()
-        assert (found[200:] == found[:200]).mean() >= least
+        assert (found[200:] == found[:200]).mean() >= min_share
 
     def test_copies_of_a_third_other_letters_are_sequences_of_their_own(self):
         rng = np.random.default_rng(2)
@@ -80,9 +82,9 @@ class TestClusters:
 
     def test_hundreds_of_copies_of_one_sequence_are_one_cluster(self):
         rng = np.random.default_rng(6)
-        others = random_sequences(rng, 8000, 80)
-        copies = [mutated(rng, others[0], 0.04) for _ in range(300)]
-        found = clusters(texts([*others, *copies]))
+        unrelated = random_sequences(rng, 8000, 80)
+        copies = [mutated(rng, unrelated[0], 0.04) for _ in range(300)]
+        found = clusters(texts([*unrelated, *copies]))
         assert (found[8000:] == 0).all()
         assert (found[:8000] == np.arange(8000)).all()
 
@@ -130,12 +132,12 @@ class TestClusters:
         rng = np.random.default_rng(11)
         rows = random_sequences(rng, 300, 150)
         sequences = texts([*rows, *(mutated(rng, row, 0.02) for row in rows)])
-        whole = clusters(sequences)
-        assert near_duplicates(whole) == 600
+        expected = clusters(sequences)
+        assert near_duplicates(expected) == 600
         monkeypatch.setattr(similarity, "_LETTERS_AT_ONCE", 1000)
-        assert (clusters(sequences) == whole).all()
-        monkeypatch.setattr(similarity, "MOST_KMERS", 30_000)
-        assert (clusters(sequences) == whole).all()
+        assert (clusters(sequences) == expected).all()
+        monkeypatch.setattr(similarity, "MAX_KMERS", 30_000)
+        assert (clusters(sequences) == expected).all()
 
 
 class TestSharedBetween:

@@ -13,8 +13,8 @@ def made_up(seed, quality, samples=400):
     """Logits (G, N, 2) that know the labels (N,) as well as `quality` says, and the labels."""
     rng = np.random.default_rng(seed)
     labels_N = rng.integers(0, 2, samples)
-    told_GN = [q * (2 * labels_N - 1) + rng.normal(size=samples) for q in quality]
-    logits_GNC = torch.tensor(np.stack([-np.array(told_GN), np.array(told_GN)], axis=2))
+    numbers_GN = [q * (2 * labels_N - 1) + rng.normal(size=samples) for q in quality]
+    logits_GNC = torch.tensor(np.stack([-np.array(numbers_GN), np.array(numbers_GN)], axis=2))
     return logits_GNC, torch.from_numpy(labels_N)
 
 

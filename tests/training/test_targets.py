@@ -34,9 +34,9 @@ def test_which_numbers_are_measured(values, measured):
 def test_what_was_chosen_is_told():
     found = targets_of(table("0.1", "0.2"), {"y": "y"})
     assert found.numbers == {"y"}
-    assert "numbers to be predicted (--target classes" in found.told[0]
-    assert "2 whole numbers, taken for classes" in targets_of(table("0", "1"), {"y": "y"}).told[0]
-    assert targets_of(table("a", "b"), {"y": "y"}).told == ()
+    assert "numbers to be predicted (--target classes" in found.notes[0]
+    assert "2 whole numbers, taken for classes" in targets_of(table("0", "1"), {"y": "y"}).notes[0]
+    assert targets_of(table("a", "b"), {"y": "y"}).notes == ()
 
 
 def test_what_is_asked_for_comes_first():

@@ -63,8 +63,8 @@ def problem():
 class TestLoop:
     @pytest.mark.parametrize("dies_at", [20, 27, 59])
     def test_an_interrupted_run_goes_on_bit_for_bit(self, problem, tmp_path, dies_at):
-        whole = problem.loop()
-        best = problem.fit(whole)
+        uninterrupted = problem.loop()
+        best = problem.fit(uninterrupted)
         problem.dies_at = dies_at
         with pytest.raises(InterruptionError):
             problem.fit(problem.loop(tmp_path / "state.pt"))
@@ -72,8 +72,8 @@ class TestLoop:
         torch.manual_seed(999)
         resumed = problem.loop(tmp_path / "state.pt")
         assert problem.fit(resumed) == best
-        assert same(resumed._state(), whole._state())
-        assert same(resumed.network.state_dict(), whole.network.state_dict())
+        assert same(resumed._state(), uninterrupted._state())
+        assert same(resumed.network.state_dict(), uninterrupted.network.state_dict())
 
     def test_the_best_weights_before_an_interruption_are_not_forgotten(self, problem, tmp_path):
         def fit(loop):
@@ -82,15 +82,15 @@ class TestLoop:
 
             return loop.fit(problem.loss_at, validation_loss, lambda *_: None)
 
-        whole = problem.loop()
-        fit(whole)
+        uninterrupted = problem.loop()
+        fit(uninterrupted)
         problem.dies_at = 27
         with pytest.raises(InterruptionError):
             fit(problem.loop(tmp_path / "state.pt"))
         problem.dies_at = None
         resumed = problem.loop(tmp_path / "state.pt")
         assert fit(resumed) == 0.5
-        assert same(resumed.network.state_dict(), whole.network.state_dict())
+        assert same(resumed.network.state_dict(), uninterrupted.network.state_dict())
 
     def test_a_run_that_had_ended_is_not_trained_further(self, problem, tmp_path):
         first = problem.loop(tmp_path / "state.pt")

@@ -31,35 +31,35 @@ HEAD = "label"  # the name of a fine-tuned network's head, of which released fil
 class Keys:
     """Where a checkpoint's tensors belong: `renamed` gives the name in the bundle of each name in the checkpoint;
     `tied` ones are stored again under another name, which they must equal; `extra` ones are known and not needed.
-    `altered` gives, by name in the bundle, what is made of a tensor that is not stored as it is used, which raises
+    `transforms` gives, by name in the bundle, what is made of a tensor that is not stored as it is used, which raises
     ValueError for one that cannot be, and `added` the tensors that a bundle has and the layout has not."""
 
     renamed: Mapping[str, str]
     tied: Mapping[str, str] = field(default_factory=dict)
     extra: Callable[[str], bool] = lambda name: False
-    altered: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    transforms: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
     added: Mapping[str, Tensor] = field(default_factory=dict)
 
     def unexpected(self, names: Iterable[str]) -> list[str]:
-        """Those of the checkpoint's names that belong nowhere, in order; the second of two that belong to one place."""
-        names, places = sorted(names), set[str]()
+        """The checkpoint's names that have no name in the bundle, in order; of two with the same one, the second."""
+        names, used = sorted(names), set[str]()
         found = []
         for name in names:
-            place = self.renamed.get(name)
-            if place in places or (
-                place is None and name not in self.tied and not self.extra(name)
+            target = self.renamed.get(name)
+            if target in used or (
+                target is None and name not in self.tied and not self.extra(name)
             ):
                 found.append(name)
-            elif place is not None:
-                places.add(place)
+            elif target is not None:
+                used.add(target)
         return found
 
-    def shape_in_bundle(self, place: str, stored: tuple[int, ...]) -> tuple[int, ...]:
+    def shape_in_bundle(self, name: str, stored: tuple[int, ...]) -> tuple[int, ...]:
         """The shape in the bundle of a tensor that is stored with another; ValueError for one that cannot be."""
-        if place not in self.altered:
+        if name not in self.transforms:
             return stored
         try:
-            return tuple(self.altered[place](torch.empty(stored, device="meta")).shape)
+            return tuple(self.transforms[name](torch.empty(stored, device="meta")).shape)
         except IndexError as error:
             raise ValueError(f"has {len(stored)} dimensions") from error
 
@@ -86,12 +86,14 @@ class Adapter(Protocol):
         """The part of a released config.json that follows from the tensors' shapes."""
 
 
-class Renamed(Mapping[str, Tensor]):
+class RenamedTensors(Mapping[str, Tensor]):
     """A checkpoint's tensors under the names that they have in a bundle; read when they are asked for."""
 
     def __init__(self, weights: Weights, keys: Keys, source: Path) -> None:
         self._weights, self._keys, self._source = weights, keys, source
-        self._stored = {ours: theirs for theirs, ours in keys.renamed.items() if theirs in weights}
+        self._stored = {
+            name: released for released, name in keys.renamed.items() if released in weights
+        }
         unknown = keys.unexpected(weights)
         if unknown:
             raise BundleError(f"{source}: unknown tensor {unknown[0]} ({len(unknown)} in all)")
@@ -109,10 +111,10 @@ class Renamed(Mapping[str, Tensor]):
         if name in self._keys.added:
             return self._keys.added[name]
         tensor = self._weights[self._stored[name]]
-        if name not in self._keys.altered:
+        if name not in self._keys.transforms:
             return tensor
-        with self._refusal(name):
-            return self._keys.altered[name](tensor)
+        with self._naming_tensor(name):
+            return self._keys.transforms[name](tensor)
 
     @property
     def files(self) -> list[Path]:
@@ -123,12 +125,12 @@ class Renamed(Mapping[str, Tensor]):
         """A tensor's shape, without reading it."""
         if name in self._keys.added:
             return tuple(self._keys.added[name].shape)
-        with self._refusal(name):
+        with self._naming_tensor(name):
             return self._keys.shape_in_bundle(name, self._weights.shape(self._stored[name]))
 
     @contextmanager
-    def _refusal(self, name: str) -> Iterator[None]:
-        """ValueErrors for a tensor as BundleErrors that name it."""
+    def _naming_tensor(self, name: str) -> Iterator[None]:
+        """Turns ValueErrors for a tensor into BundleErrors that name it."""
         try:
             yield
         except ValueError as error:
@@ -138,8 +140,8 @@ class Renamed(Mapping[str, Tensor]):
 def checkpoint_of(path: Path) -> Path:
     """The checkpoint that a path names: a folder, or a file that tells its own layout; for any other file the folder
     whose weights it is. BundleError where that is not so."""
-    file = catalog.whole(path)
-    if file.is_dir() or _of_file(file) is not None:
+    file = catalog.file_of_part(path)
+    if file.is_dir() or _adapter_of_file(file) is not None:
         return file
     if not (file.parent / catalog.CONFIG).is_file():
         raise BundleError(f"{file}: no {catalog.CONFIG} beside it: the architecture is not known")
@@ -151,14 +153,14 @@ def checkpoint_of(path: Path) -> Path:
 def adapter_of(checkpoint: Path) -> tuple[Adapter, dict[str, Any]] | None:
     """The adapter for a checkpoint and what its config.json says; None for a bundle, and where no adapter knows it."""
     if not checkpoint.is_dir():
-        return _of_file(checkpoint)
+        return _adapter_of_file(checkpoint)
     config = catalog.read_json(checkpoint / catalog.CONFIG)
     if not isinstance(config, dict) or "format_version" in config:
         return None
     return next(((a, config) for a in _adapters() if a.recognises(config)), None)
 
 
-def _of_file(file: Path) -> tuple[Adapter, dict[str, Any]] | None:
+def _adapter_of_file(file: Path) -> tuple[Adapter, dict[str, Any]] | None:
     for adapter in _adapters():
         config = getattr(adapter, "config_of_file", lambda file: None)(file)
         if config is not None:
@@ -187,16 +189,16 @@ def head_of(config: Mapping[str, Any], folder: Path, weight: str) -> dict[str, l
         raise BundleError(
             f"{folder}: {weight} chooses no label (problem_type {problem}, {classes} outputs)"
         )
-    named = config.get("id2label") or {str(number): number for number in range(classes)}
-    labels = [str(named.get(str(number), "")) for number in range(classes)]
-    if len(named) != classes or "" in labels or len(set(labels)) < classes:
+    id2label = config.get("id2label") or {str(number): number for number in range(classes)}
+    labels = [str(id2label.get(str(number), "")) for number in range(classes)]
+    if len(id2label) != classes or "" in labels or len(set(labels)) < classes:
         raise BundleError(f"{folder}: id2label does not name the {classes} classes of {weight}")
     return {HEAD: labels}
 
 
-def beside_heads(heads: Mapping[str, list[str]], *, bias: bool) -> dict[str, Tensor]:
-    """What bundles have beside released heads: a fusion that leaves logits as they are, and a bias of 0 where the
-    layout has no `bias`."""
+def default_head_tensors(heads: Mapping[str, list[str]], *, bias: bool) -> dict[str, Tensor]:
+    """The tensors that bundles have besides those of released heads: a fusion that leaves logits as they are, and a
+    bias of 0 where the layout has no `bias`."""
     found = {f"fusion.network_{head}": torch.zeros(FEATURES) for head in heads}
     if not bias:
         sizes = map(len, heads.values())
@@ -213,13 +215,13 @@ def config_of(path: Path) -> dict[str, Any]:
     return adapted_config(*released, checkpoint, set(Weights.open(checkpoint)))
 
 
-def adapted(
+def config_and_tensors(
     adapter: Adapter, released: Mapping[str, Any], folder: Path
-) -> tuple[dict[str, Any], Renamed]:
+) -> tuple[dict[str, Any], RenamedTensors]:
     """The checkpoint in the folder as a bundle's config and tensors; BundleError for one that does not fit."""
     weights = Weights.open(folder)
     config = adapted_config(adapter, released, folder, set(weights))
-    return config, Renamed(weights, adapter.keys(config), folder)
+    return config, RenamedTensors(weights, adapter.keys(config), folder)
 
 
 def adapted_config(

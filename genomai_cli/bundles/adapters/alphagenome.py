@@ -22,18 +22,18 @@ from genomai_cli.bundles.adapters import Keys
 from genomai_cli.bundles.weights import Weights
 from genomai_cli.errors import BundleError
 
-OURS = "members.0."
+MEMBER = "members.0."
 SUFFIXES = (".safetensors", ".pth", ".pt")
 TOWER = "tower.blocks.0.pair_update.seq2pair."
-HEADS = {  # the beginnings of our names, and of those of the release
+HEAD_PREFIXES = {  # the beginnings of our names, and of those of the release
     "tracks.assays.": "heads.",
     "tracks.contact_maps.": "contact_maps_head.linear.",
     "tracks.splice_sites.": "splice_sites_classification_head.conv.",
     "tracks.splice_usage.": "splice_sites_usage_head.conv.",
     "tracks.splice_junctions.": "splice_sites_junction_head.",
 }
-MEANS = ".track_means"
-SIZES = {  # our names of sizes, and those of a config.json
+MEANS_SUFFIX = ".track_means"
+SIZE_KEYS = {  # our names of sizes, and those of a config.json
     "width": "c0",
     "growth": "inc",
     "blocks": "blocks",
@@ -57,7 +57,7 @@ BIASES = {  # of the heads: a value a track
     "splice_sites": "splice_sites_classification_head.conv.bias",
     "splice_site_usage": "splice_sites_usage_head.conv.bias",
 }
-JUNCTIONS = "splice_sites_junction_head."
+JUNCTION_HEAD = "splice_sites_junction_head."
 TISSUES = {367: [367, 90]}  # of the released model's junctions: those of human and of mouse
 TERMS = (
     "AlphaGenome's released weights, what is computed with them and what is derived from them are for non-commercial "
@@ -74,7 +74,7 @@ def recognises(config: Mapping[str, Any]) -> bool:
 def config_of_file(file: Path) -> dict[str, Any] | None:
     """The sizes that a file's tensors have, and what a config.json beside it says; None for other tensors."""
     shapes = shapes_of_file(file)
-    return released_sizes(shapes) | beside(file) if f"{TOWER}q_r_bias" in shapes else None
+    return released_sizes(shapes) | sibling_config(file) if f"{TOWER}q_r_bias" in shapes else None
 
 
 def shapes_of_file(file: Path) -> dict[str, list[int]]:
@@ -85,8 +85,8 @@ def shapes_of_file(file: Path) -> dict[str, list[int]]:
     return {name: list(weights.shape(name)) for name in weights}
 
 
-def beside(file: Path) -> dict[str, Any]:
-    """What a config.json beside the file says, if it is of this family."""
+def sibling_config(file: Path) -> dict[str, Any]:
+    """The config.json in the file's folder, if it is of this family; empty otherwise."""
     config_file = file.parent / catalog.CONFIG
     config = catalog.read_json(config_file) if config_file.is_file() else {}
     return dict(config) if isinstance(config, dict) and recognises(config) else {}
@@ -99,15 +99,15 @@ def bundle_config(config: Mapping[str, Any], folder: Path, names: set[str]) -> d
     if folder.is_dir():
         weights = Weights.open(folder)
         settings = released_sizes({n: list(weights.shape(n)) for n in weights}) | settings
-    network = {ours: settings[theirs] for ours, theirs in SIZES.items() if theirs in settings}
+    network = {name: settings[key] for name, key in SIZE_KEYS.items() if key in settings}
     try:
         network["tissues"] = TISSUES.get(network["tracks"].get("splice_junctions"))
         AlphaGenomeConfig(**network)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{folder}: no sizes of an AlphaGenome: {error!r}") from error
-    named = (folder / catalog.TRACKS).is_file()
+    has_tracks = (folder / catalog.TRACKS).is_file()
     return {
-        "input": {"kind": "tracks" if named else "sequence"},
+        "input": {"kind": "tracks" if has_tracks else "sequence"},
         "tokenizer": {"kind": "characters"},
         "network": {"kind": "alphagenome", **network},
         "remarks": [TERMS],
@@ -116,9 +116,9 @@ def bundle_config(config: Mapping[str, Any], folder: Path, names: set[str]) -> d
 
 def keys(config: Mapping[str, Any]) -> Keys:
     """See `Adapter`."""
-    names = {released_name(name): f"{OURS}{name}" for name in shapes_of_network(config)}
-    means = {place: checked_means for place in names.values() if place.endswith(MEANS)}
-    return Keys(names, altered=means)
+    names = {released_name(name): f"{MEMBER}{name}" for name in shapes_of_network(config)}
+    means = {name: checked_means for name in names.values() if name.endswith(MEANS_SUFFIX)}
+    return Keys(names, transforms=means)
 
 
 def shapes_of_network(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -130,9 +130,9 @@ def shapes_of_network(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 
 def released_name(name: str) -> str:
     """The name in the release of a tensor of our network."""
-    for ours, theirs in HEADS.items():
-        if name.startswith(ours):
-            return theirs + name.removeprefix(ours)
+    for prefix, released_prefix in HEAD_PREFIXES.items():
+        if name.startswith(prefix):
+            return released_prefix + name.removeprefix(prefix)
     return name
 
 
@@ -161,7 +161,7 @@ def released_sizes(shapes: Mapping[str, list[int]]) -> dict[str, Any]:
 
 
 def sizes(shape_of: ShapeOf) -> dict[str, Any]:
-    """The same, from the shapes by the port's names."""
+    """The sizes as a released config.json has them, from the shapes by the port's names."""
 
     def shape(name: str) -> list[int]:
         found = shape_of(name)
@@ -192,8 +192,8 @@ def sizes(shape_of: ShapeOf) -> dict[str, Any]:
     }
     biases = {head: shape_of(name) for head, name in BIASES.items()}
     tracks = {head: bias[1] for head, bias in biases.items() if bias}
-    if junctions := shape_of(f"{JUNCTIONS}conv.bias"):
+    if junctions := shape_of(f"{JUNCTION_HEAD}conv.bias"):
         found["jdim"] = junctions[1]
-        values = math.prod(shape(f"{JUNCTIONS}rope_params.pos_donor"))
+        values = math.prod(shape(f"{JUNCTION_HEAD}rope_params.pos_donor"))
         tracks["splice_junctions"] = values // (2 * math.prod(junctions))
     return {**found, "tracks": tracks}

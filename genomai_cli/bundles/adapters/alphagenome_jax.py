@@ -17,8 +17,8 @@ from genomai_cli.bundles.adapters import alphagenome as port
 
 ROOT = "alphagenome/"
 UNITS = "the official checkpoint has no means of its tracks: those of assays are in units of their means"
-OF_ORGANISMS = "multi_organism_linear"
-PARTS = (  # of the port's names, one after the other, and of Haiku's; `#n` is a suffix that the first, 0, has not
+ORGANISM_LINEAR = "multi_organism_linear"
+NAME_PATTERNS = (  # of the port's names, applied in order, and Haiku's; `#n` is a suffix that the first, 0, has not
     (r"^encoder\.down_blocks\.(\d+)\.block1", r"sequence_encoder.downres_block_\1.conv_block"),
     (r"^encoder\.down_blocks\.(\d+)\.block2", r"sequence_encoder.downres_block_\1.conv_block_1"),
     (r"^encoder\.dna_embedder\.block", "sequence_encoder.dna_embedder.conv_block"),
@@ -41,9 +41,9 @@ PARTS = (  # of the port's names, one after the other, and of Haiku's; `#n` is a
     (r"^embedder_128bp", "output_embedder"),
     (r"^embedder_1bp", "output_embedder_1"),
     (r"\borganism_embed\.weight$", "embed.embeddings"),
-    (r"^heads\.(\w+)\.convs\.(\d+)", rf"head.\1.resolution_\2.{OF_ORGANISMS}"),
+    (r"^heads\.(\w+)\.convs\.(\d+)", rf"head.\1.resolution_\2.{ORGANISM_LINEAR}"),
     (r"^heads\.(\w+)\.residual_scales\.(\d+)", r"head.\1.resolution_\2.learnt_scale"),
-    (r"^(\w+)_head\.(conv|linear)", rf"head.\1.{OF_ORGANISMS}"),
+    (r"^(\w+)_head\.(conv|linear)", rf"head.\1.{ORGANISM_LINEAR}"),
     (r"^(\w+)_head\.rope_params\.(\w+)", r"head.\1.\2_logits.embeddings"),
     (r"\.norm\.", ".rms_batch_norm."),
     (r"\.final_norm\.", ".rms_batch_norm_1."),
@@ -68,7 +68,7 @@ def config_of_file(file: Path) -> dict[str, Any] | None:
     shapes = port.shapes_of_file(file)
     if haiku_name(f"{port.TOWER}q_r_bias") not in shapes:
         return None
-    return released_sizes(shapes) | port.beside(file)
+    return released_sizes(shapes) | port.sibling_config(file)
 
 
 def bundle_config(config: Mapping[str, Any], folder: Path, names: set[str]) -> dict[str, Any]:
@@ -79,15 +79,15 @@ def bundle_config(config: Mapping[str, Any], folder: Path, names: set[str]) -> d
 
 def keys(config: Mapping[str, Any]) -> Keys:
     """See `Adapter`."""
-    names, altered, added = {}, {}, {}
+    names, transforms, added = {}, {}, {}
     for name, shape in port.shapes_of_network(config).items():
-        place, released = f"{port.OURS}{name}", port.released_name(name)
-        if released.endswith(port.MEANS):
-            added[place] = torch.ones(shape)
+        target, released = f"{port.MEMBER}{name}", port.released_name(name)
+        if released.endswith(port.MEANS_SUFFIX):
+            added[target] = torch.ones(shape)
             continue
-        names[haiku_name(released)] = place
-        altered[place] = laid_out(haiku_name(released), shape)
-    return Keys(names, altered=altered, added=added)
+        names[haiku_name(released)] = target
+        transforms[target] = to_network_layout(haiku_name(released), shape)
+    return Keys(names, transforms=transforms, added=added)
 
 
 def remarks(config: Mapping[str, Any], digest: str) -> list[str]:
@@ -109,7 +109,7 @@ def released_sizes(shapes: Mapping[str, list[int]]) -> dict[str, Any]:
 
 def haiku_name(name: str) -> str:
     """The name in the official checkpoint of a tensor by its name in the port."""
-    for pattern, part in PARTS:
+    for pattern, part in NAME_PATTERNS:
         name = re.sub(pattern, part, name)
     if pairs := re.search(r"pair_update_block#(\d+)", name):  # in every other block
         name = name.replace(pairs[0], f"pair_update_block#{int(pairs[1]) // 2}")
@@ -117,12 +117,12 @@ def haiku_name(name: str) -> str:
     return ROOT + name.replace(".", "/")
 
 
-def laid_out(haiku: str, shape: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
-    """What makes a tensor of the network of one in the official checkpoint: Haiku has outputs last, the kernel's taps
-    first, and statistics of the batch with dimensions of 1; ValueError for one of another size."""
-    by_organism = OF_ORGANISMS in haiku
+def to_network_layout(haiku: str, shape: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
+    """A function from a tensor of the official checkpoint to one of the network: Haiku has outputs last, the kernel's
+    taps first, and statistics of the batch with dimensions of 1; ValueError for one of another size."""
+    by_organism = ORGANISM_LINEAR in haiku
 
-    def alter(tensor: Tensor) -> Tensor:
+    def transform(tensor: Tensor) -> Tensor:
         if haiku.endswith("/w") and not by_organism:
             tensor = tensor.permute(*reversed(range(tensor.dim())))
         elif haiku.endswith("/w") and "contact_maps" not in haiku:
@@ -131,4 +131,4 @@ def laid_out(haiku: str, shape: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
             raise ValueError("has another size than the config says")
         return tensor.reshape(shape)
 
-    return alter
+    return transform

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from genomai_cli.bundles.adapters import Keys, beside_heads, head_of
+from genomai_cli.bundles.adapters import Keys, default_head_tensors, head_of
 from genomai_cli.errors import BundleError
 
-OURS = "members.0."
+MEMBER = "members.0."
 PREFIX = "caduceus."
 SCORE = "score.weight"
-DIRECTION = {
+DIRECTION_NAMES = {
     "conv1d.weight": "conv_weight",
     "x_proj.weight": "x_weight",
     "dt_proj.weight": "dt_weight",
@@ -23,7 +23,7 @@ DIRECTION = {
     "A_log": "a_log",
     "D": "skip",
 }
-PROJECTIONS = {"in_proj": "inward", "out_proj": "outward"}
+PROJECTION_NAMES = {"in_proj": "inward", "out_proj": "outward"}
 
 
 def recognises(config: Mapping[str, Any]) -> bool:
@@ -34,7 +34,7 @@ def recognises(config: Mapping[str, Any]) -> bool:
 def bundle_config(config: Mapping[str, Any], folder: Path, names: set[str]) -> dict[str, Any]:
     """See `Adapter`; BundleError for settings that no released model has."""
     ssm = config.get("ssm_cfg") or {}
-    vocabulary = _padded(config)
+    vocabulary = _padded_vocabulary(config)
     rank = ssm.get("dt_rank", "auto")
     network = {
         "kind": "caduceus",
@@ -65,7 +65,7 @@ def bundle_config(config: Mapping[str, Any], folder: Path, names: set[str]) -> d
     return found | {"companions": {"masked": {"kind": "words", "vocabulary": vocabulary}}}
 
 
-def _padded(config: Mapping[str, Any]) -> int:
+def _padded_vocabulary(config: Mapping[str, Any]) -> int:
     """The vocabulary with what it is filled up by."""
     multiple = config.get("pad_vocab_size_multiple") or 1
     return -(-int(config["vocab_size"]) // multiple) * multiple
@@ -73,12 +73,13 @@ def _padded(config: Mapping[str, Any]) -> int:
 
 def _complement(config: Mapping[str, Any], vocabulary: int, folder: Path) -> list[int]:
     """The id of every token's complement; what is not named stays itself."""
-    given = {
-        int(token): int(other) for token, other in (config.get("complement_map") or {}).items()
+    complements = {
+        int(token): int(complement)
+        for token, complement in (config.get("complement_map") or {}).items()
     }
-    if config.get("rcps") and not given:
+    if config.get("rcps") and not complements:
         raise BundleError(f"{folder}: rcps without a complement_map")
-    return [given.get(token, token) for token in range(vocabulary)]
+    return [complements.get(token, token) for token in range(vocabulary)]
 
 
 def keys(config: Mapping[str, Any]) -> Keys:
@@ -86,29 +87,29 @@ def keys(config: Mapping[str, Any]) -> Keys:
     network = config["network"]
     embeddings = "backbone.embeddings.word_embeddings"
     equivariant = network["equivariant"]
-    words = f"{embeddings}.embedding.weight" if equivariant else f"{embeddings}.weight"
-    names = {words: f"{OURS}embedding.weight"}
-    tied = {"lm_head.lm_head.weight" if equivariant else "lm_head.weight": PREFIX + words}
+    embedding = f"{embeddings}.embedding.weight" if equivariant else f"{embeddings}.weight"
+    names = {embedding: f"{MEMBER}embedding.weight"}
+    tied = {"lm_head.lm_head.weight" if equivariant else "lm_head.weight": PREFIX + embedding}
     if equivariant:
-        names[f"{embeddings}.complement_map"] = f"{OURS}complement"
+        names[f"{embeddings}.complement_map"] = f"{MEMBER}complement"
         tied["lm_head.complement_map"] = f"{PREFIX}{embeddings}.complement_map"
-    norms = [("backbone.norm_f", f"{OURS}norm")]
+    norms = [("backbone.norm_f", f"{MEMBER}norm")]
     for number in range(network["layers"]):
         layer = f"backbone.layers.{number}"
-        norms.append((f"{layer}.norm", f"{OURS}layers.{number}.norm"))
+        norms.append((f"{layer}.norm", f"{MEMBER}layers.{number}.norm"))
         mixer = f"{layer}.mixer.submodule" if equivariant else f"{layer}.mixer"
-        found, again = _mixer(network, mixer, f"{OURS}layers.{number}.mixer")
-        names |= found
-        tied |= {PREFIX + name: PREFIX + twin for name, twin in again.items()}
-    for theirs, ours in norms:
+        mixer_names, mixer_tied = _mixer_names(network, mixer, f"{MEMBER}layers.{number}.mixer")
+        names |= mixer_names
+        tied |= {PREFIX + name: PREFIX + twin for name, twin in mixer_tied.items()}
+    for released, target in norms:
         for part in ("weight",) if network["rms_norm"] else ("weight", "bias"):
             # Where the addition is not fused with the norm, the norm has a wrapper.
-            names |= {f"{theirs}.{p}": f"{ours}.{part}" for p in (part, f"submodule.{part}")}
+            names |= {f"{released}.{p}": f"{target}.{part}" for p in (part, f"submodule.{part}")}
     # A backbone saved without its head has no prefix.
-    renamed = {PREFIX + name: ours for name, ours in names.items()} | names
+    renamed = {PREFIX + name: target for name, target in names.items()} | names
     if config["heads"]:
-        renamed[SCORE] = f"{OURS}heads.0.weight"
-    return Keys(renamed, tied, added=beside_heads(config["heads"], bias=False))
+        renamed[SCORE] = f"{MEMBER}heads.0.weight"
+    return Keys(renamed, tied, added=default_head_tensors(config["heads"], bias=False))
 
 
 def remarks(config: Mapping[str, Any], digest: str) -> list[str]:
@@ -122,41 +123,45 @@ def remarks(config: Mapping[str, Any], digest: str) -> list[str]:
     ]
 
 
-def _mixer(
-    network: Mapping[str, Any], theirs: str, ours: str
+def _mixer_names(
+    network: Mapping[str, Any], released: str, target: str
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """The tensors of a block, and those that are others again."""
+    """The names of a block's tensors, and the tied ones with the names that they must equal."""
     names: dict[str, str] = {}
     tied: dict[str, str] = {}
     parts = ("fwd", "rev") if network["bidirectional"] else ("fwd",)
-    direction = DIRECTION | ({"conv1d.bias": "conv_bias"} if network["conv_bias"] else {})
+    direction = DIRECTION_NAMES | ({"conv1d.bias": "conv_bias"} if network["conv_bias"] else {})
     kinds = ("weight", "bias") if network["projection_bias"] else ("weight",)
     for number, part in enumerate(parts):
-        mamba = f"{theirs}.mamba_{part}"
-        names |= {f"{mamba}.{n}": f"{ours}.directions.{number}.{o}" for n, o in direction.items()}
-        for name, own in PROJECTIONS.items():
+        mamba = f"{released}.mamba_{part}"
+        names |= {f"{mamba}.{n}": f"{target}.directions.{number}.{o}" for n, o in direction.items()}
+        for name, projection in PROJECTION_NAMES.items():
             for kind in kinds:
                 if number and network["tied_projections"]:
-                    tied[f"{mamba}.{name}.{kind}"] = f"{theirs}.mamba_fwd.{name}.{kind}"
+                    tied[f"{mamba}.{name}.{kind}"] = f"{released}.mamba_fwd.{name}.{kind}"
                 else:
-                    names[f"{mamba}.{name}.{kind}"] = f"{ours}.projections.{number}.{own}.{kind}"
+                    names[f"{mamba}.{name}.{kind}"] = (
+                        f"{target}.projections.{number}.{projection}.{kind}"
+                    )
     return names, tied
 
 
 def released_sizes(shapes: Mapping[str, list[int]]) -> dict[str, Any]:
     """The part of a released config.json that follows from the tensors' shapes."""
-    words = next(s for n, s in shapes.items() if "word_embeddings" in n and n.endswith("weight"))
+    embedding = next(
+        s for n, s in shapes.items() if "word_embeddings" in n and n.endswith("weight")
+    )
     first = next(n for n in shapes if ".layers.0." in n and n.endswith("mamba_fwd.A_log"))
     mamba, (inner, states) = first.removesuffix("A_log"), shapes[first]
     layers = {name.split(".layers.")[1].split(".")[0] for name in shapes if ".layers." in name}
     return {
-        "vocab_size": words[0],
-        "d_model": words[1],
+        "vocab_size": embedding[0],
+        "d_model": embedding[1],
         "n_layer": len(layers),
         "rcps": ".submodule." in first,
         "ssm_cfg": {
             "d_state": states,
-            "expand": inner // words[1],
+            "expand": inner // embedding[1],
             "d_conv": shapes[f"{mamba}conv1d.weight"][2],
             "dt_rank": shapes[f"{mamba}dt_proj.weight"][1],
         },

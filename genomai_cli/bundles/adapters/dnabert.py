@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from genomai_cli import tokenizers
-from genomai_cli.bundles.adapters import Keys, beside_heads, head_of
+from genomai_cli.bundles.adapters import Keys, default_head_tensors, head_of
 from genomai_cli.errors import BundleError
 
-SIZES = {
+SIZE_KEYS = {
     "vocabulary": "vocab_size",
     "width": "hidden_size",
     "layers": "num_hidden_layers",
@@ -20,10 +20,10 @@ SIZES = {
     "positions": "max_position_embeddings",
     "token_types": "type_vocab_size",
 }
-SPECIAL = 5  # tokens before the k-mers
-HEAD = "cls.predictions."
+SPECIAL_TOKENS = 5  # tokens before the k-mers
+LM_HEAD = "cls.predictions."
 CLASSIFIER = "classifier"
-BLOCK = {
+LAYER_NAMES = {
     "attention.self.query": "query",
     "attention.self.key": "key",
     "attention.self.value": "value",
@@ -48,7 +48,7 @@ def bundle_config(config: Mapping[str, Any], folder: Path, names: set[str]) -> d
         raise BundleError(f"{folder}: hidden_act is {config['hidden_act']!r}, not gelu")
     tokenizer = {"kind": "bert_kmers", "k": _k(config)}
     _check_vocabulary(folder / "vocab.txt", tokenizer)
-    network = {ours: config[theirs] for ours, theirs in SIZES.items() if theirs in config}
+    network = {name: config[key] for name, key in SIZE_KEYS.items() if key in config}
     network |= {
         "kind": "dnabert",
         "eps": config.get("layer_norm_eps", 1e-12),
@@ -61,52 +61,54 @@ def bundle_config(config: Mapping[str, Any], folder: Path, names: set[str]) -> d
             raise BundleError(f"{folder}: {CLASSIFIER}.weight without bert.pooler, which it reads")
         network["head_pool"] = "pooler"
         return found | {"heads": head_of(config, folder, f"{CLASSIFIER}.weight")}
-    head = any(name.startswith(HEAD) for name in names)
-    words = {"masked": {"kind": "words", "vocabulary": config["vocab_size"]}}
-    return found | {"companions": words if head else {}}
+    has_lm_head = any(name.startswith(LM_HEAD) for name in names)
+    lm_head = {"masked": {"kind": "words", "vocabulary": config["vocab_size"]}}
+    return found | {"companions": lm_head if has_lm_head else {}}
 
 
 def keys(config: Mapping[str, Any]) -> Keys:
     """See `Adapter`."""
-    network, own = config["network"], "members.0."
+    network, member = config["network"], "members.0."
     names = {
-        f"bert.embeddings.{part}.weight": f"{own}embeddings.{part}.weight"
+        f"bert.embeddings.{part}.weight": f"{member}embeddings.{part}.weight"
         for part in ("word_embeddings", "position_embeddings", "token_type_embeddings")
     }
-    names |= _layer("bert.embeddings.LayerNorm", f"{own}embeddings.LayerNorm")
+    names |= _weight_and_bias("bert.embeddings.LayerNorm", f"{member}embeddings.LayerNorm")
     for number in range(network["layers"]):
-        for theirs, ours in BLOCK.items():
-            names |= _layer(f"bert.encoder.layer.{number}.{theirs}", f"{own}layer.{number}.{ours}")
+        for released, target in LAYER_NAMES.items():
+            names |= _weight_and_bias(
+                f"bert.encoder.layer.{number}.{released}", f"{member}layer.{number}.{target}"
+            )
     if network["pooler"]:
-        names |= _layer("bert.pooler.dense", f"{own}pooler")
+        names |= _weight_and_bias("bert.pooler.dense", f"{member}pooler")
     tied = {}
     if config["companions"]:
-        names |= _layer(f"{HEAD}transform.dense", "companions.masked.dense")
-        names |= _layer(f"{HEAD}transform.LayerNorm", "companions.masked.norm")
-        names[f"{HEAD}bias"] = "companions.masked.bias"
+        names |= _weight_and_bias(f"{LM_HEAD}transform.dense", "companions.masked.dense")
+        names |= _weight_and_bias(f"{LM_HEAD}transform.LayerNorm", "companions.masked.norm")
+        names[f"{LM_HEAD}bias"] = "companions.masked.bias"
         tied = {
-            f"{HEAD}decoder.weight": "bert.embeddings.word_embeddings.weight",
-            f"{HEAD}decoder.bias": f"{HEAD}bias",
+            f"{LM_HEAD}decoder.weight": "bert.embeddings.word_embeddings.weight",
+            f"{LM_HEAD}decoder.bias": f"{LM_HEAD}bias",
         }
     # Very old files call a norm's parameters gamma and beta.
-    for name, ours in list(names.items()):
+    for name, target in list(names.items()):
         if "LayerNorm" in name:
-            names[name.replace(".weight", ".gamma").replace(".bias", ".beta")] = ours
+            names[name.replace(".weight", ".gamma").replace(".bias", ".beta")] = target
     # An encoder saved without its heads has no prefix.
-    names |= {name.removeprefix("bert."): ours for name, ours in names.items()}
+    names |= {name.removeprefix("bert."): target for name, target in names.items()}
     if config["heads"]:
-        names |= _layer(CLASSIFIER, f"{own}heads.0")
-    added = beside_heads(config["heads"], bias=True)
+        names |= _weight_and_bias(CLASSIFIER, f"{member}heads.0")
+    added = default_head_tensors(config["heads"], bias=True)
     return Keys(names, tied, lambda name: EXTRA.fullmatch(name) is not None, added=added)
 
 
-def _layer(theirs: str, ours: str) -> dict[str, str]:
-    return {f"{theirs}.{part}": f"{ours}.{part}" for part in ("weight", "bias")}
+def _weight_and_bias(released: str, target: str) -> dict[str, str]:
+    return {f"{released}.{part}": f"{target}.{part}" for part in ("weight", "bias")}
 
 
 def _k(config: Mapping[str, Any]) -> int | None:
     """The length of the k-mers that make a vocabulary of that size."""
-    return next((k for k in range(1, 9) if 4**k + SPECIAL == config.get("vocab_size")), None)
+    return next((k for k in range(1, 9) if 4**k + SPECIAL_TOKENS == config.get("vocab_size")), None)
 
 
 def _check_vocabulary(file: Path, tokenizer: dict[str, Any]) -> None:
@@ -119,16 +121,16 @@ def _check_vocabulary(file: Path, tokenizer: dict[str, Any]) -> None:
 
 def released_sizes(shapes: Mapping[str, list[int]]) -> dict[str, Any]:
     """The part of a released config.json that follows from the tensors' shapes."""
-    words, positions = (
+    embedding, positions = (
         shapes[f"bert.embeddings.{part}_embeddings.weight"] for part in ("word", "position")
     )
     layers = {name.split(".")[3] for name in shapes if name.startswith("bert.encoder.layer.")}
-    wide = shapes["bert.encoder.layer.0.intermediate.dense.weight"][0]
+    intermediate_size = shapes["bert.encoder.layer.0.intermediate.dense.weight"][0]
     return {
-        "vocab_size": words[0],
-        "hidden_size": words[1],
+        "vocab_size": embedding[0],
+        "hidden_size": embedding[1],
         "max_position_embeddings": positions[0],
         "num_hidden_layers": len(layers),
-        "num_attention_heads": words[1] // 64,
-        "intermediate_size": wide,
+        "num_attention_heads": embedding[1] // 64,
+        "intermediate_size": intermediate_size,
     }

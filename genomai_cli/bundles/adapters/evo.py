@@ -21,12 +21,12 @@ from genomai_cli.bundles.adapters.evo2_releases import FP8, RELEASED
 from genomai_cli.errors import BundleError
 
 PREFIX, UNEMBED, EMBEDDING = "backbone.", "unembed.weight", "embedding_layer.weight"
-OF_ATTENTION = {  # our names in a mixer, and those of the release
+ATTENTION_NAMES = {  # our names in a mixer, and those of the release
     "qkv": "inner_mha_cls.Wqkv",
     "out": "inner_mha_cls.out_proj",
     "inv_freq": "inner_mha_cls.rotary_emb.inv_freq",
 }
-OF_CONVOLUTION = {
+CONVOLUTION_NAMES = {
     "projections": "projections",
     "input_taps": "filter.short_filter_weight",
     "input_bias": "filter.short_filter_bias",
@@ -39,14 +39,20 @@ OF_CONVOLUTION = {
 }
 IN_MIXER = re.compile(r"blocks\.(\d+)\.mixer\.(.+?)(\.weight|\.bias)?")
 EXTRA = re.compile(rf"({PREFIX})?(.*\._extra_state|.*\.filter\.t)")
-LETTERS = {"attn": "A", "hyena": "L", "hcl": "L", "hcm": "M", "hcs": "S"}  # of lists of blocks
+BLOCK_LETTERS = {
+    "attn": "A",
+    "hyena": "L",
+    "hcl": "L",
+    "hcm": "M",
+    "hcs": "S",
+}  # of lists of blocks
 PRETRAINED = 8192  # bytes that Evo 1 was pretrained on, before positions were divided
 REMARK = (
     "{name}: the release computes its input projections in FP8 (Transformer Engine, Hopper GPUs), which this program "
     "does not: outputs are near the published ones, not equal"
 )
 # SHA-256 of the shards of revision 1.1_fix, as `weights.digest_of` lists them.
-FIXED = {
+KNOWN_SHA256 = {
     "40717f7eca6d98f32e988026c4e36bad2b569857c2ce7b27d27b6d06e7241289": "togethercomputer/evo-1-131k-base",
 }
 UNKNOWN = "not known to this program: the first release of Evo 1 has some projections permuted; use revision 1.1_fix"
@@ -68,11 +74,11 @@ def bundle_config(config: Mapping[str, Any], folder: Path, names: set[str]) -> d
     """See `Adapter`; BundleError for a release that is not known, and for settings that this program does not
     follow."""
     del names
-    size = None if "hidden_size" in config else _size(config, folder)
-    settings = config if size is None else RELEASED[size]
+    release = None if "hidden_size" in config else _release_of(config, folder)
+    settings = config if release is None else RELEASED[release]
     try:
-        _refuse(settings)
-        network = _evo1(settings) if _is_evo1(settings) else _evo2(settings)
+        _refuse_unsupported(settings)
+        network = _evo1_network(settings) if _is_evo1(settings) else _evo2_network(settings)
         StripedHyenaConfig(**network)
     except KeyError as error:
         raise BundleError(f"{folder / catalog.CONFIG}: no {error.args[0]}") from error
@@ -83,8 +89,11 @@ def bundle_config(config: Mapping[str, Any], folder: Path, names: set[str]) -> d
         "network": {"kind": "striped_hyena", **network},
         "companions": {"causal": {"kind": "words", "vocabulary": settings["vocab_size"]}},
     }
-    if size is not None:
-        found |= {"name": size, "remarks": [REMARK.format(name=size)] if size in FP8 else []}
+    if release is not None:
+        found |= {
+            "name": release,
+            "remarks": [REMARK.format(name=release)] if release in FP8 else [],
+        }
     return found
 
 
@@ -92,27 +101,27 @@ def keys(config: Mapping[str, Any]) -> Keys:
     """See `Adapter`."""
     network = config["network"]
     with torch.device("meta"):
-        ours = list(build_network(network).state_dict())
-    names = {_released(name, network["blocks"]): f"members.0.{name}" for name in ours}
-    exact = _exact(network)
-    altered = {place: exact for place in names.values() if place.endswith("inv_freq")}
+        network_names = list(build_network(network).state_dict())
+    names = {_released_name(name, network["blocks"]): f"members.0.{name}" for name in network_names}
+    exact = _exact_frequencies(network)
+    transforms = {target: exact for target in names.values() if target.endswith("inv_freq")}
     tied = {}
     if not network["tied"]:
         names[UNEMBED] = "companions.causal.weight"
     elif network.get("complex_poles"):
         tied = {UNEMBED: EMBEDDING, f"{PREFIX}{UNEMBED}": f"{PREFIX}{EMBEDDING}"}
-    names |= {f"{PREFIX}{name}": place for name, place in names.items()}
+    names |= {f"{PREFIX}{name}": target for name, target in names.items()}
     extra = EXTRA if tied or not network["tied"] else re.compile(f"{EXTRA.pattern}|{UNEMBED}")
-    return Keys(names, tied, lambda name: extra.fullmatch(name) is not None, altered)
+    return Keys(names, tied, lambda name: extra.fullmatch(name) is not None, transforms)
 
 
 def remarks(config: Mapping[str, Any], digest: str) -> list[str]:
-    """What is known of the release's precision; of Evo 1, which checkpoint this is."""
+    """Remarks on the release's precision; of Evo 1, the checkpoint's revision."""
     found = list(config.get("remarks", ()))
     if config["network"].get("complex_poles"):
-        known = FIXED.get(digest)
-        told = UNKNOWN if known is None else f"revision 1.1_fix of {known}"
-        found.append(f"{config['name']}: SHA-256 {digest}, {told}")
+        known = KNOWN_SHA256.get(digest)
+        revision = UNKNOWN if known is None else f"revision 1.1_fix of {known}"
+        found.append(f"{config['name']}: SHA-256 {digest}, {revision}")
     return found
 
 
@@ -121,10 +130,10 @@ def released_sizes(shapes: Mapping[str, list[int]]) -> dict[str, Any]:
     shapes = {name.removeprefix(PREFIX): shape for name, shape in shapes.items()}
     count = 1 + max(int(name.split(".")[1]) for name in shapes if name.startswith("blocks."))
     kinds = [_kind(shapes, f"blocks.{number}.") for number in range(count)]
-    words, width = shapes[EMBEDDING]
-    found: dict[str, Any] = {"vocab_size": words, "hidden_size": width, "num_layers": count}
+    vocabulary, width = shapes[EMBEDDING]
+    found: dict[str, Any] = {"vocab_size": vocabulary, "hidden_size": width, "num_layers": count}
     found["inner_mlp_size"] = shapes["blocks.0.mlp.l1.weight"][0]
-    for kind in LETTERS:
+    for kind in BLOCK_LETTERS:
         found[f"{kind}_layer_idxs"] = [n for n, other in enumerate(kinds) if other == kind]
     for number, kind in enumerate(kinds):
         block = f"blocks.{number}."
@@ -160,40 +169,40 @@ def _is_evo2(config: Mapping[str, Any]) -> bool:
     return "StripedHyena2" in (config.get("architecture") or ()) or "hcl_layer_idxs" in config
 
 
-def _size(config: Mapping[str, Any], folder: Path) -> str:
+def _release_of(config: Mapping[str, Any], folder: Path) -> str:
     """Which release it is, by what names it."""
-    named = [
+    candidates = [
         str(config.get("_name_or_path", "")),
         str(config.get("name", "")),
         hub.name_of(folder),
     ]
-    for name in named:
-        if (size := Path(name).name.removesuffix(".pt")) in RELEASED:
-            return size
+    for name in candidates:
+        if (release := Path(name).name.removesuffix(".pt")) in RELEASED:
+            return release
     raise BundleError(f"{folder}: which Evo 2 is this? There are {', '.join(RELEASED)}")
 
 
-def _refuse(settings: Mapping[str, Any]) -> None:
+def _refuse_unsupported(settings: Mapping[str, Any]) -> None:
     """ValueError for settings that change what is computed, and that this program does not follow."""
-    plain: dict[str, Any] = {"proj_groups": 1, "smeared_gqa": False, "long_fir_threshold": None}
-    plain["tokenizer_type"] = "CharLevelTokenizer"
-    for name, only in plain.items():
-        if settings.get(name) not in (None, only):
-            raise ValueError(f"{name} {settings[name]} is not supported, only {only}")
+    supported: dict[str, Any] = {"proj_groups": 1, "smeared_gqa": False, "long_fir_threshold": None}
+    supported["tokenizer_type"] = "CharLevelTokenizer"
+    for name, value in supported.items():
+        if settings.get(name) not in (None, value):
+            raise ValueError(f"{name} {settings[name]} is not supported, only {value}")
 
 
-def _evo2(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _evo2_network(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The network of StripedHyena 2; what is not said is as in its code."""
     found = _common(settings, ("attn", "hcl", "hcm", "hcs"))
-    of_filters = {
+    filter_keys = {
         "short_taps": "hcs_filter_length",
         "short_groups": "hcs_filter_groups",
         "medium_taps": "hcm_filter_length",
         "medium_groups": "hcm_filter_groups",
     }
     unused = {"S": ("short_taps", "short_groups"), "M": ("medium_taps", "medium_groups")}
-    for kind, sizes in unused.items():
-        found |= {n: settings[of_filters[n]] if kind in found["blocks"] else 1 for n in sizes}
+    for kind, names in unused.items():
+        found |= {n: settings[filter_keys[n]] if kind in found["blocks"] else 1 for n in names}
     return found | {
         "interleaved": bool(settings.get("interleave")),
         "swapped": settings.get("hyena_flip_x1x2", False),
@@ -205,7 +214,7 @@ def _evo2(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _evo1(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _evo1_network(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The network of StripedHyena 1, which has complex poles and biases where there can be one."""
     found = _common(settings, ("attn", "hyena"))
     width, groups = settings["hidden_size"], settings.get("hyena_filter_groups", 1)
@@ -225,13 +234,13 @@ def _evo1(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _common(settings: Mapping[str, Any], lists: tuple[str, ...]) -> dict[str, Any]:
-    divided = settings.get("use_interpolated_rotary_pos_emb", False)
-    scale = settings.get("rotary_emb_scaling_factor", 1.0) if divided else 1.0
+def _common(settings: Mapping[str, Any], kinds: tuple[str, ...]) -> dict[str, Any]:
+    interpolated = settings.get("use_interpolated_rotary_pos_emb", False)
+    scale = settings.get("rotary_emb_scaling_factor", 1.0) if interpolated else 1.0
     return {
         "vocabulary": settings["vocab_size"],
         "width": settings["hidden_size"],
-        "blocks": _blocks(settings, lists),
+        "blocks": _blocks(settings, kinds),
         "heads": settings["num_attention_heads"],
         "feed_forward": settings.get("inner_mlp_size") or _inner_size(settings),
         "input_taps": settings["short_filter_length"],
@@ -249,37 +258,39 @@ def _common(settings: Mapping[str, Any], lists: tuple[str, ...]) -> dict[str, An
     }
 
 
-def _blocks(settings: Mapping[str, Any], lists: tuple[str, ...]) -> str:
+def _blocks(settings: Mapping[str, Any], block_kinds: tuple[str, ...]) -> str:
     """A letter for each block, by the first list that it is in."""
     found = ""
     for number in range(settings["num_layers"]):
-        kinds = [kind for kind in lists if number in (settings.get(f"{kind}_layer_idxs") or ())]
-        if not kinds:
+        matching = [
+            kind for kind in block_kinds if number in (settings.get(f"{kind}_layer_idxs") or ())
+        ]
+        if not matching:
             raise ValueError(f"block {number} is in no list of blocks")
-        found += LETTERS[kinds[0]]
+        found += BLOCK_LETTERS[matching[0]]
     return found
 
 
 def _inner_size(settings: Mapping[str, Any]) -> int:
     """The width of the MLP where it is not said: 8/3 of the width, rounded up."""
     multiple = settings.get("inner_size_multiple_of", 64) * settings.get("model_parallel_size", 1)
-    least = int(2 * settings["hidden_size"] * 4 / 3)
-    return int(-(-least // multiple) * multiple)
+    min_size = int(2 * settings["hidden_size"] * 4 / 3)
+    return int(-(-min_size // multiple) * multiple)
 
 
-def _released(name: str, blocks: str) -> str:
+def _released_name(name: str, blocks: str) -> str:
     """The name in the release of a tensor of our network."""
     if name == "embedding.weight":
         return EMBEDDING
-    found = IN_MIXER.fullmatch(name)
-    if found is None:
+    match = IN_MIXER.fullmatch(name)
+    if match is None:
         return name
-    number, stem, end = found[1], found[2], found[3] or ""
-    table = OF_ATTENTION if blocks[int(number)] == "A" else OF_CONVOLUTION
+    number, stem, end = match[1], match[2], match[3] or ""
+    table = ATTENTION_NAMES if blocks[int(number)] == "A" else CONVOLUTION_NAMES
     return f"blocks.{number}.{table[stem]}{end}"
 
 
-def _exact(network: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
+def _exact_frequencies(network: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
     """Frequencies that were stored in 16 bits are computed anew, as the original does: at position 1,000 they would be
     off by radians."""
 

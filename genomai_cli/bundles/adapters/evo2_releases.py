@@ -2,27 +2,27 @@
 
 from typing import Any
 
-OF_32 = (3, 10, 17, 24, 31)  # blocks with attention
-OF_50 = (*OF_32, 35, 42, 49)
+ATTENTION_OF_32 = (3, 10, 17, 24, 31)  # blocks with attention
+ATTENTION_OF_50 = (*ATTENTION_OF_32, 35, 42, 49)
 GROUPS = {1920: 128, 4096: 256, 8192: 512}
 MILLION = 1 << 20
 FP8 = ("evo2_1b_base", "evo2_20b", "evo2_40b", "evo2_40b_base")  # need it for published accuracy
 
 
 def _settings(
-    width: int, layers: int, attention: tuple[int, ...], inner: int, length: int, **more: Any
+    width: int, layers: int, attention: tuple[int, ...], inner: int, length: int, **overrides: Any
 ) -> dict[str, Any]:
     """The settings of a release; blocks without attention have short, medium and long filters in turn."""
-    others = [number for number in range(layers) if number not in attention]
+    convolutions = [number for number in range(layers) if number not in attention]
     return {
         "vocab_size": 512,
         "hidden_size": width,
         "num_layers": layers,
         "num_attention_heads": width // 128,
         "attn_layer_idxs": list(attention),
-        "hcs_layer_idxs": others[0::3],
-        "hcm_layer_idxs": others[1::3],
-        "hcl_layer_idxs": others[2::3],
+        "hcs_layer_idxs": convolutions[0::3],
+        "hcm_layer_idxs": convolutions[1::3],
+        "hcl_layer_idxs": convolutions[2::3],
         "hcs_filter_length": 7,
         "hcm_filter_length": 128,
         "hcs_filter_groups": GROUPS[width],
@@ -46,7 +46,7 @@ def _settings(
         "final_norm": True,
         "mlp_activation": "gelu",
         "max_seqlen": length,
-        **more,
+        **overrides,
     }
 
 
@@ -60,12 +60,14 @@ def _interpolated(scale: int, base: int = 10000) -> dict[str, Any]:
 
 
 RELEASED = {
-    "evo2_1b_base": _settings(1920, 25, OF_32[:4], 5120, 8192),
-    "evo2_7b_base": _settings(4096, 32, OF_32, 11008, 32768),
-    "evo2_7b_microviridae": _settings(4096, 32, OF_32, 11008, 32768),
-    "evo2_7b_262k": _settings(4096, 32, OF_32, 11008, 1 << 18, **_interpolated(32)),
-    "evo2_7b": _settings(4096, 32, OF_32, 11264, MILLION, **_interpolated(128)),
-    "evo2_20b": _settings(8192, 24, OF_32[:3], 22528, MILLION, **_interpolated(128, 1000000)),
-    "evo2_40b_base": _settings(8192, 50, OF_50, 21888, 8192, rotary_emb_base=1000000),
-    "evo2_40b": _settings(8192, 50, OF_50, 22528, MILLION, **_interpolated(128, 1000000)),
+    "evo2_1b_base": _settings(1920, 25, ATTENTION_OF_32[:4], 5120, 8192),
+    "evo2_7b_base": _settings(4096, 32, ATTENTION_OF_32, 11008, 32768),
+    "evo2_7b_microviridae": _settings(4096, 32, ATTENTION_OF_32, 11008, 32768),
+    "evo2_7b_262k": _settings(4096, 32, ATTENTION_OF_32, 11008, 1 << 18, **_interpolated(32)),
+    "evo2_7b": _settings(4096, 32, ATTENTION_OF_32, 11264, MILLION, **_interpolated(128)),
+    "evo2_20b": _settings(
+        8192, 24, ATTENTION_OF_32[:3], 22528, MILLION, **_interpolated(128, 1000000)
+    ),
+    "evo2_40b_base": _settings(8192, 50, ATTENTION_OF_50, 21888, 8192, rotary_emb_base=1000000),
+    "evo2_40b": _settings(8192, 50, ATTENTION_OF_50, 22528, MILLION, **_interpolated(128, 1000000)),
 }

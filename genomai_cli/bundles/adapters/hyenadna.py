@@ -15,20 +15,20 @@ from typing import Any
 
 from genomai_cli.backbones.base import complete_config
 from genomai_cli.bundles import catalog
-from genomai_cli.bundles.adapters import Keys, beside_heads, head_of
+from genomai_cli.bundles.adapters import Keys, default_head_tensors, head_of
 from genomai_cli.bundles.weights import Weights, weights_file
 from genomai_cli.errors import BundleError
 
-WORDS = "embeddings.word_embeddings.weight"
+EMBEDDING = "embeddings.word_embeddings.weight"
 PREFIXES = ("model.backbone.", "hyena.backbone.", "backbone.", "")
 HEADS = ("head.output_transform.", "model.head.output_transform.", "decoder.0.output_transform.")
 SCORE = "score.weight"  # the head of Hugging Face's, which has no bias
 LM_HEADS = ("model.lm_head.weight", "lm_head.weight")
-TOKENS = 12
+MIN_VOCABULARY = 12
 RELEASED_SHIFT = 2  # tokens
 EXTRA = re.compile(r"(train|val|test)_torchmetrics\.num_tokens\.count")
 
-OF_HUGGING_FACE = {
+HUGGING_FACE_KEYS = {
     "vocabulary": "vocab_size",
     "vocabulary_multiple": "pad_vocab_size_multiple",
     "pad_id": "pad_token_id",
@@ -47,8 +47,8 @@ OF_HUGGING_FACE = {
     "operator_dropout": "hyena_dropout",
     "eps": "layer_norm_epsilon",
 }
-OF_HUGGING_FACE_DEFAULTS = {"position_features": 3, "frequency": 1}
-OF_ORIGINAL = {
+HUGGING_FACE_DEFAULTS = {"position_features": 3, "frequency": 1}
+ORIGINAL_KEYS = {
     "vocabulary": "vocab_size",
     "vocabulary_multiple": "pad_vocab_size_multiple",
     "width": "d_model",
@@ -59,7 +59,7 @@ OF_ORIGINAL = {
     "eps": "layer_norm_epsilon",
     "norm_eps": "layer_norm_epsilon",
 }
-OF_LAYER = {
+LAYER_KEYS = {
     "positions": "l_max",
     "order": "order",
     "short_filter": "short_filter_order",
@@ -70,15 +70,15 @@ OF_LAYER = {
     "modulate": "modulate",
     "operator_dropout": "dropout",
 }
-OF_ORIGINAL_DEFAULTS = {"vocabulary_multiple": 1, "position_features": 3, "frequency": 1}
-REFUSED: dict[
+ORIGINAL_DEFAULTS = {"vocabulary_multiple": 1, "position_features": 3, "frequency": 1}
+SUPPORTED: dict[
     str, tuple[Any, ...]
 ] = {  # what the original code can be told to do, and this program does not; with what it may say
     "attn_layer_idx": (None, []),
     "attn_cfg": (None, {}),
     "max_position_embeddings": (0, None),
 }
-REFUSED_LAYER: dict[str, tuple[Any, ...]] = {
+SUPPORTED_LAYER: dict[str, tuple[Any, ...]] = {
     "_name_": ("hyena",),
     "normalized": (False,),
     "num_heads": (1,),
@@ -93,14 +93,14 @@ REFUSED_LAYER: dict[str, tuple[Any, ...]] = {
     "channels": (1,),
     "shift": (0.05,),
 }
-BLOCK = {
+BLOCK_NAMES = {
     **{f"mixer.{part}": f"mixer.{part}" for part in ("in_proj", "out_proj", "short_filter")},
     "norm1": "norm1",
     "norm2": "norm2",
     "mlp.fc1": "fc1",
     "mlp.fc2": "fc2",
 }
-FILTER = {
+FILTER_NAMES = {
     "bias": "bias",
     "pos_emb.z": "z",
     "pos_emb.t": "t",
@@ -123,8 +123,10 @@ def bundle_config(config: Mapping[str, Any], folder: Path, names: set[str]) -> d
     network["tied"] = original or _is_tied(config, names)
     network = complete_config({"kind": "hyenadna", **network})
     multiple = network["vocabulary_multiple"]
-    if -(-network["vocabulary"] // multiple) * multiple < TOKENS:
-        raise BundleError(f"{folder}: embeddings of {network['vocabulary']} tokens, not {TOKENS}")
+    if -(-network["vocabulary"] // multiple) * multiple < MIN_VOCABULARY:
+        raise BundleError(
+            f"{folder}: embeddings of {network['vocabulary']} tokens, not {MIN_VOCABULARY}"
+        )
     heads = (*(f"{head}weight" for head in HEADS), SCORE)
     head = next((head for head in heads if head in names), None)
     found: dict[str, Any] = {
@@ -135,59 +137,66 @@ def bundle_config(config: Mapping[str, Any], folder: Path, names: set[str]) -> d
         network["head_pool"] = "last" if head == SCORE else "mean"
         return found | {"heads": head_of(config, folder, head)}
     if network["tied"] or "lm_head.weight" in names:
-        words = {"kind": "words", "vocabulary": network["vocabulary"]}
-        found["companions"] = {"causal": words}
+        lm_head = {"kind": "words", "vocabulary": network["vocabulary"]}
+        found["companions"] = {"causal": lm_head}
     return found
 
 
 def keys(config: Mapping[str, Any]) -> Keys:
     """See `Adapter`."""
-    network, own = config["network"], "members.0."
+    network, member = config["network"], "members.0."
     names: dict[str, str] = {}
     tied: dict[str, str] = {}
     for prefix in PREFIXES:
-        words = prefix + WORDS
-        names[words] = f"{own}embeddings.weight"
-        names |= _both(f"{prefix}ln_f", f"{own}norm")
+        embedding = prefix + EMBEDDING
+        names[embedding] = f"{member}embeddings.weight"
+        names |= _weight_and_bias(f"{prefix}ln_f", f"{member}norm")
         for number in range(network["layers"]):
-            for theirs, ours in _block(network):
-                there, here = f"{prefix}layers.{number}.", f"{own}layers.{number}.{ours}"
-                names |= {there + name: here for name in _named(theirs)}
+            for released, suffix in _block_names(network):
+                released_prefix, name_in_bundle = (
+                    f"{prefix}layers.{number}.",
+                    f"{member}layers.{number}.{suffix}",
+                )
+                names |= {
+                    released_prefix + name: name_in_bundle for name in _name_variants(released)
+                }
             if network["train_frequency"]:
                 tied |= _shared_frequencies(f"{prefix}layers.{number}.", network["filter_depth"])
-    scored = network["head_pool"] == "last"
-    if config["heads"] and scored:
-        names[SCORE] = f"{own}heads.0.weight"
+    has_score = network["head_pool"] == "last"
+    if config["heads"] and has_score:
+        names[SCORE] = f"{member}heads.0.weight"
     elif config["heads"]:
         for head in HEADS:
-            names |= _both(head.removesuffix("."), f"{own}heads.0")
+            names |= _weight_and_bias(head.removesuffix("."), f"{member}heads.0")
     if network["tied"]:
         tied |= {
-            head: f"{head.removesuffix('lm_head.weight')}{prefix}{WORDS}"
+            head: f"{head.removesuffix('lm_head.weight')}{prefix}{EMBEDDING}"
             for head, prefix in zip(LM_HEADS, ("backbone.", "hyena.backbone."), strict=True)
         }
     else:
         names["lm_head.weight"] = "companions.causal.weight"
-    added = beside_heads(config["heads"], bias=not scored)
+    added = default_head_tensors(config["heads"], bias=not has_score)
     return Keys(names, tied, lambda name: EXTRA.fullmatch(name) is not None, added=added)
 
 
-def _block(network: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _block_names(network: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The names of a block's tensors in a checkpoint and here."""
     depth = network["filter_depth"]
-    implicit, ours = "mixer.filter_fn.implicit_filter.", "mixer.filter."
-    for theirs, own in BLOCK.items():
-        yield from _both(theirs, own).items()
-    for theirs, own in FILTER.items():
-        yield f"mixer.filter_fn.{theirs}", ours + own
+    implicit, filter_prefix = "mixer.filter_fn.implicit_filter.", "mixer.filter."
+    for released, suffix in BLOCK_NAMES.items():
+        yield from _weight_and_bias(released, suffix).items()
+    for released, suffix in FILTER_NAMES.items():
+        yield f"mixer.filter_fn.{released}", filter_prefix + suffix
     for number in range(depth + 1):
-        yield from _both(f"{implicit}{2 * number}", f"{ours}inner.{number}").items()
-    yield f"{implicit}{2 * depth + 2}.weight", f"{ours}outer.weight"
+        yield from _weight_and_bias(
+            f"{implicit}{2 * number}", f"{filter_prefix}inner.{number}"
+        ).items()
+    yield f"{implicit}{2 * depth + 2}.weight", f"{filter_prefix}outer.weight"
     if network["train_frequency"]:
-        yield f"{implicit}1.freq", f"{ours}frequency"
+        yield f"{implicit}1.freq", f"{filter_prefix}frequency"
 
 
-def _named(name: str) -> Iterator[str]:
+def _name_variants(name: str) -> Iterator[str]:
     """The names that a tensor has; those trained with gradient checkpoints have a `.layer` more."""
     yield name
     part, _, rest = name.partition(".")
@@ -204,8 +213,8 @@ def _shared_frequencies(block: str, depth: int) -> dict[str, str]:
     return found
 
 
-def _both(theirs: str, ours: str) -> dict[str, str]:
-    return {f"{theirs}.{part}": f"{ours}.{part}" for part in ("weight", "bias")}
+def _weight_and_bias(released: str, target: str) -> dict[str, str]:
+    return {f"{released}.{part}": f"{target}.{part}" for part in ("weight", "bias")}
 
 
 def _is_original(config: Mapping[str, Any]) -> bool:
@@ -218,17 +227,15 @@ def _is_tied(config: Mapping[str, Any], names: set[str]) -> bool:
     return bool(config.get("tie_word_embeddings", "lm_head.weight" not in names))
 
 
-def _taken(
+def _renamed_settings(
     config: Mapping[str, Any], names: Mapping[str, str], defaults: Mapping[str, Any]
 ) -> dict[str, Any]:
-    given = {
-        ours: config[theirs] for ours, theirs in names.items() if config.get(theirs) is not None
-    }
-    return {**{ours: value for ours, value in defaults.items() if ours in names}, **given}
+    found = {name: config[key] for name, key in names.items() if config.get(key) is not None}
+    return {**{name: value for name, value in defaults.items() if name in names}, **found}
 
 
 def _hugging_face(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    network = _taken(config, OF_HUGGING_FACE, OF_HUGGING_FACE_DEFAULTS)
+    network = _renamed_settings(config, HUGGING_FACE_KEYS, HUGGING_FACE_DEFAULTS)
     taps = network.get("short_filter", 3)
     if not 1 <= taps <= RELEASED_SHIFT + 1:
         raise BundleError(
@@ -242,12 +249,12 @@ def _hugging_face(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 def _original(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     layer = config["layer"]
-    for given, refused in ((config, REFUSED), (layer, REFUSED_LAYER)):
-        for name, allowed in refused.items():
-            if name in given and given[name] not in allowed:
-                raise BundleError(f"{folder}: {name} {given[name]!r} is not supported")
-    network = _taken(config, OF_ORIGINAL, OF_ORIGINAL_DEFAULTS)
-    network |= _taken(layer, OF_LAYER, OF_ORIGINAL_DEFAULTS)
+    for settings, supported in ((config, SUPPORTED), (layer, SUPPORTED_LAYER)):
+        for name, allowed in supported.items():
+            if name in settings and settings[name] not in allowed:
+                raise BundleError(f"{folder}: {name} {settings[name]!r} is not supported")
+    network = _renamed_settings(config, ORIGINAL_KEYS, ORIGINAL_DEFAULTS)
+    network |= _renamed_settings(layer, LAYER_KEYS, ORIGINAL_DEFAULTS)
     return _complete(network, folder)
 
 
@@ -276,14 +283,14 @@ def config_of_file(file: Path) -> dict[str, Any] | None:
         return None
     weights = Weights.open(file)
     shapes = {name: list(weights.shape(name)) for name in weights}
-    prefix = _prefix(shapes)
+    prefix = _prefix_of(shapes)
     if prefix is None or f"{prefix}layers.0.norm1.weight" not in shapes:
         return None
-    return _original_sizes(_sizes(shapes))
+    return _original_sizes(_sizes_of(shapes))
 
 
 def _original_sizes(sizes: Mapping[str, Any]) -> dict[str, Any]:
-    layer = {theirs: sizes[theirs] for theirs in ("emb_dim", "filter_order", "num_inner_mlps")}
+    layer = {key: sizes[key] for key in ("emb_dim", "filter_order", "num_inner_mlps")}
     layer |= {"_name_": "hyena", "l_max": sizes["max_seq_len"], "order": sizes["hyena_order"]}
     layer |= {"short_filter_order": sizes["short_filter_order"]}
     top = {name: sizes[name] for name in ("vocab_size", "d_model", "n_layer", "d_inner")}
@@ -292,35 +299,35 @@ def _original_sizes(sizes: Mapping[str, Any]) -> dict[str, Any]:
 
 def released_sizes(shapes: Mapping[str, list[int]]) -> dict[str, Any]:
     """The part of a released config.json that follows from the tensors' shapes."""
-    sizes = _sizes(shapes)
-    return sizes if _prefix(shapes) == "hyena.backbone." else _original_sizes(sizes)
+    sizes = _sizes_of(shapes)
+    return sizes if _prefix_of(shapes) == "hyena.backbone." else _original_sizes(sizes)
 
 
-def _prefix(names: Iterable[str]) -> str | None:
-    return next((n.removesuffix(WORDS) for n in names if n.endswith(WORDS)), None)
+def _prefix_of(names: Iterable[str]) -> str | None:
+    return next((n.removesuffix(EMBEDDING) for n in names if n.endswith(EMBEDDING)), None)
 
 
-def _sizes(shapes: Mapping[str, list[int]]) -> dict[str, Any]:
-    prefix = _prefix(shapes) or ""
-    plain = {
+def _sizes_of(shapes: Mapping[str, list[int]]) -> dict[str, Any]:
+    prefix = _prefix_of(shapes) or ""
+    shape_of = {
         name.removeprefix(prefix).replace(".layer.", "."): shape for name, shape in shapes.items()
     }
     block, filters = "layers.0.", "layers.0.mixer.filter_fn."
-    rows, width = plain[WORDS]
-    inner = [
+    vocabulary, width = shape_of[EMBEDDING]
+    biases = [
         name
-        for name in plain
+        for name in shape_of
         if re.fullmatch(rf"{re.escape(filters)}implicit_filter\.\d+\.bias", name)
     ]
     return {
-        "vocab_size": rows,
+        "vocab_size": vocabulary,
         "d_model": width,
-        "n_layer": len({name.split(".")[1] for name in plain if name.startswith("layers.")}),
-        "d_inner": plain[f"{block}mlp.fc1.weight"][0],
-        "max_seq_len": plain[f"{filters}pos_emb.z"][1],
-        "emb_dim": plain[f"{filters}pos_emb.z"][2],
-        "filter_order": plain[f"{filters}implicit_filter.0.weight"][0],
-        "num_inner_mlps": len(inner) - 1,
-        "hyena_order": plain[f"{block}mixer.in_proj.weight"][0] // width - 1,
-        "short_filter_order": plain[f"{block}mixer.short_filter.weight"][2],
+        "n_layer": len({name.split(".")[1] for name in shape_of if name.startswith("layers.")}),
+        "d_inner": shape_of[f"{block}mlp.fc1.weight"][0],
+        "max_seq_len": shape_of[f"{filters}pos_emb.z"][1],
+        "emb_dim": shape_of[f"{filters}pos_emb.z"][2],
+        "filter_order": shape_of[f"{filters}implicit_filter.0.weight"][0],
+        "num_inner_mlps": len(biases) - 1,
+        "hyena_order": shape_of[f"{block}mixer.in_proj.weight"][0] // width - 1,
+        "short_filter_order": shape_of[f"{block}mixer.short_filter.weight"][2],
     }

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from genomai_cli.alphabet import MISSING, Letters
 from genomai_cli.augmentations import mask_letters
-from genomai_cli.objectives.base import Alphabet, Group, Model, Views
+from genomai_cli.objectives.base import Alphabet, Model, ProcessGroup, Views
 from genomai_cli.population.barcode import join
 from genomai_cli.population.networks.phenotype_embedding import (
     PhenotypeRecords,
@@ -109,7 +109,7 @@ class Crossmodal:
             "shown_places": ticks(jittered_B3),
         }
 
-    def loss(self, model: Model, views: Mapping[str, Tensor], group: Group) -> Tensor:
+    def loss(self, model: Model, views: Mapping[str, Tensor], group: ProcessGroup) -> Tensor:
         """The mean over this process's samples and both directions, in nats."""
         network, phenotypes = model.network, PhenotypeViews.of(views)
         copies_BS = model.inputs(views["ids"])
@@ -178,9 +178,9 @@ class Crossmodal:
 
     @property
     def _layout(self) -> Any:
-        if self.alphabet.described is None:
+        if self.alphabet.phenotype_layout is None:
             raise TypeError("the objective crossmodal needs rows of samples with phenotypes")
-        return self.alphabet.described
+        return self.alphabet.phenotype_layout
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +214,7 @@ class PhenotypeViews:
             self.shown_locations.masked_fill(~of_location, math.nan),
         )
 
-    def gathered(self, group: Group) -> "PhenotypeViews":
+    def gathered(self, group: ProcessGroup) -> "PhenotypeViews":
         """The phenotypes of all processes."""
         return PhenotypeViews(*(group.gather(part) for part in vars(self).values()))
 

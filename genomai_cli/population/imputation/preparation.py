@@ -29,7 +29,7 @@ from genomai_cli.population.packed_haplotypes import PackedHaplotypes
 from genomai_cli.population.panel import Panel
 from genomai_cli.records import add_to_digest
 from genomai_cli.training.pretraining_report import PretrainedReport
-from genomai_cli.training.recipe_tables import checked
+from genomai_cli.training.recipe_tables import from_table
 
 PRIVACY_NOTE = """
 
@@ -81,13 +81,13 @@ class ReferenceRecipe:
             raise TrainingError(
                 f"recipe {tables.get('name')}: filled as it is, without objectives or --model"
             )
-        input_settings = checked(ReferenceInput, tables.get("input", {}), "input.")
+        input_settings = from_table(ReferenceInput, tables.get("input", {}), "input.")
         if input_settings != ReferenceInput():
             raise ValueError('reference haplotypes have input.kind = "people", haplotypes = true')
         own_tables = {
             name: value for name, value in tables.items() if name not in _TRAINING_SECTIONS
         }
-        recipe: ReferenceRecipe = checked(cls, {**own_tables, "input": input_settings}, "")
+        recipe: ReferenceRecipe = from_table(cls, {**own_tables, "input": input_settings}, "")
         if recipe.network.get("kind") != KIND:
             raise ValueError(f"network.kind is {KIND!r}, not {recipe.network.get('kind')!r}")
         return recipe
@@ -127,7 +127,7 @@ def prepare(
         {"kind": KIND, **asdict(config)},
         members=1,
         heads={},
-        library={"numpy": np.__version__},
+        library_versions={"numpy": np.__version__},
     )
     facts = {
         "seed": seed,
@@ -161,7 +161,7 @@ def _require_enough(individuals: int, max_individuals: int) -> None:
 
 def _corpus_facts(packed: PackedHaplotypes, used: int) -> dict[str, Any]:
     """The numbers of individuals that were read and used, and the SHA-256 of their names and alleles, as for a corpus
-    (`training.corpus.About`)."""
+    (`training.corpus.CorpusInfo`)."""
     digest, layout = hashlib.sha256(), HaplotypeRows(packed.sites, 0)
     for number, name in enumerate(packed.names):
         alleles_2S = packed.of(np.array([number])).alleles()[0]

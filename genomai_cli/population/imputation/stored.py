@@ -1,7 +1,7 @@
 """The denoiser of a bundle that holds reference haplotypes and no network: of its arrays alone, without torch."""
 
 from genomai_cli.bundles import catalog
-from genomai_cli.bundles.stored import StoredBundle, damage
+from genomai_cli.bundles.stored import StoredBundle, bundle_errors
 from genomai_cli.denoising.base import Settings
 from genomai_cli.population.imputation.barcodes import BarcodeDenoiser
 from genomai_cli.population.imputation.models import ReferenceHaplotypeModel
@@ -11,7 +11,7 @@ from genomai_cli.population.panel_files import panel_in
 
 def denoiser_of(bundle: StoredBundle, settings: Settings) -> BarcodeDenoiser:
     """The denoiser by the bundle's haplotypes; BundleError for a config or arrays of another kind."""
-    with damage(bundle.path / catalog.CONFIG):
+    with bundle_errors(bundle.path / catalog.CONFIG):
         panel = panel_in(bundle.path, bundle.config)
         config = ImputerConfig.of(bundle.network)
         shapes = HaplotypeImputer.shapes(config)

@@ -1,4 +1,4 @@
-"""How well answers to held-out samples are: those of one part of a model, or of all together.
+"""Measures of predictions for held-out samples, by one part of a model or by all together.
 
 Shape suffixes: N samples, C outputs of a head: its classes, or 1 of numbers.
 """
@@ -23,12 +23,12 @@ from genomai_cli.metrics.numbers import correlations
 from genomai_cli.training.sequence_parts import LabelledCodes
 
 COVERAGE = 0.9  # of the intervals of numbers
-MEASURES = {"mcc": "MCC", "pearson": "r"}  # which of them is told in a word
+MAIN_MEASURES = {"mcc": "MCC", "pearson": "r"}  # those that messages show, and how
 
 
 @dataclass(frozen=True, eq=False)
-class Judge:
-    """The samples, and the same as tensors."""
+class HeadEvaluator:
+    """Measures heads on samples; `data` are the same samples as tensors."""
 
     samples: Samples
     data: LabelledCodes
@@ -38,16 +38,16 @@ class Judge:
         if head in self.data.scales:
             truth_N = self.samples.values[head][rows]
             known_N = np.isfinite(truth_N)
-            predicted_N = self.natural(head, outputs_NC).numpy()
+            predicted_N = self.unscaled(head, outputs_NC).numpy()
             return correlations(truth_N[known_N], predicted_N[known_N])
         labels = self.samples.labels[head][rows]
         known = labels != MISSING
-        called = outputs_NC.argmax(1).numpy()[known]
-        matrix = confusion_matrix(labels[known], called, self.data.classes[head])
+        predicted = outputs_NC.argmax(1).numpy()[known]
+        matrix = confusion_matrix(labels[known], predicted, self.data.classes[head])
         return {"accuracy": accuracy(matrix), "mcc": matthews(matrix)}
 
     def baseline(self, head: str, rows: Rows) -> dict[str, Any]:
-        """How many of these samples have a label, and how well they are told without their sequences: the share of the
+        """The number of these samples that have a label, and the baseline that needs no sequences: the share of the
         most frequent label, or the standard deviation of numbers."""
         if head in self.data.scales:
             truth_N = self.samples.values[head][rows]
@@ -57,18 +57,18 @@ class Judge:
         majority = accuracy(majority_matrix(known, self.data.classes[head]))
         return {"n": len(known), "majority": round(majority, 4)}
 
-    def validation(self, head: str, answers: Mapping[str, Tensor], rows: Rows) -> dict[str, Any]:
-        """The measures of the answers (N, C) `together`, beside those without sequences, and of every `candidate`."""
+    def validation(self, head: str, outputs: Mapping[str, Tensor], rows: Rows) -> dict[str, Any]:
+        """The measures of the outputs (N, C) `together`, the baseline, and the measures of every candidate."""
         measured = {
-            name: {measure: round(value, 4) for measure, value in of.items()}
-            for name, of in (
+            name: {measure: round(value, 4) for measure, value in values.items()}
+            for name, values in (
                 (name, self.measures(head, outputs_NC, rows))
-                for name, outputs_NC in answers.items()
+                for name, outputs_NC in outputs.items()
             )
         }
         return self.baseline(head, rows) | measured["together"] | {"candidates": measured}
 
-    def natural(self, head: str, outputs_N1: Tensor) -> Tensor:
+    def unscaled(self, head: str, outputs_N1: Tensor) -> Tensor:
         """The numbers (N,) that these outputs mean."""
         scale = self.data.scales[head]
         return outputs_N1[:, 0].double() * scale.deviation + scale.mean
@@ -77,14 +77,14 @@ class Judge:
         """How far the numbers of `COVERAGE` of the samples are off at most, as it will be of new ones (Lei et al. 2018,
         J Am Stat Assoc 113:1094)."""
         truth_N = self.samples.values[head][rows]
-        missed = np.abs(truth_N - self.natural(head, outputs_N1).numpy())
-        missed = np.sort(missed[np.isfinite(missed)])
-        rank = min(len(missed), math.ceil((len(missed) + 1) * COVERAGE))
-        return {"coverage": COVERAGE, "half_width": float(missed[rank - 1])}
+        errors = np.abs(truth_N - self.unscaled(head, outputs_N1).numpy())
+        errors = np.sort(errors[np.isfinite(errors)])
+        rank = min(len(errors), math.ceil((len(errors) + 1) * COVERAGE))
+        return {"coverage": COVERAGE, "half_width": float(errors[rank - 1])}
 
 
-def in_words(measures: Mapping[str, float]) -> str:
-    """The measure that matters most."""
+def main_measure(measures: Mapping[str, float]) -> str:
+    """The measure that matters most, as text."""
     return next(
-        f"{word} {measures[name]:.3f}" for name, word in MEASURES.items() if name in measures
+        f"{word} {measures[name]:.3f}" for name, word in MAIN_MEASURES.items() if name in measures
     )
