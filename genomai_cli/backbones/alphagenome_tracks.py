@@ -1,5 +1,5 @@
-"""Which of AlphaGenome's outputs a track is: its assay names the head, its organism the weights, its place among the
-tracks of both the column.
+"""Which of AlphaGenome's outputs a track is: its assay names the head, its organism the weights, its order
+among the tracks of both the column.
 
 Released files name no track. Those of the first organism are then human's and those of the second mouse's, called by
 head and number.
@@ -22,7 +22,7 @@ RELEASED_MAPS = {28: (28, 8)}  # of each organism; the others of the released he
 HEADS = tuple(RELEASED_TRACKS)
 
 
-class Place(NamedTuple):
+class OutputSlot(NamedTuple):
     """A head, an organism and a column."""
 
     head: str
@@ -30,15 +30,15 @@ class Place(NamedTuple):
     column: int
 
 
-def places_of(tracks: Sequence[Track]) -> list[Place]:
-    """The place of each track; ValueError for an assay that no head is of."""
+def output_slots(tracks: Sequence[Track]) -> list[OutputSlot]:
+    """The output slot of each track; ValueError for an assay without a head."""
     organisms, seen = organisms_of(tracks), Counter[tuple[str, str]]()
     found = []
     for track in tracks:
         head = head_of(track)
         column = seen[track.organism, head]
         seen[track.organism, head] += 1
-        found.append(Place(head, organisms.index(track.organism), column))
+        found.append(OutputSlot(head, organisms.index(track.organism), column))
     return found
 
 
@@ -58,23 +58,24 @@ def organisms_of(tracks: Sequence[Track]) -> list[str]:
 
 
 def sizes_of(tracks: Sequence[Track]) -> dict[str, Any]:
-    """The sizes of a network with these tracks; ValueError for an assay that no head is of."""
-    places = places_of(tracks)
+    """The sizes of a network with these tracks; ValueError for an assay without a head."""
+    slots = output_slots(tracks)
     counts = {
-        head: max(p.column + 1 for p in places if p.head == head)
-        for head in {p.head for p in places}
+        head: max(p.column + 1 for p in slots if p.head == head) for head in {p.head for p in slots}
     }
     ordered = {head: counts[head] for head in HEADS if head in counts}
     return {"tracks": ordered, "organisms": len(organisms_of(tracks))}
 
 
 def unnamed_tracks(config: AlphaGenomeConfig) -> list[Track]:
-    """The tracks of a network whose file names none, those included that only fill a head up, which a mean of 0
-    tells."""
-    named = ORGANISMS if config.organisms == len(ORGANISMS) else map(str, range(config.organisms))
+    """The tracks of a network whose file names none, padding columns included, which are known by a mean
+    of 0."""
+    organisms = (
+        ORGANISMS if config.organisms == len(ORGANISMS) else map(str, range(config.organisms))
+    )
     return [
         track
-        for number, organism in enumerate(named)
+        for number, organism in enumerate(organisms)
         for head, count in config.tracks.items()
         for track in _unnamed(head, organism, _real(config.tracks, head, count, number, config))
     ]
@@ -83,7 +84,7 @@ def unnamed_tracks(config: AlphaGenomeConfig) -> list[Track]:
 def _real(
     tracks: Mapping[str, int], head: str, count: int, organism: int, config: AlphaGenomeConfig
 ) -> int:
-    """How many of a head's columns are of tracks, as far as sizes tell."""
+    """How many of a head's columns are of tracks, as far as the sizes show."""
     if head in (USAGE, JUNCTIONS) and config.tissues:
         return (2 if head == USAGE else 1) * config.tissues[organism]
     released = tracks == RELEASED_TRACKS and head == CONTACTS

@@ -122,7 +122,9 @@ def _stages(bundle: Bundle, folder: Path) -> Iterator[Comparison]:
         found = stages[name].cpu()
         if places is not None and found.shape[1] == ids_BT.shape[1]:
             found = found[:, places.long()]
-        yield Comparison(name, _stage_deviation(found, _read(stored), name in network.in_half))
+        yield Comparison(
+            name, _stage_deviation(found, _read(stored), name in network.half_precision_stages)
+        )
 
 
 def _stage_deviation(found: Tensor, expected: NDArray[Any], half: bool) -> float:

@@ -27,7 +27,7 @@ from genomai_cli.alphabet import Letters
 from genomai_cli.augmentations import lengths, turn
 from genomai_cli.backbones.alphagenome_heads import BASES, TrackHead
 from genomai_cli.backbones.alphagenome_layers import STEP, TOKEN
-from genomai_cli.backbones.alphagenome_tracks import CONTACTS, SPLICING, organisms_of, places_of
+from genomai_cli.backbones.alphagenome_tracks import CONTACTS, SPLICING, organisms_of, output_slots
 from genomai_cli.backbones.base import max_length, network_class
 from genomai_cli.backbones.heads import NONE
 from genomai_cli.errors import TrainingError
@@ -136,10 +136,10 @@ class Tracks:
         wanted = list(self.wanted(network, views))
         ids_BL = model.inputs(views["ids"])
         heads, maps = network.tracks, self.alphabet.tracks.aligned.maps
-        bases_B = told_B if heads.of_bases else torch.zeros_like(told_B)
+        bases_B = told_B if heads.base_resolution_assays else torch.zeros_like(told_B)
         made = network.embeddings(ids_BL, self._organism(views), bases=bases_B)
         # What no head reads has gradients of 0, not none, which DDP would wait for.
-        unread = zip(made, (heads.of_bases, heads.assays, maps), strict=True)
+        unread = zip(made, (heads.base_resolution_assays, heads.assays, maps), strict=True)
         losses = []
         for part in wanted:
             scaled_BRO = part.assay.scaled(made, part.organism, part.bases).float()
@@ -181,7 +181,11 @@ class Tracks:
                 values_BRO = values_BRC.gather(2, at_BRO)
                 values_BRO = values_BRO.masked_fill((columns_BO < 0).unsqueeze(1), torch.nan)
                 yield Wanted(
-                    assay, bases, assay.wanted(values_BRO, own_B), own_B, shares[columns_BO]
+                    assay,
+                    bases,
+                    assay.to_network_scale(values_BRO, own_B),
+                    own_B,
+                    shares[columns_BO],
                 )
 
     def shown(self, views: Mapping[str, Tensor]) -> Tensor:
@@ -233,7 +237,7 @@ class Tracks:
     @cached_property
     def _columns(self) -> Mapping[str, NDArray[np.int64]]:
         """By head, which track (G, O) is in each column of its, -1 where there is none."""
-        places = places_of(self.alphabet.tracks.aligned.tracks)
+        places = output_slots(self.alphabet.tracks.aligned.tracks)
         organisms = 1 + max(place.organism for place in places)
         found = {}
         for head in dict.fromkeys(place.head for place in places):

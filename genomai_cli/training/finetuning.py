@@ -308,7 +308,7 @@ def train_member(
         if batch.hints is None:
             return cross_entropy(batch.mean(logits(trained, inputs, mask)), labels)
         hidden = trained(inputs, mask)
-        found = logits_of(trained, network.mean_of(hidden, mask))  # type: ignore[operator]
+        found = logits_of(trained, network.mean_pooled(hidden, mask))  # type: ignore[operator]
         return cross_entropy(batch.mean(found), labels) + hint_loss(hidden, batch.hints)
 
     def validation_loss(trained: nn.Module) -> float:

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from genomai_cli.alphabet import MISSING, UNKNOWN_CODE, as_letters, codes_of
 from genomai_cli.backbones.kmer_regression import Kmers, KmersConfig
-from genomai_cli.backbones.sequence_ensemble import Convolution, Positions, answers_of
+from genomai_cli.backbones.sequence_ensemble import Convolution, Positions, part_outputs
 from genomai_cli.inputs.samples import Rows, Samples
 from genomai_cli.objectives.base import cross_entropy
 from genomai_cli.training.minimisation import minimise
@@ -176,7 +176,7 @@ def logits_at(part: nn.Module, data: LabelledCodes, rows: Rows, device: torch.de
             logits_BO = part.logits(data.counts(part)[rows_B].to(device))
         else:
             codes_BL, real_BL = data.batch(rows_B)
-            logits_BO, _ = answers_of(part, codes_BL.to(device), real_BL.to(device))
+            logits_BO, _ = part_outputs(part, codes_BL.to(device), real_BL.to(device))
         found.append(logits_BO.float().cpu())
     return torch.cat(found)
 
@@ -284,7 +284,7 @@ def train_convolution(
         codes_BL, real_BL = data.batch(drawn)
         codes_BL = _moved(codes_BL, int(rng.integers(-shift, shift + 1)))
         with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
-            logits_BO, _ = answers_of(trained, codes_BL.to(how.device), real_BL.to(how.device))
+            logits_BO, _ = part_outputs(trained, codes_BL.to(how.device), real_BL.to(how.device))
         return data.truth_at(drawn, how.device).smoothed_loss(data.by_head(logits_BO.float()))
 
     held_out = Tensor()

@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from genomai_cli.backbones import alphagenome_tower
 from genomai_cli.backbones.alphagenome import AlphaGenomeNetwork
-from genomai_cli.backbones.alphagenome_heads import on_experiments_scale, splice_site_positions
-from genomai_cli.backbones.alphagenome_layers import AlphaGenomeConfig, RmsBatchNorm, rotated
+from genomai_cli.backbones.alphagenome_heads import experiment_scale, splice_site_positions
+from genomai_cli.backbones.alphagenome_layers import AlphaGenomeConfig, RmsBatchNorm, rotary
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.bundles.adapters import alphagenome, alphagenome_jax
 from genomai_cli.errors import BundleError, UsageError
@@ -305,7 +305,7 @@ def test_every_output_is_that_of_the_papers_figure(found):
 
 
 def test_attention_in_parts_is_the_same(network, found, monkeypatch):
-    monkeypatch.setattr(alphagenome_tower, "PAIRS", 1)
+    monkeypatch.setattr(alphagenome_tower, "MAX_LOGITS", 1)
     parts = stages(network, some_ids())
     for name, value in found.items():
         torch.testing.assert_close(parts[name], value, msg=name)
@@ -348,7 +348,7 @@ def test_the_scale_of_experiments_is_the_inverse_of_the_networks():
         scaled = torch.where(scaled > 10, 2 * (scaled * 10).sqrt() - 10, scaled)
         assert (scaled > 10).any()
         assert (scaled < 10).any()
-        torch.testing.assert_close(on_experiments_scale(scaled, means, 128, squashed), values)
+        torch.testing.assert_close(experiment_scale(scaled, means, 128, squashed), values)
 
 
 def test_rotary_products_depend_on_the_distance():
@@ -357,7 +357,7 @@ def test_rotary_products_depend_on_the_distance():
 
     def product(here, there):
         q, k = (
-            rotated(one[None], torch.tensor([[at]]), 8192)
+            rotary(one[None], torch.tensor([[at]]), 8192)
             for one, at in zip(x, (here, there), strict=True)
         )
         return (q * k).sum()

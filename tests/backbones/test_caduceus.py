@@ -141,7 +141,7 @@ def test_padding_on_either_side_and_blocks_change_nothing(checkpoint, monkeypatc
             found = network(padded, mask)[mask].view(whole.shape)
             torch.testing.assert_close(found, whole, atol=1e-5, rtol=1e-5)
         for block in (1, 3, 16, 39):
-            monkeypatch.setattr(caduceus, "BLOCK", block)
+            monkeypatch.setattr(caduceus, "BLOCK_TOKENS", block)
             torch.testing.assert_close(network(ids), whole, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(network(ids), whole, atol=1e-5, rtol=1e-5)  # with gradients
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from genomai_cli.backbones.convolutions import convolve, correlate, fast_length, last
+from genomai_cli.backbones.convolutions import convolve, correlate, fast_length, last_tokens
 
 
 def drawn(*shape, seed=1):
@@ -39,9 +39,9 @@ def test_short_filters_go_on_where_a_sequence_was_cut(before):
 
 def test_what_a_filter_needs_of_the_past():
     u = drawn(1, 2, 5)
-    assert torch.equal(last(u[..., 3:], 3, u[..., :3]), u[..., 2:])
-    assert torch.equal(last(u[..., 3:], 9, u[..., :3]), u)
-    assert last(u, 0).shape == (1, 2, 0)
+    assert torch.equal(last_tokens(u[..., 3:], 3, u[..., :3]), u[..., 2:])
+    assert torch.equal(last_tokens(u[..., 3:], 9, u[..., :3]), u)
+    assert last_tokens(u, 0).shape == (1, 2, 0)
 
 
 def test_16_bit_types_are_computed_in_float32():

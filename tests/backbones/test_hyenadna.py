@@ -354,7 +354,7 @@ def test_blocks_of_any_size_give_the_same(network, values):
     ids = token_ids(50)
     with torch.inference_mode():
         expected = network(ids)
-        network.values = values
+        network.block_values = values
         close(network(ids), expected, 1e-5)
     loss = network(ids).square().sum()
     assert torch.isclose(loss.detach(), expected.square().sum(), rtol=1e-4)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from genomai_cli.alphabet import complement
 from genomai_cli.backbones.base import build_network
-from genomai_cli.backbones.heads import attach_heads, logits, token_slopes
+from genomai_cli.backbones.heads import attach_heads, logits, token_gradients
 from genomai_cli.backbones.kmer_counts import KmerCounts
 from genomai_cli.backbones.sequence_ensemble import (
     Convolution,
@@ -19,7 +19,7 @@ from genomai_cli.backbones.sequence_ensemble import (
     _dropped,
     codes_of_ids,
     one_hot,
-    other_strand,
+    reverse_complement_one_hot,
 )
 from genomai_cli.errors import BundleError
 
@@ -92,7 +92,7 @@ def test_padding_changes_no_answer(texts):
 
 def test_the_other_strand_is_turned_in_front_of_the_padding():
     codes_BL, real_BL = codes_of_ids(*codes("AACGN", "GT"))
-    other_BLA = other_strand(one_hot(codes_BL), real_BL)
+    other_BLA = reverse_complement_one_hot(one_hot(codes_BL), real_BL)
     expected, _ = codes_of_ids(*codes("NCGTT", "AC"))
     assert torch.equal(other_BLA, one_hot(expected))
 
@@ -112,7 +112,7 @@ def test_slopes_of_regressions_are_effects_of_substitutions(both):
     model.parts[0].deviation.uniform_(0.5, 2.0)
     ids_BL, real_BL = codes("ACGTTGCA", "GATTNC", "AC")
     weights = {"label": torch.tensor([[0.5, -1.0]]).repeat(3, 1).double()}
-    slopes_BLV = token_slopes(model, ids_BL, real_BL, weights)
+    slopes_BLV = token_gradients(model, ids_BL, real_BL, weights)
     before_B = (logits(model, ids_BL, real_BL)["label"] * weights["label"]).sum(1)
     for row, place in [(0, 0), (0, 5), (0, 7), (1, 2), (1, 5), (2, 1)]:
         for base in range(4):
@@ -128,14 +128,14 @@ def test_slopes_of_convolutions_are_finite_differences(part):
     (convolution,) = model.parts
     codes_BL, real_BL = codes_of_ids(*codes("ACGTTGCANGCA", "GATTACA"))
     weight_BO = torch.tensor([[1.0, -0.5], [0.3, 2.0]]).double()
-    slopes_BLA = convolution.letter_slopes(codes_BL, real_BL, weight_BO)
+    slopes_BLA = convolution.base_gradients(codes_BL, real_BL, weight_BO)
     hot_BLA = one_hot(codes_BL).double()
     step = 1e-6
     for row, place, base in [(0, 0, 1), (0, 4, 3), (0, 11, 0), (1, 3, 2), (1, 6, 0)]:
         moved_BLA = hot_BLA.clone()
         moved_BLA[row, place, base] += step
         values = [
-            (convolution._answers(x, real_BL)[0] * weight_BO).sum() for x in (moved_BLA, hot_BLA)
+            (convolution._outputs(x, real_BL)[0] * weight_BO).sum() for x in (moved_BLA, hot_BLA)
         ]
         found = (values[0] - values[1]).item() / step
         assert slopes_BLA[row, place, base].item() == pytest.approx(found, abs=1e-4)

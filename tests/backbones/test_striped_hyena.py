@@ -163,14 +163,14 @@ def test_hidden_states_are_those_of_the_formulas_by_sums(network):
 def test_the_stretch_of_tokens_does_not_show(network, block):
     ids = drawn_ids()
     whole = network(ids)
-    network.block = block
+    network.block_tokens = block
     torch.testing.assert_close(network(ids), whole, atol=1e-8, rtol=1e-8)
 
 
 @pytest.mark.parametrize("cuts", [[1], [40], [3, 4, 90, 149]])
 def test_decoding_goes_on_wherever_the_prompt_was_cut(network, cuts):
     ids = drawn_ids()
-    network.block = 32
+    network.block_tokens = 32
     found, cache = [], None
     for start, end in zip([0, *cuts], [*cuts, ids.shape[1]], strict=True):
         hidden, cache = network.decode(ids[:, start:end], cache)
@@ -204,7 +204,7 @@ def test_with_gradients_the_answer_is_the_same_and_every_parameter_has_one(netwo
     ids = drawn_ids(1, 40)
     whole = network(ids)
     network.requires_grad_(True).train()
-    network.block = 16
+    network.block_tokens = 16
     hidden = network(ids)
     torch.testing.assert_close(hidden.detach(), whole, atol=1e-8, rtol=1e-8)
     network.lm_logits(network.lm_head(512).double(), hidden).square().mean().backward()
