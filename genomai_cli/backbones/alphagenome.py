@@ -21,8 +21,8 @@ from torch.nn import functional
 
 from genomai_cli.backbones.alphagenome_heads import INITIAL_GAIN, AlphaGenomeHeads, Embeddings
 from genomai_cli.backbones.alphagenome_layers import (
-    STEP,
-    TOKEN,
+    LENGTH_MULTIPLE,
+    TOKEN_BASES,
     AlphaGenomeConfig,
     RmsBatchNorm,
     RmsNorm,
@@ -49,13 +49,13 @@ class AlphaGenomeNetwork(Backbone):
     half_precision_stages = frozenset({"splice_sites_usage__predictions"})
     num_layers = 0
     predicts_tracks = True
-    step = STEP
+    length_multiple = LENGTH_MULTIPLE
 
     def __init__(self, config: AlphaGenomeConfig) -> None:
         super().__init__()
         self.config = config
         width, trunk, count = config.width, config.trunk_width, config.organisms
-        self.hidden_size, self.max_length = 2 * width, config.max_tokens * TOKEN
+        self.hidden_size, self.max_length = 2 * width, config.max_tokens * TOKEN_BASES
         self.encoder = Encoder(config)
         self.organism_embed = nn.Embedding(count, trunk)
         self.tower = Tower(config)
@@ -132,10 +132,10 @@ class AlphaGenomeNetwork(Backbone):
 
     def one_hot(self, ids_BT: Tensor) -> Tensor:
         """The indicators (B, 4, T) of bases; UsageError for a length that is no multiple of 2,048."""
-        if not ids_BT.shape[1] or ids_BT.shape[1] % STEP:
+        if not ids_BT.shape[1] or ids_BT.shape[1] % LENGTH_MULTIPLE:
             raise UsageError(
-                f"AlphaGenome reads multiples of {STEP:,} bases, not {ids_BT.shape[1]:,}, and fills nothing up: "
-                "--window takes a multiple that is no longer than the sequence"
+                f"AlphaGenome reads multiples of {LENGTH_MULTIPLE:,} bases, not {ids_BT.shape[1]:,}, and fills nothing "
+                "up: --window takes a multiple that is no longer than the sequence"
             )
         bases_4 = torch.arange(4, device=ids_BT.device)
         return (ids_BT.unsqueeze(1) == bases_4.unsqueeze(1)).to(self.organism_embed.weight)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genomai_cli.backbones.alphagenome_layers import (
-    TOKEN,
+    TOKEN_BASES,
     AlphaGenomeConfig,
     OrganismLinear,
     rotary,
@@ -25,13 +25,13 @@ from genomai_cli.backbones.alphagenome_layers import (
 
 BASES = 1
 ASSAYS: dict[str, tuple[int, ...]] = {  # and the resolutions of their tracks, in bases
-    "atac": (BASES, TOKEN),
-    "dnase": (BASES, TOKEN),
-    "procap": (BASES, TOKEN),
-    "cage": (BASES, TOKEN),
-    "rna_seq": (BASES, TOKEN),
-    "chip_tf": (TOKEN,),
-    "chip_histone": (TOKEN,),
+    "atac": (BASES, TOKEN_BASES),
+    "dnase": (BASES, TOKEN_BASES),
+    "procap": (BASES, TOKEN_BASES),
+    "cage": (BASES, TOKEN_BASES),
+    "rna_seq": (BASES, TOKEN_BASES),
+    "chip_tf": (TOKEN_BASES,),
+    "chip_histone": (TOKEN_BASES,),
 }
 SQUASH_POWERS = {"rna_seq": 0.75}  # powers of the experiment's values
 MIN_INITIAL_VALUE = 1e-4  # that a track begins with
@@ -63,7 +63,7 @@ class AlphaGenomeHeads(nn.Module):
         super().__init__()
         tracks, count = config.tracks, config.organisms
         base_width = 2 * config.width
-        widths = {BASES: base_width, TOKEN: 2 * config.trunk_width}
+        widths = {BASES: base_width, TOKEN_BASES: 2 * config.trunk_width}
         self.assays = nn.ModuleDict(
             {
                 name: TrackHead(name, {r: widths[r] for r in resolutions}, count, tracks[name])
@@ -243,7 +243,7 @@ class SpliceJunctions(nn.Module):
         super().__init__()
         count, width, tissues = config.organisms, config.junction_width, config.tracks
         self.max_sites, self.threshold = config.splice_sites, config.splice_threshold
-        self.max_position = config.max_tokens * TOKEN
+        self.max_position = config.max_tokens * TOKEN_BASES
         self.tissues = config.tissues or [tissues["splice_junctions"]] * count
         self.conv = OrganismLinear(count, 2 * config.width, width)
         shape = count, 2, tissues["splice_junctions"], width

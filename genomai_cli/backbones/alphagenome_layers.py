@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 HALVINGS = 7  # from bases to tokens
-TOKEN = 1 << HALVINGS  # bases
-BIN = 16  # tokens
-STEP = TOKEN * BIN  # bases, of which lengths are multiples
+TOKEN_BASES = 1 << HALVINGS
+BIN_TOKENS = 16
+LENGTH_MULTIPLE = TOKEN_BASES * BIN_TOKENS  # of bases in an input
 EPS = 1e-5
 RELEASED_TRACKS = {
     "atac": 256,
@@ -58,7 +58,7 @@ class AlphaGenomeConfig:
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.tracks) - set(RELEASED_TRACKS)):
             raise ValueError(f"no head makes tracks of {unknown[0]}")
-        if not self.distances <= self.max_tokens // BIN:
+        if not self.distances <= self.max_tokens // BIN_TOKENS:
             raise ValueError("more distances than bins")
 
     @property

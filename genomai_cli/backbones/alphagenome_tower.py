@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genomai_cli.backbones.alphagenome_layers import (
-    BIN,
+    BIN_TOKENS,
     AlphaGenomeConfig,
     RmsBatchNorm,
     RmsNorm,
@@ -109,13 +109,13 @@ class Attention(nn.Module):
 def _attention(query_BNHK: Tensor, key_BNK: Tensor, value_BNK: Tensor, bias_BHPP: Tensor) -> Tensor:
     """The attention output (B, N, H, K), some bins of queries at a time."""
     batch, tokens, heads, _ = query_BNHK.shape
-    bins_per_step = max(1, MAX_LOGITS // (batch * heads * tokens * BIN))
+    bins_per_step = max(1, MAX_LOGITS // (batch * heads * tokens * BIN_TOKENS))
     found = []
     for start in range(0, bias_BHPP.shape[2], bins_per_step):
-        query_BQHK = query_BNHK[:, start * BIN : (start + bins_per_step) * BIN]
-        bias_BHPN = bias_BHPP[:, :, start : start + bins_per_step].repeat_interleave(BIN, 3)
+        query_BQHK = query_BNHK[:, start * BIN_TOKENS : (start + bins_per_step) * BIN_TOKENS]
+        bias_BHPN = bias_BHPP[:, :, start : start + bins_per_step].repeat_interleave(BIN_TOKENS, 3)
         logits_BHQN = torch.einsum("bqhk,bnk->bhqn", query_BQHK, key_BNK)
-        logits_BHQN = logits_BHQN + bias_BHPN.repeat_interleave(BIN, 2)
+        logits_BHQN = logits_BHQN + bias_BHPN.repeat_interleave(BIN_TOKENS, 2)
         weights_BHQN = (LOGIT_CAP * torch.tanh(logits_BHQN / LOGIT_CAP)).softmax(3)
         found.append(torch.einsum("bhqn,bnk->bqhk", weights_BHQN, value_BNK))
     return torch.cat(found, dim=1)
@@ -162,7 +162,7 @@ class SequenceToPair(nn.Module):
         super().__init__()
         width, heads, size = config.trunk_width, config.pair_heads, config.pair_key_size
         self.heads, self.distances = heads, config.distances
-        self.max_position = config.max_tokens // BIN
+        self.max_position = config.max_tokens // BIN_TOKENS
         self.norm_seq2pair = RmsNorm(width)
         self.linear_q = nn.Linear(width, heads * size, bias=False)
         self.linear_k = nn.Linear(width, heads * size, bias=False)
@@ -181,7 +181,9 @@ class SequenceToPair(nn.Module):
 
     def forward(self, x_BNC: Tensor) -> Tensor:
         """(B, P, P, C): rows are the queries' bins."""
-        x_BPC = self.norm_seq2pair(x_BNC.reshape(len(x_BNC), -1, BIN, x_BNC.shape[2]).mean(2))
+        x_BPC = self.norm_seq2pair(
+            x_BNC.reshape(len(x_BNC), -1, BIN_TOKENS, x_BNC.shape[2]).mean(2)
+        )
         query_BPHK, key_BPHK = (
             layer(x_BPC).unflatten(2, (self.heads, -1)) for layer in (self.linear_q, self.linear_k)
         )

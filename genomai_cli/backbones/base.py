@@ -32,14 +32,16 @@ class Network(nn.Module):
     reads_likelihoods: ClassVar[bool] = False  # of genotypes, instead of those counts
     supports_soft_mask: ClassVar[bool] = False  # see `SoftMask`
     supports_condition: ClassVar[bool] = False  # a label (B,) that the samples are of
-    solved: ClassVar[bool] = False  # in closed form, instead of by steps of gradient descent
-    filled: ClassVar[bool] = False  # with samples, by a module of its own; never trained
-    selected: ClassVar[bool] = False  # of parts that are chosen on held-out samples
+    fits_in_closed_form: ClassVar[bool] = (
+        False  # instead of by steps of gradient descent, see `solve`
+    )
+    stores_samples: ClassVar[bool] = False  # filled by a module of its own; never trained
+    selects_parts: ClassVar[bool] = False  # on held-out samples
     restores_tracks: ClassVar[bool] = False  # from DNA and tracks, see `omicsfusion`
     predicts_tracks: ClassVar[bool] = (
         False  # from DNA, on the scale of an experiment, see `alphagenome`
     )
-    step: ClassVar[int] = 1  # tokens, of which an input has a multiple
+    length_multiple: ClassVar[int] = 1  # of tokens in an input
     attachable: ClassVar[bool] = False  # to the network of another model, see `training.attach`
     head_dropout: float = 0.0  # of the vectors that the heads are trained on
     hidden_size: int
@@ -77,7 +79,7 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def solve(self, inputs: Tensor, labels: Mapping[str, Tensor]) -> None:
-        """Set the parameters, also of the heads, from samples and their labels (N,) by head, if it is `solved`."""
+        """Set all parameters from samples and their labels (N,) by head, if it `fits_in_closed_form`."""
         raise NotImplementedError
 
     def classification_head(self, classes: int) -> nn.Module:

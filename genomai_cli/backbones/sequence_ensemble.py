@@ -294,7 +294,7 @@ class SequenceEnsemble(Network):
     parts."""
 
     config_class = SequenceEnsembleConfig
-    selected: ClassVar[bool] = True
+    selects_parts: ClassVar[bool] = True
     has_token_gradients = True
     num_layers = 1
 

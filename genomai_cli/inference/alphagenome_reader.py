@@ -22,7 +22,7 @@ from genomai_cli.backbones.alphagenome_heads import (
     SpliceJunctions,
     splice_site_positions,
 )
-from genomai_cli.backbones.alphagenome_layers import STEP, TOKEN
+from genomai_cli.backbones.alphagenome_layers import LENGTH_MULTIPLE, TOKEN_BASES
 from genomai_cli.backbones.alphagenome_tracks import (
     CONTACTS,
     JUNCTIONS,
@@ -48,7 +48,7 @@ OF_BASES = (SPLICE_SITES, USAGE)
 class AlphaGenomeReader:
     """See `TrackReader`."""
 
-    step = STEP
+    step = LENGTH_MULTIPLE
     tail = 0
     two_sided = True
     reads_tracks = False
@@ -79,9 +79,9 @@ class AlphaGenomeReader:
         """See `TrackReader`."""
         told = f"in the weights of {self.organism}" if self.organism else "in the only weights"
         return (
-            f"{told}; contigs shorter than {STEP:,} bases have no value; values are of one base, of tracks in bins of "
-            f"{TOKEN} (those of chip_tf and chip_histone, and with a --resolution of which {TOKEN} is a part all of "
-            "coverage) the bin's mean"
+            f"{told}; contigs shorter than {LENGTH_MULTIPLE:,} bases have no value; values are of one base, of tracks "
+            f"in bins of {TOKEN_BASES} (those of chip_tf and chip_histone, and with a --resolution of which "
+            f"{TOKEN_BASES} is a part all of coverage) the bin's mean"
         )
 
     def read(
@@ -180,7 +180,7 @@ class AlphaGenomeReader:
         """Whether a head's values are those of single bases, if bins of so many are asked for."""
         if place.head in OF_BASES:
             return True
-        return bases < TOKEN and place.head in self.network.tracks.base_resolution_assays
+        return bases < TOKEN_BASES and place.head in self.network.tracks.base_resolution_assays
 
     def _embeddings(self, ids_BL: Tensor, bases: bool) -> tuple[Embeddings, Tensor]:
         organism_B = ids_BL.new_full((len(ids_BL),), self.places[0].organism)

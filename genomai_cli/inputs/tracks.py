@@ -132,7 +132,7 @@ class TrackInput(SequenceInput):
     @classmethod
     def _check_maps(cls, aligned: AlignedTracks, recipe: Recipe) -> None:
         """InputError for contact maps that the recipe does not learn."""
-        step = network_class(recipe.network["kind"]).step
+        step = network_class(recipe.network["kind"]).length_multiple
         for source in aligned.maps:
             if Tracks.name not in recipe.objectives:
                 message = f"a contact map: --objective {Tracks.name} learns such"
@@ -194,7 +194,7 @@ class TrackInput(SequenceInput):
             windows = TrackWindows.of(self.aligned, rows.names)
             means = CoverageMeans.of(rows, windows)
             kind, longest = network_class(recipe.network["kind"]), max_length(recipe.network) or 0
-            bins = min(recipe.corpus.window or longest, longest) // kind.step
+            bins = min(recipe.corpus.window or longest, longest) // kind.length_multiple
             expected = expected_contacts(rows, windows, bins)
         found = TrackInput(
             self.tracks, self.aligned, self.files, self.warnings, means=means, expected=expected

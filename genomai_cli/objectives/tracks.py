@@ -26,7 +26,7 @@ from torch import Tensor
 from genomai_cli.alphabet import Letters
 from genomai_cli.augmentations import lengths, turn
 from genomai_cli.backbones.alphagenome_heads import BASES, TrackHead
-from genomai_cli.backbones.alphagenome_layers import STEP, TOKEN
+from genomai_cli.backbones.alphagenome_layers import LENGTH_MULTIPLE, TOKEN_BASES
 from genomai_cli.backbones.alphagenome_tracks import CONTACTS, SPLICING, organisms_of, output_slots
 from genomai_cli.backbones.base import max_length, network_class
 from genomai_cli.backbones.heads import NONE
@@ -93,10 +93,10 @@ class Tracks:
             )
         longest = max_length(recipe.network) or 0
         window = min(recipe.corpus.window or longest, longest)
-        if window // TOKEN % settings.segments:
+        if window // TOKEN_BASES % settings.segments:
             raise TrainingError(
                 f"recipe {recipe.name}: tracks.segments = {settings.segments} do not divide a window of {window} bases "
-                f"into whole bins of {TOKEN}"
+                f"into whole bins of {TOKEN_BASES}"
             )
         for track in alphabet.tracks.aligned.tracks:
             if track.head in SPLICING:
@@ -170,9 +170,12 @@ class Tracks:
         told_B = views["told"][:, 0] > 0
         # The last is that of no track.
         shares = torch.tensor([*self.alphabet.tracks.shares, 1.0], device=organism_B.device)
-        shape = len(values_BLC), -1, TOKEN, values_BLC.shape[2]
+        shape = len(values_BLC), -1, TOKEN_BASES, values_BLC.shape[2]
         bins_BRC = values_BLC.reshape(shape).nanmean(dim=2)
-        seen = {BASES: (values_BLC[told_B], organism_B[told_B]), TOKEN: (bins_BRC, organism_B)}
+        seen = {
+            BASES: (values_BLC[told_B], organism_B[told_B]),
+            TOKEN_BASES: (bins_BRC, organism_B),
+        }
         for head, assay in network.tracks.assays.items():
             for bases in assay.resolutions:
                 values_BRC, own_B = seen[bases]
@@ -198,7 +201,7 @@ class Tracks:
         """What the head of contact maps is to tell of windows (B, P, P, O), NaN where missing, of another organism's
         map, or at a distance at which there are no contacts."""
         windows, ids_BL = self.alphabet.tracks, views["ids"]
-        bins = ids_BL.shape[1] // STEP
+        bins = ids_BL.shape[1] // LENGTH_MULTIPLE
         contacts_BPPM = windows.contacts(*_windows(views), bins)
         apart_PP = np.abs(np.arange(bins)[:, None] - np.arange(bins))
         expected_PPM = windows.expected.T[apart_PP]

@@ -127,7 +127,7 @@ class Finetuning:
         self.parts = validation_parts(samples, split.folds, split.holdout, seed, validation)
         self.given = validation
         self.input, self.samples = kind.chosen(samples, others(samples, self.parts[0]), recipe)
-        self.solved = network_class(recipe.network["kind"]).solved
+        self.solved = network_class(recipe.network["kind"]).fits_in_closed_form
         self.adaptation = adaptation
         adaptation.check(begins=start is not None, solved=self.solved)
         if start is not None:
