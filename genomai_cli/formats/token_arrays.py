@@ -43,7 +43,7 @@ def _fill(file: h5py.File, records: Iterable[SequenceRecord], tokenizer: Tokeniz
     for record in records:
         names.append(printable(record.name))
         offsets.append(offsets[-1])
-        for piece in tokenizer.whole(record.sequence):
+        for piece in tokenizer.released_chunks(record.sequence):
             held.append(piece)
             offsets[-1] += len(piece)
             if offsets[-1] - len(tokens) >= _BATCH:

@@ -41,7 +41,7 @@ def _write_tokens(
     out: IO[bytes], sequence: Text, tokenizer: Tokenizer, spelled: Sequence[bytes]
 ) -> None:
     between = b""
-    for ids in tokenizer.whole(sequence):
+    for ids in tokenizer.released_chunks(sequence):
         if len(ids):
             out.write(between + b" ".join([spelled[id_] for id_ in ids.tolist()]))
             between = b" "

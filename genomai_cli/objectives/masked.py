@@ -19,7 +19,7 @@ from torch.nn import functional
 from genomai_cli.alphabet import Letters
 from genomai_cli.augmentations import NOTHING, runs, substitute
 from genomai_cli.objectives.base import NO_TARGET, Alphabet, Group, Model, Views
-from genomai_cli.tokenizers.batch import covering, encode_rows
+from genomai_cli.tokenizers.batch import covering_tokens, encode_rows
 
 Places = NDArray[np.bool_]
 LIMITS = {
@@ -73,7 +73,9 @@ class Masked:
         if tokenizer.length(letters_BL.shape[1]) == 0:
             return {"ids": whole_BT, "targets": np.full_like(whole_BT, NO_TARGET)}
         shown_BL, hidden_BL = self._shown(letters_BL, chosen_BL, rng)
-        guessed_BT = covering(tokenizer, letters_BL, chosen_BL) & tokenizer.is_known(whole_BT)
+        guessed_BT = covering_tokens(tokenizer, letters_BL, chosen_BL) & tokenizer.is_known(
+            whole_BT
+        )
         return {
             "ids": encode_rows(tokenizer, shown_BL, hidden_BL),
             "targets": np.where(guessed_BT, whole_BT, NO_TARGET),

@@ -107,7 +107,7 @@ class OtherLetters:
 
     def count(self, record: SequenceRecord, tokenizer: Tokenizer) -> None:
         """Those of a record."""
-        self.known, found = tokenizer.any_text, tokenizer.other_letters(record.sequence)
+        self.known, found = tokenizer.any_text, tokenizer.noncanonical_letters(record.sequence)
         self.sequences, self.letters = self.sequences + bool(found), self.letters + found
 
     def __str__(self) -> str:
