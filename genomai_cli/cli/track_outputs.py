@@ -317,7 +317,7 @@ def _contacts(
     pairs = [part for region in regions for part in contacts.pairs(region)]
     if drawing.contacts:
         gathered = ContactMaps(maps, predictor.reference.lengths, size)
-        gathered.of(pairs)
+        gathered.add(pairs)
         with atomic_output(drawing.contacts) as out:
             gathered.write(out, drawing.contacts.suffix.lower(), about)
     return Contacts(maps, pairs, size) if any(len(part.first) for part in pairs) else None

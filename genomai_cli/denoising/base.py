@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from genomai_cli import registry
 from genomai_cli.alphabet import MISSING
 from genomai_cli.errors import BundleError
-from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules
+from genomai_cli.formats.call_quality import DEFAULT_RULES, CallRules
 from genomai_cli.formats.fasta import Entry
 from genomai_cli.formats.vcf_replay import Again
 from genomai_cli.formats.vcf_rewrite import Addition
@@ -60,7 +60,7 @@ class VcfOptions:
     settings: Settings
     absent_is_ref: bool = False
     only_present: bool = False
-    rules: CallRules = BY_THE_FILE
+    rules: CallRules = DEFAULT_RULES
 
 
 # --- protocols

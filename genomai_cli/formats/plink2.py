@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from genomai_cli.alphabet import MISSING
 from genomai_cli.errors import InputError
-from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules
+from genomai_cli.formats.call_quality import DEFAULT_RULES, CallRules
 from genomai_cli.formats.genotype_evidence import evidence_of_dosages
 from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.libraries import optional_library
@@ -80,7 +80,7 @@ def read_pgen(
     wanted: Wanted | None = None,
     *,
     covering: bool = False,
-    rules: CallRules = BY_THE_FILE,
+    rules: CallRules = DEFAULT_RULES,
     likelihoods: bool = False,
 ) -> VariantFile:
     """The genotypes at the wanted positions (all for None) as records, as `read_variants` gives those of a VCF.

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.errors import InputError
-from genomai_cli.formats.bigwig import BigWig, Values, is_bigwig, paint
+from genomai_cli.formats.bigwig import BigWig, Values, fill_intervals, is_bigwig
 from genomai_cli.formats.streams import open_bytes, text_of
 from genomai_cli.formats.track_table import MISSING, SKIPPED_LINES, ZERO
 
@@ -39,7 +39,7 @@ class TrackFile(Protocol):
         """The contigs, each with its length or, of a file that tells none, the last end of its lines."""
 
     @property
-    def tells_lengths(self) -> bool:
+    def has_lengths(self) -> bool:
         """Whether those are the contigs' lengths."""
 
     def values(self, contig: str, start: int, end: int) -> Values:
@@ -70,7 +70,7 @@ class BigWigTrack:
 
     file: BigWig
     zero: bool = False
-    tells_lengths = True
+    has_lengths = True
 
     @property
     def path(self) -> Path:
@@ -108,7 +108,7 @@ class ContigIntervals:
         begins, ends = (
             part[own][order].astype(np.int64) - start for part in (self.starts_I, self.ends_I)
         )
-        paint(out_LN, begins, ends, self.values_I[own][order], self.tracks_I[own][order])
+        fill_intervals(out_LN, begins, ends, self.values_I[own][order], self.tracks_I[own][order])
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +121,7 @@ class Intervals:
     columns: int
     outside: float
     unnamed: float
-    tells_lengths = False
+    has_lengths = False
 
     @classmethod
     def read(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from genomai_cli.errors import InputError, UsageError
-from genomai_cli.formats.cool_maps import BALANCED, RAW, WITHIN
+from genomai_cli.formats.cool_maps import BALANCED, GROUP_SEPARATOR, RAW
 from genomai_cli.formats.streams import open_bytes, text_of
 from genomai_cli.formats.tables import MISSING_VALUES, Table, TableWriter, read_table
 from genomai_cli.names import is_plain, repeated
@@ -141,7 +141,7 @@ def _track(table: Table, row: int, name: str, file: str) -> Track:
     if file in MISSING_VALUES:
         raise InputError(f"track {name} without a file", path=table.path, line=line)
     found = Path(table.path).parent / file
-    if not Path(str(found).partition(WITHIN)[0]).is_file():
+    if not Path(str(found).partition(GROUP_SEPARATOR)[0]).is_file():
         raise InputError(f"track {name}: there is no file {found}", path=table.path, line=line)
     told = _columns(table, row)
     absent = _value(table, "absent", row)

@@ -182,9 +182,9 @@ def _aligned(
             others.append(name)
             continue
         found[ours] = name
-        wrong = size != lengths[ours] if file.tells_lengths else size > lengths[ours]
+        wrong = size != lengths[ours] if file.has_lengths else size > lengths[ours]
         if wrong:
-            what = "has" if file.tells_lengths else "reaches"
+            what = "has" if file.has_lengths else "reaches"
             message = (
                 f"contig {name} {what} {size:,} bases, and {ours} of {reference} {lengths[ours]:,}"
             )

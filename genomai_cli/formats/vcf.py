@@ -18,7 +18,7 @@ from genomai_cli.alphabet import MISSING
 from genomai_cli.errors import InputError
 from genomai_cli.formats.bcf import BcfRecord, read_bcf_header, read_bcf_records
 from genomai_cli.formats.bit_planes import BitPlanes
-from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules, Reasons, failed
+from genomai_cli.formats.call_quality import DEFAULT_RULES, CallRules, Reasons, failed_filters
 from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.genotype_evidence import GenotypeEvidence, evidence_of
 from genomai_cli.formats.genotypes import GenotypeError, last_call_is_cut, parse_genotypes
@@ -101,13 +101,13 @@ class VariantReading:
     """What is read of records: whose calls count, whether they keep all `fields`, which hold the record's bytes, and
     `likelihoods` of uncertain calls."""
 
-    rules: CallRules = BY_THE_FILE
+    rules: CallRules = DEFAULT_RULES
     with_fields: bool = False
     likelihoods: bool = False
 
     def of(self, variant: Variant, filters: Iterable[str], fields: SampleFields | None) -> Variant:
         """The record with the calls that count."""
-        names = failed(filters)
+        names = failed_filters(filters)
         if fields is not None and not variant.has_genotypes:
             variant = self._by_likelihoods(variant, fields)
         if fields is not None and self.likelihoods and not names:
@@ -158,7 +158,7 @@ def read_variants(
     *,
     covering: bool = False,
     with_fields: bool = False,
-    rules: CallRules = BY_THE_FILE,
+    rules: CallRules = DEFAULT_RULES,
     likelihoods: bool = False,
 ) -> VariantFile:
     """The records of a VCF or BCF at the wanted positions (all of them for None), in file order.

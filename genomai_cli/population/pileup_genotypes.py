@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from genomai_cli.alphabet import BASES, MISSING
 from genomai_cli.errors import InputError
-from genomai_cli.formats.call_quality import KEPT, MIN_DP, MIN_GQ, MISFIT, NO_READS, CallRules
+from genomai_cli.formats.call_quality import COUNTED, MIN_DP, MIN_GQ, MISFIT, NO_READS, CallRules
 from genomai_cli.formats.genotype_evidence import CERTAIN_GQ, GenotypeEvidence
 from genomai_cli.formats.pileups import Pile, aligned_reads, require_contigs
 from genomai_cli.formats.streams import Input
@@ -192,4 +192,4 @@ def _reason(found: Called | None, rules: CallRules) -> int:
         return MISFIT
     if found.depth < (rules.min_dp or 0):
         return MIN_DP
-    return MIN_GQ if found.quality < (rules.min_gq or 0) else KEPT
+    return MIN_GQ if found.quality < (rules.min_gq or 0) else COUNTED
