@@ -249,11 +249,11 @@ def _outputs(
     table: Path, further: list[Path], people: ForPeople
 ) -> Iterator[tuple[IO[bytes], list[IO[bytes]], dict[Path, IO[bytes]]]]:
     """The table, the files beside it and the pages for people: all appear, or none."""
-    from genomai_cli.formats.outputs import atomic_output, held_output
+    from genomai_cli.formats.outputs import atomic_output, buffered_output
 
     with ExitStack() as stack:
         pages = {path: stack.enter_context(atomic_output(path)) for path in people.files}
-        out, *beside = [stack.enter_context(held_output(path)) for path in (table, *further)]
+        out, *beside = [stack.enter_context(buffered_output(path)) for path in (table, *further)]
         yield out, beside, pages
 
 

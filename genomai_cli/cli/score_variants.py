@@ -126,7 +126,7 @@ def write_effects(
     """Write the effects of the variants, and draw them and their page, if asked for."""
     from genomai_cli.formats.indexed_fasta import open_reference
     from genomai_cli.formats.line_journal import NoJournal
-    from genomai_cli.formats.outputs import atomic_output, held_output
+    from genomai_cli.formats.outputs import atomic_output, buffered_output
     from genomai_cli.inference.effect_outputs import (
         Counts,
         Names,
@@ -152,11 +152,11 @@ def write_effects(
         if not whole:
             run_facts = _facts(bundle, scorer, variants, shard)
             journal = stack.enter_context(line_journal(run, output, resuming, run_facts))
-        records = journal.unseen(shard.part(file.records), lambda record: record.where)
+        records = journal.unfinished(shard.part(file.records), lambda record: record.where)
         found = counts.of(effects(run.console.progress(records, "scoring"), site, scorer))
         found = shown.of(found) if shown else found
         found = report.of(found) if report else found
-        out = stack.enter_context(held_output(output))
+        out = stack.enter_context(buffered_output(output))
         names = Names(scorer.labels, scorer.places)
         if variants.to is Target.HDF5:
             write_substitutions(out, found, names, about)

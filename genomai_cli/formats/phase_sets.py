@@ -43,13 +43,13 @@ def in_largest_sets(records: Iterable[Variant], splits: PhaseSplits) -> Iterator
                 yield held.popleft()[0].variant()
             continue
         sizes: dict[int, Counter[bytes]] = {}
-        for waiting, sets in held:
-            for sample, name in (sets or _sets_of(waiting.variant())).items():
+        for packed, sets in held:
+            for sample, name in (sets or _sets_of(packed.variant())).items():
                 sizes.setdefault(sample, Counter())[name] += 1
         largest = {sample: counts.most_common(1)[0][0] for sample, counts in sizes.items()}
         while held:
-            waiting, sets = held.popleft()
-            variant = waiting.variant()
+            packed, sets = held.popleft()
+            variant = packed.variant()
             sets = sets or _sets_of(variant)
             outside = [sample for sample, name in sets.items() if name != largest[sample]]
             splits.calls += len(outside)

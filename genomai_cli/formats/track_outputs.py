@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from genomai_cli.errors import UsageError
 from genomai_cli.formats.bigwig import BigWigWriter, Values
-from genomai_cli.formats.outputs import atomic_output, folder_beside, text_over
+from genomai_cli.formats.outputs import atomic_folder, atomic_output, text_over
 from genomai_cli.formats.spooled_hdf5 import describe, spooled_hdf5
 from genomai_cli.formats.tables import TableWriter
 from genomai_cli.formats.track_table import DESCRIBED, Track
@@ -71,7 +71,7 @@ def track_output(
     if form in ENDINGS:
         if path.exists() and not (path / TABLE).is_file():
             raise UsageError(f"{path} exists and is no folder of tracks: it would not be replaced")
-        with folder_beside(path) as folder, ExitStack() as stack:
+        with atomic_folder(path) as folder, ExitStack() as stack:
             yield _Folder(folder, form, tracks, lengths, stack)
         return
     with atomic_output(path) as out:

@@ -124,15 +124,15 @@ class VariantReading:
     def _evidence(self, variant: Variant, fields: SampleFields) -> GenotypeEvidence | None:
         """What is known of calls that are missing or uncertain, but not of those that are none by the rules."""
         found = evidence_of(variant.genotypes, len(variant.alts) + 1, fields)
-        reasons = None if found is None else self.rules.reasons(found.given(), (), fields)
-        return found if found is None or reasons is None else found.where(reasons == 0)
+        reasons = None if found is None else self.rules.reasons(found.is_informative(), (), fields)
+        return found if found is None or reasons is None else found.restricted_to(reasons == 0)
 
     def _by_likelihoods(self, variant: Variant, fields: SampleFields) -> Variant:
         """A record without genotypes with those that are certain by other fields."""
         found = evidence_of(variant.genotypes, len(variant.alts) + 1, fields)
         if found is None:
             return variant
-        genotypes = np.where(found.certain()[:, None], found.calls(), np.int16(MISSING))
+        genotypes = np.where(found.is_certain()[:, None], found.calls(), np.int16(MISSING))
         return replace(variant, genotypes=genotypes, has_genotypes=True)
 
 

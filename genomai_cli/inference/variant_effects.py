@@ -217,7 +217,7 @@ class Site:
         not to."""
         contig = self.reference.name(record.contig)
         if contig is None:
-            wrong = f"contig {record.contig} is not in {self.reference.path} (which has {self.reference.known()})"
+            wrong = f"contig {record.contig} is not in {self.reference.path} (which has {self.reference.contig_list()})"
         else:
             wrong = disagreement(record, contig, self.reference)
         if not wrong:

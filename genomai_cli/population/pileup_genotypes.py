@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from genomai_cli.alphabet import BASES, MISSING
 from genomai_cli.errors import InputError
 from genomai_cli.formats.call_quality import COUNTED, MIN_DP, MIN_GQ, MISFIT, NO_READS, CallRules
-from genomai_cli.formats.genotype_evidence import CERTAIN_GQ, GenotypeEvidence
-from genomai_cli.formats.pileups import Pile, aligned_reads, require_contigs
+from genomai_cli.formats.genotype_evidence import MIN_CERTAIN_GQ, GenotypeEvidence
+from genomai_cli.formats.pileups import PileupColumn, aligned_reads, require_contigs
 from genomai_cli.formats.streams import Input
 from genomai_cli.formats.vcf import Variant, VariantFile
 from genomai_cli.population.builds import header_assembly, header_build, human_contig
@@ -53,7 +53,7 @@ class Called:
     @property
     def is_certain(self) -> bool:
         """Whether it is a call."""
-        return self.quality >= CERTAIN_GQ and self.depth >= _LEAST_DEPTH
+        return self.quality >= MIN_CERTAIN_GQ and self.depth >= _LEAST_DEPTH
 
     def likelihoods(self, alleles: tuple[str, str]) -> NDArray[np.float32]:
         """Those (1, 3) of 0, 1 and 2 of the second of two alleles, the largest 1."""
@@ -67,7 +67,7 @@ def _copies(ref: str, alt: str) -> tuple[str, str, str]:
     return ref + ref, ref + alt, alt + alt
 
 
-def called(pile: Pile) -> Called | None:
+def called(pile: PileupColumn) -> Called | None:
     """The genotype that the reads tell; None without reads."""
     depth = len(pile.codes)
     if not depth:
@@ -81,7 +81,7 @@ def called(pile: Pile) -> Called | None:
     return Called((BASES[one], BASES[other]), quality, depth, _fits(pile, one, other), log10)
 
 
-def _fits(pile: Pile, one: int, other: int) -> bool:
+def _fits(pile: PileupColumn, one: int, other: int) -> bool:
     """Whether the bases are as many of each kind as the genotype lets expect."""
     counts = np.bincount(pile.codes, minlength=4)
     wrong = int(counts.sum() - counts[one] - (counts[other] if other != one else 0))
@@ -156,7 +156,7 @@ def _records(
     with aligned_reads(source) as reads:
         for contig, position, site in sites:
             own = panel.ref[site], panel.alt[site]
-            found = called(reads.pile(contig, position))
+            found = called(reads.pileup(contig, position))
             record = _record(panel.chrom[site], position, own, found, rules)
             calls += bool((record.genotypes >= 0).all())
             others += _OTHER in record.alts

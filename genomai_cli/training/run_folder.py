@@ -13,7 +13,7 @@ from pathlib import Path
 
 from genomai_cli.bundles import catalog
 from genomai_cli.errors import UsageError
-from genomai_cli.formats.outputs import Held, sweep
+from genomai_cli.formats.outputs import FileLock, remove_unfinished
 
 STEP = "step"
 
@@ -83,7 +83,7 @@ class Workspace:
 
     folder: Path
     recipe: str
-    held: Held | None = None
+    held: FileLock | None = None
 
     @property
     def log(self) -> MetricsLog:
@@ -126,7 +126,7 @@ def claim(
         raise UsageError(
             f"{folder} holds an interrupted run: --resume goes on, --force starts over"
         )
-    sweep(output)
+    remove_unfinished(output)
     if folder.exists() and resume:
         _require_same(folder, run)
         held = _hold(folder)
@@ -138,8 +138,8 @@ def claim(
     return Workspace(folder, recipe, held)
 
 
-def _hold(folder: Path) -> Held:
-    held = Held(folder)
+def _hold(folder: Path) -> FileLock:
+    held = FileLock(folder)
     if not held.is_ours:
         raise UsageError(f"another run is at work in {folder}")
     return held

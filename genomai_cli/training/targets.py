@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from genomai_cli.errors import UsageError
-from genomai_cli.formats.label_sets import has_sets, with_members
+from genomai_cli.formats.label_sets import has_label_sets, with_label_columns
 from genomai_cli.formats.tables import LabelTable
 from genomai_cli.training.label_faults import check_numbers, is_number
 from genomai_cli.training.recipe import Recipe, is_selected
@@ -31,7 +31,7 @@ class Targets:
         """Another table, of samples for validation, with the same columns; InputError for what is none of them."""
         for column, names in self.sets.items():
             if column in other.columns:
-                other = with_members(other, column, names)
+                other = with_label_columns(other, column, names)
         check_numbers(other, self.heads, self.numbers)
         return other
 
@@ -47,9 +47,9 @@ def targets_of(table: LabelTable, heads: Mapping[str, str], asked: str = AUTO) -
     numbers, told, sets = set(), [], {}
     for head, column in heads.items():
         values = [value for value in table.columns.get(column, ()) if value is not None]
-        if asked == AUTO and has_sets(values):
+        if asked == AUTO and has_label_sets(values):
             before = set(table.columns)
-            table = with_members(table, column)
+            table = with_label_columns(table, column)
             sets[column] = tuple(name for name in table.columns if name not in before)
             chosen |= {name: name for name in sets[column]}
             told.append(

@@ -54,7 +54,7 @@ def test_entries_are_the_input(lines, ended):
 def test_entries_know_their_lines_and_letters():
     text = b"\n\n>a one\nAC-gu\n n\r\n>b\n\n>c"
     blank, a, b, c = read_entries(source_of(text))
-    assert (blank.raw, blank.begun) == (b"\n\n", False)
+    assert (blank.raw, blank.has_title) == (b"\n\n", False)
     assert [(entry.name, entry.line) for entry in (a, b, c)] == [("a", 3), ("b", 6), ("c", 8)]
     assert a.letters().tobytes() == b"AC-GTN"
     assert b.letters().tobytes() == c.letters().tobytes() == b""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import run
 
-from genomai_cli.formats.outputs import held_output
+from genomai_cli.formats.outputs import buffered_output
 from genomai_cli.formats.parquet import COUNT, NUMBER, OPTIONAL_TEXT, TEXT, parquet_table
 from genomai_cli.names import printable
 
@@ -86,13 +86,13 @@ COLUMNS = [("name", TEXT), ("note", OPTIONAL_TEXT), ("n", COUNT), ("x", NUMBER)]
 
 @pytest.fixture
 def small_groups(monkeypatch):
-    monkeypatch.setattr("genomai_cli.formats.parquet._CELLS", 1 << 10)
+    monkeypatch.setattr("genomai_cli.formats.parquet._GROUP_CELLS", 1 << 10)
 
 
 def test_row_groups_go_out_as_they_are_full(small_groups, tmp_path):
     """So memory does not grow with the rows."""
     rows = 1000
-    with held_output(tmp_path / "x") as out, parquet_table(out, COLUMNS, {}) as table:
+    with buffered_output(tmp_path / "x") as out, parquet_table(out, COLUMNS, {}) as table:
         for number in range(rows):
             table.write([number, ".", number, "."])
     file = parquet.ParquetFile(tmp_path / "x")
@@ -104,7 +104,7 @@ def test_row_groups_go_out_as_they_are_full(small_groups, tmp_path):
 
 def test_names_are_text_and_nothing_of_them_is_null(tmp_path):
     names = [".", "a\tb", "\udcfc", "é"]
-    with held_output(tmp_path / "x") as out, parquet_table(out, COLUMNS, {}) as table:
+    with buffered_output(tmp_path / "x") as out, parquet_table(out, COLUMNS, {}) as table:
         for name in names:
             table.write([name, name, 1, "0.5"])
     read = parquet.read_table(tmp_path / "x")

@@ -239,7 +239,7 @@ class TestReference:
             "2",
             None,
         ]
-        assert reference.known() == "chr1, 2"
+        assert reference.contig_list() == "chr1, 2"
 
     @pytest.mark.parametrize("text", ["hello\n", ">a\nACGT\nAC\nACGT\n", ""])
     def test_what_is_none_is_told(self, tmp_path, text):
