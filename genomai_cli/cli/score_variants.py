@@ -152,7 +152,7 @@ def write_effects(
         if not whole:
             run_facts = _facts(bundle, scorer, variants, shard)
             journal = stack.enter_context(line_journal(run, output, resuming, run_facts))
-        records = journal.unfinished(shard.part(file.records), lambda record: record.where)
+        records = journal.unfinished(shard.part(file.records), lambda record: record.label)
         found = counts.of(effects(run.console.progress(records, "scoring"), site, scorer))
         found = shown.of(found) if shown else found
         found = report.of(found) if report else found
@@ -165,7 +165,7 @@ def write_effects(
         else:
             assert variants.to is not None
             header, lines = _text(variants.to, file, found, scorer, reference, bundle)
-            told = ((record.where, text) for record, text in lines)
+            told = ((record.label, text) for record, text in lines)
             journal.write(out, header if shard.is_first else b"", told)
         if shown and plot:
             drawn = shown.picture(_title(bundle, scorer), plot.suffix.lower())

@@ -16,7 +16,7 @@ from genomai_cli.errors import UsageError
 if TYPE_CHECKING:
     from genomai_cli.bundles.bundle import Bundle
     from genomai_cli.formats.consensus import Region
-    from genomai_cli.formats.track_outputs import Stretch
+    from genomai_cli.formats.track_outputs import TrackSegment
     from genomai_cli.formats.track_table import Track
     from genomai_cli.formats.tracks import AlignedTracks
     from genomai_cli.inference.track_logo import TrackLogo
@@ -248,7 +248,7 @@ def write_tracks(
         _tell(run, predictor, regions=len(regions))
         tracks = predictor.tracks
         about = {"model_name": bundle.name, "model_sha256": bundle.weights_sha256}
-        shown: list[Stretch] = []
+        shown: list[TrackSegment] = []
         report = _track_report(tracks, form) if page else None
         with track_output(output, form.to.value, tracks, reference.lengths, about) as out:
             for region in run.console.progress(regions, "predicting"):
@@ -337,7 +337,7 @@ def _logo(
 def _draw(
     plot: Path,
     tracks: "Sequence[Track]",
-    shown: "list[Stretch]",
+    shown: "list[TrackSegment]",
     name: str,
     observed: "AlignedTracks | None",
     contacts: "Contacts | None",

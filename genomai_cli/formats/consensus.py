@@ -25,7 +25,7 @@ from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.fasta import read_sequences
 from genomai_cli.formats.indexed_fasta import index_covers
 from genomai_cli.formats.phase_sets import PhaseSplits, in_largest_sets
-from genomai_cli.formats.regions import Stretches
+from genomai_cli.formats.regions import PositionIntervals
 from genomai_cli.formats.streams import Input, open_bytes, open_input, text_of
 from genomai_cli.formats.vcf import Variant, read_variants
 from genomai_cli.records import SequenceRecord
@@ -169,7 +169,7 @@ def _cohorts(
     spans: dict[str, list[tuple[int, int]]] = {}
     for region in regions:
         spans.setdefault(normal_contig(region.contig), []).append((region.start + 1, region.end))
-    sites = {contig: Stretches(intervals) for contig, intervals in spans.items()}
+    sites = {contig: PositionIntervals(intervals) for contig, intervals in spans.items()}
     cohorts: dict[tuple[str, ...], tuple[list[Variant], str]] = {}
     for source in inputs:
         with source:

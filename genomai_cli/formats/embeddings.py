@@ -191,7 +191,7 @@ class EmbeddingFile:
     `shard` says of which part of the records a run is, which the one that resumes it must be of, too.
     With `append` it keeps the rows that it has, with `resume` it goes on where an interrupted run ended, with `force`
     what is left of such a run is thrown away. Raises UsageError where an interrupted run is in the way, InputError
-    where what is there was made with other attributes.
+    where the existing rows were made with other attributes.
     """
 
     def __init__(

@@ -193,7 +193,7 @@ def _dosage_probabilities(dosage: NDArray[np.floating]) -> Values:
     """Probabilities (K, 3) of a dosage: a genotype if it is near an integer, else both alleles by themselves.
 
     A dosage does not say how certain it is. That both alleles are drawn at half of it is the least certain it can be
-    for an individual, and at the frequency of the population it says nothing, as it should where imputation knew nothing.
+    for an individual, and at the frequency of the population it says nothing, as it should without information.
     """
     frequency = dosage / 2
     probabilities = np.stack(

@@ -112,7 +112,7 @@ def index_covers(index: Path, fasta: Path) -> bool:
     whole."""
     if _starts_with(fasta, _GZIP):
         with fasta.open("rb") as file:
-            return Blocks(file).are_whole
+            return Blocks(file).is_complete
     try:
         rows = [line.split("\t") for line in index.read_text().splitlines()]
         numbers = [tuple(map(int, row[1:5])) for row in rows]

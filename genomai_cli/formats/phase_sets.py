@@ -11,7 +11,7 @@ from itertools import groupby
 
 import numpy as np
 
-from genomai_cli.formats.vcf import HeldVariant, Variant
+from genomai_cli.formats.vcf import PackedVariant, Variant
 
 _KEYS = "PS", "PID"  # the latter as GATK named it before
 _Sets = dict[int, bytes]  # of the samples with a phased heterozygote, the set that it is of
@@ -37,7 +37,7 @@ def in_largest_sets(records: Iterable[Variant], splits: PhaseSplits) -> Iterator
     Those of a chromosome are held at once, in bits. `splits` counts what changed.
     """
     for _, group in groupby(records, key=lambda variant: variant.contig):
-        held = deque((HeldVariant.of(variant), _named_sets_of(variant)) for variant in group)
+        held = deque((PackedVariant.of(variant), _named_sets_of(variant)) for variant in group)
         if all(sets is None for _, sets in held):
             while held:
                 yield held.popleft()[0].variant()

@@ -18,7 +18,7 @@ from genomai_cli.errors import InputError
 from genomai_cli.formats.contigs import PLINK_CODES, normal_contig
 from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.libraries import optional_library
-from genomai_cli.formats.regions import Wanted
+from genomai_cli.formats.regions import SitesByContig
 from genomai_cli.formats.streams import Input, open_bytes, text_of
 from genomai_cli.formats.vcf import Variant, VariantFile
 
@@ -40,10 +40,10 @@ class Marker:
     line: int
 
 
-def read_bed(source: Input, sites: Wanted | None = None) -> VariantFile:
-    """The genotypes at the wanted positions (all for None) as records, A2 in the place of REF.
+def read_bed(source: Input, sites: SitesByContig | None = None) -> VariantFile:
+    """The genotypes at the requested positions (all for None) as records, A2 in the place of REF.
 
-    InputError where a file beside it is missing, the three do not go together, or a line is none of theirs.
+    InputError where a companion file is missing, the three do not go together, or a line is none of theirs.
     """
     if source.kind is not Kind.PLINK:
         raise InputError(f"{source.kind.value}, where a PLINK .bed is needed", path=source.path)
@@ -61,7 +61,7 @@ def read_bed(source: Input, sites: Wanted | None = None) -> VariantFile:
 
 
 def companion_file(genotypes: Path, *suffixes: str) -> Path:
-    """The file of the same name with the first of these suffixes that there is; InputError if there is none."""
+    """The file of the same name with the first of these suffixes that exists; InputError if there is none."""
     files = [genotypes.with_suffix(suffix) for suffix in suffixes]
     for file in files:
         if file.is_file():
@@ -84,7 +84,7 @@ def _rows(file: Path, columns: int, columns_named: str) -> Iterator[tuple[int, l
 
 
 def _samples(file: Path) -> tuple[str, ...]:
-    """The samples' names: within families where they are there twice."""
+    """The samples' names, with their families where names repeat."""
     rows = list(_rows(file, 6, "family, name, father, mother, sex, phenotype"))
     names, families = ([fields[at] for _, fields in rows] for at in (1, 0))
     return unique_names(names, families, [line for line, _ in rows], file)
@@ -140,8 +140,10 @@ def _check_size(bed: Path, markers: int, samples: int) -> None:
         raise InputError(message, path=bed)
 
 
-def _requested_markers(markers: Sequence[Marker], sites: Wanted | None) -> list[tuple[int, Marker]]:
-    """The numbers of the markers at wanted positions that have an allele, with them; a position below 1 is none."""
+def _requested_markers(
+    markers: Sequence[Marker], sites: SitesByContig | None
+) -> list[tuple[int, Marker]]:
+    """The markers at requested positions that have an allele, with their numbers; a position below 1 is none."""
     return [
         (number, marker)
         for number, marker in enumerate(markers)
@@ -154,7 +156,7 @@ def _requested_markers(markers: Sequence[Marker], sites: Wanted | None) -> list[
 def _records(
     bed: Path, markers_read: Sequence[tuple[int, Marker]], markers: int, samples: int
 ) -> Iterator[Variant]:
-    """A record for each of the markers, whose calls are read some at a time."""
+    """A record for each of the markers, whose calls are read in batches."""
     unphased = np.zeros(samples, np.bool_)
     bed_reader = optional_library("bed_reader", "reading PLINK .bed files", "plink")
     with bed_reader.open_bed(

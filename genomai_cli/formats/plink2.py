@@ -23,7 +23,7 @@ from genomai_cli.formats.genotype_evidence import evidence_of_dosages
 from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.libraries import optional_library
 from genomai_cli.formats.plink import companion_file, plink_contig, unique_names
-from genomai_cli.formats.regions import OrderedSites, Sites, Wanted, has_symbolic, info_end
+from genomai_cli.formats.regions import OrderedSites, Sites, SitesByContig, has_symbolic, info_end
 from genomai_cli.formats.streams import Input, open_bytes, text_of
 from genomai_cli.formats.vcf import Variant, VariantFile, VariantReading, alternates, record_at
 
@@ -41,7 +41,7 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class _PvarRow:
-    """A line of the .pvar about a wanted position, which is its own or one that it covers (`site`, else 0); `number`
+    """A line of the .pvar about a requested position, which is its own or one that it covers (`site`, else 0); `number`
     counts the variants of the .pgen."""
 
     number: int
@@ -56,7 +56,7 @@ class _PvarRow:
 
 @dataclass(eq=False)
 class _PvarTable:
-    """A .pvar that was read: the rows that are wanted, and what there is of all of them."""
+    """The content of a .pvar: the requested rows, and the header and counts of all."""
 
     header: list[str] = field(default_factory=list)
     contigs: dict[str, int | None] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class _PvarTable:
     count: int = 0
 
     def allele_offsets(self) -> NDArray[np.uint64] | None:
-        """Where the alleles of each variant would begin in a list of all (pgenlib's wish); None if all have two."""
+        """Where the alleles of each variant would begin in a list of all (for pgenlib); None if all have two."""
         if not self.multiallelic_counts:
             return None
         alleles = np.full(self.count, 2, np.uint64)
@@ -77,15 +77,15 @@ class _PvarTable:
 
 def read_pgen(
     source: Input,
-    sites: Wanted | None = None,
+    sites: SitesByContig | None = None,
     *,
     covering: bool = False,
     rules: CallRules = DEFAULT_RULES,
     likelihoods: bool = False,
 ) -> VariantFile:
-    """The genotypes at the wanted positions (all for None) as records, as `read_variants` gives those of a VCF.
+    """The genotypes at the requested positions (all for None) as records, as `read_variants` gives those of a VCF.
 
-    InputError where a file beside it is missing, the three do not go together, or one is damaged.
+    InputError where a companion file is missing, the three do not go together, or one is damaged.
     """
     if source.kind is not Kind.PGEN:
         raise InputError(f"{source.kind.value}, where a PLINK .pgen is needed", path=source.path)
@@ -124,7 +124,7 @@ def _check_size(pgen: Path, variants: int, samples: int) -> int:
 
 
 def _samples(file: Path) -> tuple[str, ...]:
-    """The samples' names: within families where they are there twice."""
+    """The samples' names, with their families where names repeat."""
     columns, named, rows, lines = _FAMILIES, False, [], []
     with open_bytes(file) as stream:
         for line, raw in enumerate(stream, start=1):
@@ -145,7 +145,7 @@ def _samples(file: Path) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _PvarColumns:
-    """Where the columns of a .pvar stand; `last` is that of the last which is read, `blanks` whether any separate."""
+    """The indices of a .pvar's columns; `last` is the last to be read, `blanks` whether blanks separate them."""
 
     chrom: int
     position: int
@@ -174,14 +174,14 @@ class _PvarColumns:
 class _PvarReader:
     """Reads a .pvar to its end."""
 
-    def __init__(self, file: Path, sites: Wanted | None, covering: bool) -> None:
+    def __init__(self, file: Path, sites: SitesByContig | None, covering: bool) -> None:
         self._file, self._sites, self._covering = file, sites, covering
         self._ordered = OrderedSites()
         self._known_contigs: dict[bytes, tuple[str, str, Sites | None]] = {}
         self._table = _PvarTable()
 
     def table(self) -> _PvarTable:
-        """What is in it. The loop runs over every line of the file."""
+        """The file's content. The loop runs over every line of the file."""
         columns = None
         with _text(self._file) as stream:
             for line, raw in enumerate(stream, start=1):
@@ -240,7 +240,7 @@ class _PvarReader:
             table.rows += [replace(row, site=site) for site in (*own_site, *covered)]
 
     def _contig(self, raw: bytes) -> tuple[str, str, Sites | None]:
-        """Its name, its normal name, and the positions that are wanted of it."""
+        """The contig's name, its normal name, and the requested positions on it."""
         if raw not in self._known_contigs:
             name = text_of(raw)
             contig = plink_contig(name)
@@ -249,7 +249,7 @@ class _PvarReader:
         return self._known_contigs[raw]
 
     def _covered(self, sites: Sites | None, first: int, last: int) -> list[int]:
-        """The wanted positions that a record reaches after its own."""
+        """The requested positions that a record covers after its own."""
         if not sites or not self._covering or last < first:
             return []
         return self._ordered.within(sites, first, last)
@@ -283,7 +283,7 @@ class _Genotypes:
     likelihoods: bool
 
     def records(self) -> Iterator[Variant]:
-        """A record for each row, whose calls are read some at a time."""
+        """A record for each row, whose calls are read in batches."""
         pgenlib = optional_library("pgenlib", "reading PLINK .pgen files", "plink")
         try:
             opened = pgenlib.PgenReader(
@@ -345,7 +345,7 @@ class _Genotypes:
 
 
 def _reason(error: RuntimeError) -> str:
-    """What pgenlib says, whose messages are text or bytes."""
+    """The message of pgenlib's error, which is text or bytes."""
     message = error.args[0] if error.args else ""
     text = text_of(message) if isinstance(message, bytes) else str(message)
     return f"truncated or damaged, or not the .pvar that belongs to it ({text.strip().rstrip('.')})"

@@ -1,4 +1,4 @@
-"""Raw data of consumer tests: one person's genotypes as text, a marker a line, read as records of variants.
+"""Raw data of consumer tests: one individual's genotypes as text, a marker a line, read as records of variants.
 
 23andMe, AncestryDNA, MyHeritage, Family Tree DNA and Living DNA write a marker's name, chromosome, position and either
 its genotype or its two alleles, separated by tabs or commas, with or without quotes, behind comments and a line of
@@ -17,7 +17,7 @@ import numpy as np
 from genomai_cli.errors import InputError
 from genomai_cli.formats.contigs import PLINK_CODES, normal_contig
 from genomai_cli.formats.kinds import Kind
-from genomai_cli.formats.regions import Wanted
+from genomai_cli.formats.regions import SitesByContig
 from genomai_cli.formats.streams import Input, text_of
 from genomai_cli.formats.vcf import Variant, VariantFile
 
@@ -38,8 +38,8 @@ _IN_BUILD_36 = {
 }  # fmt: skip
 
 
-def read_raw_genotypes(source: Input, sites: Wanted | None = None) -> VariantFile:
-    """The genotypes at the wanted positions (all for None) as records, of one sample named after the file.
+def read_raw_genotypes(source: Input, sites: SitesByContig | None = None) -> VariantFile:
+    """The genotypes at the requested positions (all for None) as records, of one sample named after the file.
 
     Markers that were not read (`--`, `00`), insertions and deletions have no record. Raises InputError for another kind
     of file, for coordinates of build 36, and for a line that is no marker.
@@ -68,7 +68,7 @@ def sample_name(path: str) -> str:
 class _Reader:
     """Reads one file; `contigs` counts its markers by chromosome as they go by."""
 
-    def __init__(self, source: Input, sites: Wanted | None) -> None:
+    def __init__(self, source: Input, sites: SitesByContig | None) -> None:
         self._source, self._sites = source, sites
         self._line, self._first = 0, b""
         self.contigs: dict[str, int | None] = {}
@@ -89,7 +89,7 @@ class _Reader:
             yield f"##reference=GRCh{builds.pop()}"
 
     def records(self) -> Iterator[Variant]:
-        """A record for each marker that is wanted and was read."""
+        """A record for each requested marker that was read."""
         separators = (character for character in ",;" if self._first.count(character.encode()) >= 3)
         separator = next(separators, None)  # any blanks
         names: dict[str, str] = {}

@@ -223,8 +223,8 @@ class Site:
         if not wrong:
             return contig
         if self.skip is None:
-            raise InputError(f"{record.where}: {wrong}", path=record.path, line=record.line)
-        self.skip(f"{record.where}: {wrong}")
+            raise InputError(f"{record.label}: {wrong}", path=record.path, line=record.line)
+        self.skip(f"{record.label}: {wrong}")
         return None
 
 

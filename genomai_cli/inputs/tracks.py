@@ -21,11 +21,11 @@ from genomai_cli.formats.indexed_fasta import open_reference
 from genomai_cli.formats.reference_regions import regions_of
 from genomai_cli.formats.tables import TableWriter, read_table
 from genomai_cli.formats.track_table import (
-    DESCRIBED,
+    DESCRIPTION_COLUMNS,
     Track,
-    parse_described,
+    parse_descriptions,
     read_track_table,
-    write_described,
+    write_descriptions,
 )
 from genomai_cli.formats.tracks import AlignedTracks
 from genomai_cli.inputs.base import InputKind, Recipe
@@ -102,12 +102,12 @@ class TrackInput(SequenceInput):
         if not (folder / FILE).is_file():
             name = config.get("name")
             raise BundleError(f"{name}: a model of tracks needs a list of them, {folder / FILE}")
-        return cls(parse_described(read_table(folder / FILE)))
+        return cls(parse_descriptions(read_table(folder / FILE)))
 
     def write(self, folder: Path) -> None:
         """The tracks, without their files."""
         text = io.StringIO()
-        write_described(TableWriter(text, ["name", *DESCRIBED]), self.tracks)
+        write_descriptions(TableWriter(text, ["name", *DESCRIPTION_COLUMNS]), self.tracks)
         (folder / FILE).write_text(text.getvalue(), encoding="utf-8")
 
     @classmethod

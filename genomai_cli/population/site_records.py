@@ -14,7 +14,7 @@ from genomai_cli.alphabet import BASES, UNKNOWN_CODE, complement, complement_cod
 from genomai_cli.formats.bit_planes import BitPlanes
 from genomai_cli.formats.call_quality import Reasons
 from genomai_cli.formats.regions import NO_VARIANT
-from genomai_cli.formats.vcf import HeldVariant, Variant, VariantFile
+from genomai_cli.formats.vcf import PackedVariant, Variant, VariantFile
 from genomai_cli.population.panel import BUILDS, Panel
 from genomai_cli.population.uncertain_calls import (
     NOT_SEEN,
@@ -192,7 +192,7 @@ class FileRecords:
     removed: dict[SiteKey, NDArray[np.bool_]] = field(default_factory=dict)
     with_genotypes: int = 0
     _strands: dict[str, _Strands] = field(default_factory=lambda: {b: _Strands() for b in BUILDS})
-    _complemented: list[tuple[SiteKey, SiteRecord, HeldVariant]] = field(default_factory=list)
+    _complemented: list[tuple[SiteKey, SiteRecord, PackedVariant]] = field(default_factory=list)
 
     @classmethod
     def read(cls, panel: Panel, file: VariantFile, sites: SiteIndex) -> "FileRecords":
@@ -212,7 +212,7 @@ class FileRecords:
             self._put(key, self._record(letters, own, variant, rank))
         elif not _palindromic(own) and _is_of(turned := complements(letters), own):
             record = replace(self._record(turned, own, variant, rank), turned=True)
-            self._complemented.append((key, record, HeldVariant.of(variant)))
+            self._complemented.append((key, record, PackedVariant.of(variant)))
         else:
             self._note_other(key, variant, letters, rank)
         if rank == OWN and not _palindromic(own):

@@ -12,7 +12,7 @@ from genomai_cli.errors import InputError
 from genomai_cli.formats import regions
 from genomai_cli.formats.bgzf import END_MARKER
 from genomai_cli.formats.indexed_fasta import index_covers
-from genomai_cli.formats.regions import Stretches
+from genomai_cli.formats.regions import PositionIntervals
 from genomai_cli.formats.streams import open_input
 from genomai_cli.formats.vcf import read_variants
 
@@ -60,13 +60,15 @@ def lines(path: Path, wanted: dict) -> set[bool]:
 
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(regions, "_WORTH", 0)
+    monkeypatch.setattr(regions, "_MIN_BYTES_PER_SITE", 0)
 
 
 def some_sites() -> dict:
     rng = np.random.default_rng(8)
     sites = {str(contig): set(rng.integers(1, 1_600_000, 200).tolist()) for contig in (1, 3)}
-    return sites | {"2": Stretches([(1, 70_000), (400_000, 900_000), (1_499_000, 1_700_000)])}
+    return sites | {
+        "2": PositionIntervals([(1, 70_000), (400_000, 900_000), (1_499_000, 1_700_000)])
+    }
 
 
 @pytest.mark.parametrize("csi", [False, True])
@@ -75,9 +77,9 @@ def test_an_index_leads_to_the_records_that_the_whole_file_has(
 ) -> None:
     path, wanted = cohort(tmp_path, csi=csi), some_sites()
     streamed = found(path, wanted)
-    monkeypatch.setattr(regions, "_WORTH", 0)
+    monkeypatch.setattr(regions, "_MIN_BYTES_PER_SITE", 0)
     assert found(path, wanted) == streamed
-    assert lines(path, {"2": Stretches([(1, 9_000_000)])}) == {False}
+    assert lines(path, {"2": PositionIntervals([(1, 9_000_000)])}) == {False}
     assert len(streamed) > 90
 
 
@@ -103,7 +105,7 @@ def test_a_damaged_block_is_refused_though_the_index_is_whole(tmp_path: Path) ->
     path.write_bytes(whole)
     os.utime(f"{path}.tbi")
     with pytest.raises(InputError, match="damaged"):
-        found(path, {str(n): Stretches([(1, 2_000_000)]) for n in (1, 2, 3)})
+        found(path, {str(n): PositionIntervals([(1, 2_000_000)]) for n in (1, 2, 3)})
 
 
 @pytest.mark.parametrize("contigs", [(1,), (1, 2), (2, 3)])

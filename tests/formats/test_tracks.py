@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.formats.bigwig import BigWig
-from genomai_cli.formats.track_outputs import TABLE, Stretch, file_names, intervals, track_output
+from genomai_cli.formats.track_outputs import (
+    TABLE,
+    TrackSegment,
+    file_names,
+    intervals,
+    track_output,
+)
 from genomai_cli.formats.track_table import Track, read_track_table, strand_partners
 from genomai_cli.formats.tracks import AlignedTracks, binned, other_strand
 
@@ -169,7 +175,7 @@ class TestBinsAndStrands:
 class TestOutputs:
     def test_neighbours_of_one_value_are_one_interval_and_missing_bins_none(self):
         nan = np.nan
-        found = intervals(Stretch("c", 10, 19, 2, np.float32([[1], [1], [nan], [2], [2]])), 0)
+        found = intervals(TrackSegment("c", 10, 19, 2, np.float32([[1], [1], [nan], [2], [2]])), 0)
         assert [part.tolist() for part in found] == [[10, 16], [14, 19], [1, 2]]
 
     def test_names_of_files_are_safe_and_differ(self):
@@ -190,7 +196,7 @@ class TestOutputs:
             for contig, values_LT in whole.items():
                 for at in range(0, len(values_LT), 7):
                     end = min(at + 7, len(values_LT))
-                    out.add(Stretch(contig, at, end, 1, values_LT[at:end]))
+                    out.add(TrackSegment(contig, at, end, 1, values_LT[at:end]))
         again = read_track_table(tmp_path / "out" / TABLE)
         assert again.tracks == tuple(tracks)
         read = AlignedTracks.open(again, LENGTHS, "ref.fa")
@@ -205,7 +211,7 @@ class TestOutputs:
                 for stretch in stretches:
                     out.add(stretch)
 
-        stretch = Stretch("chr1", 4, 6, 1, np.ones((2, 1), np.float32))
+        stretch = TrackSegment("chr1", 4, 6, 1, np.ones((2, 1), np.float32))
         with pytest.raises(UsageError, match="overlaps a region or comes before one"):
             write([stretch, stretch])
         assert not (tmp_path / "out").exists()
@@ -213,8 +219,8 @@ class TestOutputs:
     def test_means_of_regions_weigh_bases(self, tmp_path):
         with track_output(tmp_path / "m.tsv", "tsv", [Track("a"), Track("b")], LENGTHS, {}) as out:
             part = np.float32([[1, np.nan], [4, np.nan]])
-            out.add(Stretch("chr1", 0, 3, 2, part, "r", last=False))
-            out.add(Stretch("chr1", 3, 5, 2, np.float32([[0, np.nan]]), "r"))
+            out.add(TrackSegment("chr1", 0, 3, 2, part, "r", last=False))
+            out.add(TrackSegment("chr1", 3, 5, 2, np.float32([[0, np.nan]]), "r"))
         rows = [line.split("\t") for line in (tmp_path / "m.tsv").read_text().splitlines()]
         assert rows == [
             ["region", "contig", "start", "end", "a", "b"],

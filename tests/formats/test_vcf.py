@@ -15,7 +15,7 @@ from genomai_cli.errors import InputError
 from genomai_cli.formats import regions
 from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.genotypes import parse_genotypes
-from genomai_cli.formats.regions import Stretches
+from genomai_cli.formats.regions import PositionIntervals
 from genomai_cli.formats.streams import open_input
 from genomai_cli.formats.vcf import Variant, read_variants
 
@@ -168,7 +168,7 @@ def test_normal_contig(name: str, normal: str) -> None:
 def test_only_wanted_positions_in_any_order(tmp_path: Path) -> None:
     rows = [f"{chrom} {pos} . A G . . . GT 0/1 0/0" for chrom, pos in
             [("2", 9), ("1", 30), ("chr1", 10), ("1", 20), ("1", 10), ("3", 10)]]  # fmt: skip
-    found = read(tmp_path, vcf(*rows), {"1": {10, 20}, "2": Stretches([(1, 5), (8, 10)])})
+    found = read(tmp_path, vcf(*rows), {"1": {10, 20}, "2": PositionIntervals([(1, 5), (8, 10)])})
     places = [(variant.contig, variant.position) for variant in found]
     assert places == [("2", 9), ("1", 10), ("1", 20), ("1", 10)]
 
@@ -282,7 +282,7 @@ def test_an_index_gives_the_same_records(tmp_path: Path, monkeypatch: pytest.Mon
     path = indexed(tmp_path)
     with open_input(path) as source:
         streamed = list(read_variants(source, WANTED).records)
-    monkeypatch.setattr(regions, "_WORTH", 0)
+    monkeypatch.setattr(regions, "_MIN_BYTES_PER_SITE", 0)
     with open_input(path) as source:
         found = list(read_variants(source, WANTED).records)
     assert [v.position for v in found] == [v.position for v in streamed] == [5, 77, 2990]
@@ -298,7 +298,7 @@ def test_a_bad_index_is_not_used(tmp_path: Path, monkeypatch, capfd, fault: str)
         os.utime(index, (1, 1))
     else:
         index.write_bytes(b"nonsense")
-    monkeypatch.setattr(regions, "_WORTH", 0)
+    monkeypatch.setattr(regions, "_MIN_BYTES_PER_SITE", 0)
     with open_input(path) as source:
         found = list(read_variants(source, WANTED).records)
     assert [v.position for v in found] == [5, 77, 2990]
