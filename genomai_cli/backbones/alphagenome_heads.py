@@ -37,7 +37,12 @@ SQUASH_POWERS = {"rna_seq": 0.75}  # powers of the experiment's values
 MIN_INITIAL_VALUE = 1e-4  # that a track begins with
 INITIAL_GAIN = 0.1  # of fresh weights, so that tracks begin near their means
 LINEAR_UP_TO = 10.0  # on the network's scale
-SITES = ("pos_donor", "pos_acceptor", "neg_donor", "neg_acceptor")  # the classes of sites, in order
+SPLICE_SITE_CLASSES = (
+    "pos_donor",
+    "pos_acceptor",
+    "neg_donor",
+    "neg_acceptor",
+)  # the classes of sites, in order
 NO_SITE = -1  # fills the positions where there are fewer sites
 
 
@@ -248,7 +253,7 @@ class SpliceJunctions(nn.Module):
         self.conv = OrganismLinear(count, 2 * config.width, width)
         shape = count, 2, tissues["splice_junctions"], width
         self.rope_params = nn.ParameterDict(
-            {site: nn.Parameter(torch.zeros(shape)) for site in SITES}
+            {site: nn.Parameter(torch.zeros(shape)) for site in SPLICE_SITE_CLASSES}
         )
 
     def forward(
@@ -275,7 +280,7 @@ class SpliceJunctions(nn.Module):
         hidden_B4SJ = self.conv(hidden_BCX, organism_B).unflatten(1, positions_B4S.shape[1:])
         site_states = [
             self._tissue_states(site, hidden_B4SJ[:, n], positions_B4S[:, n], organism_B)
-            for n, site in enumerate(SITES)
+            for n, site in enumerate(SPLICE_SITE_CLASSES)
         ]
         counts = [
             functional.softplus(torch.einsum("bduj,bauj->bdau", donor, acceptor))
@@ -293,7 +298,7 @@ class SpliceJunctions(nn.Module):
 
     def _mask(self, known_B4S: Tensor, organism_B: Tensor) -> Tensor:
         """Which pairs are of two sites, in a tissue of the organism: (B, S, S, 2 U)."""
-        count = self.rope_params[SITES[0]].shape[2]
+        count = self.rope_params[SPLICE_SITE_CLASSES[0]].shape[2]
         tissues_B1 = torch.tensor(self.tissues, device=organism_B.device)[organism_B].unsqueeze(1)
         real_BU = torch.arange(count, device=organism_B.device) < tissues_B1
         pairs = [known_B4S[:, n].unsqueeze(2) & known_B4S[:, n + 1].unsqueeze(1) for n in (0, 2)]

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from genomai_cli.backbones.alphagenome_heads import SITES
+from genomai_cli.backbones.alphagenome_heads import SPLICE_SITE_CLASSES
 from genomai_cli.backbones.alphagenome_layers import RELEASED_TRACKS, AlphaGenomeConfig
 from genomai_cli.formats.track_table import CONTACT_MAPS, UNKNOWN_STRAND, Track
 
@@ -77,11 +77,13 @@ def unnamed_tracks(config: AlphaGenomeConfig) -> list[Track]:
         track
         for number, organism in enumerate(organisms)
         for head, count in config.tracks.items()
-        for track in _unnamed(head, organism, _real(config.tracks, head, count, number, config))
+        for track in _placeholder_tracks(
+            head, organism, _track_count(config.tracks, head, count, number, config)
+        )
     ]
 
 
-def _real(
+def _track_count(
     tracks: Mapping[str, int], head: str, count: int, organism: int, config: AlphaGenomeConfig
 ) -> int:
     """How many of a head's columns are of tracks, as far as the sizes show."""
@@ -91,9 +93,9 @@ def _real(
     return RELEASED_MAPS[count][organism] if released else count
 
 
-def _unnamed(head: str, organism: str, count: int) -> Iterator[Track]:
+def _placeholder_tracks(head: str, organism: str, count: int) -> Iterator[Track]:
     if head == SPLICE_SITES:
-        for site in SITES:
+        for site in SPLICE_SITE_CLASSES:
             side, _, kind = site.partition("_")
             strand = "+" if side == "pos" else "-"
             yield Track(

@@ -1,10 +1,10 @@
 """The filters of StripedHyena's convolutions, each with its state from the tokens before the first.
 
-`Explicit` filters are stored tap by tap and shared by groups of channels; those of 128 taps and more are convolved and
-have a direct term, shorter ones are cross-correlated and have none, as in the released code. `Modal` ones are sums of
-exponentials, h_t = sum_n residue_n pole_n^t, which are a recurrence as well: x <- pole x + u, y = sum_n residue_n x_n
-(Massaroli et al. 2023, arXiv:2310.18780). The past of a block of tokens is in the state x, so that a sequence
-cut anywhere gives the same output. Powers are computed in double precision where there is one, since t may be large.
+An `ExplicitFilter` is stored tap by tap and shared by groups of channels; those of 128 taps and more are convolved and
+have a direct term, shorter ones are cross-correlated and have none, as in the released code. A `ModalFilter` is a sum
+of exponentials, h_t = sum_n residue_n pole_n^t, which is a recurrence as well: x <- pole x + u, y = sum_n residue_n x_n
+(Massaroli et al. 2023, arXiv:2310.18780). The past of a block of tokens is in the state x, so that a sequence cut
+anywhere gives the same output. Powers are computed in double precision where there is one, since t may be large.
 
 Shape suffixes: B sequences, D channels, T tokens, K taps, N modes, A times in a stride, M strides.
 """
@@ -20,7 +20,7 @@ MAX_CORRELATED_TOKENS = 32  # for which sums are faster than FFTs
 STRIDE = 64  # of times: pole^(a + 64 m) = pole^a pole^(64 m)
 
 
-class Explicit(nn.Module):
+class ExplicitFilter(nn.Module):
     """A filter of so many taps a group of channels; its state are the last tokens but one filter's length."""
 
     def __init__(self, width: int, groups: int, taps: int) -> None:
@@ -52,7 +52,7 @@ class Explicit(nn.Module):
         return y_BDT, last_tokens(u_BDT, self.count - 1, past) if keep_state else None
 
 
-class Modal(nn.Module):
+class ModalFilter(nn.Module):
     """A filter of `modes` exponentials for each of `systems` groups of channels; its state is x (B, D, N).
 
     Real poles are stored as their logarithms, complex ones as real and imaginary part.

@@ -39,9 +39,9 @@ class KmerCounts(nn.Module):
     """Counts (B, K) of all k-mers up to `longest` in codes (B, L), a k-mer and its reverse complement as one if both
     strands count; k-mers with an unknown letter count nowhere. It has no values of its own."""
 
-    def __init__(self, longest: int, *, both_strands: bool) -> None:
+    def __init__(self, max_k: int, *, both_strands: bool) -> None:
         super().__init__()
-        columns = [_columns(k, both_strands) for k in range(1, longest + 1)]
+        columns = [_columns(k, both_strands) for k in range(1, max_k + 1)]
         for k, column_K in enumerate(columns, start=1):
             self.register_buffer(f"columns_{k}", column_K, persistent=False)
         self.sizes = [int(column_K.max()) + 1 for column_K in columns]

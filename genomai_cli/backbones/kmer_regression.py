@@ -27,7 +27,7 @@ class KmersConfig:
     kind: str = KMERS
 
 
-class Kmers(nn.Module):
+class KmerRegression(nn.Module):
     """Logits (B, O) of codes (B, L): a linear function of how often each k-mer occurs."""
 
     mean: Tensor

@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from genomai_cli.alphabet import BASES, UNKNOWN_CODE
 from genomai_cli.backbones.base import Network
-from genomai_cli.backbones.kmer_regression import KMERS, Kmers, KmersConfig
+from genomai_cli.backbones.kmer_regression import KMERS, KmerRegression, KmersConfig
 
 POSITIONS, CONVOLUTION = "positions", "convolution"
 BIN_CHANNELS = 16  # of the means of each bin
@@ -63,7 +63,7 @@ class ConvolutionConfig:
 PartConfig = KmersConfig | PositionsConfig | ConvolutionConfig
 
 
-class Positions(nn.Module):
+class PositionRegression(nn.Module):
     """Logits (B, O) of codes (B, L): a linear function of the letter at each of the first `length` positions."""
 
     def __init__(self, config: PositionsConfig, outputs: int) -> None:
@@ -254,9 +254,9 @@ CONFIGS: dict[str, type[PartConfig]] = {
 def build_part(config: PartConfig, outputs: int) -> nn.Module:
     """One untrained part."""
     if isinstance(config, KmersConfig):
-        return Kmers(config, outputs)
+        return KmerRegression(config, outputs)
     if isinstance(config, PositionsConfig):
-        return Positions(config, outputs)
+        return PositionRegression(config, outputs)
     return Convolution(config, outputs)
 
 
@@ -339,7 +339,7 @@ class SequenceEnsemble(Network):
         ):
             if isinstance(part, Convolution):
                 gradients_BLA += part.base_gradients(codes_BL, real_BL, weight_BO)
-            elif isinstance(part, Kmers | Positions):
+            elif isinstance(part, KmerRegression | PositionRegression):
                 gradients_BLA += part.base_gradients(codes_BL, weight_BO)
         return functional.pad(gradients_BLA, (0, max(0, self.config.vocabulary - len(BASES))))
 

@@ -25,7 +25,7 @@ from torch.nn import functional
 from genomai_cli.backbones.base import Backbone, SmallEmbedding
 from genomai_cli.backbones.convolutions import correlate, last_tokens
 from genomai_cli.backbones.heads import EmbeddingHead
-from genomai_cli.backbones.hyena_filters import Explicit, Modal
+from genomai_cli.backbones.hyena_filters import ExplicitFilter, ModalFilter
 from genomai_cli.device import exact_precision
 
 SHORT, MEDIUM, LONG, ATTENTION = "SMLA"
@@ -157,7 +157,7 @@ class StripedHyenaNetwork(Backbone):
 
     def long_filters(self, tokens: int) -> Tensor | None:
         """The filters (layers, D, tokens) that are sums of exponentials."""
-        found = [m.taps(tokens) for m in self.modules() if isinstance(m, Modal)]
+        found = [m.taps(tokens) for m in self.modules() if isinstance(m, ModalFilter)]
         return torch.stack(found) if found else None
 
     @property
@@ -303,13 +303,13 @@ class Convolution(nn.Module):
         return (x1_BDT, x2_BDT, v_BDT) if self.config.swapped else (x2_BDT, x1_BDT, v_BDT)
 
 
-def _filter(config: StripedHyenaConfig, kind: str) -> Explicit | Modal:
+def _filter(config: StripedHyenaConfig, kind: str) -> ExplicitFilter | ModalFilter:
     if kind == SHORT:
-        return Explicit(config.width, config.short_groups, config.short_taps)
+        return ExplicitFilter(config.width, config.short_groups, config.short_taps)
     if kind == MEDIUM:
-        return Explicit(config.width, config.medium_groups, config.medium_taps)
+        return ExplicitFilter(config.width, config.medium_groups, config.medium_taps)
     systems = config.systems or config.width
-    return Modal(config.width, systems, config.modes, config.complex_poles)
+    return ModalFilter(config.width, systems, config.modes, config.complex_poles)
 
 
 class KeysAndValues(NamedTuple):

@@ -324,7 +324,7 @@ def write_file(output: Path, vectors: Vectors, records: Records, options: FileOp
     unseen = NewRecords(file.names())
     try:
         with file:
-            _fill(file, vectors, unseen.of(records))
+            _fill(file, vectors, unseen.filter(records))
     except BaseException:
         if file.stored_count:
             say(

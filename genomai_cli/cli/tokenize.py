@@ -170,7 +170,7 @@ def tokenize(
     with buffered_output(output) as out:
         if to is Target.TSV:
             header = part.is_first
-            count = write_tsv(out, records, tokenizer, words=words, header=header)
+            count = write_tsv(out, records, tokenizer, as_text=words, header=header)
         else:
             count = _write(out, records, tokenizer, to)
         run.count(used=count)

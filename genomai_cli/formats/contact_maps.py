@@ -30,7 +30,7 @@ Numbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
+class ContactPairs:
     """Values (N, M) of pairs of a contig's bins, by their numbers on it, the smaller `first`."""
 
     contig: str
@@ -48,7 +48,7 @@ class ContactMaps:
         self._begins = dict(zip(lengths, np.cumsum([0, *counts]).tolist(), strict=False))
         self._parts: list[tuple[Numbers, Numbers, Values]] = []
 
-    def add(self, parts: Iterable[Pairs]) -> None:
+    def add(self, parts: Iterable[ContactPairs]) -> None:
         """Add the values of pairs of bins."""
         for pairs in parts:
             begin = self._begins[pairs.contig]

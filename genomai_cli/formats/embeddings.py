@@ -281,7 +281,7 @@ class EmbeddingFile:
             if error is None:
                 self.finish()
             else:
-                self._journal.keep()
+                self._journal.flush_after_error()
         finally:
             self._journal.close()
             if self._base is not None:
@@ -328,7 +328,7 @@ class NewRecords:
         self._known_names = Counter(map(printable, names))
         self.skipped = 0
 
-    def of(self, records: Iterable[SequenceRecord]) -> Iterator[SequenceRecord]:
+    def filter(self, records: Iterable[SequenceRecord]) -> Iterator[SequenceRecord]:
         """The new records; `skipped` counts the others."""
         for record in records:
             name = printable(record.name)

@@ -23,7 +23,7 @@ from genomai_cli.errors import InputError
 from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.stored_text import StoredText
 from genomai_cli.formats.streams import Input, text_of
-from genomai_cli.formats.tables import LARGEST, parse_table, sequence_column, sequences_of
+from genomai_cli.formats.tables import MAX_TABLE_BYTES, parse_table, sequence_column, sequences_of
 from genomai_cli.names import escaped
 from genomai_cli.records import LONGEST_HELD, SequenceRecord
 
@@ -287,7 +287,7 @@ def _skip_qualities(lines: "enumerate[bytes]", length: int, path: str, line: int
 
 def _read_table(source: Input, letters: bytes) -> Iterator[SequenceRecord]:
     """The records of a table of sequences, which is read at once."""
-    table = parse_table(source.stream.read(LARGEST + 1), source.path)
+    table = parse_table(source.stream.read(MAX_TABLE_BYTES + 1), source.path)
     column = sequence_column(table)
     if column is None:
         raise InputError("no column 'sequence'", path=source.path, line=1)

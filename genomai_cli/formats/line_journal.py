@@ -121,7 +121,7 @@ class LineJournal:
         traceback: TracebackType | None,
     ) -> None:
         if error is not None:
-            self._journal.keep()
+            self._journal.flush_after_error()
         self._journal.close()
         if error is None and self.folder.exists():
             shutil.rmtree(self.folder)

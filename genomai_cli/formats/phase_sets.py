@@ -37,18 +37,18 @@ def in_largest_sets(records: Iterable[Variant], splits: PhaseSplits) -> Iterator
     Those of a chromosome are held at once, in bits. `splits` counts what changed.
     """
     for _, group in groupby(records, key=lambda variant: variant.contig):
-        held = deque((PackedVariant.of(variant), _named_sets_of(variant)) for variant in group)
-        if all(sets is None for _, sets in held):
-            while held:
-                yield held.popleft()[0].variant()
+        waiting = deque((PackedVariant.of(variant), _named_sets_of(variant)) for variant in group)
+        if all(sets is None for _, sets in waiting):
+            while waiting:
+                yield waiting.popleft()[0].variant()
             continue
         sizes: dict[int, Counter[bytes]] = {}
-        for packed, sets in held:
+        for packed, sets in waiting:
             for sample, name in (sets or _sets_of(packed.variant())).items():
                 sizes.setdefault(sample, Counter())[name] += 1
         largest = {sample: counts.most_common(1)[0][0] for sample, counts in sizes.items()}
-        while held:
-            packed, sets = held.popleft()
+        while waiting:
+            packed, sets = waiting.popleft()
             variant = packed.variant()
             sets = sets or _sets_of(variant)
             outside = [sample for sample, name in sets.items() if name != largest[sample]]

@@ -82,7 +82,7 @@ class RowJournal:
         self.stored_count = self.record_count
         self._written = time.monotonic()
 
-    def keep(self) -> None:
+    def flush_after_error(self) -> None:
         """After an error, put on disk what can be; a full disk was perhaps the error."""
         if self.has_files:
             with suppress(InputError):

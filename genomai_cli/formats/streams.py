@@ -129,8 +129,10 @@ def _recognised(source: Any, name: str, file: Path | None) -> Input:
         _close(raw, name)
         raise
     head = head.removeprefix(BOM)
-    longest = None if kind in _UNBOUNDED_LINES else LONGEST_LINE
-    stream = io.BufferedReader(_Rewound(head, raw, path=name, longest=longest), _BUFFER)
+    max_line_bytes = None if kind in _UNBOUNDED_LINES else LONGEST_LINE
+    stream = io.BufferedReader(
+        _Rewound(head, raw, path=name, max_line_bytes=max_line_bytes), _BUFFER
+    )
     return Input(name, kind, compression, cast(BinaryIO, stream), file)
 
 
@@ -264,10 +266,10 @@ class _Rewound(io.RawIOBase):
     """
 
     def __init__(
-        self, head: bytes, rest: Any, *, path: str | None = None, longest: int | None = None
+        self, head: bytes, rest: Any, *, path: str | None = None, max_line_bytes: int | None = None
     ) -> None:
         self._head, self._rest, self._path = head, rest, path
-        self._longest, self._line = longest, 0  # of which so many bytes have passed
+        self._max_line_bytes, self._line = max_line_bytes, 0  # of which so many bytes have passed
         # A BufferedReader's readinto waits for a full buffer; readinto1 takes what a pipe has now.
         self._readinto = getattr(rest, "readinto1", rest.readinto)
         self.tail, self.ended = b"", False
@@ -280,15 +282,15 @@ class _Rewound(io.RawIOBase):
         size = self._from_head(view) if self._head else self._from_rest(view)
         self.ended = size == 0
         self.tail = (self.tail + bytes(view[max(0, size - 28) : size]))[-28:]
-        if self._longest is not None:
-            self._measure(bytes(view[:size]), self._longest)
+        if self._max_line_bytes is not None:
+            self._measure(bytes(view[:size]), self._max_line_bytes)
         return size
 
-    def _measure(self, chunk: bytes, longest: int) -> None:
+    def _measure(self, chunk: bytes, max_line_bytes: int) -> None:
         end = chunk.rfind(b"\n") + 1
         self._line = len(chunk) - end if end else self._line + len(chunk)
-        if self._line > longest:
-            message = f"a line of more than {longest >> 20} MiB, longer than can be read"
+        if self._line > max_line_bytes:
+            message = f"a line of more than {max_line_bytes >> 20} MiB, longer than can be read"
             raise InputError(message, path=self._path or "-")
 
     def _from_head(self, view: memoryview) -> int:

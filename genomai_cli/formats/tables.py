@@ -14,7 +14,7 @@ from genomai_cli.names import escaped, is_plain, printable, repeated
 
 MISSING_VALUES = ("", ".")
 _FAMILIES = {("FID", "IID"), ("FAMILY ID", "INDIVIDUAL ID")}
-LARGEST = 1 << 28  # bytes of a table, which is held in memory
+MAX_TABLE_BYTES = 1 << 28  # bytes of a table, which is held in memory
 UNKNOWN_LABEL = "UNKNOWN"  # the call of a sample that gets no label
 _SEQUENCE = "sequence"
 _NAMES = ("name", "id", "sample")
@@ -81,14 +81,14 @@ def read_table(path: str | Path) -> Table:
 def table_bytes(path: str | Path) -> bytes:
     """The bytes of a table's file, for `parse_table`: of a larger one than that takes the beginning."""
     with open_bytes(path) as stream:
-        return stream.read(LARGEST + 1)
+        return stream.read(MAX_TABLE_BYTES + 1)
 
 
 def parse_table(data: bytes, display_name: str) -> Table:
     """What `read_table` says, from the bytes of a file, named in messages as `display_name`; InputError for more than
-    `LARGEST`."""
-    if len(data) > LARGEST:
-        raise InputError(f"a table of more than {LARGEST >> 20} MiB", path=display_name)
+    `MAX_TABLE_BYTES`."""
+    if len(data) > MAX_TABLE_BYTES:
+        raise InputError(f"a table of more than {MAX_TABLE_BYTES >> 20} MiB", path=display_name)
     text = _decoded(data, display_name)
     numbered_lines = [
         (number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()

@@ -173,11 +173,11 @@ def _aligned(
     warn: Callable[[str], None],
 ) -> dict[str, str]:
     """The file's name of each of the reference's contigs that it has."""
-    normal = {normal_contig(name): name for name in reversed(list(lengths))}
+    by_normal_name = {normal_contig(name): name for name in reversed(list(lengths))}
     file_names: dict[str, str] = {}
     unmatched = []
     for name, size in file.contigs.items():
-        reference_name = name if name in lengths else normal.get(normal_contig(name))
+        reference_name = name if name in lengths else by_normal_name.get(normal_contig(name))
         if reference_name is None:
             unmatched.append(name)
             continue
@@ -186,9 +186,9 @@ def _aligned(
             size != lengths[reference_name] if file.has_lengths else size > lengths[reference_name]
         )
         if mismatched:
-            what = "has" if file.has_lengths else "reaches"
+            relation = "has" if file.has_lengths else "reaches"
             message = (
-                f"contig {name} {what} {size:,} bases, and {reference_name} of {reference} "
+                f"contig {name} {relation} {size:,} bases, and {reference_name} of {reference} "
                 f"{lengths[reference_name]:,}"
             )
             raise InputError(message, path=file.path)

@@ -132,7 +132,7 @@ class Change:
         return self.start + len(self.ref)
 
 
-def disagreement(record: AlleleRecord, contig: str, reference: IndexedFasta) -> str:
+def reference_mismatch(record: AlleleRecord, contig: str, reference: IndexedFasta) -> str:
     """How REF disagrees with the reference; empty where it does not.
 
     An ambiguous letter of the reference agrees with the bases that it stands for, and N in REF with any.
@@ -184,7 +184,7 @@ def normalised(contig: str, position: int, ref: str, alt: str, reference: Indexe
     return Change(contig, start, ref, alt)
 
 
-def spelled(change: Change, reference: IndexedFasta) -> tuple[int, str, str]:
+def as_vcf_alleles(change: Change, reference: IndexedFasta) -> tuple[int, str, str]:
     """Position, REF and ALT of a change as a VCF writes it: an insertion or a deletion with the base before it."""
     if (change.ref and change.alt) or not (change.ref or change.alt):
         return change.start + 1, change.ref or ".", change.alt or "."

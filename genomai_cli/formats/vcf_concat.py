@@ -201,13 +201,13 @@ def _check_samples(first: _Part, other: _Part) -> None:
 
 def _check_lengths(parts: Sequence[_Part]) -> None:
     """InputError if two headers give a contig different lengths: they are about different assemblies."""
-    given: dict[str, tuple[int, str]] = {}
+    lengths: dict[str, tuple[int, str]] = {}
     for part in parts:
         for name, length in filter(None, (contig_length(text_of(line)) for line in part.header)):
-            before, path = given.setdefault(name, (length, part.path))
-            if length != before:
+            expected, path = lengths.setdefault(name, (length, part.path))
+            if length != expected:
                 message = (
-                    f"contig {name} has {length} letters in the header, but {before} in {shown_path(path)}: "
+                    f"contig {name} has {length} letters in the header, but {expected} in {shown_path(path)}: "
                     "files of two assemblies do not make one"
                 )
                 raise InputError(message, path=part.path)

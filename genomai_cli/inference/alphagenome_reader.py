@@ -17,7 +17,7 @@ from torch import Tensor
 from genomai_cli.alphabet import BASES, as_letters, codes_of
 from genomai_cli.backbones.alphagenome import AlphaGenomeNetwork
 from genomai_cli.backbones.alphagenome_heads import (
-    SITES,
+    SPLICE_SITE_CLASSES,
     Embeddings,
     SpliceJunctions,
     splice_site_positions,
@@ -119,7 +119,7 @@ class AlphaGenomeReader:
                 chances_BLO = self.network.tracks.values_along_genome(
                     SPLICE_SITES, made, organism_B, 1
                 )[1]
-                sites_L4 = chances_BLO[0, :, : len(SITES)].float().cpu().numpy()
+                sites_L4 = chances_BLO[0, :, : len(SPLICE_SITE_CLASSES)].float().cpu().numpy()
 
         bases_BCT = made.bases if tissues else made.bases[..., :0].clone()
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from genomai_cli.errors import UsageError
 from genomai_cli.formats.bigwig import Values
-from genomai_cli.formats.contact_maps import Pairs
+from genomai_cli.formats.contact_maps import ContactPairs
 from genomai_cli.formats.track_outputs import TrackSegment
 from genomai_cli.formats.track_table import Track
 from genomai_cli.formats.tracks import AlignedTracks, binned
@@ -32,7 +32,7 @@ class Contacts:
     """Contact maps of a region, in bins of so many bases."""
 
     maps: Sequence[Track]
-    pairs: Sequence[Pairs]
+    pairs: Sequence[ContactPairs]
     size: int
 
 

@@ -32,12 +32,12 @@ from genomai_cli import tokenizers
 from genomai_cli.alphabet import MISSING
 from genomai_cli.backbones.base import complete_config
 from genomai_cli.backbones.classifier import Classifier
-from genomai_cli.backbones.kmer_regression import Kmers, KmersConfig
+from genomai_cli.backbones.kmer_regression import KmerRegression, KmersConfig
 from genomai_cli.backbones.sequence_ensemble import (
     Convolution,
     ConvolutionConfig,
     PartConfig,
-    Positions,
+    PositionRegression,
     PositionsConfig,
     SequenceEnsembleConfig,
     build_part,
@@ -245,7 +245,7 @@ class Trials:
                 )
                 train_convolution(part, self.data, train, held_out, how)
             self.pace.done += cost_of(part.config)
-        elif isinstance(part, Kmers | Positions):
+        elif isinstance(part, KmerRegression | PositionRegression):
             if number:
                 regress(part, self.data, train, candidate.penalty, self.device)
             else:
@@ -399,7 +399,7 @@ class Assembly:
         """What answers for a candidate."""
         trials = self.trials
         part = build_part(candidate.config, trials.outputs).to(trials.device)
-        if not isinstance(part, Kmers | Positions):
+        if not isinstance(part, KmerRegression | PositionRegression):
             return [fit.part for fit in candidate.fits]
         nothing = np.array([], np.int64)
         rows = others(trials.samples, nothing if trials.given is None else trials.given)

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genomai_cli.alphabet import MISSING, UNKNOWN_CODE, as_letters, codes_of
-from genomai_cli.backbones.kmer_regression import Kmers, KmersConfig
-from genomai_cli.backbones.sequence_ensemble import Convolution, Positions, part_outputs
+from genomai_cli.backbones.kmer_regression import KmerRegression, KmersConfig
+from genomai_cli.backbones.sequence_ensemble import Convolution, PositionRegression, part_outputs
 from genomai_cli.inputs.samples import Rows, Samples
 from genomai_cli.objectives.base import cross_entropy
 from genomai_cli.training.minimisation import minimise
@@ -38,7 +38,7 @@ SMOOTHING = 0.05  # of labels
 BFLOAT16 = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # of torch.cpu
 SHIFT = 4  # letters that a sequence is moved by while training, where positions do not matter
 SMALL, SMALL_BATCH, BATCH = 10_000, 64, 128  # samples, and of a batch
-Regression = Kmers | Positions
+Regression = KmerRegression | PositionRegression
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +138,7 @@ class LabelledCodes:
         return self.codes[rows, :longest].long(), torch.arange(longest) < self.lengths[rows, None]
 
     @torch.no_grad()
-    def counts(self, part: Kmers) -> Tensor:
+    def counts(self, part: KmerRegression) -> Tensor:
         """How often each of the part's k-mers occurs (N, F), counted once for all parts like it; of one byte where
         sequences are short."""
         if part.config not in self._counts:
@@ -172,7 +172,7 @@ def logits_at(part: nn.Module, data: LabelledCodes, rows: Rows, device: torch.de
     part.eval()
     found = []
     for rows_B in torch.split(torch.from_numpy(rows), ROWS_AT_ONCE):
-        if isinstance(part, Kmers):
+        if isinstance(part, KmerRegression):
             logits_BO = part.logits(data.counts(part)[rows_B].to(device))
         else:
             codes_BL, real_BL = data.batch(rows_B)
@@ -214,7 +214,7 @@ def standardised(
 ) -> Tensor:
     """The features (N, F) of the samples to train on; mean and deviation are kept in a part of k-mers."""
     blocks = torch.split(torch.from_numpy(train), ROWS_AT_ONCE)
-    if isinstance(part, Positions):
+    if isinstance(part, PositionRegression):
         return torch.cat([part.features(data.batch(rows)[0].to(device)) for rows in blocks])
     counts_NF = data.counts(part)
     x_NF = torch.cat([part.frequencies(counts_NF[rows].to(device)) for rows in blocks])

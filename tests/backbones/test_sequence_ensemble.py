@@ -14,7 +14,7 @@ from genomai_cli.backbones.kmer_counts import KmerCounts
 from genomai_cli.backbones.sequence_ensemble import (
     Convolution,
     ConvolutionConfig,
-    Positions,
+    PositionRegression,
     PositionsConfig,
     _dropped,
     codes_of_ids,
@@ -142,7 +142,7 @@ def test_slopes_of_convolutions_are_finite_differences(part):
 
 
 def test_positions_tell_where_a_letter_stands():
-    part = Positions(PositionsConfig(3), 2)
+    part = PositionRegression(PositionsConfig(3), 2)
     assert part.features(codes("CAT")[0]).tolist() == [[0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1]]
     assert part.features(codes("C")[0]).tolist() == [[0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]]
 

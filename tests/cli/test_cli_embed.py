@@ -576,7 +576,7 @@ def test_rows_of_a_record_that_is_not_finished_are_cut_off(tmp_path):
 def test_records_are_passed_over_as_often_as_they_are_there():
     unseen = NewRecords(["a", "b", "a"])
     records = [SequenceRecord(name, "ACGT") for name in "aabca"]
-    assert [record.name for record in unseen.of(records)] == ["c", "a"]
+    assert [record.name for record in unseen.filter(records)] == ["c", "a"]
     assert unseen.skipped == 3
 
 

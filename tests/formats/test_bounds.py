@@ -70,7 +70,7 @@ def test_a_sequence_without_end_is_refused(
 
 
 def test_a_table_of_any_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "LARGEST", 1 << 20)
+    monkeypatch.setattr(tables, "MAX_TABLE_BYTES", 1 << 20)
     path = write(tmp_path, b"sample\tlabel\n" + b"a\tb\n" * (1 << 19))
     with pytest.raises(InputError, match="a table of more than 1 MiB"):
         tables.read_table(path)
