@@ -52,8 +52,8 @@ def test_16_bit_types_are_computed_in_float32():
 
 
 def test_ffts_are_long_enough_and_of_small_factors():
-    for least in range(1, 3000):
-        size = fast_length(least)
-        assert least <= size <= max(2, 1.34 * least)
+    for min_length in range(1, 3000):
+        size = fast_length(min_length)
+        assert min_length <= size <= max(2, 1.34 * min_length)
         odd = size // (size & -size)
         assert odd in (1, 3, 5)

@@ -117,8 +117,8 @@ def test_tokens_are_spelt_as_the_tokenizer_has_them():
     network, tokenizer = small(factorised=True), Kmers(6, 1)
     bases = torch.full((6, 4), -50.0)
     word = "GATTAC"
-    for place, base in enumerate(word):
-        bases[place, "ACGT".index(base)] = 50.0
+    for position, base in enumerate(word):
+        bases[position, "ACGT".index(base)] = 50.0
     head = torch.nn.Linear(16, 24)
     torch.nn.init.zeros_(head.weight)
     head.bias.data = bases.flatten()

@@ -41,10 +41,10 @@ def test_calls(how, tiny_bundle, cohort, tmp_path):
     assert [types[n] for n in ("sample", "pop", "pop_p", "used", "call_rate", "flags", "PC1")] == [
         "string", "string", "double", "int64", "double", "string", "double",
     ]  # fmt: skip
-    for row, wanted in zip(table.to_pylist(), expected, strict=True):
-        assert row["used"] == int(wanted.pop("used"))
-        found = {name: as_text(row[name], "{:.4f}") for name in wanted}
-        assert found == wanted
+    for row, expected_row in zip(table.to_pylist(), expected, strict=True):
+        assert row["used"] == int(expected_row.pop("used"))
+        found = {name: as_text(row[name], "{:.4f}") for name in expected_row}
+        assert found == expected_row
     assert table.schema.metadata[b"model_name"] == b"tiny"
     assert table.column("flags").null_count
 

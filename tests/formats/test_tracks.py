@@ -101,7 +101,7 @@ class TestFiles:
 
 class TestRefusals:
     @pytest.mark.parametrize(
-        ("name", "text", "said"),
+        ("name", "text", "message"),
         [
             ("a.bed", "chr1\t5\t5\n", r"a\.bed:1: no interval: 5 to 5"),
             ("a.bed", "chr1\t1\t5\tx\tmany\n", r"a\.bed:1: no number in column 5"),
@@ -113,12 +113,12 @@ class TestRefusals:
             ("a.wig", "chr1\t1\t2\n", r"no bigWig; text is bedGraph, BED or narrowPeak"),
         ],
     )
-    def test_a_bad_file_is_one_line_with_its_place(self, tmp_path, name, text, said):
-        with pytest.raises(InputError, match=said):
+    def test_a_bad_file_is_one_line_with_its_place(self, tmp_path, name, text, message):
+        with pytest.raises(InputError, match=message):
             opened(tmp_path, name, text)
 
     @pytest.mark.parametrize(
-        ("table", "said"),
+        ("table", "message"),
         [
             ("name\tfile\na\ta.bed\na\ta.bed\n", r"t\.tsv:3: track a is there twice"),
             ("name\tfile\na\tnone.bed\n", r"t\.tsv:2: track a: there is no file .*none\.bed"),
@@ -130,17 +130,17 @@ class TestRefusals:
             ("name\tpath\na\ta.bed\n", r"no column 'file'"),
         ],
     )
-    def test_a_bad_table_is_one_line_with_its_place(self, tmp_path, table, said):
+    def test_a_bad_table_is_one_line_with_its_place(self, tmp_path, table, message):
         (tmp_path / "a.bed").write_text(BED)
         (tmp_path / "t.tsv").write_text(table)
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             read_track_table(tmp_path / "t.tsv")
 
     def test_other_spellings_of_contigs_are_known_and_others_are_told(self, tmp_path):
-        said = []
+        message = []
         text = "1\t2\t6\tp\t500\nchrUn\t1\t2\tp\t5\n"
-        assert values(opened(tmp_path, "a.bed", text, warn=said.append))[2] == 0.5
-        assert said == [f"{tmp_path / 'a.bed'}: 1 contigs that ref.fa lacks are not read: chrUn"]
+        assert values(opened(tmp_path, "a.bed", text, warn=message.append))[2] == 0.5
+        assert message == [f"{tmp_path / 'a.bed'}: 1 contigs that ref.fa lacks are not read: chrUn"]
 
 
 class TestBinsAndStrands:
@@ -187,20 +187,22 @@ class TestOutputs:
         if form == "bigwig":
             pytest.importorskip("pyBigWig")
         rng = np.random.default_rng(0)
-        whole = {c: rng.normal(size=(n, 2)).astype(np.float32) for c, n in LENGTHS.items()}
-        for part in whole.values():
+        values_by_contig = {
+            c: rng.normal(size=(n, 2)).astype(np.float32) for c, n in LENGTHS.items()
+        }
+        for part in values_by_contig.values():
             part[rng.random(part.shape) < 0.4] = np.nan
             part[3:6] = 2.5
         tracks = [Track("a", assay="ATAC", unit="reads"), Track("b")]
         with track_output(tmp_path / "out", form, tracks, LENGTHS, {}) as out:
-            for contig, values_LT in whole.items():
+            for contig, values_LT in values_by_contig.items():
                 for at in range(0, len(values_LT), 7):
                     end = min(at + 7, len(values_LT))
                     out.add(TrackSegment(contig, at, end, 1, values_LT[at:end]))
-        again = read_track_table(tmp_path / "out" / TABLE)
-        assert again.tracks == tuple(tracks)
-        read = AlignedTracks.open(again, LENGTHS, "ref.fa")
-        for contig, values_LT in whole.items():
+        second = read_track_table(tmp_path / "out" / TABLE)
+        assert second.tracks == tuple(tracks)
+        read = AlignedTracks.open(second, LENGTHS, "ref.fa")
+        for contig, values_LT in values_by_contig.items():
             assert np.array_equal(
                 read.values(contig, 0, LENGTHS[contig]), values_LT, equal_nan=True
             )
@@ -244,23 +246,23 @@ class TestBigWig:
         assert np.isnan(found[[0, 5, 12, 39]]).all()
 
     def test_a_contig_of_another_length_is_refused_with_both(self, tmp_path, bigwig):
-        said = r"a\.bw: contig chr1 has 40 bases, and chr1 of ref\.fa 41"
-        with pytest.raises(InputError, match=said):
+        message = r"a\.bw: contig chr1 has 40 bases, and chr1 of ref\.fa 41"
+        with pytest.raises(InputError, match=message):
             opened(tmp_path, "a.bw", bigwig.read_bytes(), lengths={"chr1": 41})
 
     def test_a_file_cut_anywhere_is_one_line(self, tmp_path, bigwig):
-        whole, target = bigwig.read_bytes(), tmp_path / "b.bw"
-        for size in range(4, len(whole) - 100, 3):
+        values_by_contig, target = bigwig.read_bytes(), tmp_path / "b.bw"
+        for size in range(4, len(values_by_contig) - 100, 3):
             with pytest.raises(InputError, match="a bigWig that is damaged or cut off"):
-                values(opened(tmp_path, target.name, whole[:size]))
+                values(opened(tmp_path, target.name, values_by_contig[:size]))
 
     def test_changed_bytes_end_in_one_line_or_change_nothing_that_a_checksum_covers(
         self, tmp_path, bigwig
     ):
-        whole, rng = bigwig.read_bytes(), np.random.default_rng(1)
+        values_by_contig, rng = bigwig.read_bytes(), np.random.default_rng(1)
         for _ in range(200):
-            damaged = bytearray(whole)
-            damaged[rng.integers(4, len(whole))] ^= 1 << int(rng.integers(8))
+            damaged = bytearray(values_by_contig)
+            damaged[rng.integers(4, len(values_by_contig))] ^= 1 << int(rng.integers(8))
             try:
                 found = values(opened(tmp_path, "b.bw", bytes(damaged)))
             except InputError:

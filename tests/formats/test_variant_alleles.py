@@ -61,10 +61,10 @@ class TestNormalised:
         if not (change.ref and change.alt):
             size = len(change.ref)
             others = [
-                place
-                for place in range(len(sequence) - size + 1)
-                for put in {made[place : place + len(made) - len(sequence) + size]}
-                if sequence[:place] + put + sequence[place + size :] == made
+                position
+                for position in range(len(sequence) - size + 1)
+                for put in {made[position : position + len(made) - len(sequence) + size]}
+                if sequence[:position] + put + sequence[position + size :] == made
             ]
             assert made == sequence or change.start == min(others)
         else:
@@ -198,8 +198,8 @@ class TestInfo:
         first = [*with_info_header([b"##a", b"#CHROM"], {"X": "what"}, "m")]
         assert first[-1] == b"#CHROM"
         assert b'##INFO=<ID=X,Number=A,Type=Float,Description="what">' in first
-        again = [*with_info_header(first, {"X": "what"}, "m")]
-        assert sum(b"ID=X," in line for line in again) == 1
+        second = [*with_info_header(first, {"X": "what"}, "m")]
+        assert sum(b"ID=X," in line for line in second) == 1
 
 
 class TestReference:

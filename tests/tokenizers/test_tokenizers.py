@@ -62,7 +62,7 @@ class Bracketed(Tokenizer):
 
     def encode(self, sequence):
         ids = {token: id_ for id_, token in enumerate(self.vocabulary)}
-        kmers = (sequence[at : at + self.k] for at in range(len(sequence) - self.k + 1))
+        kmers = (sequence[start : start + self.k] for start in range(len(sequence) - self.k + 1))
         return np.array([ids.get(kmer, self.special["unk"]) for kmer in kmers], np.int32)
 
     def decode(self, ids):
@@ -209,10 +209,10 @@ def test_tokens_over_masked_letters_are_masked_and_no_others(tokenizer, sequence
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS[:-1], ids=NAMES[:-1])
 def test_config_makes_the_same_tokenizer(tokenizer):
-    again = from_config(tokenizer.to_config())
-    assert again == tokenizer
-    assert again.vocabulary == tokenizer.vocabulary
-    assert again.kind == tokenizer.kind
+    second = from_config(tokenizer.to_config())
+    assert second == tokenizer
+    assert second.vocabulary == tokenizer.vocabulary
+    assert second.kind == tokenizer.kind
 
 
 @every_tokenizer
@@ -225,9 +225,9 @@ def test_encoding_leaves_the_tokenizer_as_it_was(tokenizer):
 @given(sequence=any_letters, tokens=st.integers(1, 9))
 @every_tokenizer
 def test_encoding_in_pieces_is_encoding(tokenizer, sequence, tokens):
-    pieces = [*encode_in_chunks(tokenizer, sequence, tokens)]
-    assert all(0 < len(piece) <= tokens for piece in pieces)
-    assert [id_ for piece in pieces for id_ in piece] == tokenizer.encode(sequence).tolist()
+    chunks = [*encode_in_chunks(tokenizer, sequence, tokens)]
+    assert all(0 < len(chunk) <= tokens for chunk in chunks)
+    assert [id_ for chunk in chunks for id_ in chunk] == tokenizer.encode(sequence).tolist()
 
 
 @given(sequence=dna)
