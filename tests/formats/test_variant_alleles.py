@@ -151,7 +151,7 @@ class TestReading:
             ("G", "<DEL>"),
             5,
         )
-        assert one.where == "chr1:3 T>G,<DEL>"
+        assert one.label == "chr1:3 T>G,<DEL>"
         assert two.alts == ()
 
     def test_bcf_says_the_same(self, tmp_path):
