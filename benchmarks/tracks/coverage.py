@@ -32,7 +32,7 @@ from benchmarks.tracks.coverage_windows import (
     write_part,
 )
 from genomai_cli.formats.tables import read_table
-from genomai_cli.formats.track_table import parse_described, strand_partners
+from genomai_cli.formats.track_table import parse_descriptions, strand_partners
 from genomai_cli.inference.coverage_evaluation import Comparison, Estimate
 from genomai_cli.inputs.track_guesses import GUESSES, CoverageMeans
 
@@ -119,7 +119,7 @@ def evaluated(model: Path, valid: Path, seed: int) -> list[Row]:
 def means_of(model: Path) -> Mapping[tuple[str, str], float]:
     """Those of the tracks in the model's training data, in units of which it is measured, by organism and name."""
     kept = CoverageMeans.from_bytes((model / GUESSES).read_bytes(), str(model / GUESSES))
-    tracks = parse_described(read_table(model / "tracks.tsv"))
+    tracks = parse_descriptions(read_table(model / "tracks.tsv"))
     return {(t.organism, t.name): m for t, m in zip(tracks, kept.overall.tolist(), strict=True)}
 
 

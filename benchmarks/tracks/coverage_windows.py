@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.formats.tables import TableWriter
-from genomai_cli.formats.track_outputs import BIGWIG, Stretch, track_output
-from genomai_cli.formats.track_table import DESCRIBED, Track, read_track_table
+from genomai_cli.formats.track_outputs import BIGWIG, TrackSegment, track_output
+from genomai_cli.formats.track_table import DESCRIPTION_COLUMNS, Track, read_track_table
 
 SPECIES = {"hg38": "human", "mm10": "mouse"}
 WINDOW, BIN = 131_072, 32
@@ -65,10 +65,10 @@ def write_part(data: Path, part: str, folder: Path) -> None:
                 fasta.write(f">{contig(species, part, number)}\n{text}\n")
             tracks += _write_tracks(data, species, part, folder / species)
     with (folder / "tracks.tsv").open("w", encoding="utf-8") as file:
-        writer = TableWriter(file, ["name", "file", *DESCRIBED])
+        writer = TableWriter(file, ["name", "file", *DESCRIPTION_COLUMNS])
         for track in tracks:
             assert track.file is not None
-            told = [getattr(track, column) or "." for column in DESCRIBED]
+            told = [getattr(track, column) or "." for column in DESCRIPTION_COLUMNS]
             writer.write([track.name, str(track.file.relative_to(folder)), *told])
 
 
@@ -79,6 +79,6 @@ def _write_tracks(data: Path, species: str, part: str, folder: Path) -> list[Tra
     start = (WINDOW - values_WRC.shape[1] * BIN) // 2
     with track_output(folder, BIGWIG, tracks, dict.fromkeys(names, WINDOW), {}) as out:
         for name, values_RC in zip(names, values_WRC, strict=True):
-            out.add(Stretch(name, start, WINDOW - start, BIN, values_RC))
+            out.add(TrackSegment(name, start, WINDOW - start, BIN, values_RC))
     table = read_track_table(folder / "tracks.tsv")
     return [replace(track, file=track.file) for track in table.tracks]

@@ -19,17 +19,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genomai_cli.backbones.alphagenome_heads import FRESH, AlphaGenomeHeads, Embeddings
+from genomai_cli.backbones.alphagenome_heads import INITIAL_GAIN, AlphaGenomeHeads, Embeddings
 from genomai_cli.backbones.alphagenome_layers import (
-    STEP,
-    TOKEN,
+    LENGTH_MULTIPLE,
+    TOKEN_BASES,
     AlphaGenomeConfig,
     RmsBatchNorm,
     RmsNorm,
     gelu,
 )
 from genomai_cli.backbones.alphagenome_tower import Tower
-from genomai_cli.backbones.alphagenome_tracks import places_of, sizes_of
+from genomai_cli.backbones.alphagenome_tracks import output_slots, sizes_of
 from genomai_cli.backbones.base import Backbone
 from genomai_cli.errors import UsageError
 from genomai_cli.formats.track_table import Track
@@ -44,18 +44,18 @@ class AlphaGenomeNetwork(Backbone):
     """
 
     config_class = AlphaGenomeConfig
-    has_token_slopes = False
+    has_token_gradients = False
     features_read = frozenset({ORGANISM})
-    in_half = frozenset({"splice_sites_usage__predictions"})
+    half_precision_stages = frozenset({"splice_sites_usage__predictions"})
     num_layers = 0
     predicts_tracks = True
-    step = STEP
+    length_multiple = LENGTH_MULTIPLE
 
     def __init__(self, config: AlphaGenomeConfig) -> None:
         super().__init__()
         self.config = config
         width, trunk, count = config.width, config.trunk_width, config.organisms
-        self.hidden_size, self.max_length = 2 * width, config.max_tokens * TOKEN
+        self.hidden_size, self.max_length = 2 * width, config.max_tokens * TOKEN_BASES
         self.encoder = Encoder(config)
         self.organism_embed = nn.Embedding(count, trunk)
         self.tower = Tower(config)
@@ -73,19 +73,21 @@ class AlphaGenomeNetwork(Backbone):
 
     @torch.no_grad()
     def set_track_means(
-        self, tracks: Sequence[Track], means: Sequence[float], shares: Sequence[float]
+        self, tracks: Sequence[Track], means: Sequence[float], nonzero_fractions: Sequence[float]
     ) -> None:
-        """See `Network`; what only fills a head up has a mean of 0. Heads begin with the mean of all bases, and that of
-        contact maps near what is expected by distance."""
+        """See `Network`; padding columns keep a mean of 0. Heads begin with the mean of all bases, and that of
+        contact maps near the expected contacts by distance."""
         for buffer in self.tracks.means.values():
             buffer.zero_()
-        for place, mean, share in zip(places_of(tracks), means, shares, strict=True):
-            if place.head in self.tracks.means:
-                self.tracks.means[place.head][place.organism, place.column] = mean
-                self.tracks.begin_with(place.head, place.organism, place.column, share)
+        for slot, mean, fraction in zip(
+            output_slots(tracks), means, nonzero_fractions, strict=True
+        ):
+            if slot.head in self.tracks.means:
+                self.tracks.means[slot.head][slot.organism, slot.column] = mean
+                self.tracks.initialize_track(slot.head, slot.organism, slot.column, fraction)
         if self.tracks.contact_maps is not None:
             weight: Tensor = self.tracks.contact_maps.weight
-            weight.mul_(FRESH)
+            weight.mul_(INITIAL_GAIN)
 
     def forward(
         self,
@@ -96,16 +98,16 @@ class AlphaGenomeNetwork(Backbone):
         features: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """The embeddings (B, T, D) of bases. Sequences that a mask makes shorter are read one by one, without
-        what fills them up; UsageError for one that is no multiple of 2,048 bases long."""
+        their padding; UsageError for one that is no multiple of 2,048 bases long."""
         del layer
         organism_B = organisms(ids_BT, features)
         if mask_BT is None or mask_BT.all():
             return self.embeddings(ids_BT, organism_B).bases.transpose(1, 2)
-        found_BTD = self.embedder_1bp.norm.bias.new_zeros(*ids_BT.shape, self.hidden_size)
+        hidden_BTD = self.embedder_1bp.norm.bias.new_zeros(*ids_BT.shape, self.hidden_size)
         for row, real_T in enumerate(mask_BT):
-            one = self.embeddings(ids_BT[row : row + 1, real_T], organism_B[row : row + 1])
-            found_BTD[row, real_T] = one.bases[0].T
-        return found_BTD
+            sequence = self.embeddings(ids_BT[row : row + 1, real_T], organism_B[row : row + 1])
+            hidden_BTD[row, real_T] = sequence.bases[0].T
+        return hidden_BTD
 
     def predict(
         self, ids_BT: Tensor, features: Mapping[str, Tensor] | None = None
@@ -125,22 +127,22 @@ class AlphaGenomeNetwork(Backbone):
         *,
         bases: bool | Tensor = True,
     ) -> Embeddings:
-        """What the heads read; what the encoder makes on the way goes into `stages`. See `embeddings_of`."""
-        return self.embeddings_of(self.letters(ids_BT), organism_B, stages, bases=bases)
+        """The inputs of the heads; the encoder's hidden states are put into `stages`. See `embed_one_hot`."""
+        return self.embed_one_hot(self.one_hot(ids_BT), organism_B, stages, bases=bases)
 
-    def letters(self, ids_BT: Tensor) -> Tensor:
+    def one_hot(self, ids_BT: Tensor) -> Tensor:
         """The indicators (B, 4, T) of bases; UsageError for a length that is no multiple of 2,048."""
-        if not ids_BT.shape[1] or ids_BT.shape[1] % STEP:
+        if not ids_BT.shape[1] or ids_BT.shape[1] % LENGTH_MULTIPLE:
             raise UsageError(
-                f"AlphaGenome reads multiples of {STEP:,} bases, not {ids_BT.shape[1]:,}, and fills nothing up: "
-                "--window takes a multiple that is no longer than the sequence"
+                f"AlphaGenome reads multiples of {LENGTH_MULTIPLE:,} bases, not {ids_BT.shape[1]:,}, and fills nothing "
+                "up: --window takes a multiple that is no longer than the sequence"
             )
         bases_4 = torch.arange(4, device=ids_BT.device)
         return (ids_BT.unsqueeze(1) == bases_4.unsqueeze(1)).to(self.organism_embed.weight)
 
-    def embeddings_of(
+    def embed_one_hot(
         self,
-        letters_B4T: Tensor,
+        one_hot_B4T: Tensor,
         organism_B: Tensor,
         stages: dict[str, Tensor] | None = None,
         *,
@@ -148,7 +150,7 @@ class AlphaGenomeNetwork(Backbone):
     ) -> Embeddings:
         """The same of indicators of bases. With `bases` False there are none of these, for heads that do not read them,
         and with a mask (B,) of sequences only theirs: the decoder is the costly half."""
-        x_BCN, skips = self.encoder(letters_B4T)
+        x_BCN, skips = self.encoder(one_hot_B4T)
         if stages is not None:
             stages |= {f"enc_bin_size_{1 << n}": x.transpose(1, 2) for n, x in enumerate(skips)}
             stages["enc_trunk"] = x_BCN.transpose(1, 2)
@@ -158,20 +160,20 @@ class AlphaGenomeNetwork(Backbone):
         tokens_BCN = self.embedder_128bp(x_BCN, organism_B)
         bases_BCT = x_BCN[..., :0]
         if bases is not False:
-            own = slice(None) if bases is True else bases
-            hidden_BCT = self.decoder(x_BCN[own], [skip[own] for skip in skips])
-            bases_BCT = self.embedder_1bp(hidden_BCT, organism_B[own], tokens_BCN[own])
+            selected = slice(None) if bases is True else bases
+            hidden_BCT = self.decoder(x_BCN[selected], [skip[selected] for skip in skips])
+            bases_BCT = self.embedder_1bp(hidden_BCT, organism_B[selected], tokens_BCN[selected])
         return Embeddings(bases_BCT, tokens_BCN, self.embedder_pair(pairs_BPPC, organism_B))
 
     def stages(self, ids_BT: Tensor, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Hidden states, embeddings (B, L, C) and the heads' outputs by the released names."""
         found: dict[str, Tensor] = {}
         organism_B = organisms(ids_BT, features)
-        made = self.embeddings(ids_BT, organism_B, found)
-        found["embeddings_1bp"] = made.bases.transpose(1, 2)
-        found["embeddings_128bp"] = made.tokens.transpose(1, 2)
-        found["embeddings_pair"] = made.pairs
-        for head, outputs in self.tracks(made, organism_B).items():
+        embeddings = self.embeddings(ids_BT, organism_B, found)
+        found["embeddings_1bp"] = embeddings.bases.transpose(1, 2)
+        found["embeddings_128bp"] = embeddings.tokens.transpose(1, 2)
+        found["embeddings_pair"] = embeddings.pairs
+        for head, outputs in self.tracks(embeddings, organism_B).items():
             found |= {f"{head}__{name}": value for name, value in outputs.items()}
         return found
 
@@ -223,22 +225,22 @@ class ConvBlock(nn.Module):
 
 
 class DnaEmbedder(nn.Module):
-    """Letters (B, 4, T) to hidden states (B, C, T), each of fifteen bases and more."""
+    """One-hot bases (B, 4, T) to hidden states (B, C, T), each of fifteen bases and more."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv1d(4, width, 15, padding="same")
         self.block = ConvBlock(width, width)
 
-    def forward(self, letters_B4T: Tensor) -> Tensor:
+    def forward(self, one_hot_B4T: Tensor) -> Tensor:
         """(B, C, T)."""
-        x_BCT: Tensor = self.conv1(letters_B4T)
+        x_BCT: Tensor = self.conv1(one_hot_B4T)
         found: Tensor = x_BCT + self.block(x_BCT)
         return found
 
 
 class DownBlock(nn.Module):
-    """Two convolutions beside a residual, to which the first adds channels."""
+    """Two residual convolutions, of which the first adds channels."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -253,7 +255,7 @@ class DownBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Letters (B, 4, T) to tokens (B, C, N), and the hidden states at each resolution on the way, from bases on."""
+    """One-hot bases (B, 4, T) to tokens (B, C, N), and the hidden states at each resolution, from bases on."""
 
     def __init__(self, config: AlphaGenomeConfig) -> None:
         super().__init__()
@@ -261,9 +263,9 @@ class Encoder(nn.Module):
         self.dna_embedder = DnaEmbedder(config.width)
         self.down_blocks = nn.ModuleList(map(DownBlock, widths, widths[1:]))
 
-    def forward(self, letters_B4T: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, one_hot_B4T: Tensor) -> tuple[Tensor, list[Tensor]]:
         """See the class."""
-        skips = [self.dna_embedder(letters_B4T)]
+        skips = [self.dna_embedder(one_hot_B4T)]
         for block in self.down_blocks:
             skips.append(block(functional.max_pool1d(skips[-1], 2)))
         return functional.max_pool1d(skips[-1], 2), skips
@@ -288,7 +290,7 @@ class UpBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Tokens (B, C, N) and what the encoder had on the way to hidden states (B, C, T) of bases."""
+    """Tokens (B, C, N) and the encoder's hidden states at each resolution to hidden states (B, C, T) of bases."""
 
     def __init__(self, config: AlphaGenomeConfig) -> None:
         super().__init__()
@@ -303,8 +305,8 @@ class Decoder(nn.Module):
 
 
 class OutputEmbedder(nn.Module):
-    """Hidden states (B, C, L) to what the heads read, with an embedding of the organism; `coarse` channels of what
-    the heads read at a lower resolution are added, each to its positions."""
+    """Hidden states (B, C, L) to the heads' embeddings, with an embedding of the organism; `coarse` channels of the
+    embeddings at a lower resolution are added, each to its positions."""
 
     def __init__(self, inputs: int, outputs: int, organisms: int, coarse: int = 0) -> None:
         super().__init__()
@@ -325,7 +327,7 @@ class OutputEmbedder(nn.Module):
 
 
 class PairEmbedder(nn.Module):
-    """Pairs (B, P, P, C) to what the heads read, the same for either order of a pair."""
+    """Pairs (B, P, P, C) to the heads' embeddings, the same for either order of a pair."""
 
     def __init__(self, width: int, organisms: int) -> None:
         super().__init__()

@@ -17,32 +17,37 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genomai_cli.backbones.alphagenome_layers import (
-    TOKEN,
+    TOKEN_BASES,
     AlphaGenomeConfig,
     OrganismLinear,
-    rotated,
+    rotary,
 )
 
 BASES = 1
 ASSAYS: dict[str, tuple[int, ...]] = {  # and the resolutions of their tracks, in bases
-    "atac": (BASES, TOKEN),
-    "dnase": (BASES, TOKEN),
-    "procap": (BASES, TOKEN),
-    "cage": (BASES, TOKEN),
-    "rna_seq": (BASES, TOKEN),
-    "chip_tf": (TOKEN,),
-    "chip_histone": (TOKEN,),
+    "atac": (BASES, TOKEN_BASES),
+    "dnase": (BASES, TOKEN_BASES),
+    "procap": (BASES, TOKEN_BASES),
+    "cage": (BASES, TOKEN_BASES),
+    "rna_seq": (BASES, TOKEN_BASES),
+    "chip_tf": (TOKEN_BASES,),
+    "chip_histone": (TOKEN_BASES,),
 }
-SQUASHED = {"rna_seq": 0.75}  # powers of the experiment's values
-SMALLEST = 1e-4  # that a track begins with
-FRESH = 0.1  # of weights, so that tracks begin near their means
+SQUASH_POWERS = {"rna_seq": 0.75}  # powers of the experiment's values
+MIN_INITIAL_VALUE = 1e-4  # that a track begins with
+INITIAL_GAIN = 0.1  # of fresh weights, so that tracks begin near their means
 LINEAR_UP_TO = 10.0  # on the network's scale
-SITES = ("pos_donor", "pos_acceptor", "neg_donor", "neg_acceptor")  # the classes of sites, in order
-NONE = -1  # stands where there are fewer sites
+SPLICE_SITE_CLASSES = (
+    "pos_donor",
+    "pos_acceptor",
+    "neg_donor",
+    "neg_acceptor",
+)  # the classes of sites, in order
+NO_SITE = -1  # fills the positions where there are fewer sites
 
 
 class Embeddings(NamedTuple):
-    """What the heads read: of bases (B, C, T), of tokens (B, C, N), of pairs of bins (B, P, P, C)."""
+    """The inputs of the heads: of bases (B, C, T), of tokens (B, C, N), of pairs of bins (B, P, P, C)."""
 
     bases: Tensor
     tokens: Tensor
@@ -61,79 +66,79 @@ class AlphaGenomeHeads(nn.Module):
 
     def __init__(self, config: AlphaGenomeConfig) -> None:
         super().__init__()
-        given, count = config.tracks, config.organisms
-        bases = 2 * config.width
-        widths = {BASES: bases, TOKEN: 2 * config.trunk_width}
+        tracks, count = config.tracks, config.organisms
+        base_width = 2 * config.width
+        widths = {BASES: base_width, TOKEN_BASES: 2 * config.trunk_width}
         self.assays = nn.ModuleDict(
             {
-                name: TrackHead(name, {r: widths[r] for r in resolutions}, count, given[name])
+                name: TrackHead(name, {r: widths[r] for r in resolutions}, count, tracks[name])
                 for name, resolutions in ASSAYS.items()
-                if name in given
+                if name in tracks
             }
         )
         self.contact_maps = self.splice_sites = self.splice_usage = self.splice_junctions = None
-        if "contact_maps" in given:
-            self.contact_maps = ContactMaps(count, config.pair_width, given["contact_maps"])
-        if "splice_sites" in given:
-            self.splice_sites = OrganismLinear(count, bases, given["splice_sites"])
-        if "splice_site_usage" in given:
-            self.splice_usage = OrganismLinear(count, bases, given["splice_site_usage"])
-        if "splice_junctions" in given and "splice_sites" in given:
+        if "contact_maps" in tracks:
+            self.contact_maps = ContactMaps(count, config.pair_width, tracks["contact_maps"])
+        if "splice_sites" in tracks:
+            self.splice_sites = OrganismLinear(count, base_width, tracks["splice_sites"])
+        if "splice_site_usage" in tracks:
+            self.splice_usage = OrganismLinear(count, base_width, tracks["splice_site_usage"])
+        if "splice_junctions" in tracks and "splice_sites" in tracks:
             self.splice_junctions = SpliceJunctions(config)
 
     @property
     def means(self) -> dict[str, Tensor]:
-        """Those of the tracks of each assay (organisms, O), 0 of what only fills the head up."""
+        """The means of each assay's tracks (organisms, O), 0 for padding columns."""
         return {name: head.track_means for name, head in self.assays.items()}  # type: ignore[misc]
 
-    def begin_with(self, head: str, organism: int, column: int, scaled: float) -> None:
+    def initialize_track(self, head: str, organism: int, column: int, scaled: float) -> None:
         """Set a track's biases so that its values are about that on the network's scale."""
         assay: TrackHead = self.assays[head]  # type: ignore[assignment]
         for name, layer in assay.convs.items():
             size = functional.softplus(assay.residual_scales[name][organism, column])
-            wanted = max(scaled / float(size), SMALLEST)
+            initial = max(scaled / float(size), MIN_INITIAL_VALUE)
             biases: Tensor = layer.bias  # type: ignore[assignment]
-            biases[organism, column] = math.log(math.expm1(wanted))
+            biases[organism, column] = math.log(math.expm1(initial))
 
     @property
-    def of_bases(self) -> frozenset[str]:
+    def base_resolution_assays(self) -> frozenset[str]:
         """The assays with values of single bases."""
         return frozenset(name for name in self.assays if BASES in ASSAYS[name])
 
-    def along(
-        self, head: str, read: Embeddings, organism_B: Tensor, bases: int
+    def values_along_genome(
+        self, head: str, embeddings: Embeddings, organism_B: Tensor, max_bin: int
     ) -> tuple[int, Tensor]:
         """The values of one base (B, L, O) along the genome that a head has, on the scale of the experiment or as
         probabilities, in the largest of its bins of at most so many bases, or else its smallest; with the size of
         the bin."""
         if head == "splice_sites" and self.splice_sites is not None:
-            logits_BT5: Tensor = self.splice_sites(read.bases, organism_B)
+            logits_BT5: Tensor = self.splice_sites(embeddings.bases, organism_B)
             return BASES, logits_BT5.softmax(2)
         if head == "splice_site_usage" and self.splice_usage is not None:
-            usage_BTO: Tensor = self.splice_usage(read.bases, organism_B)
+            usage_BTO: Tensor = self.splice_usage(embeddings.bases, organism_B)
             return BASES, usage_BTO.sigmoid()
         assay: TrackHead = self.assays[head]  # type: ignore[assignment]
-        size = max((r for r in assay.resolutions if r <= bases), default=assay.resolutions[0])
-        scaled_BLO = assay.scaled(read, organism_B, size)
-        return size, assay.experiments(scaled_BLO, organism_B, size) / size
+        size = max((r for r in assay.resolutions if r <= max_bin), default=assay.resolutions[0])
+        scaled_BLO = assay.scaled(embeddings, organism_B, size)
+        return size, assay.to_experiment_scale(scaled_BLO, organism_B, size) / size
 
-    def forward(self, read: Embeddings, organism_B: Tensor) -> dict[str, dict[str, Tensor]]:
+    def forward(self, embeddings: Embeddings, organism_B: Tensor) -> dict[str, dict[str, Tensor]]:
         """See the class."""
-        found = {name: head(read, organism_B) for name, head in self.assays.items()}
+        found = {name: head(embeddings, organism_B) for name, head in self.assays.items()}
         if self.contact_maps is not None:
-            found["contact_maps"] = {"predictions": self.contact_maps(read.pairs, organism_B)}
+            found["contact_maps"] = {"predictions": self.contact_maps(embeddings.pairs, organism_B)}
         if self.splice_sites is not None:
-            logits_BT5 = self.splice_sites(read.bases, organism_B)
-            made = {"logits": logits_BT5, "predictions": logits_BT5.softmax(2)}
-            found["splice_sites_classification"] = made
+            logits_BT5 = self.splice_sites(embeddings.bases, organism_B)
+            outputs = {"logits": logits_BT5, "predictions": logits_BT5.softmax(2)}
+            found["splice_sites_classification"] = outputs
         if self.splice_usage is not None:
-            logits_BTO = self.splice_usage(read.bases, organism_B)
-            made = {"logits": logits_BTO, "predictions": logits_BTO.sigmoid()}
-            found["splice_sites_usage"] = made
+            logits_BTO = self.splice_usage(embeddings.bases, organism_B)
+            outputs = {"logits": logits_BTO, "predictions": logits_BTO.sigmoid()}
+            found["splice_sites_usage"] = outputs
         if self.splice_junctions is not None:
-            chances_BT5 = found["splice_sites_classification"]["predictions"]
-            made = self.splice_junctions(read.bases, chances_BT5, organism_B)
-            found["splice_sites_junction"] = made
+            probabilities_BT5 = found["splice_sites_classification"]["predictions"]
+            outputs = self.splice_junctions(embeddings.bases, probabilities_BT5, organism_B)
+            found["splice_sites_junction"] = outputs
         return found
 
 
@@ -142,9 +147,12 @@ class TrackHead(nn.Module):
 
     def __init__(self, assay: str, widths: Mapping[int, int], organisms: int, tracks: int) -> None:
         super().__init__()
-        self.squashed = SQUASHED.get(assay)
+        self.squash_power = SQUASH_POWERS.get(assay)
         self.convs = nn.ModuleDict(
-            {f"{r}": OrganismLinear(organisms, width, tracks, FRESH) for r, width in widths.items()}
+            {
+                f"{r}": OrganismLinear(organisms, width, tracks, INITIAL_GAIN)
+                for r, width in widths.items()
+            }
         )
         self.residual_scales = nn.ParameterDict(
             {f"{r}": nn.Parameter(torch.ones(organisms, tracks)) for r in widths}
@@ -152,13 +160,15 @@ class TrackHead(nn.Module):
         self.track_means: Tensor
         self.register_buffer("track_means", torch.ones(organisms, tracks))
 
-    def forward(self, read: Embeddings, organism_B: Tensor) -> dict[str, Tensor]:
+    def forward(self, embeddings: Embeddings, organism_B: Tensor) -> dict[str, Tensor]:
         """See `AlphaGenomeHeads`."""
         found = {}
         for name in self.convs:
-            scaled_BLO = self.scaled(read, organism_B, int(name))
+            scaled_BLO = self.scaled(embeddings, organism_B, int(name))
             found[f"scaled_predictions_{name}bp"] = scaled_BLO
-            found[f"predictions_{name}bp"] = self.experiments(scaled_BLO, organism_B, int(name))
+            found[f"predictions_{name}bp"] = self.to_experiment_scale(
+                scaled_BLO, organism_B, int(name)
+            )
         return found
 
     @property
@@ -166,47 +176,49 @@ class TrackHead(nn.Module):
         """Bases of a bin, the smallest first."""
         return sorted(map(int, self.convs))
 
-    def scaled(self, read: Embeddings, organism_B: Tensor, resolution: int) -> Tensor:
+    def scaled(self, embeddings: Embeddings, organism_B: Tensor, resolution: int) -> Tensor:
         """The predictions (B, L, O) of the network's scale."""
         name = str(resolution)
-        x_BCL = read.bases if resolution == BASES else read.tokens
+        x_BCL = embeddings.bases if resolution == BASES else embeddings.tokens
         size_B1O = functional.softplus(self.residual_scales[name][organism_B]).unsqueeze(1)
         found_BLO: Tensor = functional.softplus(self.convs[name](x_BCL, organism_B)) * size_B1O
         return found_BLO
 
-    def experiments(self, scaled_BLO: Tensor, organism_B: Tensor, resolution: int) -> Tensor:
+    def to_experiment_scale(
+        self, scaled_BLO: Tensor, organism_B: Tensor, resolution: int
+    ) -> Tensor:
         """The same on the scale of the experiment, summed over the bases of a bin."""
         means_BO = self.track_means[organism_B]
-        return on_experiments_scale(scaled_BLO, means_BO, resolution, self.squashed)
+        return experiment_scale(scaled_BLO, means_BO, resolution, self.squash_power)
 
-    def wanted(self, values_BLO: Tensor, organism_B: Tensor) -> Tensor:
+    def to_network_scale(self, values_BLO: Tensor, organism_B: Tensor) -> Tensor:
         """The mean values a base (B, L, O) of an experiment's bins on the network's scale."""
         means_B1O = self.track_means[organism_B].unsqueeze(1)
-        return on_networks_scale(values_BLO / means_B1O.clamp(min=1e-12), self.squashed)
+        return network_scale(values_BLO / means_B1O.clamp(min=1e-12), self.squash_power)
 
 
-def on_networks_scale(values: Tensor, squashed: float | None = None) -> Tensor:
-    """What `on_experiments_scale` undoes, of values in units of their mean; those below 0 count as 0."""
+def network_scale(values: Tensor, squash_power: float | None = None) -> Tensor:
+    """The inverse of `experiment_scale` for values in units of their mean; those below 0 count as 0."""
     values = values.clamp(min=0)
-    if squashed is not None:
-        values = values**squashed
+    if squash_power is not None:
+        values = values**squash_power
     return torch.where(
         values > LINEAR_UP_TO, 2 * (LINEAR_UP_TO * values).sqrt() - LINEAR_UP_TO, values
     )
 
 
-def on_experiments_scale(
-    scaled_BLO: Tensor, means_BO: Tensor, resolution: int, squashed: float | None = None
+def experiment_scale(
+    scaled_BLO: Tensor, means_BO: Tensor, resolution: int, squash_power: float | None = None
 ) -> Tensor:
     """The values (B, L, O) of an experiment, summed over the bases of a bin, from those of the network's scale.
 
     That is linear up to 10 and goes as a root from there on, after the values were divided by their mean and, where
-    they are `squashed`, raised to that power.
+    there is a `squash_power`, raised to it.
     """
-    wide_BLO = (scaled_BLO + LINEAR_UP_TO).square() / (4 * LINEAR_UP_TO)
-    found_BLO = torch.where(scaled_BLO > LINEAR_UP_TO, wide_BLO, scaled_BLO)
-    if squashed is not None:
-        found_BLO = found_BLO ** (1 / squashed)
+    squared_BLO = (scaled_BLO + LINEAR_UP_TO).square() / (4 * LINEAR_UP_TO)
+    found_BLO = torch.where(scaled_BLO > LINEAR_UP_TO, squared_BLO, scaled_BLO)
+    if squash_power is not None:
+        found_BLO = found_BLO ** (1 / squash_power)
     return found_BLO * (means_BO * resolution).unsqueeze(1)
 
 
@@ -235,70 +247,74 @@ class SpliceJunctions(nn.Module):
     def __init__(self, config: AlphaGenomeConfig) -> None:
         super().__init__()
         count, width, tissues = config.organisms, config.junction_width, config.tracks
-        self.sites, self.threshold = config.splice_sites, config.splice_threshold
-        self.longest = config.max_tokens * TOKEN
+        self.max_sites, self.threshold = config.splice_sites, config.splice_threshold
+        self.max_position = config.max_tokens * TOKEN_BASES
         self.tissues = config.tissues or [tissues["splice_junctions"]] * count
         self.conv = OrganismLinear(count, 2 * config.width, width)
         shape = count, 2, tissues["splice_junctions"], width
         self.rope_params = nn.ParameterDict(
-            {site: nn.Parameter(torch.zeros(shape)) for site in SITES}
+            {site: nn.Parameter(torch.zeros(shape)) for site in SPLICE_SITE_CLASSES}
         )
 
     def forward(
-        self, bases_BCT: Tensor, chances_BT5: Tensor, organism_B: Tensor
+        self, bases_BCT: Tensor, probabilities_BT5: Tensor, organism_B: Tensor
     ) -> dict[str, Tensor]:
         """See `AlphaGenomeHeads`."""
-        places_B4S = splice_site_positions(chances_BT5, self.sites, self.threshold)
-        mask_BSSO = self._mask(places_B4S >= 0, organism_B)
-        count = int((places_B4S >= 0).sum(2).max())  # of sites; what follows is masked
-        counts_BSSO = self.counts(bases_BCT, places_B4S[..., :count], organism_B)
-        rest = self.sites - count
-        counts_BSSO = functional.pad(counts_BSSO, (0, 0, 0, rest, 0, rest))
+        positions_B4S = splice_site_positions(probabilities_BT5, self.max_sites, self.threshold)
+        mask_BSSO = self._mask(positions_B4S >= 0, organism_B)
+        count = int((positions_B4S >= 0).sum(2).max())  # of sites; what follows is masked
+        counts_BSSO = self.counts(bases_BCT, positions_B4S[..., :count], organism_B)
+        padding = self.max_sites - count
+        counts_BSSO = functional.pad(counts_BSSO, (0, 0, 0, padding, 0, padding))
         return {
             "predictions": counts_BSSO.masked_fill(~mask_BSSO, 0.0),
-            "splice_site_positions": places_B4S,
+            "splice_site_positions": positions_B4S,
             "splice_junction_mask": mask_BSSO,
         }
 
-    def counts(self, bases_BCT: Tensor, places_B4S: Tensor, organism_B: Tensor) -> Tensor:
-        """The reads (B, S, S, 2 U) of each donor and acceptor at these positions, those of the forward strand first;
-        where one is -1 they are of no meaning."""
-        places_B1X = places_B4S.clamp(min=0).flatten(1).unsqueeze(1)
-        chosen_BCX = bases_BCT.gather(2, places_B1X.expand(-1, bases_BCT.shape[1], -1))
-        hidden_B4SJ = self.conv(chosen_BCX, organism_B).unflatten(1, places_B4S.shape[1:])
-        of_sites = [
-            self._of_tissues(site, hidden_B4SJ[:, n], places_B4S[:, n], organism_B)
-            for n, site in enumerate(SITES)
+    def counts(self, bases_BCT: Tensor, positions_B4S: Tensor, organism_B: Tensor) -> Tensor:
+        """The reads (B, S, S, 2 U) of each donor and acceptor at these positions, the forward strand first;
+        meaningless where a position is -1."""
+        positions_B1X = positions_B4S.clamp(min=0).flatten(1).unsqueeze(1)
+        hidden_BCX = bases_BCT.gather(2, positions_B1X.expand(-1, bases_BCT.shape[1], -1))
+        hidden_B4SJ = self.conv(hidden_BCX, organism_B).unflatten(1, positions_B4S.shape[1:])
+        site_states = [
+            self._tissue_states(site, hidden_B4SJ[:, n], positions_B4S[:, n], organism_B)
+            for n, site in enumerate(SPLICE_SITE_CLASSES)
         ]
         counts = [
             functional.softplus(torch.einsum("bduj,bauj->bdau", donor, acceptor))
-            for donor, acceptor in (of_sites[:2], of_sites[2:])
+            for donor, acceptor in (site_states[:2], site_states[2:])
         ]
         return torch.cat(counts, dim=3)
 
-    def _of_tissues(
-        self, site: str, hidden_BSJ: Tensor, places_BS: Tensor, organism_B: Tensor
+    def _tissue_states(
+        self, site: str, hidden_BSJ: Tensor, positions_BS: Tensor, organism_B: Tensor
     ) -> Tensor:
-        """What sites of a kind are in each tissue (B, S, U, J), at their positions."""
+        """The hidden states of a kind of sites in each tissue (B, S, U, J), with rotary positions."""
         scale_BUJ, offset_BUJ = self.rope_params[site][organism_B].unbind(1)
-        of_tissues = scale_BUJ.unsqueeze(1) * hidden_BSJ.unsqueeze(2) + offset_BUJ.unsqueeze(1)
-        return rotated(of_tissues, places_BS, self.longest)
+        states_BSUJ = scale_BUJ.unsqueeze(1) * hidden_BSJ.unsqueeze(2) + offset_BUJ.unsqueeze(1)
+        return rotary(states_BSUJ, positions_BS, self.max_position)
 
     def _mask(self, known_B4S: Tensor, organism_B: Tensor) -> Tensor:
         """Which pairs are of two sites, in a tissue of the organism: (B, S, S, 2 U)."""
-        count = self.rope_params[SITES[0]].shape[2]
+        count = self.rope_params[SPLICE_SITE_CLASSES[0]].shape[2]
         tissues_B1 = torch.tensor(self.tissues, device=organism_B.device)[organism_B].unsqueeze(1)
         real_BU = torch.arange(count, device=organism_B.device) < tissues_B1
         pairs = [known_B4S[:, n].unsqueeze(2) & known_B4S[:, n + 1].unsqueeze(1) for n in (0, 2)]
         return torch.cat([pair.unsqueeze(3) & real_BU[:, None, None] for pair in pairs], dim=3)
 
 
-def splice_site_positions(chances_BT5: Tensor, most: int, threshold: float) -> Tensor:
-    """The likeliest positions (B, 4, S) of each kind of site, ascending; where fewer than S = `most` are at least as
-    likely as the threshold, -1 follows. Of equals the first are taken."""
-    order_BT4 = chances_BT5[..., :4].sort(dim=1, descending=True, stable=True)
-    likely_BS4 = order_BT4.values[:, :most] >= threshold
-    beyond = chances_BT5.shape[1]
-    places_BS4 = order_BT4.indices[:, :most].masked_fill(~likely_BS4, beyond).sort(dim=1).values
-    places_BS4 = functional.pad(places_BS4, (0, 0, 0, most - places_BS4.shape[1]), value=beyond)
-    return places_BS4.masked_fill(places_BS4 == beyond, NONE).transpose(1, 2)
+def splice_site_positions(probabilities_BT5: Tensor, max_sites: int, threshold: float) -> Tensor:
+    """The likeliest positions (B, 4, S) of each kind of site, ascending; where fewer than S = `max_sites` reach the
+    threshold, -1 follows. Of equals the first are taken."""
+    order_BT4 = probabilities_BT5[..., :4].sort(dim=1, descending=True, stable=True)
+    likely_BS4 = order_BT4.values[:, :max_sites] >= threshold
+    end = probabilities_BT5.shape[1]
+    positions_BS4 = (
+        order_BT4.indices[:, :max_sites].masked_fill(~likely_BS4, end).sort(dim=1).values
+    )
+    positions_BS4 = functional.pad(
+        positions_BS4, (0, 0, 0, max_sites - positions_BS4.shape[1]), value=end
+    )
+    return positions_BS4.masked_fill(positions_BS4 == end, NO_SITE).transpose(1, 2)

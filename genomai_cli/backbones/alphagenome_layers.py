@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 HALVINGS = 7  # from bases to tokens
-TOKEN = 1 << HALVINGS  # bases
-BIN = 16  # tokens
-STEP = TOKEN * BIN  # bases, of which lengths are multiples
+TOKEN_BASES = 1 << HALVINGS
+BIN_TOKENS = 16
+LENGTH_MULTIPLE = TOKEN_BASES * BIN_TOKENS  # of bases in an input
 EPS = 1e-5
 RELEASED_TRACKS = {
     "atac": 256,
@@ -58,7 +58,7 @@ class AlphaGenomeConfig:
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.tracks) - set(RELEASED_TRACKS)):
             raise ValueError(f"no head makes tracks of {unknown[0]}")
-        if not self.distances <= self.max_tokens // BIN:
+        if not self.distances <= self.max_tokens // BIN_TOKENS:
             raise ValueError("more distances than bins")
 
     @property
@@ -83,9 +83,11 @@ class RmsBatchNorm(nn.Module):
     In training the batch's own is used, and no gradient goes through it.
     """
 
-    def __init__(self, channels: int, *, last: bool = False) -> None:
+    def __init__(self, channels: int, *, channels_last: bool = False) -> None:
         super().__init__()
-        self.last = last  # whether channels are the last dimension, or the second of three
+        self.channels_last = (
+            channels_last  # whether channels are the last dimension, or the second of three
+        )
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.running_var: Tensor
@@ -95,11 +97,13 @@ class RmsBatchNorm(nn.Module):
         """The same shape."""
         square_C: Tensor = self.running_var
         if self.training and len(x):  # none at all have no mean
-            others = [n for n in range(x.dim()) if n != (x.dim() - 1 if self.last else 1)]
-            square_C = x.detach().square().mean(others)
+            reduced_dims = [
+                n for n in range(x.dim()) if n != (x.dim() - 1 if self.channels_last else 1)
+            ]
+            square_C = x.detach().square().mean(reduced_dims)
             self.running_var.lerp_(square_C.to(self.running_var), 0.1)
         factor_C = self.weight * torch.rsqrt(square_C + EPS)
-        if self.last:
+        if self.channels_last:
             return torch.addcmul(self.bias, x, factor_C)
         return torch.addcmul(self.bias.unsqueeze(1), x, factor_C.unsqueeze(1))
 
@@ -120,40 +124,40 @@ class RmsNorm(nn.Module):
         return found
 
 
-def rotated(x_BLHK: Tensor, places_BL: Tensor, longest: int) -> Tensor:
-    """Neighbouring channels turned by their position times a frequency, of which there are slow ones enough for
-    positions up to `longest` (Su et al. 2021, arXiv:2104.09864, with frequencies of AlphaGenome's own)."""
+def rotary(x_BLHK: Tensor, positions_BL: Tensor, max_position: int) -> Tensor:
+    """Rotary embedding of neighbouring channels, with frequencies slow enough for
+    positions up to `max_position` (Su et al. 2021, arXiv:2104.09864, with frequencies of AlphaGenome's own)."""
     count = x_BLHK.shape[-1] // 2
-    exact = torch.promote_types(x_BLHK.dtype, torch.float32)
-    wide_K = geometric(longest - count + 1, count, count - 1)
-    inverse_K = (1.0 / (torch.arange(count) + wide_K)).to(x_BLHK.device, exact)
-    angles_BL1K = (places_BL.to(exact).unsqueeze(-1) * inverse_K).unsqueeze(2)
+    dtype = torch.promote_types(x_BLHK.dtype, torch.float32)
+    spacing_K = geometric(max_position - count + 1, count, count - 1)
+    inverse_K = (1.0 / (torch.arange(count) + spacing_K)).to(x_BLHK.device, dtype)
+    angles_BL1K = (positions_BL.to(dtype).unsqueeze(-1) * inverse_K).unsqueeze(2)
     cosine, sine = angles_BL1K.cos(), angles_BL1K.sin()
     even, odd = x_BLHK[..., ::2], x_BLHK[..., 1::2]
-    turned = (even * cosine - odd * sine, odd * cosine + even * sine)
-    return torch.stack(turned, dim=-1).flatten(-2).to(x_BLHK.dtype)
+    pairs = (even * cosine - odd * sine, odd * cosine + even * sine)
+    return torch.stack(pairs, dim=-1).flatten(-2).to(x_BLHK.dtype)
 
 
-def geometric(stop: float, count: int, steps: int) -> Tensor:
-    """So many numbers from 1 on, each a constant factor from the last, of which so many reach `stop`."""
-    powers = torch.arange(count, dtype=torch.float64) / max(steps, 1)
-    return torch.tensor(stop, dtype=torch.float64) ** powers
+def geometric(end: float, count: int, end_index: int) -> Tensor:
+    """`count` numbers of a geometric series from 1, in which that of `end_index` would be `end`."""
+    powers = torch.arange(count, dtype=torch.float64) / max(end_index, 1)
+    return torch.tensor(end, dtype=torch.float64) ** powers
 
 
 class OrganismLinear(nn.Module):
-    """A linear layer of channels with weights for each organism, which begin `size` times as large as keeps the
+    """A linear layer of channels with weights for each organism, which begin `gain` times as large as keeps the
     variance."""
 
-    def __init__(self, organisms: int, inputs: int, outputs: int, size: float = 1.0) -> None:
+    def __init__(self, organisms: int, inputs: int, outputs: int, gain: float = 1.0) -> None:
         super().__init__()
-        self.size = size
+        self.gain = gain
         self.weight = nn.Parameter(torch.empty(organisms, outputs, inputs))
         self.bias = nn.Parameter(torch.zeros(organisms, outputs))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Fresh values."""
-        nn.init.normal_(self.weight, std=self.size * self.weight.shape[2] ** -0.5)
+        nn.init.normal_(self.weight, std=self.gain * self.weight.shape[2] ** -0.5)
 
     def forward(self, x_BCL: Tensor, organism_B: Tensor) -> Tensor:
         """(B, L, outputs)."""

@@ -13,21 +13,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genomai_cli.backbones.alphagenome_layers import (
-    BIN,
+    BIN_TOKENS,
     AlphaGenomeConfig,
     RmsBatchNorm,
     RmsNorm,
     geometric,
-    rotated,
+    rotary,
 )
 
-CAP = 5.0  # of logits
-PAIRS = 1 << 26  # logits that are held at once
-SMALL = 1e-6  # fresh weights of what adds to hidden states
+LOGIT_CAP = 5.0
+MAX_LOGITS = 1 << 26  # logits that are held at once
+INITIAL_STD = 1e-6  # fresh weights of what adds to hidden states
 
 
 class Tower(nn.Module):
-    """Tokens (B, N, C) to tokens, and the pairs (B, P, P, C) beside them."""
+    """Tokens (B, N, C) to tokens, and to pairs (B, P, P, C) of bins."""
 
     def __init__(self, config: AlphaGenomeConfig) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Tower(nn.Module):
 
 
 class TowerBlock(nn.Module):
-    """Attention and an MLP, each added to the tokens; with `updates` the pairs are given the tokens first."""
+    """Attention and an MLP, each added to the tokens; with `updates` the pairs are updated from the tokens first."""
 
     def __init__(self, config: AlphaGenomeConfig, updates: bool) -> None:
         super().__init__()
@@ -65,8 +65,8 @@ class AttentionBias(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.norm = RmsBatchNorm(width, last=True)
-        self.proj = Small(width, heads, bias=False, std=0.0)
+        self.norm = RmsBatchNorm(width, channels_last=True)
+        self.proj = NearZeroLinear(width, heads, bias=False, std=0.0)
 
     def forward(self, pairs_BPPC: Tensor) -> Tensor:
         """(B, H, P, P)."""
@@ -80,15 +80,15 @@ class Attention(nn.Module):
 
     def __init__(self, config: AlphaGenomeConfig) -> None:
         super().__init__()
-        width, self.heads, self.longest = config.trunk_width, config.heads, config.max_tokens
-        self.norm = RmsBatchNorm(width, last=True)
+        width, self.heads, self.max_position = config.trunk_width, config.heads, config.max_tokens
+        self.norm = RmsBatchNorm(width, channels_last=True)
         self.q_proj = nn.Linear(width, config.heads * config.key_size, bias=False)
         self.k_proj = nn.Linear(width, config.key_size, bias=False)
         self.v_proj = nn.Linear(width, config.value_size, bias=False)
         self.norm_q, self.norm_k = nn.LayerNorm(config.key_size), nn.LayerNorm(config.key_size)
         self.norm_v = nn.LayerNorm(config.value_size)
-        self.linear_embedding = Small(config.heads * config.value_size, width)
-        self.final_norm = RmsBatchNorm(width, last=True)
+        self.linear_embedding = NearZeroLinear(config.heads * config.value_size, width)
+        self.final_norm = RmsBatchNorm(width, channels_last=True)
 
     def forward(self, x_BNC: Tensor, bias_BHPP: Tensor) -> Tensor:
         """(B, N, C)."""
@@ -96,25 +96,27 @@ class Attention(nn.Module):
         query_BNHK = self.norm_q(self.q_proj(h_BNC).unflatten(2, (self.heads, -1)))
         key_BN1K = self.norm_k(self.k_proj(h_BNC)).unsqueeze(2)
         value_BNK = self.norm_v(self.v_proj(h_BNC))
-        places_1N = torch.arange(x_BNC.shape[1], device=x_BNC.device).unsqueeze(0)
-        query_BNHK = rotated(query_BNHK, places_1N, self.longest) * query_BNHK.shape[-1] ** -0.5
-        key_BNK = rotated(key_BN1K, places_1N, self.longest).squeeze(2)
-        mixed_BNC = _attended(query_BNHK, key_BNK, value_BNK, bias_BHPP).flatten(2)
+        positions_1N = torch.arange(x_BNC.shape[1], device=x_BNC.device).unsqueeze(0)
+        query_BNHK = (
+            rotary(query_BNHK, positions_1N, self.max_position) * query_BNHK.shape[-1] ** -0.5
+        )
+        key_BNK = rotary(key_BN1K, positions_1N, self.max_position).squeeze(2)
+        mixed_BNC = _attention(query_BNHK, key_BNK, value_BNK, bias_BHPP).flatten(2)
         found: Tensor = self.final_norm(self.linear_embedding(mixed_BNC))
         return found
 
 
-def _attended(query_BNHK: Tensor, key_BNK: Tensor, value_BNK: Tensor, bias_BHPP: Tensor) -> Tensor:
-    """What each query takes of the values (B, N, H, K), bins of queries at a time."""
+def _attention(query_BNHK: Tensor, key_BNK: Tensor, value_BNK: Tensor, bias_BHPP: Tensor) -> Tensor:
+    """The attention output (B, N, H, K), some bins of queries at a time."""
     batch, tokens, heads, _ = query_BNHK.shape
-    rows = max(1, PAIRS // (batch * heads * tokens * BIN))  # bins
+    bins_per_step = max(1, MAX_LOGITS // (batch * heads * tokens * BIN_TOKENS))
     found = []
-    for row in range(0, bias_BHPP.shape[2], rows):
-        query_BQHK = query_BNHK[:, row * BIN : (row + rows) * BIN]
-        bias_BHPN = bias_BHPP[:, :, row : row + rows].repeat_interleave(BIN, 3)
+    for start in range(0, bias_BHPP.shape[2], bins_per_step):
+        query_BQHK = query_BNHK[:, start * BIN_TOKENS : (start + bins_per_step) * BIN_TOKENS]
+        bias_BHPN = bias_BHPP[:, :, start : start + bins_per_step].repeat_interleave(BIN_TOKENS, 3)
         logits_BHQN = torch.einsum("bqhk,bnk->bhqn", query_BQHK, key_BNK)
-        logits_BHQN = logits_BHQN + bias_BHPN.repeat_interleave(BIN, 2)
-        weights_BHQN = (CAP * torch.tanh(logits_BHQN / CAP)).softmax(3)
+        logits_BHQN = logits_BHQN + bias_BHPN.repeat_interleave(BIN_TOKENS, 2)
+        weights_BHQN = (LOGIT_CAP * torch.tanh(logits_BHQN / LOGIT_CAP)).softmax(3)
         found.append(torch.einsum("bhqn,bnk->bqhk", weights_BHQN, value_BNK))
     return torch.cat(found, dim=1)
 
@@ -124,9 +126,9 @@ class Mlp(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = RmsBatchNorm(width, last=True)
-        self.fc1, self.fc2 = nn.Linear(width, 2 * width), Small(2 * width, width)
-        self.final_norm = RmsBatchNorm(width, last=True)
+        self.norm = RmsBatchNorm(width, channels_last=True)
+        self.fc1, self.fc2 = nn.Linear(width, 2 * width), NearZeroLinear(2 * width, width)
+        self.final_norm = RmsBatchNorm(width, channels_last=True)
 
     def forward(self, x_BNC: Tensor) -> Tensor:
         """(B, N, C)."""
@@ -135,7 +137,7 @@ class Mlp(nn.Module):
 
 
 class PairUpdate(nn.Module):
-    """The pairs (B, P, P, C) with what the tokens say of them, mixed along their rows."""
+    """The pairs (B, P, P, C) updated from the tokens, and mixed along their rows."""
 
     def __init__(self, config: AlphaGenomeConfig) -> None:
         super().__init__()
@@ -153,14 +155,14 @@ class PairUpdate(nn.Module):
 
 
 class SequenceToPair(nn.Module):
-    """Tokens (B, N, C) to pairs (B, P, P, C): products of queries and keys, half of what either says of the distance,
-    and a part of each bin's own."""
+    """Tokens (B, N, C) to pairs (B, P, P, C): products of queries and keys, half of the products of either
+    with the distance, and a sum of projections of both bins."""
 
     def __init__(self, config: AlphaGenomeConfig) -> None:
         super().__init__()
         width, heads, size = config.trunk_width, config.pair_heads, config.pair_key_size
         self.heads, self.distances = heads, config.distances
-        self.longest = config.max_tokens // BIN
+        self.max_position = config.max_tokens // BIN_TOKENS
         self.norm_seq2pair = RmsNorm(width)
         self.linear_q = nn.Linear(width, heads * size, bias=False)
         self.linear_k = nn.Linear(width, heads * size, bias=False)
@@ -179,36 +181,40 @@ class SequenceToPair(nn.Module):
 
     def forward(self, x_BNC: Tensor) -> Tensor:
         """(B, P, P, C): rows are the queries' bins."""
-        x_BPC = self.norm_seq2pair(x_BNC.reshape(len(x_BNC), -1, BIN, x_BNC.shape[2]).mean(2))
+        x_BPC = self.norm_seq2pair(
+            x_BNC.reshape(len(x_BNC), -1, BIN_TOKENS, x_BNC.shape[2]).mean(2)
+        )
         query_BPHK, key_BPHK = (
             layer(x_BPC).unflatten(2, (self.heads, -1)) for layer in (self.linear_q, self.linear_k)
         )
-        features_LF = distance_features(x_BPC.shape[1], self.distances, self.longest)
-        places_LHK = self.linear_pos_features(features_LF.to(x_BPC)).unflatten(1, (self.heads, -1))
+        features_LF = distance_features(x_BPC.shape[1], self.distances, self.max_position)
+        distances_LHK = self.linear_pos_features(features_LF.to(x_BPC)).unflatten(
+            1, (self.heads, -1)
+        )
         products_BHPP = torch.einsum("bqhc,bkhc->bhqk", query_BPHK, key_BPHK)
-        of_query_BHPP = _by_distance(query_BPHK + self.q_r_bias, places_LHK)
-        of_key_BHPP = _by_distance(key_BPHK + self.k_r_bias, places_LHK).transpose(2, 3)
-        products_BHPP = products_BHPP + 0.5 * (of_query_BHPP + of_key_BHPP)
+        query_distance_BHPP = _by_distance(query_BPHK + self.q_r_bias, distances_LHK)
+        key_distance_BHPP = _by_distance(key_BPHK + self.k_r_bias, distances_LHK).transpose(2, 3)
+        products_BHPP = products_BHPP + 0.5 * (query_distance_BHPP + key_distance_BHPP)
         active_BPC = functional.gelu(x_BPC, approximate="tanh")
-        own_BPPC = self.linear_y_q(active_BPC).unsqueeze(2) + self.linear_y_k(active_BPC)[:, None]
-        pairs_BPPC: Tensor = self.linear_pair(products_BHPP.movedim(1, 3)) + own_BPPC
+        sum_BPPC = self.linear_y_q(active_BPC).unsqueeze(2) + self.linear_y_k(active_BPC)[:, None]
+        pairs_BPPC: Tensor = self.linear_pair(products_BHPP.movedim(1, 3)) + sum_BPPC
         return pairs_BPPC
 
 
-def _by_distance(x_BPHK: Tensor, places_LHK: Tensor) -> Tensor:
-    """The products (B, H, P, P) of each bin with the encoding of the way from it, its row, to another."""
+def _by_distance(x_BPHK: Tensor, distances_LHK: Tensor) -> Tensor:
+    """The products (B, H, P, P) of each bin, its row, with the encoding of the distance to every other bin."""
     bins = x_BPHK.shape[1]
-    products_BHPL = torch.einsum("bphk,lhk->bhpl", x_BPHK, places_LHK)
-    places_P = torch.arange(bins, device=x_BPHK.device)
-    ways_PP = places_P - places_P.unsqueeze(1) + bins
-    return products_BHPL.gather(3, ways_PP.expand(*products_BHPL.shape[:2], -1, -1))
+    products_BHPL = torch.einsum("bphk,lhk->bhpl", x_BPHK, distances_LHK)
+    bins_P = torch.arange(bins, device=x_BPHK.device)
+    offsets_PP = bins_P - bins_P.unsqueeze(1) + bins
+    return products_BHPL.gather(3, offsets_PP.expand(*products_BHPL.shape[:2], -1, -1))
 
 
-def distance_features(bins: int, count: int, longest: int) -> Tensor:
+def distance_features(bins: int, count: int, max_distance: int) -> Tensor:
     """The features (2 P, 2 F) of the distances -P to P - 1: whether each is below a number of bins, of which there
-    are `count` up to about `longest`, ever further apart; and the same with the distance's sign."""
+    are `count` up to about `max_position`, ever further apart; and the same with the distance's sign."""
     distances_L = torch.arange(-bins, bins, dtype=torch.float64)
-    widths_F = torch.arange(count) + geometric(longest - count + 1, count, count)
+    widths_F = torch.arange(count) + geometric(max_distance - count + 1, count, count)
     near_LF = (widths_F > distances_L.abs().unsqueeze(1)).double()
     return torch.cat([near_LF, distances_L.sign().unsqueeze(1) * near_LF], dim=1)
 
@@ -221,7 +227,7 @@ class RowAttention(nn.Module):
         self.norm = RmsNorm(width)
         self.linear_q = nn.Linear(width, width, bias=False)
         self.linear_k = nn.Linear(width, width, bias=False)
-        self.linear_v = Small(width, width)
+        self.linear_v = NearZeroLinear(width, width)
 
     def forward(self, pairs_BPPC: Tensor) -> Tensor:
         """(B, P, P, C)."""
@@ -238,7 +244,7 @@ class PairMlp(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = RmsNorm(width)
-        self.linear1, self.linear2 = nn.Linear(width, 2 * width), Small(2 * width, width)
+        self.linear1, self.linear2 = nn.Linear(width, 2 * width), NearZeroLinear(2 * width, width)
 
     def forward(self, pairs_BPPC: Tensor) -> Tensor:
         """(B, P, P, C)."""
@@ -246,10 +252,12 @@ class PairMlp(nn.Module):
         return found
 
 
-class Small(nn.Linear):
-    """A linear layer that adds next to nothing, or with `std` 0 nothing, at first."""
+class NearZeroLinear(nn.Linear):
+    """A linear layer whose weights begin near zero, or with `std` 0 at zero."""
 
-    def __init__(self, inputs: int, outputs: int, *, bias: bool = True, std: float = SMALL) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, *, bias: bool = True, std: float = INITIAL_STD
+    ) -> None:
         self.std = std
         super().__init__(inputs, outputs, bias=bias)
 

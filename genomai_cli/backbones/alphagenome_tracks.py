@@ -1,5 +1,5 @@
-"""Which of AlphaGenome's outputs a track is: its assay names the head, its organism the weights, its place among the
-tracks of both the column.
+"""Which of AlphaGenome's outputs a track is: its assay names the head, its organism the weights, its order
+among the tracks of both the column.
 
 Released files name no track. Those of the first organism are then human's and those of the second mouse's, called by
 head and number.
@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from genomai_cli.backbones.alphagenome_heads import SITES
+from genomai_cli.backbones.alphagenome_heads import SPLICE_SITE_CLASSES
 from genomai_cli.backbones.alphagenome_layers import RELEASED_TRACKS, AlphaGenomeConfig
 from genomai_cli.formats.track_table import CONTACT_MAPS, UNKNOWN_STRAND, Track
 
@@ -22,7 +22,7 @@ RELEASED_MAPS = {28: (28, 8)}  # of each organism; the others of the released he
 HEADS = tuple(RELEASED_TRACKS)
 
 
-class Place(NamedTuple):
+class OutputSlot(NamedTuple):
     """A head, an organism and a column."""
 
     head: str
@@ -30,15 +30,15 @@ class Place(NamedTuple):
     column: int
 
 
-def places_of(tracks: Sequence[Track]) -> list[Place]:
-    """The place of each track; ValueError for an assay that no head is of."""
+def output_slots(tracks: Sequence[Track]) -> list[OutputSlot]:
+    """The output slot of each track; ValueError for an assay without a head."""
     organisms, seen = organisms_of(tracks), Counter[tuple[str, str]]()
     found = []
     for track in tracks:
         head = head_of(track)
         column = seen[track.organism, head]
         seen[track.organism, head] += 1
-        found.append(Place(head, organisms.index(track.organism), column))
+        found.append(OutputSlot(head, organisms.index(track.organism), column))
     return found
 
 
@@ -58,41 +58,44 @@ def organisms_of(tracks: Sequence[Track]) -> list[str]:
 
 
 def sizes_of(tracks: Sequence[Track]) -> dict[str, Any]:
-    """The sizes of a network with these tracks; ValueError for an assay that no head is of."""
-    places = places_of(tracks)
+    """The sizes of a network with these tracks; ValueError for an assay without a head."""
+    slots = output_slots(tracks)
     counts = {
-        head: max(p.column + 1 for p in places if p.head == head)
-        for head in {p.head for p in places}
+        head: max(p.column + 1 for p in slots if p.head == head) for head in {p.head for p in slots}
     }
     ordered = {head: counts[head] for head in HEADS if head in counts}
     return {"tracks": ordered, "organisms": len(organisms_of(tracks))}
 
 
 def unnamed_tracks(config: AlphaGenomeConfig) -> list[Track]:
-    """The tracks of a network whose file names none, those included that only fill a head up, which a mean of 0
-    tells."""
-    named = ORGANISMS if config.organisms == len(ORGANISMS) else map(str, range(config.organisms))
+    """The tracks of a network whose file names none, padding columns included, which are known by a mean
+    of 0."""
+    organisms = (
+        ORGANISMS if config.organisms == len(ORGANISMS) else map(str, range(config.organisms))
+    )
     return [
         track
-        for number, organism in enumerate(named)
+        for number, organism in enumerate(organisms)
         for head, count in config.tracks.items()
-        for track in _unnamed(head, organism, _real(config.tracks, head, count, number, config))
+        for track in _placeholder_tracks(
+            head, organism, _track_count(config.tracks, head, count, number, config)
+        )
     ]
 
 
-def _real(
+def _track_count(
     tracks: Mapping[str, int], head: str, count: int, organism: int, config: AlphaGenomeConfig
 ) -> int:
-    """How many of a head's columns are of tracks, as far as sizes tell."""
+    """How many of a head's columns are of tracks, as far as the sizes show."""
     if head in (USAGE, JUNCTIONS) and config.tissues:
         return (2 if head == USAGE else 1) * config.tissues[organism]
     released = tracks == RELEASED_TRACKS and head == CONTACTS
     return RELEASED_MAPS[count][organism] if released else count
 
 
-def _unnamed(head: str, organism: str, count: int) -> Iterator[Track]:
+def _placeholder_tracks(head: str, organism: str, count: int) -> Iterator[Track]:
     if head == SPLICE_SITES:
-        for site in SITES:
+        for site in SPLICE_SITE_CLASSES:
             side, _, kind = site.partition("_")
             strand = "+" if side == "pos" else "-"
             yield Track(

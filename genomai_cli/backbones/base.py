@@ -27,19 +27,21 @@ class Network(nn.Module):
     config_class: ClassVar[type]
     has_vectors: ClassVar[bool] = True  # those that only restore tokens have none
     has_token_vectors: ClassVar[bool] = False
-    has_token_slopes: ClassVar[bool] = False  # see `token_slopes`
+    has_token_gradients: ClassVar[bool] = False  # see `token_gradients`
     reads_allele_counts: ClassVar[bool] = False  # instead of ids
     reads_likelihoods: ClassVar[bool] = False  # of genotypes, instead of those counts
     supports_soft_mask: ClassVar[bool] = False  # see `SoftMask`
     supports_condition: ClassVar[bool] = False  # a label (B,) that the samples are of
-    solved: ClassVar[bool] = False  # in closed form, instead of by steps of gradient descent
-    filled: ClassVar[bool] = False  # with samples, by a module of its own; never trained
-    selected: ClassVar[bool] = False  # of parts that are chosen on held-out samples
+    fits_in_closed_form: ClassVar[bool] = (
+        False  # instead of by steps of gradient descent, see `solve`
+    )
+    stores_samples: ClassVar[bool] = False  # filled by a module of its own; never trained
+    selects_parts: ClassVar[bool] = False  # on held-out samples
     restores_tracks: ClassVar[bool] = False  # from DNA and tracks, see `omicsfusion`
     predicts_tracks: ClassVar[bool] = (
         False  # from DNA, on the scale of an experiment, see `alphagenome`
     )
-    step: ClassVar[int] = 1  # tokens, of which an input has a multiple
+    length_multiple: ClassVar[int] = 1  # of tokens in an input
     attachable: ClassVar[bool] = False  # to the network of another model, see `training.attach`
     head_dropout: float = 0.0  # of the vectors that the heads are trained on
     hidden_size: int
@@ -53,10 +55,10 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def set_track_means(
-        self, tracks: Sequence[Track], means: Sequence[float], shares: Sequence[float]
+        self, tracks: Sequence[Track], means: Sequence[float], nonzero_fractions: Sequence[float]
     ) -> None:
-        """Take in the means of tracks over bases above 0, if it `predicts_tracks`, and of how many bases these are the
-        share."""
+        """Set the means of tracks over the bases above 0, if it `predicts_tracks`, and the fractions of bases that are
+        above 0."""
         raise NotImplementedError
 
     def pooled(
@@ -69,15 +71,15 @@ class Network(nn.Module):
         """The vectors (B, D) that classification heads read: as it pools, unless released heads read others."""
         return self.pooled(inputs, mask_BT)
 
-    def token_slopes(
+    def token_gradients(
         self, ids_BT: Tensor, mask_BT: Tensor | None, value: Callable[[Tensor], Tensor]
     ) -> Tensor:
         """How fast `value`, a sum over samples of a function of their head vectors (B, D), rises with the indicator of
-        each token of the vocabulary at each place: (B, T, V or more)."""
+        each token of the vocabulary at each position: (B, T, V or more)."""
         raise NotImplementedError
 
     def solve(self, inputs: Tensor, labels: Mapping[str, Tensor]) -> None:
-        """Set the parameters, also of the heads, from samples and their labels (N,) by head, if it is `solved`."""
+        """Set all parameters from samples and their labels (N,) by head, if it `fits_in_closed_form`."""
         raise NotImplementedError
 
     def classification_head(self, classes: int) -> nn.Module:
@@ -111,12 +113,14 @@ class Backbone(Network):
         frozenset()
     )  # without any, `forward` need not take `features`
 
-    in_half: ClassVar[frozenset[str]] = frozenset()  # stages that the released code rounds to half
+    half_precision_stages: ClassVar[frozenset[str]] = (
+        frozenset()
+    )  # stages that the released code rounds to half
     has_token_vectors = True
-    has_token_slopes = True
-    has_pooler: bool = False  # a trained vector of the whole, see `pooler_output`
+    has_token_gradients = True
+    has_pooler: bool = False  # a trained vector of the sequence, see `pooler_output`
     causal: ClassVar[bool] = (
-        False  # a token's hidden state knows no later token, and says what comes next
+        False  # a token's hidden state sees no later token, and predicts the next one
     )
 
     @property
@@ -124,17 +128,17 @@ class Backbone(Network):
         """The table of the tokens' vectors."""
         raise NotImplementedError
 
-    def token_slopes(
+    def token_gradients(
         self, ids_BT: Tensor, mask_BT: Tensor | None, value: Callable[[Tensor], Tensor]
     ) -> Tensor:
         """See `Network`: the gradient at the tokens' vectors, times the vectors of all tokens."""
         table = self.token_embedding
-        slope_BTD = slope_at(table, lambda: value(self.head_vectors(ids_BT, mask_BT)))
-        return self._of_given_strand(slope_BTD @ table.weight.T)
+        gradient_BTD = gradient_at(table, lambda: value(self.head_vectors(ids_BT, mask_BT)))
+        return self._on_input_strand(gradient_BTD @ table.weight.T)
 
-    def _of_given_strand(self, slope_BTV: Tensor) -> Tensor:
-        """The slopes by tokens of the input, for families that read further rows made of it."""
-        return slope_BTV
+    def _on_input_strand(self, gradient_BTV: Tensor) -> Tensor:
+        """The gradients by tokens of the input, for families that also read its reverse complement."""
+        return gradient_BTV
 
     def pooler_output(self, hidden_BTD: Tensor) -> Tensor:
         """The vector (B, D) of a trained pooler, from the last hidden states."""
@@ -151,8 +155,8 @@ class Backbone(Network):
         For causal backbones. This one keeps the ids and reads all of them again; families with a state of fixed
         size or with keys and values do better.
         """
-        known_BT = ids_BT if cache is None else torch.cat([cache, ids_BT], dim=1)
-        return self(known_BT)[:, -ids_BT.shape[1] :], known_BT
+        all_ids_BT = ids_BT if cache is None else torch.cat([cache, ids_BT], dim=1)
+        return self(all_ids_BT)[:, -ids_BT.shape[1] :], all_ids_BT
 
     def long_filters(self, tokens: int) -> Tensor | None:
         """The filters of the convolutions that are as long as an input of so many tokens, a layer a row, in the order
@@ -176,15 +180,15 @@ class Backbone(Network):
         self, inputs: Tensor, mask_BT: Tensor | None = None, layer: int | None = None
     ) -> Tensor:
         """The mean of the hidden states over the real tokens: (B, D)."""
-        return self.mean_of(self(inputs, mask_BT, layer=layer), mask_BT)
+        return self.mean_pooled(self(inputs, mask_BT, layer=layer), mask_BT)
 
-    def mean_of(self, hidden_BTD: Tensor, mask_BT: Tensor | None) -> Tensor:
+    def mean_pooled(self, hidden_BTD: Tensor, mask_BT: Tensor | None) -> Tensor:
         """The mean (B, D) of hidden states over the real tokens."""
         if mask_BT is None:
             mask_BT = torch.ones(hidden_BTD.shape[:2], dtype=torch.bool, device=hidden_BTD.device)
-        known_BT1 = mask_BT.unsqueeze(2)
-        total_BD = (hidden_BTD * known_BT1).sum(1)
-        mean_BD: Tensor = total_BD / known_BT1.sum(1).clamp(min=1)
+        real_BT1 = mask_BT.unsqueeze(2)
+        total_BD = (hidden_BTD * real_BT1).sum(1)
+        mean_BD: Tensor = total_BD / real_BT1.sum(1).clamp(min=1)
         return mean_BD
 
     def predict_masked(
@@ -251,19 +255,19 @@ def max_length(config: Mapping[str, Any]) -> int | None:
         return build_network(config).max_length
 
 
-def slope_at(module: nn.Module, value: Callable[[], Tensor]) -> Tensor:
-    """The gradient of a value that follows from what a module gives, at that."""
+def gradient_at(module: nn.Module, value: Callable[[], Tensor]) -> Tensor:
+    """The gradient of a value with respect to the output of a module."""
     leaves: list[Tensor] = []
 
-    def as_leaf(module: nn.Module, inputs: Any, found: Tensor) -> Tensor:
+    def as_leaf(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
         del module, inputs
-        leaves.append(found.detach().requires_grad_())
+        leaves.append(output.detach().requires_grad_())
         return leaves[-1]
 
     hook = module.register_forward_hook(as_leaf)
     try:
         with torch.enable_grad():
-            (slope,) = torch.autograd.grad(value(), leaves)
+            (gradient,) = torch.autograd.grad(value(), leaves)
     finally:
         hook.remove()
-    return slope
+    return gradient

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genomai_cli.backbones.base import Backbone, SmallEmbedding
-from genomai_cli.backbones.convolutions import correlate, last
+from genomai_cli.backbones.convolutions import correlate, last_tokens
 from genomai_cli.backbones.selective_scan import Steps, selective_scan
 
 BASE_COMPLEMENTS = {7: 10, 8: 9, 9: 8, 10: 7}
-BLOCK = 1 << 14  # tokens that are read at once where no gradient is asked for
+BLOCK_TOKENS = 1 << 14  # tokens that are read at once where no gradient is asked for
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ class CaduceusConfig:
 class CaduceusNetwork(Backbone):
     """Ids (B, T) to hidden states (B, T, D), of 2 D channels for Caduceus-PS, whose second half is the other strand's.
 
-    After `layer` blocks they are what the next block is given beside the residual; beneath the heads they are
-    normalised.
+    After `layer` blocks they are the next block's input without the residual; beneath the heads they
+    are normalised.
     """
 
     config_class = CaduceusConfig
@@ -108,16 +108,16 @@ class CaduceusNetwork(Backbone):
         self, ids_BT: Tensor, mask_BT: Tensor | None = None, *, layer: int | None = None
     ) -> Tensor:
         """The hidden states after `layer` blocks, 0 for the embeddings."""
-        hidden_RTD = self.embedding(self._rows(ids_BT, complement=True))
-        mask_RT = None if mask_BT is None or mask_BT.all() else self._rows(mask_BT)
+        hidden_RTD = self.embedding(self._strand_rows(ids_BT, complement=True))
+        mask_RT = None if mask_BT is None or mask_BT.all() else self._strand_rows(mask_BT)
         depth = self.num_layers if layer is None else layer
         residual_RTD = torch.zeros_like(hidden_RTD)
         for block in self.layers[:depth]:
-            residual_RTD = self._exchanged(hidden_RTD + residual_RTD)
+            residual_RTD = self._with_strands_exchanged(hidden_RTD + residual_RTD)
             hidden_RTD = block(residual_RTD, mask_RT)
         if depth == self.num_layers:
             hidden_RTD = self.norm(hidden_RTD + residual_RTD)
-        return self._channels(hidden_RTD)
+        return self._with_strands_as_channels(hidden_RTD)
 
     @property
     def token_embedding(self) -> nn.Embedding:
@@ -142,33 +142,33 @@ class CaduceusNetwork(Backbone):
         width = self.config.width
         return nn.Linear(width, classes) if self.strands == 1 else StrandMeanHead(width, classes)
 
-    def _of_given_strand(self, slope_BTV: Tensor) -> Tensor:
-        """Both strands' slopes, by tokens of the first."""
+    def _on_input_strand(self, gradient_BTV: Tensor) -> Tensor:
+        """The sum of both strands' gradients, by tokens of the first."""
         if self.strands == 1:
-            return slope_BTV
-        first_BTV, second_BTV = slope_BTV.chunk(2)
-        return first_BTV + second_BTV.flip(1)[..., self.complement]
+            return gradient_BTV
+        forward_BTV, reverse_BTV = gradient_BTV.chunk(2)
+        return forward_BTV + reverse_BTV.flip(1)[..., self.complement]
 
-    def _rows(self, of_BT: Tensor, *, complement: bool = False) -> Tensor:
+    def _strand_rows(self, values_BT: Tensor, *, complement: bool = False) -> Tensor:
         """The tokens (or a mask) of each strand in its own orientation (R, T)."""
         if self.strands == 1:
-            return of_BT
-        other_BT = of_BT.flip(1)
-        return torch.cat([of_BT, self.complement[other_BT] if complement else other_BT])
+            return values_BT
+        reversed_BT = values_BT.flip(1)
+        return torch.cat([values_BT, self.complement[reversed_BT] if complement else reversed_BT])
 
-    def _exchanged(self, sum_RTD: Tensor) -> Tensor:
+    def _with_strands_exchanged(self, sum_RTD: Tensor) -> Tensor:
         """The strands exchanged, each turned around with its channels, as the released code's fused branch does."""
         if self.strands == 1 or not self.config.fused_add_norm:
             return sum_RTD
-        first_BTD, second_BTD = sum_RTD.flip(1, 2).chunk(2)
-        return torch.cat([second_BTD, first_BTD])
+        forward_BTD, reverse_BTD = sum_RTD.flip(1, 2).chunk(2)
+        return torch.cat([reverse_BTD, forward_BTD])
 
-    def _channels(self, hidden_RTD: Tensor) -> Tensor:
+    def _with_strands_as_channels(self, hidden_RTD: Tensor) -> Tensor:
         """The strands as halves of the channels, both in the order of the sequence."""
         if self.strands == 1:
             return hidden_RTD
-        first_BTD, second_BTD = hidden_RTD.chunk(2)
-        return torch.cat([first_BTD, second_BTD.flip(1, 2)], dim=2)
+        forward_BTD, reverse_BTD = hidden_RTD.chunk(2)
+        return torch.cat([forward_BTD, reverse_BTD.flip(1, 2)], dim=2)
 
 
 class StrandMeanHead(nn.Linear):
@@ -176,12 +176,12 @@ class StrandMeanHead(nn.Linear):
 
     def forward(self, pooled_BD: Tensor) -> Tensor:
         """The logits (B, classes)."""
-        first_BD, second_BD = pooled_BD.chunk(2, dim=-1)
-        return super().forward((first_BD + second_BD.flip(-1)) / 2)
+        forward_BD, reverse_BD = pooled_BD.chunk(2, dim=-1)
+        return super().forward((forward_BD + reverse_BD.flip(-1)) / 2)
 
 
 class Block(nn.Module):
-    """What is read of a normalised residual (R, T, D)."""
+    """The mixer's output for a normalised residual (R, T, D)."""
 
     def __init__(self, config: CaduceusConfig) -> None:
         super().__init__()
@@ -214,21 +214,23 @@ class BiMamba(nn.Module):
     def forward(self, x_RTD: Tensor, mask_RT: Tensor | None = None) -> Tensor:
         """By blocks of time, the second direction from the end."""
         tokens = x_RTD.shape[1]
-        size = tokens if torch.is_grad_enabled() else BLOCK
-        found = [torch.empty_like(x_RTD) for _ in self.directions]
-        carried = None
+        size = tokens if torch.is_grad_enabled() else BLOCK_TOKENS
+        outputs = [torch.empty_like(x_RTD) for _ in self.directions]
+        states = None
         for first in range(0, tokens, max(1, size)):
             spans = list(self._spans(first, min(first + size, tokens), tokens))
-            parts = [_turned(x_RTD[:, span], n) for n, span in enumerate(spans)]
+            parts = [_oriented(x_RTD[:, span], n) for n, span in enumerate(spans)]
             masks = (
-                [] if mask_RT is None else [_turned(mask_RT[:, s], n) for n, s in enumerate(spans)]
+                []
+                if mask_RT is None
+                else [_oriented(mask_RT[:, s], n) for n, s in enumerate(spans)]
             )
-            out_RTGD, carried = self._read(parts, masks, carried)
+            output_RTGD, states = self._read(parts, masks, states)
             for number, span in enumerate(spans):
-                found[number][:, span] = _turned(out_RTGD[:, :, number], number)
-        if len(found) == 1:
-            return found[0]
-        return found[0] + found[1] if self.config.combine == "add" else found[0] * found[1]
+                outputs[number][:, span] = _oriented(output_RTGD[:, :, number], number)
+        if len(outputs) == 1:
+            return outputs[0]
+        return outputs[0] + outputs[1] if self.config.combine == "add" else outputs[0] * outputs[1]
 
     def _spans(self, first: int, end: int, tokens: int) -> Iterator[slice]:
         yield slice(first, end)
@@ -236,42 +238,42 @@ class BiMamba(nn.Module):
             yield slice(tokens - end, tokens - first)
 
     def _read(
-        self, parts: list[Tensor], masks: list[Tensor], carried: "Carried | None"
-    ) -> tuple[Tensor, "Carried"]:
-        """A block (R, T, D) of each direction: (R, T, G, D), and what is carried to the next."""
-        inputs = [p.inward(x) for p, x in zip(self._projection(), parts, strict=True)]
+        self, blocks: list[Tensor], masks: list[Tensor], previous: "MambaState | None"
+    ) -> tuple[Tensor, "MambaState"]:
+        """A block (R, T, D) of each direction to its output (R, T, G, D) and the state for the next block."""
+        inputs = [p.inward(x) for p, x in zip(self._projection(), blocks, strict=True)]
         x_RTGE, gate_RTGE = torch.stack(inputs, dim=2).chunk(2, dim=-1)
-        known = torch.stack(masks, dim=2).unsqueeze(-1) if masks else None
-        u_RTGE, tail = self._convolved(_zeroed(x_RTGE, known), carried)
-        y_RTGE, state = self._scanned(_zeroed(u_RTGE, known), carried)
+        mask = torch.stack(masks, dim=2).unsqueeze(-1) if masks else None
+        u_RTGE, conv_state = self._convolved(_masked(x_RTGE, mask), previous)
+        y_RTGE, scan_state = self._scanned(_masked(u_RTGE, mask), previous)
         y_RTGE = y_RTGE * functional.silu(gate_RTGE)
         outward = [p.outward(y) for p, y in zip(self._projection(), y_RTGE.unbind(2), strict=True)]
-        return torch.stack(outward, dim=2), Carried(tail, state)
+        return torch.stack(outward, dim=2), MambaState(conv_state, scan_state)
 
     def _projection(self) -> Iterator["Projections"]:
         """Those of each direction."""
         tied = len(self.projections) == 1
         return (self.projections[0 if tied else n] for n in range(len(self.directions)))  # type: ignore[misc]
 
-    def _convolved(self, x_RTGE: Tensor, carried: "Carried | None") -> tuple[Tensor, Tensor]:
-        """The causal depthwise convolution, with the inputs before the block; and those before the next."""
+    def _convolved(self, x_RTGE: Tensor, previous: "MambaState | None") -> tuple[Tensor, Tensor]:
+        """The causal depthwise convolution after the past inputs, and the past inputs of the next block."""
         x_RDT = x_RTGE.flatten(2).transpose(1, 2)
-        before = None if carried is None else carried.tail
-        u_RDT = correlate(x_RDT, self._stacked("conv_weight").flatten(0, 1).squeeze(1), before)
+        past = None if previous is None else previous.conv_state
+        u_RDT = correlate(x_RDT, self._stacked("conv_weight").flatten(0, 1).squeeze(1), past)
         if self.config.conv_bias:
             u_RDT = u_RDT + self._stacked("conv_bias").flatten().unsqueeze(1)
         u_RTGE = functional.silu(u_RDT).transpose(1, 2).reshape(x_RTGE.shape)
-        return u_RTGE, last(x_RDT, self.config.kernel - 1, before)
+        return u_RTGE, last_tokens(x_RDT, self.config.kernel - 1, past)
 
-    def _scanned(self, u_RTGE: Tensor, carried: "Carried | None") -> tuple[Tensor, Tensor]:
+    def _scanned(self, u_RTGE: Tensor, previous: "MambaState | None") -> tuple[Tensor, Tensor]:
         """The selective scan, with the skip D u."""
         states, rank = self.config.states, self.config.step_rank
-        read = torch.einsum("rtge,gfe->rtgf", u_RTGE, self._stacked("x_weight"))
-        low, b, c = torch.split(read, [rank, states, states], dim=-1)
-        delta = torch.einsum("rtgk,gek->rtge", low, self._stacked("dt_weight"))
+        projected = torch.einsum("rtge,gfe->rtgf", u_RTGE, self._stacked("x_weight"))
+        low_rank, b, c = torch.split(projected, [rank, states, states], dim=-1)
+        delta = torch.einsum("rtgk,gek->rtge", low_rank, self._stacked("dt_weight"))
         delta = functional.softplus(delta + self._stacked("dt_bias"))
         steps = Steps(u_RTGE, delta, -self._stacked("a_log").exp(), b, c)
-        y_RTGE, state = selective_scan(steps, None if carried is None else carried.state)
+        y_RTGE, state = selective_scan(steps, None if previous is None else previous.scan_state)
         return y_RTGE + u_RTGE * self._stacked("skip"), state
 
     def _stacked(self, name: str) -> Tensor:
@@ -279,19 +281,19 @@ class BiMamba(nn.Module):
 
 
 @dataclass(frozen=True)
-class Carried:
-    """What a block leaves to the next: the last inputs of the convolution, and the state of the scan."""
+class MambaState:
+    """The state between blocks of tokens: the last inputs of the convolution, and the state of the scan."""
 
-    tail: Tensor
-    state: Tensor
-
-
-def _zeroed(x: Tensor, known: Tensor | None) -> Tensor:
-    return x if known is None else x * known
+    conv_state: Tensor
+    scan_state: Tensor
 
 
-def _turned(of_RT: Tensor, direction: int) -> Tensor:
-    return of_RT.flip(1) if direction else of_RT
+def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
+    return x if mask is None else x * mask
+
+
+def _oriented(values_RT: Tensor, direction: int) -> Tensor:
+    return values_RT.flip(1) if direction else values_RT
 
 
 class Projections(nn.Module):
@@ -300,10 +302,10 @@ class Projections(nn.Module):
     def __init__(self, config: CaduceusConfig) -> None:
         super().__init__()
         self.inward = nn.Linear(config.width, 2 * config.inner, bias=config.projection_bias)
-        self.outward = Outward(config)
+        self.outward = OutputProjection(config)
 
 
-class Outward(nn.Linear):
+class OutputProjection(nn.Linear):
     """The last layer of a block, smaller the more blocks add up (GPT-2's initialisation)."""
 
     def __init__(self, config: CaduceusConfig) -> None:
@@ -318,9 +320,9 @@ class Outward(nn.Linear):
 
 
 class Direction(nn.Module):
-    """The values of one direction: convolution, what the steps depend on, A, and the skip D."""
+    """The parameters of one direction: convolution, step sizes, A, and the skip D."""
 
-    SMALLEST, LARGEST = 1e-3, 0.1  # step sizes at the beginning
+    MIN_STEP, MAX_STEP = 1e-3, 0.1  # step sizes at the beginning
 
     def __init__(self, config: CaduceusConfig) -> None:
         super().__init__()
@@ -349,7 +351,7 @@ class Direction(nn.Module):
         bound = self.dt_weight.shape[1] ** -0.5
         nn.init.uniform_(self.dt_weight, -bound, bound)
         with torch.no_grad():
-            low, high = math.log(self.SMALLEST), math.log(self.LARGEST)
+            low, high = math.log(self.MIN_STEP), math.log(self.MAX_STEP)
             size = torch.empty_like(self.dt_bias).uniform_(low, high).exp()
             self.dt_bias.copy_(size + torch.log(-torch.expm1(-size)))  # softplus of it is `size`
             self.a_log.copy_(torch.arange(1, states + 1, device=self.a_log.device).log())

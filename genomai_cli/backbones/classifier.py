@@ -77,57 +77,65 @@ class Fusion(nn.Module):
         self.by_group = by_group
         self.group_of = self._groups() if by_group else {}
         for head in self.classes:
-            self.register_buffer(f"network_{head}", self._no_weights(head, FEATURES))
+            self.register_buffer(f"network_{head}", self._zero_weights(head, FEATURES))
         for head in self.nesting:
             features = EVIDENCE_FEATURES if by_group else FEATURES
-            self.register_buffer(f"likelihood_{head}", self._no_weights(head, features))
+            self.register_buffer(f"likelihood_{head}", self._zero_weights(head, features))
 
     def _groups(self) -> dict[str, list[int]]:
         """The group of each class, of the heads whose classes lie in one each."""
-        found = {}
+        groups = {}
         for head, parents in self.nesting.items():
             pairs = set(zip(parents, self.nesting[str(self.coarsest)], strict=True))
             if head != self.coarsest and len(pairs) == len(set(parents)):
-                found[head] = [group for _, group in sorted(pairs)]
-        return found
+                groups[head] = [group for _, group in sorted(pairs)]
+        return groups
 
-    def _no_weights(self, head: str, features: int) -> Tensor:
+    def _zero_weights(self, head: str, features: int) -> Tensor:
         groups = (len(set(self.nesting[str(self.coarsest)])),) if head in self.group_of else ()
         return torch.zeros(*groups, features)
 
     def forward(self, scores: Mapping[str, Tensor], share_B: Tensor) -> dict[str, Tensor]:
         """Log-probabilities (B, C) of every head."""
         features = self._features(scores, share_B)
-        logs = {head: self._joined(head, scores, features) for head in self.classes}
+        log_probabilities = {head: self._combined(head, scores, features) for head in self.classes}
         if GROUPS in scores:
             head = str(self.coarsest)
             groups_BG = scores[GROUPS] * self._weight(f"likelihood_{head}", features.evidence)
-            logs[head] = _mixture(logs[head], groups_BG.log_softmax(1), scores[DOUBT])
+            log_probabilities[head] = _mixture(
+                log_probabilities[head], groups_BG.log_softmax(1), scores[DOUBT]
+            )
         for head, group_C in self.group_of.items():
-            logs[head] = _within(logs[head], logs[str(self.coarsest)], group_C)
+            log_probabilities[head] = _within_groups(
+                log_probabilities[head], log_probabilities[str(self.coarsest)], group_C
+            )
         if OUTSIDE in scores:
             for head in self.nesting:
-                anything_BC = torch.full_like(logs[head], -math.log(logs[head].shape[1]))
-                logs[head] = _mixture(logs[head], anything_BC, scores[OUTSIDE])
-        return logs
+                uniform_BC = torch.full_like(
+                    log_probabilities[head], -math.log(log_probabilities[head].shape[1])
+                )
+                log_probabilities[head] = _mixture(
+                    log_probabilities[head], uniform_BC, scores[OUTSIDE]
+                )
+        return log_probabilities
 
     def _features(self, scores: Mapping[str, Tensor], share_B: Tensor) -> "Features":
-        told_B = scores.get(KNOWN)
-        least = SMALLEST_SHARE if told_B is None else SMALLEST_INFORMATION
-        log_B = (share_B if told_B is None else told_B).clamp(min=least).log()
+        information_B = scores.get(KNOWN)
+        minimum = SMALLEST_SHARE if information_B is None else SMALLEST_INFORMATION
+        log_B = (share_B if information_B is None else information_B).clamp(min=minimum).log()
         one_B = torch.ones_like(log_B)
         curve_BF = torch.stack([one_B, log_B, log_B.square()], dim=1)
         if not self.by_group:
             return Features(curve_BF, curve_BF)
-        share_B = share_B.clamp(min=least).log().to(log_B)
+        share_B = share_B.clamp(min=minimum).log().to(log_B)
         even_B = scores.get(EVEN, one_B).log()
-        further_BF = torch.stack([share_B, even_B], dim=1)
+        extra_BF = torch.stack([share_B, even_B], dim=1)
         return Features(
             torch.stack([one_B, share_B, share_B.square()], dim=1),
-            torch.cat([curve_BF, further_BF], dim=1),
+            torch.cat([curve_BF, extra_BF], dim=1),
         )
 
-    def _joined(self, head: str, scores: Mapping[str, Tensor], features: "Features") -> Tensor:
+    def _combined(self, head: str, scores: Mapping[str, Tensor], features: "Features") -> Tensor:
         """Log-probabilities (B, C) by networks and evidence, each with its weight."""
         group_C = self.group_of.get(head, ())
         logits_BC = scores[head] * self._weight(f"network_{head}", features.networks, group_C)
@@ -135,7 +143,7 @@ class Fusion(nn.Module):
             group_P = self.nesting[str(self.coarsest)] if group_C else ()
             weight_BP = self._weight(f"likelihood_{head}", features.evidence, group_P)
             evidence_BP = scores[LIKELIHOOD] * weight_BP
-            logits_BC = logits_BC + self._sums(head, evidence_BP.log_softmax(1))
+            logits_BC = logits_BC + self._class_sums(head, evidence_BP.log_softmax(1))
         return logits_BC.log_softmax(1)
 
     def _weight(self, name: str, features_BF: Tensor, group_of: Sequence[int] = ()) -> Tensor:
@@ -145,19 +153,19 @@ class Fusion(nn.Module):
         weight_BG = (features_BF @ weights_GF.T).clamp(max=LARGEST_LOG_WEIGHT).exp()
         return weight_BG[:, group_of] if group_of else weight_BG
 
-    def _sums(self, head: str, evidence_BP: Tensor) -> Tensor:
+    def _class_sums(self, head: str, evidence_BP: Tensor) -> Tensor:
         """Log of the summed probability of the likelihood's classes inside each class of the head."""
         parent_P = torch.tensor(self.nesting[head], device=evidence_BP.device)
         columns = [evidence_BP[:, parent_P == c].logsumexp(1) for c in range(self.classes[head])]
         return torch.stack(columns, dim=1)
 
 
-def _within(log_BC: Tensor, log_BG: Tensor, group_of: Sequence[int]) -> Tensor:
+def _within_groups(log_BC: Tensor, log_BG: Tensor, group_of: Sequence[int]) -> Tensor:
     """Log-probabilities (B, C): of each group, and of each class within its group."""
     group_C = torch.tensor(group_of, device=log_BC.device)
     groups = range(log_BG.shape[1])
-    own_BG = torch.stack([log_BC[:, group_C == group].logsumexp(1) for group in groups], dim=1)
-    return log_BC + (log_BG - own_BG)[:, group_C]
+    group_BG = torch.stack([log_BC[:, group_C == group].logsumexp(1) for group in groups], dim=1)
+    return log_BC + (log_BG - group_BG)[:, group_C]
 
 
 def _mixture(log_BC: Tensor, other_BC: Tensor, weight_B: Tensor) -> Tensor:
@@ -177,8 +185,8 @@ class Evidence(Protocol):
         how much the networks' logits count, if not always fully."""
 
     def fused(self, inputs: Tensor) -> dict[str, Tensor]:
-        """Of the scores those that a fusion reads: the log odds, and perhaps `KNOWN`, the share of the information that
-        is, and `EVEN`."""
+        """The scores that a fusion reads: the log odds, and perhaps `KNOWN`, the known share of the information, and
+        `EVEN`."""
 
     def state_dict(self) -> dict[str, Tensor]:
         """As of a module."""
@@ -244,22 +252,27 @@ class Classifier(nn.Module):
     ) -> dict[str, Tensor]:
         """The members' mean logits (B, C) of every head, and the scores of the evidence."""
         inputs = self.inputs(ids_BT, likelihood_BS3)
-        votes = [logits(member, inputs, mask_BT) for member in self.members]
-        scores = {head: torch.stack([vote[head] for vote in votes]).mean(0) for head in votes[0]}
+        member_logits = [logits(member, inputs, mask_BT) for member in self.members]
+        scores = {
+            head: torch.stack([by_head[head] for by_head in member_logits]).mean(0)
+            for head in member_logits[0]
+        }
         if self.evidence is None:
             return scores
-        found = self.evidence.scores(inputs)
-        weight = found.pop(VOTES, None)
-        if weight is not None:
-            scores = {head: rows * weight.to(rows).unsqueeze(1) for head, rows in scores.items()}
-        return scores | found
+        evidence_scores = self.evidence.scores(inputs)
+        vote_weight = evidence_scores.pop(VOTES, None)
+        if vote_weight is not None:
+            scores = {
+                head: rows * vote_weight.to(rows).unsqueeze(1) for head, rows in scores.items()
+            }
+        return scores | evidence_scores
 
     @property
     def trainable_parameters(self) -> int:
         """How many numbers gradient descent has set."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    # Vectors: those of the members side by side.
+    # Vectors: those of the members, concatenated.
 
     @property
     def has_vectors(self) -> bool:
@@ -273,7 +286,7 @@ class Classifier(nn.Module):
 
     @property
     def has_pooler(self) -> bool:
-        """Whether there is a trained vector of the whole."""
+        """Whether there is a trained vector of the sequence."""
         return all(isinstance(n, Backbone) and n.has_pooler for n in self.networks)
 
     @property

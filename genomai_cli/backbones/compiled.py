@@ -16,9 +16,9 @@ def compiled(function: Callable[..., Returned]) -> Callable[..., Returned]:
         "error_model": "numpy",  # a check of every division would keep loops from being vectorised
         "no_cfunc_wrapper": True,
     }
-    made: Callable[..., Returned]
+    jitted: Callable[..., Returned]
     try:
-        made = numba.njit(cache=True, **options)(function)
+        jitted = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder where it could be kept for the next run
-        made = numba.njit(**options)(function)
-    return made
+        jitted = numba.njit(**options)(function)
+    return jitted

@@ -1,8 +1,8 @@
-"""Residual blocks of dilated convolutions over both sides, told which label a sequence has: for diffusion of DNA.
+"""Residual blocks of dilated convolutions over both sides, conditioned on a sequence's label: for diffusion of DNA.
 
 The denoiser of Avdeyev et al. 2023 (Dirichlet diffusion score model, arXiv:2305.10699) in small: each block sees
 farther than the one before, and the label scales and shifts its channels (FiLM, Perez et al. 2018, arXiv:1709.07871).
-From few sequences it learns words of DNA in fewer steps than a transformer (benchmarks/generation/labelled.md).
+From few sequences it learns DNA in fewer steps than a transformer (benchmarks/generation/labelled.md).
 
 Shape suffixes: B sequences, T tokens, D hidden size.
 """
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genomai_cli.backbones.base import Backbone
-from genomai_cli.backbones.transformer import SoftMask, embedded
+from genomai_cli.backbones.transformer import SoftMask, embed_tokens
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ class DilatedConvolutionsNetwork(Backbone):
         condition: Tensor | None = None,
     ) -> Tensor:
         """The hidden states (B, T, D) after `layer` blocks, by default after all, given a `condition` (B,), by default
-        none. Tokens that the mask leaves out are like what lies beyond the ends."""
-        x_BTD = embedded(self.words, self.positions, ids_BT, soft_mask)
+        none. Tokens that the mask leaves out count as positions beyond the ends."""
+        x_BTD = embed_tokens(self.words, self.positions, ids_BT, soft_mask)
         condition_B = ids_BT.new_zeros(len(ids_BT)) if condition is None else condition
         real_BT1 = None if mask_BT is None or mask_BT.all() else mask_BT.unsqueeze(2)
         for block in self.blocks[:layer]:

@@ -82,11 +82,11 @@ class DnabertNetwork(Backbone):
         """What is added to the attention scores (B, 1, 1, T)."""
         if mask_BT is None or mask_BT.all():
             return None
-        known_B11T = mask_BT[:, None, None, :]
+        mask_B11T = mask_BT[:, None, None, :]
         if self.original:
-            return known_B11T.to(hidden_BTD.dtype)
+            return mask_B11T.to(hidden_BTD.dtype)
         lowest = torch.finfo(hidden_BTD.dtype).min
-        return torch.zeros_like(known_B11T, dtype=hidden_BTD.dtype).masked_fill(~known_B11T, lowest)
+        return torch.zeros_like(mask_B11T, dtype=hidden_BTD.dtype).masked_fill(~mask_B11T, lowest)
 
     def pooler_output(self, hidden_BTD: Tensor) -> Tensor:
         """The vector (B, D) that BERT's next-sentence head reads, of the first token."""
@@ -117,11 +117,11 @@ class DnabertNetwork(Backbone):
     @contextmanager
     def as_released(self, exact: bool) -> Iterator[None]:
         """See `Backbone`: the faults that the top of the file names."""
-        before, self.original = self.original, exact or self.original
+        configured, self.original = self.original, exact or self.original
         try:
             yield
         finally:
-            self.original = before
+            self.original = configured
 
 
 class Embeddings(nn.Module):
@@ -190,5 +190,5 @@ class TiedHead(nn.Module):
 
     def forward(self, hidden: Tensor, embeddings_VD: Tensor) -> Tensor:
         """The logits (..., V)."""
-        shaped = self.norm(functional.gelu(self.dense(hidden)))
-        return functional.linear(shaped, embeddings_VD, self.bias)
+        transformed = self.norm(functional.gelu(self.dense(hidden)))
+        return functional.linear(transformed, embeddings_VD, self.bias)

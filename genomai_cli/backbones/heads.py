@@ -51,17 +51,19 @@ def logits_of(network: nn.Module, pooled_BD: Tensor) -> dict[str, Tensor]:
     return found
 
 
-def token_slopes(
+def token_gradients(
     network: Network, ids_BT: Tensor, mask_BT: Tensor | None, weights: Mapping[str, Tensor]
 ) -> Tensor:
     """How fast the weighed sum of the heads' logits (weights (B, classes) by head) rises with the indicator of each
-    token of the vocabulary at each place: (B, T, V or more). Differences are first-order effects of substitutions."""
+    token of the vocabulary at each position: (B, T, V or more); differences are substitutions' first-order effects."""
 
     def weighed(vectors_BD: Tensor) -> Tensor:
-        found = logits_of(network, vectors_BD)
-        return torch.stack([(found[head] * rows).sum() for head, rows in weights.items()]).sum()
+        logits_by_head = logits_of(network, vectors_BD)
+        return torch.stack(
+            [(logits_by_head[head] * rows).sum() for head, rows in weights.items()]
+        ).sum()
 
-    return network.token_slopes(ids_BT, mask_BT, weighed)
+    return network.token_gradients(ids_BT, mask_BT, weighed)
 
 
 class LMHead(nn.Sequential):
@@ -107,7 +109,7 @@ def next_token_logs(network: Backbone, head: nn.Module, ids_BT: Tensor) -> Tenso
 def build_auxiliary(configs: Mapping[str, Mapping[str, Any]], network: Network) -> nn.ModuleDict:
     """Untrained auxiliary heads of the network, by name of their objectives; BundleError for an unknown kind.
 
-    A config with a `network` is a whole network of its kind that is attached to this one and reads the same input.
+    A config with a `network` is a full network of its kind that is attached to this one and reads the same input.
     """
     return nn.ModuleDict({name: _auxiliary(config, network) for name, config in configs.items()})
 

@@ -5,8 +5,8 @@ causal convolutions, then gates by turns with causal convolutions as long as the
 of the position, a small network with sines, times a decay of its own for each channel. Positions z and t are data of
 the checkpoint.
 
-Where no gradient is wanted, channels and tokens are worked on in blocks of about `values` numbers, and hidden states
-are changed in place: memory beside two copies of them is bounded, and the answers are those of one block.
+Where no gradient is wanted, channels and tokens are worked on in blocks of about `block_values` numbers, and hidden
+states are changed in place: memory beyond two copies of them is bounded, and the outputs are those of one block.
 
 Shape suffixes: B sequences, T tokens, D hidden size, C channels of a block, W width of the filters' network, P tokens
 before.
@@ -23,13 +23,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genomai_cli.backbones.base import Backbone, SmallEmbedding
-from genomai_cli.backbones.convolutions import convolve, correlate, fast_length, last
+from genomai_cli.backbones.convolutions import convolve, correlate, fast_length, last_tokens
 from genomai_cli.backbones.heads import EmbeddingHead
 
 STD = 0.02  # of fresh weights, as in GPT-2
-FASTEST, SLOWEST, TARGET, FLOOR = 0.3, 1.5, 0.01, 0.05  # of the decay of filters
-VALUES = 1 << 23  # in a block: 64 MB in double precision, of which about eight are held
-KEPT = 1 << 24  # numbers of a layer's filters that are kept for the next batch
+FAST_DECAY, SLOW_DECAY, DECAY_TARGET, DECAY_SHIFT = 0.3, 1.5, 0.01, 0.05  # of the decay of filters
+MAX_BLOCK_VALUES = (
+    1 << 23
+)  # in a block: 64 MB in double precision; about eight such arrays are held
+MAX_CACHED_VALUES = 1 << 24  # of a layer's filters, for the next batch
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class HyenaDnaNetwork(Backbone):
         self.config = config
         self.hidden_size, self.num_layers = config.width, config.layers + 1
         self.max_length = config.positions
-        self.values = VALUES
+        self.block_values = MAX_BLOCK_VALUES
         self.embeddings = SmallEmbedding(config.rows, config.width, STD)
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.layers))
@@ -135,7 +137,7 @@ class HyenaDnaNetwork(Backbone):
         hidden_BTD = hidden_BTD.to(torch.promote_types(hidden_BTD.dtype, torch.float32))
         hidden_BTD = self.dropout(hidden_BTD)
         for block, past in list(zip(self.layers, pasts, strict=True))[:layer]:
-            hidden_BTD = block(hidden_BTD, self.values, past)
+            hidden_BTD = block(hidden_BTD, self.block_values, past)
         if layer is None or layer == self.num_layers:
             hidden_BTD = self.norm(hidden_BTD)
         return hidden_BTD
@@ -182,7 +184,7 @@ class Linear(nn.Linear):
 
 @dataclass
 class Past:
-    """What a Hyena operator needs of the tokens before: the last inputs of its short filters (B, 3D, <K), and all those
+    """A Hyena operator's cache of earlier tokens: the last inputs of its short filters (B, 3D, <K), and all those
     of each long one (B, D, P)."""
 
     short: Tensor | None
@@ -195,31 +197,31 @@ class Block(nn.Module):
 
     def __init__(self, config: HyenaDnaConfig) -> None:
         super().__init__()
-        scaled = STD / math.sqrt(2 * config.layers)  # of what is added to the sum
+        output_std = STD / math.sqrt(2 * config.layers)  # of what is added to the sum
         self.norm1 = nn.LayerNorm(config.width, eps=config.norm_eps)
-        self.mixer = HyenaOperator(config, scaled)
+        self.mixer = HyenaOperator(config, output_std)
         self.norm2 = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.fc1 = Linear(config.width, config.feed_forward)
-        self.fc2 = Linear(config.feed_forward, config.width, std=scaled)
+        self.fc2 = Linear(config.feed_forward, config.width, std=output_std)
         self.dropout = nn.Dropout(config.residual_dropout)
 
-    def forward(self, x_BTD: Tensor, values: int, past: Past | None = None) -> Tensor:
+    def forward(self, x_BTD: Tensor, block_values: int, past: Past | None = None) -> Tensor:
         """(B, T, D); x is changed in place where no gradient is wanted."""
-        step = max(1, values // (x_BTD.shape[0] * self.fc1.out_features))
-        for project, y_BTC in self.mixer(self.norm1(x_BTD), values, past):
+        step = max(1, block_values // (x_BTD.shape[0] * self.fc1.out_features))
+        for project, y_BTC in self.mixer(self.norm1(x_BTD), block_values, past):
             x_BTD = self._add(x_BTD, y_BTC, project, step)
         return self._add(x_BTD, x_BTD, self._mlp, step)
 
     def _add(
         self, x_BTD: Tensor, y_BTC: Tensor, function: Callable[[Tensor], Tensor], step: int
     ) -> Tensor:
-        """The sum of x and what the function makes of y, token by token."""
+        """The sum of x and the function of y, token by token."""
         if torch.is_grad_enabled():
             sum_BTD: Tensor = x_BTD + self.dropout(function(y_BTC))
             return sum_BTD
         parts = zip(torch.split(x_BTD, step, 1), torch.split(y_BTC, step, 1), strict=True)
-        for part_BTD, given_BTC in parts:
-            part_BTD += self.dropout(function(given_BTC))
+        for part_BTD, input_BTC in parts:
+            part_BTD += self.dropout(function(input_BTC))
         return x_BTD
 
     def _mlp(self, x_BTD: Tensor) -> Tensor:
@@ -231,7 +233,7 @@ class Block(nn.Module):
 class HyenaOperator(nn.Module):
     """Gates and long convolutions by turns, of `order` + 1 projections of the input (Poli et al. 2023, section 3)."""
 
-    def __init__(self, config: HyenaDnaConfig, scaled: float) -> None:
+    def __init__(self, config: HyenaDnaConfig, output_std: float) -> None:
         super().__init__()
         self.width, self.order, self.delay = config.width, config.order, config.short_delay
         inner = config.width * (config.order + 1)
@@ -239,20 +241,20 @@ class HyenaOperator(nn.Module):
         self.short_filter = nn.Conv1d(inner, inner, config.short_filter, groups=inner)
         self.filter = ImplicitFilter(config)
         self.dropout = nn.Dropout(config.operator_dropout)
-        self.out_proj = Linear(config.width, config.width, std=scaled)
+        self.out_proj = Linear(config.width, config.width, std=output_std)
 
     def forward(
-        self, x_BTD: Tensor, values: int, past: Past | None = None
+        self, x_BTD: Tensor, block_values: int, past: Past | None = None
     ) -> Iterator[tuple[Callable[[Tensor], Tensor], Tensor]]:
         """Each block of channels (B, T, C), and before it its part of the output's projection, to (B, T, D); the
         operator's output is the sum of the projected blocks.
 
         With a past there is one block, and the past takes in these tokens.
         """
-        before = past.tokens if past else 0
-        total = before + x_BTD.shape[1]
+        past_tokens = past.tokens if past else 0
+        total = past_tokens + x_BTD.shape[1]
         taps = self.filter(total)
-        step = self.width if past else values // (len(x_BTD) * fast_length(2 * total))
+        step = self.width if past else block_values // (len(x_BTD) * fast_length(2 * total))
         for start in range(0, self.width, max(1, step)):
             channels = slice(start, min(self.width, start + max(1, step)))
             y_BCT = self._mixed(x_BTD, taps, channels, past)
@@ -267,17 +269,19 @@ class HyenaOperator(nn.Module):
         *gates, v_BCT = self._projected(x_BTD, channels, past).chunk(self.order + 1, dim=1)
         for number, gate_BCT in enumerate(reversed(gates[1:])):
             v_BCT = self.dropout(v_BCT * gate_BCT)
-            own = slice(number * self.width + channels.start, number * self.width + channels.stop)
-            long_BCT = self._convolved(v_BCT, taps(own), number, past)
-            v_BCT = long_BCT + self.filter.bias[own, None] * v_BCT
+            filter_rows = slice(
+                number * self.width + channels.start, number * self.width + channels.stop
+            )
+            long_BCT = self._convolved(v_BCT, taps(filter_rows), number, past)
+            v_BCT = long_BCT + self.filter.bias[filter_rows, None] * v_BCT
         return v_BCT * gates[0]
 
     def _projected(self, x_BTD: Tensor, channels: slice, past: Past | None) -> Tensor:
         """The same channels of all projections (B, 3C, T), after the short filters."""
         groups = range(0, len(self.in_proj.weight), self.width)
         rows = [slice(group + channels.start, group + channels.stop) for group in groups]
-        weight, bias, taps, shift = (
-            torch.cat([tensor[own] for own in rows])
+        weight, bias, taps, filter_bias = (
+            torch.cat([tensor[rows_of_group] for rows_of_group in rows])
             for tensor in (
                 self.in_proj.weight,
                 self.in_proj.bias,
@@ -287,21 +291,21 @@ class HyenaOperator(nn.Module):
         )
         u_BCT = functional.linear(x_BTD, weight, bias).transpose(1, 2)
         taps = functional.pad(taps, (0, self.delay))
-        found_BCT = correlate(u_BCT, taps, past.short if past else None) + shift[:, None]
+        filtered_BCT = correlate(u_BCT, taps, past.short if past else None) + filter_bias[:, None]
         if past:
-            past.short = last(u_BCT, taps.shape[1] - 1, past.short)
-        return found_BCT
+            past.short = last_tokens(u_BCT, taps.shape[1] - 1, past.short)
+        return filtered_BCT
 
     def _convolved(self, v_BCT: Tensor, taps_CT: Tensor, number: int, past: Past | None) -> Tensor:
-        """The long convolution (B, C, T), after what came before."""
+        """The long convolution (B, C, T), after the past."""
         if past is None:
             return convolve(v_BCT, taps_CT)
-        before_BCP, tokens = past.long[number], v_BCT.shape[2]
-        known_BCP = v_BCT if before_BCP is None else torch.cat([before_BCP, v_BCT], dim=2)
-        past.long[number] = known_BCP
+        past_BCP, tokens = past.long[number], v_BCT.shape[2]
+        extended_BCP = v_BCT if past_BCP is None else torch.cat([past_BCP, v_BCT], dim=2)
+        past.long[number] = extended_BCP
         if tokens == 1:
-            return (known_BCP * taps_CT.flip(1)).sum(2, keepdim=True)
-        return convolve(known_BCP, taps_CT)[..., -tokens:]
+            return (extended_BCP * taps_CT.flip(1)).sum(2, keepdim=True)
+        return convolve(extended_BCP, taps_CT)[..., -tokens:]
 
 
 Taps = Callable[[slice], Tensor]
@@ -328,9 +332,11 @@ class ImplicitFilter(nn.Module):
         # Of these shapes in released files: (1, T, F), (1, T, 1), (1, 1, C).
         for name, tensor in _positions(config).items():
             self.register_buffer(name, tensor[None])
-        slowest, fastest = (math.log(TARGET) / share for share in (SLOWEST, FASTEST))
+        slowest, fastest = (
+            math.log(DECAY_TARGET) / duration for duration in (SLOW_DECAY, FAST_DECAY)
+        )
         self.register_buffer("deltas", torch.linspace(slowest, fastest, channels)[None, None])
-        self._kept: tuple[object, dict[int, Tensor]] = None, {}
+        self._cached: tuple[object, dict[int, Tensor]] = None, {}
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -340,32 +346,32 @@ class ImplicitFilter(nn.Module):
             nn.init.constant_(self.frequency, self.config.frequency)
 
     def train(self, mode: bool = True) -> "ImplicitFilter":
-        """Forget the filters that were kept: weights are about to change, or have changed."""
-        self._kept = None, {}
+        """Clear the cached filters: weights are about to change, or have changed."""
+        self._cached = None, {}
         return super().train(mode)
 
     def forward(self, tokens: int) -> Taps:
-        """What gives the taps (C, T) of channels, for inputs of so many tokens.
+        """A function from channels to their taps (C, T), for inputs of so many tokens.
 
-        In inference they are kept, where they are not too many, for inputs of up to each power of two: which were read
-        before must not show in the rounding.
+        In inference they are cached, where they are not too many, for inputs of up to each power of two: which inputs
+        were read before must not show in the rounding.
         """
         if tokens > self.config.positions:
             raise IndexError(f"{tokens} tokens, of at most {self.config.positions}")
         if self.training or torch.is_grad_enabled():
             hidden_TW = self._hidden(tokens)
             return lambda channels: self._taps(hidden_TW, channels)
-        ahead = min(self.config.positions, 1 << max(0, tokens - 1).bit_length())
-        if ahead * len(self.bias) > KEPT:
+        padded_tokens = min(self.config.positions, 1 << max(0, tokens - 1).bit_length())
+        if padded_tokens * len(self.bias) > MAX_CACHED_VALUES:
             hidden_TW = self._hidden(tokens)
             return lambda channels: self._taps(hidden_TW, channels)
         state = [(p.data_ptr(), p.is_inference() or p._version) for p in self.parameters()]
-        if self._kept[0] != state:
-            self._kept = state, {}
-        kept = self._kept[1]
-        if ahead not in kept:
-            kept[ahead] = self._taps(self._hidden(ahead), slice(None))
-        taps_CT = kept[ahead]
+        if self._cached[0] != state:
+            self._cached = state, {}
+        taps_by_length = self._cached[1]
+        if padded_tokens not in taps_by_length:
+            taps_by_length[padded_tokens] = self._taps(self._hidden(padded_tokens), slice(None))
+        taps_CT = taps_by_length[padded_tokens]
         return lambda channels: taps_CT[channels, :tokens]
 
     def _hidden(self, tokens: int) -> Tensor:
@@ -383,7 +389,7 @@ class ImplicitFilter(nn.Module):
         if self.config.modulate:
             time_T1, delta_C = self.t[0, : len(hidden_TW)], self.deltas[0, 0, channels]
             decay_CT = torch.exp(-delta_C.abs() * time_T1).T
-            taps_CT = taps_CT * (decay_CT + FLOOR)
+            taps_CT = taps_CT * (decay_CT + DECAY_SHIFT)
         return taps_CT
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from genomai_cli.alphabet import BASES
-from genomai_cli.backbones.kmer_counts import KmerCounts, kmer_numbers, letter_of
+from genomai_cli.backbones.kmer_counts import KmerCounts, base_at, kmer_indices
 
 KMERS = "kmers"
 
@@ -27,7 +27,7 @@ class KmersConfig:
     kind: str = KMERS
 
 
-class Kmers(nn.Module):
+class KmerRegression(nn.Module):
     """Logits (B, O) of codes (B, L): a linear function of how often each k-mer occurs."""
 
     mean: Tensor
@@ -56,21 +56,21 @@ class Kmers(nn.Module):
         """See the class."""
         return self.logits(self.counts(codes_BL, self.mean.dtype))
 
-    def letter_slopes(self, codes_BL: Tensor, weight_BO: Tensor) -> Tensor:
+    def base_gradients(self, codes_BL: Tensor, weight_BO: Tensor) -> Tensor:
         """What each base at each position, all other letters as they are, adds to the logits, weighed (B, O) and
         summed: (B, L, 4). No k-mer holds a position twice: differences are exact effects of substitutions."""
         weight_BF = weight_BO @ self.linear.weight / self.deviation
-        slopes_BLA = weight_BF.new_zeros(*codes_BL.shape, len(BASES))
+        gradients_BLA = weight_BF.new_zeros(*codes_BL.shape, len(BASES))
         by_length = torch.split(weight_BF, self.counts.sizes, dim=1)
         for k, weight_BK in enumerate(by_length[: codes_BL.shape[1]], start=1):
-            number_BW, known_BW = kmer_numbers(codes_BL, k)
+            index_BW, known_BW = kmer_indices(codes_BL, k)
             known_BW = known_BW.to(weight_BK.dtype)
             share_BW = known_BW / known_BW.sum(1, keepdim=True).clamp(min=1)
-            for place in range(k):
-                unit, letter_BW = len(BASES) ** (k - 1 - place), letter_of(codes_BL, k, place)
+            for offset in range(k):
+                place_value, base_BW = len(BASES) ** (k - 1 - offset), base_at(codes_BL, k, offset)
                 for base in range(len(BASES)):
-                    other_BW = number_BW + (base - letter_BW) * unit
-                    column_BW = self.counts.columns(k)[other_BW]
+                    substituted_BW = index_BW + (base - base_BW) * place_value
+                    column_BW = self.counts.columns(k)[substituted_BW]
                     added_BW = weight_BK.gather(1, column_BW) * share_BW
-                    slopes_BLA[:, place : place + added_BW.shape[1], base] += added_BW
-        return slopes_BLA
+                    gradients_BLA[:, offset : offset + added_BW.shape[1], base] += added_BW
+        return gradients_BLA

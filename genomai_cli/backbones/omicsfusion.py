@@ -6,8 +6,8 @@ code and no weights were published: sizes and joints that the paper leaves open 
 nothing is compared with an original.
 
 A token's vector is the sum of one from a table and one for each of its six bases. With `factorised` the head for tokens
-says six bases instead of one of 4,096 words. Both are what makes small networks trainable in minutes, and so does
-`direct`, which the paper does not have: a way from what is seen of the tracks to their logits past the network.
+predicts six bases instead of one of 4,096 6-mers. Both are what makes small networks trainable in minutes, and so does
+`direct`, which the paper does not have: a path from the known values of the tracks to their logits, past the network.
 
 Shape suffixes: B sequences, T tokens, D hidden size, C tracks, V tokens of the vocabulary, K bases of a token, N chosen
 tokens.
@@ -22,21 +22,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genomai_cli.backbones.base import Backbone, SmallEmbedding, slope_at
+from genomai_cli.backbones.base import Backbone, SmallEmbedding, gradient_at
 from genomai_cli.backbones.hyenadna import STD, Block, HyenaDnaConfig, Linear
 from genomai_cli.formats.track_table import Track
 
 VALUES, KNOWN = "track_values", "track_known"  # the features (B, T, C)
 NO_BASE = 4
-RARE = -5.0  # the logit that tracks begin with: some 0.7 % of bases are in a peak
-REACH = 256.0  # bases over which what was seen of a track fades to 1/e, at the beginning
+INITIAL_LOGIT = -5.0  # the logit that tracks begin with: some 0.7 % of bases are in a peak
+INITIAL_REACH = 256.0  # bases over which what was seen of a track fades to 1/e, at the beginning
 BASES = 4
 
 
 @dataclass(frozen=True)
 class OmicsFusionConfig:
     """Sizes; `vocabulary` is that of `kmers` of k letters, the special tokens last; `tracks` C of values that are read
-    and restored; `direct` adds `DirectTracks`; `bidirectional` lets tokens see later ones, which then tell masked
+    and restored; `direct` adds `DirectTracks`; `bidirectional` lets tokens see later ones, which then reveal masked
     overlapping tokens."""
 
     vocabulary: int = 4099
@@ -61,8 +61,8 @@ class OmicsFusionConfig:
             raise ValueError("tracks and convolution: at least 1")
 
     @property
-    def words(self) -> int:
-        """The tokens that spell DNA: the first ones, in alphabetical order."""
+    def dna_tokens(self) -> int:
+        """How many tokens spell DNA: the first ones, in alphabetical order."""
         return int(BASES**self.k)
 
     @property
@@ -84,12 +84,12 @@ class OmicsFusionNetwork(Backbone):
 
     Values are from 0 to 1 and count only where known; without features no track is known anywhere. Padding belongs at
     the right. `track_logits` has those of the tracks, of the last hidden states and the features that these are of.
-    Layer 0 is what is joined, n what it is after n blocks, the last one the final norm.
+    Layer 0 is the joined embedding, n the hidden states after n blocks, the last one the final norm.
     """
 
     config_class = OmicsFusionConfig
     features_read = frozenset({VALUES, KNOWN})
-    has_token_slopes = False
+    has_token_gradients = False
     restores_tracks = True
     causal = True
 
@@ -98,7 +98,7 @@ class OmicsFusionNetwork(Backbone):
         self.config = config
         self.hidden_size, self.num_layers = config.width, config.layers + 1
         self.max_length = config.positions
-        self.values = 1 << 23  # numbers of a block, see `hyenadna`
+        self.block_values = 1 << 23  # numbers of a block, see `hyenadna`
         self.embed = TokenEmbedding(config)
         width = config.width
         self.omics = nn.Sequential(
@@ -132,29 +132,31 @@ class OmicsFusionNetwork(Backbone):
     ) -> Tensor:
         """The hidden states after `layer` layers."""
         del mask_BT
-        letters_BTD = self.embed(ids_BT)
+        tokens_BTD = self.embed(ids_BT)
         hidden_BTD: Tensor = self.join(
-            torch.cat([letters_BTD, self._tracks(ids_BT, features)], dim=2)
+            torch.cat([tokens_BTD, self._tracks(ids_BT, features)], dim=2)
         )
         for number, block in list(enumerate(self.layers))[:layer]:
-            turned_BTD = hidden_BTD.flip(1)  # a copy: blocks may work in place
-            hidden_BTD = block(hidden_BTD, self.values)
-            for other in self.backward_layers[number : number + 1]:
-                hidden_BTD = (hidden_BTD + other(turned_BTD, self.values).flip(1)) / 2
+            reversed_BTD = hidden_BTD.flip(1)  # a copy: blocks may work in place
+            hidden_BTD = block(hidden_BTD, self.block_values)
+            for backward_block in self.backward_layers[number : number + 1]:
+                hidden_BTD = (
+                    hidden_BTD + backward_block(reversed_BTD, self.block_values).flip(1)
+                ) / 2
         if layer is None or layer == self.num_layers:
             hidden_BTD = self.norm(hidden_BTD)
         return hidden_BTD
 
     def _tracks(self, ids_BT: Tensor, features: Mapping[str, Tensor] | None) -> Tensor:
         if features:
-            values_BTC, known_BTC = self._seen(features)
+            values_BTC, known_BTC = self._masked_values(features)
         else:
             known_BTC = self.norm.weight.new_zeros(*ids_BT.shape, self.config.tracks)
             values_BTC = known_BTC
-        found_BTD: Tensor = self.omics(torch.cat([values_BTC, known_BTC], dim=2))
-        return found_BTD
+        tracks_BTD: Tensor = self.omics(torch.cat([values_BTC, known_BTC], dim=2))
+        return tracks_BTD
 
-    def _seen(self, features: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def _masked_values(self, features: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The values (B, T, C), 0 where not known, and 1 where known."""
         known_BTC = features[KNOWN].to(self.norm.weight)
         return features[VALUES].to(known_BTC).clamp(0, 1) * known_BTC, known_BTC
@@ -165,66 +167,68 @@ class OmicsFusionNetwork(Backbone):
         """The logits (B, T, C) of tracks being more than 0, of the last hidden states and the features they are of."""
         logits_BTC: Tensor = self.track_head(hidden_BTD)
         if self.direct is not None and features:
-            logits_BTC = logits_BTC + self.direct(*self._seen(features))
+            logits_BTC = logits_BTC + self.direct(*self._masked_values(features))
         return logits_BTC
 
-    def track_slopes(self, ids_BT: Tensor, value: Callable[[Tensor], Tensor]) -> Tensor:
+    def track_gradients(self, ids_BT: Tensor, value: Callable[[Tensor], Tensor]) -> Tensor:
         """How fast a value of the tracks' logits (B, T, C), by DNA alone, rises with the indicator of each token of the
-        vocabulary at each place: (B, T, V)."""
-        slope_BTD = slope_at(self.embed, lambda: value(self.track_logits(self(ids_BT))))
-        return slope_BTD @ self.embed.vectors().T
+        vocabulary at each position: (B, T, V)."""
+        gradient_BTD = gradient_at(self.embed, lambda: value(self.track_logits(self(ids_BT))))
+        return gradient_BTD @ self.embed.vectors().T
 
     def lm_head(self, vocabulary: int) -> nn.Module:
-        """A fresh head for tokens: a logit a word, or four for each of its bases."""
+        """A fresh head for tokens: a logit a token, or four for each of its bases."""
         del vocabulary
         config = self.config
-        return Linear(config.width, BASES * config.k if config.factorised else config.words)
+        return Linear(config.width, BASES * config.k if config.factorised else config.dna_tokens)
 
     def lm_logits(self, head: nn.Module, hidden: Tensor) -> Tensor:
-        """The log-probabilities (..., words) of tokens that spell DNA."""
+        """The log-probabilities (..., dna_tokens) of tokens that spell DNA."""
         if not self.config.factorised:
-            logs: Tensor = head(hidden).log_softmax(-1)
-            return logs
+            log_probabilities: Tensor = head(hidden).log_softmax(-1)
+            return log_probabilities
         bases = self._bases(head, hidden)
-        places_K = torch.arange(self.config.k, device=hidden.device)
-        found: Tensor = bases[
-            ..., places_K, spelling(self.config, hidden.device)[: self.config.words]
+        positions_K = torch.arange(self.config.k, device=hidden.device)
+        summed: Tensor = bases[
+            ..., positions_K, token_bases(self.config, hidden.device)[: self.config.dna_tokens]
         ].sum(-1)
-        return found
+        return summed
 
     def token_losses(self, head: nn.Module, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
         """-log of the probability (N,) of each token that spells DNA, in nats."""
         if not self.config.factorised:
             return functional.cross_entropy(head(hidden_ND).float(), targets_N, reduction="none")
         bases_NK4 = self._bases(head, hidden_ND)
-        spelt_NK1 = spelling(self.config, hidden_ND.device)[targets_N].unsqueeze(2)
-        found_N: Tensor = -bases_NK4.gather(2, spelt_NK1).squeeze(2).sum(1)
-        return found_N
+        targets_NK1 = token_bases(self.config, hidden_ND.device)[targets_N].unsqueeze(2)
+        losses_N: Tensor = -bases_NK4.gather(2, targets_NK1).squeeze(2).sum(1)
+        return losses_N
 
     def likeliest_tokens(self, head: nn.Module, hidden: Tensor) -> Tensor:
         """The id (...) of the token that is most probable."""
         if not self.config.factorised:
-            found: Tensor = head(hidden).argmax(-1)
-            return found
+            ids: Tensor = head(hidden).argmax(-1)
+            return ids
         powers_K = BASES ** torch.arange(self.config.k - 1, -1, -1, device=hidden.device)
-        words: Tensor = (self._bases(head, hidden).argmax(-1) * powers_K).sum(-1)
-        return words
+        dna_ids: Tensor = (self._bases(head, hidden).argmax(-1) * powers_K).sum(-1)
+        return dna_ids
 
     def _bases(self, head: nn.Module, hidden: Tensor) -> Tensor:
         """The log-probabilities (..., K, 4) of each base of a token."""
-        logs: Tensor = head(hidden).float().unflatten(-1, (self.config.k, BASES)).log_softmax(-1)
-        return logs
+        log_probabilities: Tensor = (
+            head(hidden).float().unflatten(-1, (self.config.k, BASES)).log_softmax(-1)
+        )
+        return log_probabilities
 
 
-def spelling(config: OmicsFusionConfig, device: torch.device) -> Tensor:
+def token_bases(config: OmicsFusionConfig, device: torch.device) -> Tensor:
     """The bases (V, K) of each token as numbers, 4 in special ones."""
     powers_K = BASES ** torch.arange(config.k - 1, -1, -1, device=device)
-    words_V1 = torch.arange(config.vocabulary, device=device).unsqueeze(1)
-    return torch.where(words_V1 < config.words, words_V1 // powers_K % BASES, NO_BASE)
+    ids_V1 = torch.arange(config.vocabulary, device=device).unsqueeze(1)
+    return torch.where(ids_V1 < config.dna_tokens, ids_V1 // powers_K % BASES, NO_BASE)
 
 
 class TokenEmbedding(nn.Module):
-    """The sum of a token's vector and one for each of its bases at their places in it."""
+    """The sum of a token's vector and one for each of its bases by their offsets in it."""
 
     def __init__(self, config: OmicsFusionConfig) -> None:
         super().__init__()
@@ -240,12 +244,12 @@ class TokenEmbedding(nn.Module):
         """Those of all tokens (V, D)."""
         device = self.table.weight.device
         rows_K = torch.arange(self.config.k, device=device) * (BASES + 1)
-        rows_VK = spelling(self.config, device) + rows_K
+        rows_VK = token_bases(self.config, device) + rows_K
         return self.table.weight + functional.embedding(rows_VK, self.bases.weight).sum(1)
 
 
 class CausalConv(nn.Module):
-    """A convolution over a token and those before it, beside a projection of the token alone."""
+    """A convolution over a token and those before it, plus a projection of the token alone."""
 
     def __init__(self, inputs: int, outputs: int, taps: int) -> None:
         super().__init__()
@@ -254,15 +258,15 @@ class CausalConv(nn.Module):
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         """(B, T, outputs)."""
-        before = self.conv.kernel_size[0] - 1
-        wide_BCT = functional.pad(x_BTC.transpose(1, 2), (before, 0))
-        found_BTD: Tensor = functional.gelu(self.conv(wide_BCT)).transpose(1, 2)
-        joined_BTD: Tensor = found_BTD + self.pointwise(x_BTC)
+        left_padding = self.conv.kernel_size[0] - 1
+        padded_BCT = functional.pad(x_BTC.transpose(1, 2), (left_padding, 0))
+        convolved_BTD: Tensor = functional.gelu(self.conv(padded_BCT)).transpose(1, 2)
+        joined_BTD: Tensor = convolved_BTD + self.pointwise(x_BTC)
         return joined_BTD
 
 
 class DirectTracks(nn.Module):
-    """What was last seen of all tracks, as evidence for each: a linear map beside the deep network (wide and deep
+    """The last known values of all tracks, as evidence for each: a linear map added to the deep network (wide and deep
     learning, Cheng et al. 2016, doi:10.1145/2988450.2988454) of values that fade with the distance to where they were
     seen (GRU-D, Che et al. 2018, doi:10.1038/s41598-018-24271-9); from the other side too if `bidirectional`."""
 
@@ -275,28 +279,28 @@ class DirectTracks(nn.Module):
 
     def reset_parameters(self) -> None:
         """Each track as it was seen last."""
-        nn.init.constant_(self.log_reach, math.log(REACH))
+        nn.init.constant_(self.log_reach, math.log(INITIAL_REACH))
         nn.init.zeros_(self.weight)
         with torch.no_grad():
             tracks, sides = len(self.log_reach), 1 + self.bidirectional
             for weight_CC in self.weight.chunk(sides, dim=1):
-                weight_CC[:, :tracks].fill_diagonal_(-2 * RARE / sides)
+                weight_CC[:, :tracks].fill_diagonal_(-2 * INITIAL_LOGIT / sides)
 
     def forward(self, values_BTC: Tensor, known_BTC: Tensor) -> Tensor:
         """What is added to the logits (B, T, C)."""
-        parts = [self._seen(values_BTC, known_BTC)]
+        parts = [self._decayed_observations(values_BTC, known_BTC)]
         if self.bidirectional:
-            parts.append(self._seen(values_BTC.flip(1), known_BTC.flip(1)).flip(1))
+            parts.append(self._decayed_observations(values_BTC.flip(1), known_BTC.flip(1)).flip(1))
         return functional.linear(torch.cat(parts, dim=2), self.weight)
 
-    def _seen(self, values_BTC: Tensor, known_BTC: Tensor) -> Tensor:
+    def _decayed_observations(self, values_BTC: Tensor, known_BTC: Tensor) -> Tensor:
         """Of each track (B, T, 3 C): whether it was above 0 where it was last known, its value there, and whether it
         was known at all, all of them fading."""
-        places_T1 = torch.arange(values_BTC.shape[1], device=values_BTC.device).unsqueeze(1)
-        last_BTC = torch.where(known_BTC > 0, places_T1, -1).cummax(1).values
+        positions_T1 = torch.arange(values_BTC.shape[1], device=values_BTC.device).unsqueeze(1)
+        last_BTC = torch.where(known_BTC > 0, positions_T1, -1).cummax(1).values
         value_BTC = values_BTC.gather(1, last_BTC.clamp(min=0))
-        left_BTC = torch.exp((last_BTC - places_T1) / self.log_reach.exp()) * (last_BTC >= 0)
-        return torch.cat([left_BTC * (value_BTC > 0), left_BTC * value_BTC, left_BTC], dim=2)
+        decay_BTC = torch.exp((last_BTC - positions_T1) / self.log_reach.exp()) * (last_BTC >= 0)
+        return torch.cat([decay_BTC * (value_BTC > 0), decay_BTC * value_BTC, decay_BTC], dim=2)
 
 
 class TrackHead(nn.Linear):
@@ -305,4 +309,4 @@ class TrackHead(nn.Linear):
     def reset_parameters(self) -> None:
         """Fresh values."""
         nn.init.normal_(self.weight, std=STD)
-        nn.init.constant_(self.bias, RARE)
+        nn.init.constant_(self.bias, INITIAL_LOGIT)

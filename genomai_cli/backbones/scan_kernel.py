@@ -51,8 +51,8 @@ def forward(
     chunks = -(-u_BTGE.shape[1] // CHUNK)
     starts_KMNE = x_BGNE.new_empty(chunks, *x_BGNE.flatten(0, 1).shape)
     state_MNE = x_BGNE.flatten(0, 1).numpy()
-    walked = (*steps, state_MNE, y_BTGE.numpy(), starts_KMNE.numpy())
-    threads.run_strided(torch.get_num_threads(), len(state_MNE), _walk, *walked)
+    arguments = (*steps, state_MNE, y_BTGE.numpy(), starts_KMNE.numpy())
+    threads.run_strided(torch.get_num_threads(), len(state_MNE), _scan, *arguments)
     return y_BTGE, x_BGNE.mT, starts_KMNE
 
 
@@ -62,14 +62,14 @@ def backward(
     """The gradients of u, delta, A, B, C and of the first state."""
     u, delta, a, b, c = inputs
     steps = [_array(tensor) for tensor in (u, delta, a.mT, b, c)]
-    found = [torch.empty(tensor.shape, dtype=tensor.dtype) for tensor in (u, delta, b, c)]
+    gradients = [torch.empty(tensor.shape, dtype=tensor.dtype) for tensor in (u, delta, b, c)]
     dx_BGNE = dx_BGEN.mT.clone(memory_format=torch.contiguous_format)
     dx_MNE = dx_BGNE.flatten(0, 1).numpy()
     da_BGNE = torch.zeros_like(dx_BGNE)
-    out = [tensor.numpy() for tensor in (da_BGNE.flatten(0, 1), *found)]
-    walked = (*steps, starts_KMNE.numpy(), _array(dy_BTGE), dx_MNE, *out)
-    threads.run_strided(torch.get_num_threads(), len(dx_MNE), _walk_back, *walked)
-    du, ddelta, db, dc = found
+    output_arrays = [tensor.numpy() for tensor in (da_BGNE.flatten(0, 1), *gradients)]
+    arguments = (*steps, starts_KMNE.numpy(), _array(dy_BTGE), dx_MNE, *output_arrays)
+    threads.run_strided(torch.get_num_threads(), len(dx_MNE), _scan_backward, *arguments)
+    du, ddelta, db, dc = gradients
     return du, ddelta, da_BGNE.sum(0).mT, db, dc, dx_BGNE.mT
 
 
@@ -108,7 +108,7 @@ def _exp_of(x: Any) -> Any:
 
 
 @compiled
-def _walk(
+def _scan(
     first: int, step: int, u: Array, delta: Array, a: Array, b: Array, c: Array,
     x: Array, y: Array, starts: Array,
 ) -> None:  # fmt: skip
@@ -120,17 +120,17 @@ def _walk(
             if t % CHUNK == 0:
                 starts[t // CHUNK, m] = x[m]
             d, y_t = delta[i, t, g], y[i, t, g]
-            given = d * u[i, t, g]
+            input_t = d * u[i, t, g]
             y_t[:] = 0
             for n in range(x.shape[1]):
                 x_n, a_n, b_n, c_n = x[m, n], a[g, n], b[i, t, g, n], c[i, t, g, n]
                 for e in range(channels):
-                    x_n[e] = _exp(d[e] * a_n[e]) * x_n[e] + given[e] * b_n
+                    x_n[e] = _exp(d[e] * a_n[e]) * x_n[e] + input_t[e] * b_n
                     y_t[e] += x_n[e] * c_n
 
 
 @compiled
-def _walk_back(
+def _scan_backward(
     first: int, step: int, u: Array, delta: Array, a: Array, b: Array, c: Array,
     starts: Array, dy: Array, dx: Array, da: Array, du: Array, ddelta: Array, db: Array, dc: Array,
 ) -> None:  # fmt: skip
@@ -139,38 +139,38 @@ def _walk_back(
     states = a.shape[1]
     x = np.empty((CHUNK + 1, states, channels), u.dtype)  # before the chunk and after each step
     decay = np.empty((CHUNK, states, channels), u.dtype)
-    by_given, by_decay = np.empty(channels, u.dtype), np.empty(channels, u.dtype)
+    d_input, d_decay = np.empty(channels, u.dtype), np.empty(channels, u.dtype)
     for m in range(first, len(dx), step):
         i, g = divmod(m, groups)
         for k in range(len(starts) - 1, -1, -1):
             begin, end = k * CHUNK, min((k + 1) * CHUNK, u.shape[1])
             x[0] = starts[k, m]
             for t in range(begin, end):
-                d, given = delta[i, t, g], delta[i, t, g] * u[i, t, g]
+                d, input_t = delta[i, t, g], delta[i, t, g] * u[i, t, g]
                 for n in range(states):
-                    old, new, of_n = x[t - begin, n], x[t - begin + 1, n], decay[t - begin, n]
+                    old, new, decay_n = x[t - begin, n], x[t - begin + 1, n], decay[t - begin, n]
                     a_n, b_n = a[g, n], b[i, t, g, n]
                     for e in range(channels):
-                        of_n[e] = _exp(d[e] * a_n[e])
-                        new[e] = of_n[e] * old[e] + given[e] * b_n
+                        decay_n[e] = _exp(d[e] * a_n[e])
+                        new[e] = decay_n[e] * old[e] + input_t[e] * b_n
             for t in range(end - 1, begin - 1, -1):
-                d, given, dy_t = delta[i, t, g], delta[i, t, g] * u[i, t, g], dy[i, t, g]
-                by_given[:] = 0
-                by_decay[:] = 0
+                d, input_t, dy_t = delta[i, t, g], delta[i, t, g] * u[i, t, g], dy[i, t, g]
+                d_input[:] = 0
+                d_decay[:] = 0
                 for n in range(states):
-                    old, new, of_n = x[t - begin, n], x[t - begin + 1, n], decay[t - begin, n]
+                    old, new, decay_n = x[t - begin, n], x[t - begin + 1, n], decay[t - begin, n]
                     a_n, b_n, c_n = a[g, n], b[i, t, g, n], c[i, t, g, n]
                     dx_n, da_n = dx[m, n], da[m, n]
                     db_n = dc_n = u.dtype.type(0)
                     for e in range(channels):
-                        grown = dx_n[e] + c_n * dy_t[e]
+                        dx_t = dx_n[e] + c_n * dy_t[e]
                         dc_n += new[e] * dy_t[e]
-                        db_n += grown * given[e]
-                        by_given[e] += grown * b_n
-                        dx_n[e] = of_n[e] * grown
-                        of_log = dx_n[e] * old[e]  # the gradient of delta A
-                        da_n[e] += of_log * d[e]
-                        by_decay[e] += of_log * a_n[e]
+                        db_n += dx_t * input_t[e]
+                        d_input[e] += dx_t * b_n
+                        dx_n[e] = decay_n[e] * dx_t
+                        dlog_decay = dx_n[e] * old[e]  # the gradient of delta A
+                        da_n[e] += dlog_decay * d[e]
+                        d_decay[e] += dlog_decay * a_n[e]
                     db[i, t, g, n], dc[i, t, g, n] = db_n, dc_n
-                du[i, t, g] = d * by_given
-                ddelta[i, t, g] = u[i, t, g] * by_given + by_decay
+                du[i, t, g] = d * d_input
+                ddelta[i, t, g] = u[i, t, g] * d_input + d_decay

@@ -53,13 +53,13 @@ def selective_scan(steps: Steps, state_BGEN: Tensor | None = None) -> tuple[Tens
 
 def plain_scan(steps: Steps, state_BGEN: Tensor) -> tuple[Tensor, Tensor]:
     """The same by the definition, step by step, which tests and benchmarks compare with."""
-    found = []
+    outputs = []
     for t in range(steps.u.shape[1]):
         delta_BGE1, u_BGE1 = steps.delta[:, t, :, :, None], steps.u[:, t, :, :, None]
-        given_BGEN = delta_BGE1 * u_BGE1 * steps.b[:, t, :, None, :]
-        state_BGEN = torch.exp(delta_BGE1 * steps.a) * state_BGEN + given_BGEN
-        found.append((state_BGEN * steps.c[:, t, :, None, :]).sum(-1))
-    return torch.stack(found, dim=1), state_BGEN
+        input_BGEN = delta_BGE1 * u_BGE1 * steps.b[:, t, :, None, :]
+        state_BGEN = torch.exp(delta_BGE1 * steps.a) * state_BGEN + input_BGEN
+        outputs.append((state_BGEN * steps.c[:, t, :, None, :]).sum(-1))
+    return torch.stack(outputs, dim=1), state_BGEN
 
 
 class CompiledScan(torch.autograd.Function):
@@ -89,12 +89,12 @@ class ChunkedScan(torch.autograd.Function):
         steps, state_BGNE = Steps(*inputs[:5]), inputs[5].mT.contiguous()
         y_BTGE, starts = torch.empty_like(steps.u), []
         decay, states = _buffers(steps, 2)
-        for where, part in _chunks(steps):
+        for span, chunk in _chunks(steps):
             starts.append(state_BGNE)
-            states_CBGNE = _states(part, state_BGNE, decay, states)[1]
+            states_CBGNE = _states(chunk, state_BGNE, decay, states)[1]
             state_BGNE = states_CBGNE[-1].clone()
-            y_CBG1E = part.c.transpose(0, 1).unsqueeze(-2) @ states_CBGNE
-            y_BTGE[:, where] = y_CBG1E.squeeze(-2).transpose(0, 1)
+            y_CBG1E = chunk.c.transpose(0, 1).unsqueeze(-2) @ states_CBGNE
+            y_BTGE[:, span] = y_CBG1E.squeeze(-2).transpose(0, 1)
         ctx.save_for_backward(*steps, *starts)
         return y_BTGE, state_BGNE.mT
 
@@ -103,18 +103,18 @@ class ChunkedScan(torch.autograd.Function):
     def backward(ctx: Any, dy_BTGE: Tensor, dstate_BGEN: Tensor) -> tuple[Tensor, ...]:
         """The gradients of all six inputs."""
         steps, starts = Steps(*ctx.saved_tensors[:5]), ctx.saved_tensors[5:]
-        found = Steps(*(torch.zeros_like(tensor) for tensor in steps))
+        gradients = Steps(*(torch.zeros_like(tensor) for tensor in steps))
         buffers, dstate_BGNE = _buffers(steps, 4), dstate_BGEN.mT
-        for (where, part), start_BGNE in zip(
+        for (span, chunk), start_BGNE in zip(
             reversed(list(_chunks(steps))), reversed(starts), strict=True
         ):
-            ends = start_BGNE, dy_BTGE[:, where], dstate_BGNE
-            own, dstate_BGNE = _gradients(part, *ends, buffers)
-            found.a.add_(own.a)
-            for whole, of_chunk in zip(found, own, strict=True):
-                if whole is not found.a:
-                    whole[:, where] = of_chunk.transpose(0, 1)
-        return *found, dstate_BGNE.mT
+            chunk_ends = start_BGNE, dy_BTGE[:, span], dstate_BGNE
+            chunk_gradients, dstate_BGNE = _gradients(chunk, *chunk_ends, buffers)
+            gradients.a.add_(chunk_gradients.a)
+            for total, chunk_part in zip(gradients, chunk_gradients, strict=True):
+                if total is not gradients.a:
+                    total[:, span] = chunk_part.transpose(0, 1)
+        return *gradients, dstate_BGNE.mT
 
 
 def _size(steps: Steps) -> int:
@@ -126,9 +126,9 @@ def _chunks(steps: Steps) -> Iterator[tuple[slice, Steps]]:
     """The steps in chunks whose states fit into a buffer."""
     size = _size(steps)
     for first in range(0, steps.u.shape[1], size):
-        where = slice(first, first + size)
-        of = (steps.u[:, where], steps.delta[:, where], steps.a)
-        yield where, Steps(*of, steps.b[:, where], steps.c[:, where])
+        span = slice(first, first + size)
+        shared = (steps.u[:, span], steps.delta[:, span], steps.a)
+        yield span, Steps(*shared, steps.b[:, span], steps.c[:, span])
 
 
 def _buffers(steps: Steps, count: int) -> list[Tensor]:
@@ -141,34 +141,34 @@ def _buffers(steps: Steps, count: int) -> list[Tensor]:
 
 
 def _states(
-    part: Steps, start_BGNE: Tensor, decay: Tensor, states: Tensor
+    chunk: Steps, start_BGNE: Tensor, decay: Tensor, states: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The decays exp(delta A) and the states after each step, both (C, B, G, N, E), written into two buffers."""
-    length = part.u.shape[1]
-    delta_CBG1E = part.delta.transpose(0, 1).unsqueeze(-2)
-    decay_CBGNE = torch.mul(delta_CBG1E, part.a.mT.contiguous(), out=decay[:length]).exp_()
-    given_CBG1E = delta_CBG1E * part.u.transpose(0, 1).unsqueeze(-2)
-    b_CBGN1 = part.b.transpose(0, 1).unsqueeze(-1)
-    states_CBGNE = torch.mul(given_CBG1E, b_CBGN1, out=states[:length])
+    length = chunk.u.shape[1]
+    delta_CBG1E = chunk.delta.transpose(0, 1).unsqueeze(-2)
+    decay_CBGNE = torch.mul(delta_CBG1E, chunk.a.mT.contiguous(), out=decay[:length]).exp_()
+    input_CBG1E = delta_CBG1E * chunk.u.transpose(0, 1).unsqueeze(-2)
+    b_CBGN1 = chunk.b.transpose(0, 1).unsqueeze(-1)
+    states_CBGNE = torch.mul(input_CBG1E, b_CBGN1, out=states[:length])
     _accumulate(states_CBGNE.unbind(), decay_CBGNE.unbind(), start_BGNE)
     return decay_CBGNE, states_CBGNE
 
 
-def _accumulate(given: Sequence[Tensor], decay: Sequence[Tensor], state: Tensor) -> None:
-    """x_t = given_t + decay_t x_{t-1}, written over what was given."""
-    for given_BGNE, decay_BGNE in zip(given, decay, strict=True):
-        state = torch.addcmul(given_BGNE, decay_BGNE, state, out=given_BGNE)
+def _accumulate(inputs: Sequence[Tensor], decay: Sequence[Tensor], state: Tensor) -> None:
+    """x_t = given_t + decay_t x_{t-1}, written over the inputs."""
+    for input_BGNE, decay_BGNE in zip(inputs, decay, strict=True):
+        state = torch.addcmul(input_BGNE, decay_BGNE, state, out=input_BGNE)
 
 
 def _gradients(
-    part: Steps, start_BGNE: Tensor, dy_BCGE: Tensor, dlast_BGNE: Tensor, buffers: Sequence[Tensor]
+    chunk: Steps, start_BGNE: Tensor, dy_BCGE: Tensor, dlast_BGNE: Tensor, buffers: Sequence[Tensor]
 ) -> tuple[Steps, Tensor]:
     """The gradients of a chunk's inputs, the chunk first, and of the state that it begins with; `dlast` is that of its
     last state."""
-    decay_CBGNE, states_CBGNE = _states(part, start_BGNE, *buffers[:2])
-    length = part.u.shape[1]
+    decay_CBGNE, states_CBGNE = _states(chunk, start_BGNE, *buffers[:2])
+    length = chunk.u.shape[1]
     u, delta, b, c, dy = (
-        tensor.transpose(0, 1) for tensor in (part.u, part.delta, part.b, part.c, dy_BCGE)
+        tensor.transpose(0, 1) for tensor in (chunk.u, chunk.delta, chunk.b, chunk.c, dy_BCGE)
     )
     # g_t = C_t dy_t + decay_{t+1} g_{t+1} is the gradient of the state after step t.
     g_CBGNE = torch.mul(dy.unsqueeze(-2), c.unsqueeze(-1), out=buffers[2][:length])
@@ -178,13 +178,13 @@ def _gradients(
     log_decay_CBGNE[0] *= start_BGNE
     log_decay_CBGNE[1:] *= states_CBGNE[:-1]  # the gradient of delta A
     dfirst_BGNE = decay_CBGNE[0] * g_CBGNE[0]
-    by_given = (b.unsqueeze(-2) @ g_CBGNE).squeeze(-2)
+    d_input = (b.unsqueeze(-2) @ g_CBGNE).squeeze(-2)
     db = (g_CBGNE @ (delta * u).unsqueeze(-1)).squeeze(-1)
     dc = (states_CBGNE @ dy.unsqueeze(-1)).squeeze(-1)
-    by_decay = torch.mul(log_decay_CBGNE, part.a.mT, out=buffers[2][:length]).sum(-2)
+    d_decay = torch.mul(log_decay_CBGNE, chunk.a.mT, out=buffers[2][:length]).sum(-2)
     da_GNE = log_decay_CBGNE.mul_(delta.unsqueeze(-2)).sum((0, 1))
-    found = Steps(delta * by_given, u * by_given + by_decay, da_GNE.mT, db, dc)
-    return found, dfirst_BGNE
+    gradients = Steps(delta * d_input, u * d_input + d_decay, da_GNE.mT, db, dc)
+    return gradients, dfirst_BGNE
 
 
 def _fused_scan(steps: Steps) -> tuple[Tensor, Tensor]:

@@ -26,10 +26,10 @@ from torch.nn import functional
 
 from genomai_cli.alphabet import BASES, UNKNOWN_CODE
 from genomai_cli.backbones.base import Network
-from genomai_cli.backbones.kmer_regression import KMERS, Kmers, KmersConfig
+from genomai_cli.backbones.kmer_regression import KMERS, KmerRegression, KmersConfig
 
 POSITIONS, CONVOLUTION = "positions", "convolution"
-PLACE_CHANNELS = 16  # that are kept apart by bin
+BIN_CHANNELS = 16  # of the means of each bin
 MOMENTUM = 0.02  # of the statistics of normalisation, as slow as the average of the weights
 
 
@@ -63,7 +63,7 @@ class ConvolutionConfig:
 PartConfig = KmersConfig | PositionsConfig | ConvolutionConfig
 
 
-class Positions(nn.Module):
+class PositionRegression(nn.Module):
     """Logits (B, O) of codes (B, L): a linear function of the letter at each of the first `length` positions."""
 
     def __init__(self, config: PositionsConfig, outputs: int) -> None:
@@ -74,7 +74,9 @@ class Positions(nn.Module):
     def features(self, codes_BL: Tensor) -> Tensor:
         """An indicator a position and base: (B, 4 L)."""
         return (
-            one_hot(of_length(codes_BL, self.config.length)).flatten(1).to(self.linear.weight.dtype)
+            one_hot(fit_to_length(codes_BL, self.config.length))
+            .flatten(1)
+            .to(self.linear.weight.dtype)
         )
 
     def forward(self, codes_BL: Tensor) -> Tensor:
@@ -82,10 +84,10 @@ class Positions(nn.Module):
         logits_BO: Tensor = self.linear(self.features(codes_BL))
         return logits_BO
 
-    def letter_slopes(self, codes_BL: Tensor, weight_BO: Tensor) -> Tensor:
-        """See `Kmers.letter_slopes`."""
-        slopes_BLA = (weight_BO @ self.linear.weight).view(len(codes_BL), -1, len(BASES))
-        return _to_length(slopes_BLA, codes_BL.shape[1])
+    def base_gradients(self, codes_BL: Tensor, weight_BO: Tensor) -> Tensor:
+        """See `Kmers.base_gradients`."""
+        gradients_BLA = (weight_BO @ self.linear.weight).view(len(codes_BL), -1, len(BASES))
+        return _values_to_length(gradients_BLA, codes_BL.shape[1])
 
 
 def one_hot(codes_BL: Tensor) -> Tensor:
@@ -94,14 +96,14 @@ def one_hot(codes_BL: Tensor) -> Tensor:
     return bases_BLA
 
 
-def of_length(codes_BL: Tensor, length: int) -> Tensor:
-    """The first so many letters, unknown ones behind the end."""
+def fit_to_length(codes_BL: Tensor, length: int) -> Tensor:
+    """The first `length` letters, unknown ones behind the end."""
     missing = max(0, length - codes_BL.shape[1])
     return functional.pad(codes_BL[:, :length], (0, missing), value=UNKNOWN_CODE)
 
 
-def _to_length(values_BLA: Tensor, length: int) -> Tensor:
-    """The values of so many positions, zeros behind the end."""
+def _values_to_length(values_BLA: Tensor, length: int) -> Tensor:
+    """The values of the first `length` positions, zeros behind the end."""
     values_BLA = values_BLA[:, :length]
     return functional.pad(values_BLA, (0, 0, 0, length - values_BLA.shape[1]))
 
@@ -119,38 +121,38 @@ class Convolution(nn.Module):
         )
         self.neighbour_norm = nn.BatchNorm1d(config.channels, momentum=MOMENTUM)
         pooled = config.filters + 2 * config.channels
-        self.places = nn.Conv1d(config.channels, PLACE_CHANNELS, 1) if config.bins else None
-        self.embed = nn.Linear(pooled + config.bins * PLACE_CHANNELS, config.embedding)
+        self.places = nn.Conv1d(config.channels, BIN_CHANNELS, 1) if config.bins else None
+        self.embed = nn.Linear(pooled + config.bins * BIN_CHANNELS, config.embedding)
         self.logits = nn.Linear(config.embedding, outputs)
 
     def forward(self, codes_BL: Tensor, real_BL: Tensor) -> tuple[Tensor, Tensor]:
         """The logits, and the embedding; `real_BL` is False at padding."""
-        return self._answers(one_hot(codes_BL).to(self.filters.weight.dtype), real_BL)
+        return self._outputs(one_hot(codes_BL).to(self.filters.weight.dtype), real_BL)
 
-    def letter_slopes(self, codes_BL: Tensor, real_BL: Tensor, weight_BO: Tensor) -> Tensor:
+    def base_gradients(self, codes_BL: Tensor, real_BL: Tensor, weight_BO: Tensor) -> Tensor:
         """The gradient (B, L, 4) of the logits, weighed (B, O) and summed, by the indicators of bases."""
-        hot_BLA = one_hot(codes_BL).to(self.filters.weight.dtype).requires_grad_()
+        one_hot_BLA = one_hot(codes_BL).to(self.filters.weight.dtype).requires_grad_()
         with torch.enable_grad():
-            logits_BO, _ = self._answers(hot_BLA, real_BL)
-            (slopes_BLA,) = torch.autograd.grad((logits_BO * weight_BO).sum(), hot_BLA)
-        return slopes_BLA
+            logits_BO, _ = self._outputs(one_hot_BLA, real_BL)
+            (gradients_BLA,) = torch.autograd.grad((logits_BO * weight_BO).sum(), one_hot_BLA)
+        return gradients_BLA
 
-    def _answers(self, hot_BLA: Tensor, real_BL: Tensor) -> tuple[Tensor, Tensor]:
+    def _outputs(self, one_hot_BLA: Tensor, real_BL: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and embedding of indicators."""
         if self.config.bins:
-            hot_BLA = _to_length(hot_BLA, self.config.length)
-            real_BL = torch.ones_like(hot_BLA[..., 0], dtype=torch.bool)
-        embedding_BE = self._embedding(hot_BLA, real_BL)
+            one_hot_BLA = _values_to_length(one_hot_BLA, self.config.length)
+            real_BL = torch.ones_like(one_hot_BLA[..., 0], dtype=torch.bool)
+        embedding_BE = self._embedding(one_hot_BLA, real_BL)
         return self._head(embedding_BE), embedding_BE
 
-    def _embedding(self, hot_BLA: Tensor, real_BL: Tensor) -> Tensor:
+    def _embedding(self, one_hot_BLA: Tensor, real_BL: Tensor) -> Tensor:
         config = self.config
         if config.both_strands:
-            twice_BLA = torch.cat([hot_BLA, other_strand(hot_BLA, real_BL)])
-            given_BD, other_BD = self._pooled(twice_BLA, real_BL.repeat(2, 1)).chunk(2)
-            pooled_BD = torch.maximum(given_BD, other_BD)
+            both_BLA = torch.cat([one_hot_BLA, reverse_complement_one_hot(one_hot_BLA, real_BL)])
+            forward_BD, reverse_BD = self._pooled(both_BLA, real_BL.repeat(2, 1)).chunk(2)
+            pooled_BD = torch.maximum(forward_BD, reverse_BD)
         else:
-            pooled_BD = self._pooled(hot_BLA, real_BL)
+            pooled_BD = self._pooled(one_hot_BLA, real_BL)
         dropped_BD = functional.dropout(pooled_BD, config.dropout, self.training)
         embedding_BE: Tensor = functional.gelu(self.embed(dropped_BD))
         return embedding_BE
@@ -160,84 +162,86 @@ class Convolution(nn.Module):
         logits_BO: Tensor = self.logits(dropped_BE)
         return logits_BO
 
-    def _pooled(self, hot_BLA: Tensor, real_BL: Tensor) -> Tensor:
+    def _pooled(self, one_hot_BLA: Tensor, real_BL: Tensor) -> Tensor:
         """The strongest answer of every filter and channel, the channels' means, and their means in every bin."""
         config = self.config
-        answers_BPC = self._filtered(hot_BLA, real_BL)
+        activations_BPC = self._filtered(one_hot_BLA, real_BL)
         real_BP = functional.pad(real_BL, (0, -real_BL.shape[1] % config.pool))
         real_BP = real_BP.view(len(real_BP), -1, config.pool).any(2)
         real_B1P = real_BP.unsqueeze(1)
-        answers_BCP = functional.relu(
-            _normalised(self.filter_norm, answers_BPC, real_BP)
+        activations_BCP = functional.relu(
+            _normalised(self.filter_norm, activations_BPC, real_BP)
         ).transpose(1, 2)
-        dropped_BCP = _dropped(answers_BCP, config.filter_dropout, self.training)
+        dropped_BCP = _dropped(activations_BCP, config.filter_dropout, self.training)
         mixed_BPC = self.neighbours(dropped_BCP).transpose(1, 2)
         mixed_BCP = functional.gelu(_normalised(self.neighbour_norm, mixed_BPC, real_BP)).transpose(
             1, 2
         )
-        least = torch.finfo(mixed_BCP.dtype).min
-        found = [
-            answers_BCP.amax(2),
-            mixed_BCP.masked_fill(~real_B1P, least).amax(2),
+        lowest = torch.finfo(mixed_BCP.dtype).min
+        features = [
+            activations_BCP.amax(2),
+            mixed_BCP.masked_fill(~real_B1P, lowest).amax(2),
             (mixed_BCP * real_B1P).sum(2) / real_B1P.sum(2).clamp(min=1),
         ]
         if self.places is not None:
-            placed_BCP = self.places(mixed_BCP * real_B1P)
-            found.append(functional.adaptive_avg_pool1d(placed_BCP, config.bins).flatten(1))
-        return torch.cat(found, dim=1)
+            binned_BCP = self.places(mixed_BCP * real_B1P)
+            features.append(functional.adaptive_avg_pool1d(binned_BCP, config.bins).flatten(1))
+        return torch.cat(features, dim=1)
 
-    def _filtered(self, hot_BLA: Tensor, real_BL: Tensor) -> Tensor:
+    def _filtered(self, one_hot_BLA: Tensor, real_BL: Tensor) -> Tensor:
         """What every filter answers, rectified: means (B, P, C) over `pool` letters, padding as 0."""
         config = self.config
         left, right = config.width // 2, (config.width - 1) // 2
-        seen_BLX = (
-            functional.pad(hot_BLA, (0, 0, left, right)).unfold(1, config.width, 1).flatten(2)
+        windows_BLX = (
+            functional.pad(one_hot_BLA, (0, 0, left, right)).unfold(1, config.width, 1).flatten(2)
         )
-        rest = seen_BLX.shape[1] % config.pool
-        sizes = [seen_BLX.shape[1] - rest, rest]
-        every = bool(real_BL.all())
+        remainder = windows_BLX.shape[1] % config.pool
+        sizes = [windows_BLX.shape[1] - remainder, remainder]
+        all_real = bool(real_BL.all())
         sums = []
         # The last letters apart: to fill up their answers would copy all others, forth and back.
-        parts = zip(torch.split(seen_BLX, sizes, 1), torch.split(real_BL, sizes, 1), strict=True)
+        parts = zip(torch.split(windows_BLX, sizes, 1), torch.split(real_BL, sizes, 1), strict=True)
         for part_BLX, part_BL in parts:
             if part_BLX.shape[1]:
-                answers_BLC = torch.relu_(self.filters(part_BLX))
-                if not every:
-                    answers_BLC = answers_BLC * part_BL.unsqueeze(2)
+                activations_BLC = torch.relu_(self.filters(part_BLX))
+                if not all_real:
+                    activations_BLC = activations_BLC * part_BL.unsqueeze(2)
                 size = min(config.pool, part_BLX.shape[1])
-                sums.append(answers_BLC.view(len(answers_BLC), -1, size, config.filters).sum(2))
+                sums.append(
+                    activations_BLC.view(len(activations_BLC), -1, size, config.filters).sum(2)
+                )
         return torch.cat(sums, dim=1) / config.pool
 
 
-def _dropped(values: Tensor, share: float, training: bool) -> Tensor:
+def _dropped(values: Tensor, rate: float, training: bool) -> Tensor:
     """Dropout of a share in 1/256, by a byte a value: a draw for each takes longer than the filters themselves."""
-    least = round(256 * share)
-    if not training or not least:
+    threshold = round(256 * rate)
+    if not training or not threshold:
         return values
     count = values.numel()
     draws = torch.empty(-(-count // 8), dtype=torch.int64, device=values.device)
     draws.random_(torch.iinfo(torch.int64).min, None)
-    kept = draws.view(torch.uint8)[:count].view(values.shape) >= least
-    return values * (kept * (256 / (256 - least)))
+    keep = draws.view(torch.uint8)[:count].view(values.shape) >= threshold
+    return values * (keep * (256 / (256 - threshold)))
 
 
-def other_strand(hot_BLA: Tensor, real_BL: Tensor) -> Tensor:
+def reverse_complement_one_hot(one_hot_BLA: Tensor, real_BL: Tensor) -> Tensor:
     """The indicators of the reverse complement; padding stays behind the end."""
-    place_L = torch.arange(hot_BLA.shape[1], device=hot_BLA.device)
-    from_BL = (real_BL.sum(1, keepdim=True) - 1 - place_L).clamp(min=0)
-    turned_BLA = hot_BLA.flip(2).gather(1, from_BL[..., None].expand_as(hot_BLA))
-    return turned_BLA * real_BL.unsqueeze(2)
+    position_L = torch.arange(one_hot_BLA.shape[1], device=one_hot_BLA.device)
+    source_BL = (real_BL.sum(1, keepdim=True) - 1 - position_L).clamp(min=0)
+    complement_BLA = one_hot_BLA.flip(2).gather(1, source_BL[..., None].expand_as(one_hot_BLA))
+    return complement_BLA * real_BL.unsqueeze(2)
 
 
 def _normalised(norm: nn.BatchNorm1d, values_BPC: Tensor, real_BP: Tensor) -> Tensor:
-    """The values normalised over the real positions of a batch, or by what training saw; 0 at the others."""
+    """The values normalised over the real positions of a batch, or by training's statistics; 0 at the others."""
     if bool(real_BP.all()):
-        every_NC: Tensor = norm(values_BPC.flatten(0, 1).to(norm.weight.dtype))
-        return every_NC.view(values_BPC.shape)
-    normal_NC = norm(values_BPC[real_BP].to(norm.weight.dtype))
-    whole_BPC = torch.zeros(values_BPC.shape, dtype=normal_NC.dtype, device=values_BPC.device)
-    whole_BPC[real_BP] = normal_NC
-    return whole_BPC
+        all_NC: Tensor = norm(values_BPC.flatten(0, 1).to(norm.weight.dtype))
+        return all_NC.view(values_BPC.shape)
+    real_NC = norm(values_BPC[real_BP].to(norm.weight.dtype))
+    full_BPC = torch.zeros(values_BPC.shape, dtype=real_NC.dtype, device=values_BPC.device)
+    full_BPC[real_BP] = real_NC
+    return full_BPC
 
 
 CONFIGS: dict[str, type[PartConfig]] = {
@@ -250,9 +254,9 @@ CONFIGS: dict[str, type[PartConfig]] = {
 def build_part(config: PartConfig, outputs: int) -> nn.Module:
     """One untrained part."""
     if isinstance(config, KmersConfig):
-        return Kmers(config, outputs)
+        return KmerRegression(config, outputs)
     if isinstance(config, PositionsConfig):
-        return Positions(config, outputs)
+        return PositionRegression(config, outputs)
     return Convolution(config, outputs)
 
 
@@ -290,8 +294,8 @@ class SequenceEnsemble(Network):
     parts."""
 
     config_class = SequenceEnsembleConfig
-    selected: ClassVar[bool] = True
-    has_token_slopes = True
+    selects_parts: ClassVar[bool] = True
+    has_token_gradients = True
     num_layers = 1
 
     def __init__(self, config: SequenceEnsembleConfig) -> None:
@@ -309,7 +313,7 @@ class SequenceEnsemble(Network):
 
     def head_vectors(self, inputs: Tensor, mask_BT: Tensor | None = None) -> Tensor:
         """The logits of all parts, one part after another: (B, parts * O)."""
-        return torch.cat([logits_BO for logits_BO, _ in self._answers(inputs, mask_BT)], dim=1)
+        return torch.cat([logits_BO for logits_BO, _ in self._outputs(inputs, mask_BT)], dim=1)
 
     def pooled(
         self, inputs: Tensor, mask_BT: Tensor | None = None, layer: int | None = None
@@ -317,11 +321,11 @@ class SequenceEnsemble(Network):
         """The embeddings of the convolutions side by side (B, E), the logits where there is no convolution; the same
         at every layer."""
         del layer
-        answers = self._answers(inputs, mask_BT)
-        embeddings = [embedding for _, embedding in answers if embedding is not None]
-        return torch.cat(embeddings or [logits_BO for logits_BO, _ in answers], dim=1)
+        outputs = self._outputs(inputs, mask_BT)
+        embeddings = [embedding for _, embedding in outputs if embedding is not None]
+        return torch.cat(embeddings or [logits_BO for logits_BO, _ in outputs], dim=1)
 
-    def token_slopes(
+    def token_gradients(
         self, ids_BT: Tensor, mask_BT: Tensor | None, value: Callable[[Tensor], Tensor]
     ) -> Tensor:
         """See `Network`; those of all tokens but the bases are 0."""
@@ -329,22 +333,22 @@ class SequenceEnsemble(Network):
         vectors_BX = self.head_vectors(ids_BT, mask_BT).detach().requires_grad_()
         with torch.enable_grad():
             (weight_BX,) = torch.autograd.grad(value(vectors_BX), vectors_BX)
-        slopes_BLA = torch.zeros_like(one_hot(codes_BL), dtype=weight_BX.dtype)
+        gradients_BLA = torch.zeros_like(one_hot(codes_BL), dtype=weight_BX.dtype)
         for part, weight_BO in zip(
             self.parts, torch.split(weight_BX, self.config.outputs, 1), strict=True
         ):
             if isinstance(part, Convolution):
-                slopes_BLA += part.letter_slopes(codes_BL, real_BL, weight_BO)
-            elif isinstance(part, Kmers | Positions):
-                slopes_BLA += part.letter_slopes(codes_BL, weight_BO)
-        return functional.pad(slopes_BLA, (0, max(0, self.config.vocabulary - len(BASES))))
+                gradients_BLA += part.base_gradients(codes_BL, real_BL, weight_BO)
+            elif isinstance(part, KmerRegression | PositionRegression):
+                gradients_BLA += part.base_gradients(codes_BL, weight_BO)
+        return functional.pad(gradients_BLA, (0, max(0, self.config.vocabulary - len(BASES))))
 
-    def _answers(
+    def _outputs(
         self, inputs: Tensor, mask_BT: Tensor | None
     ) -> "list[tuple[Tensor, Tensor | None]]":
         """Logits and, of convolutions, embeddings of every part."""
         codes_BL, real_BL = codes_of_ids(inputs, mask_BT)
-        return [answers_of(part, codes_BL, real_BL) for part in self.parts]
+        return [part_outputs(part, codes_BL, real_BL) for part in self.parts]
 
 
 def codes_of_ids(ids_BL: Tensor, mask_BL: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -354,7 +358,9 @@ def codes_of_ids(ids_BL: Tensor, mask_BL: Tensor | None = None) -> tuple[Tensor,
     return codes_BL.masked_fill(~real_BL, UNKNOWN_CODE), real_BL
 
 
-def answers_of(part: nn.Module, codes_BL: Tensor, real_BL: Tensor) -> tuple[Tensor, Tensor | None]:
+def part_outputs(
+    part: nn.Module, codes_BL: Tensor, real_BL: Tensor
+) -> tuple[Tensor, Tensor | None]:
     """The logits (B, O) of a part and, if it is a convolution, its embedding (B, E)."""
     if isinstance(part, Convolution):
         logits_BO, embedding_BE = part(codes_BL, real_BL)

@@ -11,7 +11,7 @@ Each has two bounds: hardly any training sequence lies beyond the first, none be
 (`training.novelty_fit` sets them). The margin says where a sequence is: above 0 beyond a first bound, above 1 beyond a
 second.
 
-Shape suffixes: B sequences, L letters, W places of a k-mer, F frequencies, M measures.
+Shape suffixes: B sequences, L letters, W windows of k letters, F frequencies, M measures.
 """
 
 from typing import ClassVar
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from genomai_cli.alphabet import BASES, UNKNOWN_CODE
-from genomai_cli.backbones.kmer_counts import KmerCounts, kmer_numbers
+from genomai_cli.backbones.kmer_counts import KmerCounts, kmer_indices
 from genomai_cli.backbones.sequence_ensemble import codes_of_ids
 
 CONTEXT, COMPOSITION = 6, 3  # letters of the k-mers: of the chain, and at most of the frequencies
@@ -60,13 +60,13 @@ class SequenceNovelty(nn.Module):
 
     def measures(self, codes_BL: Tensor) -> Tensor:
         """All measures (B, M); without a known 6-mer there is no surprise, -inf."""
-        known_B = (codes_BL != UNKNOWN_CODE).sum(1).clamp(min=1).to(self.bounds.dtype)
+        length_B = (codes_BL != UNKNOWN_CODE).sum(1).clamp(min=1).to(self.bounds.dtype)
         distance_B = (self.composition(codes_BL) - self.centre) @ self.whitening.T
         measures = [
             self._surprise(codes_BL),
             distance_B.square().mean(1),
-            -known_B.log(),
-            known_B.log(),
+            -length_B.log(),
+            length_B.log(),
         ]
         return torch.stack(measures, dim=1)
 
@@ -76,7 +76,7 @@ class SequenceNovelty(nn.Module):
         return self.counts.frequencies(counts_BF).sqrt()
 
     def _surprise(self, codes_BL: Tensor) -> Tensor:
-        number_BW, known_BW = kmer_numbers(codes_BL, CONTEXT)
-        sum_B = (self.surprises[number_BW] * known_BW).sum(1)
+        index_BW, known_BW = kmer_indices(codes_BL, CONTEXT)
+        sum_B = (self.surprises[index_BW] * known_BW).sum(1)
         count_B = known_BW.sum(1)
         return torch.where(count_B > 0, sum_B / count_B.clamp(min=1), -torch.inf)

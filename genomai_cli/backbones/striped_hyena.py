@@ -6,7 +6,7 @@ exponentials with complex poles only (Poli et al. 2023, StripedHyena). A block i
 norm and added to its input; a mixer is x2 * filter(x1 * v), of three projections that a filter of three taps has
 smoothed, or attention with rotary positions.
 
-A block reads tokens in stretches of `block` tokens and keeps what later ones need: the last tokens for filters of taps,
+A layer reads `block_tokens` tokens at a time and keeps what later ones need: the last tokens for filters of taps,
 the state of exponentials, keys and values. So memory does not grow with the length but for the hidden states and one
 block's keys and values; `decode` keeps the same for all blocks.
 
@@ -23,14 +23,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genomai_cli.backbones.base import Backbone, SmallEmbedding
-from genomai_cli.backbones.convolutions import correlate, last
+from genomai_cli.backbones.convolutions import correlate, last_tokens
 from genomai_cli.backbones.heads import EmbeddingHead
-from genomai_cli.backbones.hyena_filters import Explicit, Modal
+from genomai_cli.backbones.hyena_filters import ExplicitFilter, ModalFilter
 from genomai_cli.device import exact_precision
 
 SHORT, MEDIUM, LONG, ATTENTION = "SMLA"
-BLOCK = 1 << 12  # tokens of a stretch
-PAIRS = 1 << 27  # of queries and keys, of all heads, that are held at once
+BLOCK_TOKENS = 1 << 12  # that a layer reads at once
+MAX_PAIRS = 1 << 27  # of queries and keys, of all heads, that are held at once
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,
     "silu": functional.silu,
@@ -100,7 +100,7 @@ class StripedHyenaNetwork(Backbone):
         super().__init__()
         self.config = config
         self.hidden_size, self.num_layers = config.width, len(config.blocks) + 1
-        self.max_length, self.block = config.positions, BLOCK
+        self.max_length, self.block_tokens = config.positions, BLOCK_TOKENS
         self.embedding = SmallEmbedding(config.vocabulary, config.width)
         self.blocks = nn.ModuleList(
             Block(config, kind, number) for number, kind in enumerate(config.blocks)
@@ -119,45 +119,45 @@ class StripedHyenaNetwork(Backbone):
         del mask_BT, features
         hidden_BTD: Tensor = self.embedding(ids_BT)
         for block in self.blocks[:layer]:
-            hidden_BTD, _ = self._stretches(block, hidden_BTD, None, keep=False)
-        whole = layer is None or layer > len(self.blocks)
-        return self._normed(hidden_BTD) if whole else hidden_BTD
+            hidden_BTD, _ = self._by_blocks(block, hidden_BTD, None, keep_state=False)
+        normalise = layer is None or layer > len(self.blocks)
+        return self._final_norm(hidden_BTD) if normalise else hidden_BTD
 
     def decode(self, ids_BT: Tensor, cache: Any = None) -> tuple[Tensor, Any]:
         """See `Backbone`; a cache stays as it is, so that several continuations may begin with it."""
-        known = [None] * len(self.blocks) if cache is None else cache
-        hidden_BTD, states = self.embedding(ids_BT), []
-        for block, before in zip(self.blocks, known, strict=True):
-            hidden_BTD, state = self._stretches(block, hidden_BTD, before, keep=True)
-            states.append(state)
-        return self._normed(hidden_BTD), states
+        states = [None] * len(self.blocks) if cache is None else cache
+        hidden_BTD, next_states = self.embedding(ids_BT), []
+        for block, previous in zip(self.blocks, states, strict=True):
+            hidden_BTD, state = self._by_blocks(block, hidden_BTD, previous, keep_state=True)
+            next_states.append(state)
+        return self._final_norm(hidden_BTD), next_states
 
-    def _stretches(
-        self, block: nn.Module, hidden_BTD: Tensor, state: Any, *, keep: bool
+    def _by_blocks(
+        self, block: nn.Module, hidden_BTD: Tensor, state: Any, *, keep_state: bool
     ) -> tuple[Tensor, Any]:
-        """A block's output and the state behind it, a stretch of tokens at a time."""
+        """A layer's output and the state behind it, a block of tokens at a time."""
         tokens = hidden_BTD.shape[1]
-        found = []
-        for start, end in pairwise([*range(0, tokens, self.block), tokens]):
-            y_BTD, state = block(hidden_BTD[:, start:end], state, keep or end < tokens)
+        outputs = []
+        for start, end in pairwise([*range(0, tokens, self.block_tokens), tokens]):
+            y_BTD, state = block(hidden_BTD[:, start:end], state, keep_state or end < tokens)
             if torch.is_grad_enabled():
-                found.append(y_BTD)
+                outputs.append(y_BTD)
             else:
                 hidden_BTD[:, start:end] = y_BTD
-        return torch.cat(found, dim=1) if found else hidden_BTD, state
+        return torch.cat(outputs, dim=1) if outputs else hidden_BTD, state
 
-    def _normed(self, hidden_BTD: Tensor) -> Tensor:
+    def _final_norm(self, hidden_BTD: Tensor) -> Tensor:
         """The final norm, in place where no gradient is asked for."""
         if torch.is_grad_enabled():
             normed_BTD: Tensor = self.norm(hidden_BTD)
             return normed_BTD
-        for stretch_BTD in torch.split(hidden_BTD, self.block, dim=1):
-            stretch_BTD.copy_(self.norm(stretch_BTD))
+        for block_BTD in torch.split(hidden_BTD, self.block_tokens, dim=1):
+            block_BTD.copy_(self.norm(block_BTD))
         return hidden_BTD
 
     def long_filters(self, tokens: int) -> Tensor | None:
         """The filters (layers, D, tokens) that are sums of exponentials."""
-        found = [m.taps(tokens) for m in self.modules() if isinstance(m, Modal)]
+        found = [m.taps(tokens) for m in self.modules() if isinstance(m, ModalFilter)]
         return torch.stack(found) if found else None
 
     @property
@@ -180,18 +180,18 @@ class StripedHyenaNetwork(Backbone):
 class Linear(nn.Linear):
     """Computes in its weights' type and gives the type it got: files mix float32 and bfloat16.
 
-    Fresh weights are `share` of the usual size.
+    Fresh weights are `gain` of the usual size.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, bias: bool, share: float = 1.0) -> None:
-        self.share = share
+    def __init__(self, inputs: int, outputs: int, *, bias: bool, gain: float = 1.0) -> None:
+        self.gain = gain
         super().__init__(inputs, outputs, bias)
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Fresh values."""
         super().reset_parameters()
-        self.weight.mul_(self.share)
+        self.weight.mul_(self.gain)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., out)."""
@@ -222,8 +222,8 @@ class GatedMlp(nn.Module):
         linear = config.linear_gates and number > 0
         self.activation = None if linear else ACTIVATIONS[config.activation]
         self.l1, self.l2 = (Linear(config.width, config.feed_forward, bias=False) for _ in range(2))
-        share = _share(config)
-        self.l3 = Linear(config.feed_forward, config.width, bias=False, share=share)
+        gain = _residual_gain(config)
+        self.l3 = Linear(config.feed_forward, config.width, bias=False, gain=gain)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(B, T, D)."""
@@ -243,15 +243,15 @@ class Block(nn.Module):
         self.mixer = Attention(config) if kind == ATTENTION else Convolution(config, kind)
         self.mlp = GatedMlp(config, number)
 
-    def forward(self, x_BTD: Tensor, state: Any, keep: bool) -> tuple[Tensor, Any]:
-        """The hidden states (B, T, D), and with `keep` the mixer's state behind them."""
-        mixed_BTD, state = self.mixer(self.pre_norm(x_BTD), state, keep)
+    def forward(self, x_BTD: Tensor, state: Any, keep_state: bool) -> tuple[Tensor, Any]:
+        """The hidden states (B, T, D), and with `keep_state` the mixer's state behind them."""
+        mixed_BTD, state = self.mixer(self.pre_norm(x_BTD), state, keep_state)
         x_BTD = x_BTD + mixed_BTD
         return x_BTD + self.mlp(self.post_norm(x_BTD)), state
 
 
 class Past(NamedTuple):
-    """What a convolution keeps: the last tokens of its projections, and the state of its filter."""
+    """A convolution's state: the last tokens of its projections, and the state of its filter."""
 
     projected: Tensor
     filtered: Tensor
@@ -268,28 +268,30 @@ class Convolution(nn.Module):
         self.input_taps = nn.Parameter(torch.empty(3 * width, 1, config.input_taps))
         self.input_bias = nn.Parameter(torch.empty(3 * width)) if config.input_bias else None
         self.filter = _filter(config, kind)
-        self.out = Linear(width, width, bias=config.out_bias, share=_share(config))
+        self.out = Linear(width, width, bias=config.out_bias, gain=_residual_gain(config))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Fresh values of what smooths the projections."""
+        """Fresh values of the filter that smooths the projections."""
         nn.init.normal_(self.input_taps, std=0.5)
         if self.input_bias is not None:
             nn.init.zeros_(self.input_bias)
 
-    def forward(self, x_BTD: Tensor, past: Past | None, keep: bool) -> tuple[Tensor, Past | None]:
+    def forward(
+        self, x_BTD: Tensor, past: Past | None, keep_state: bool
+    ) -> tuple[Tensor, Past | None]:
         """See `Block`."""
         z_BCT = self.projections(x_BTD).transpose(1, 2)
-        before, state = (None, None) if past is None else past
-        smooth_BCT = correlate(z_BCT, self.input_taps[:, 0], before)
+        past_inputs, state = (None, None) if past is None else past
+        smooth_BCT = correlate(z_BCT, self.input_taps[:, 0], past_inputs)
         if self.input_bias is not None:
             smooth_BCT = smooth_BCT + self.input_bias.unsqueeze(1)
         x2_BDT, x1_BDT, v_BDT = self._parts(smooth_BCT.to(x_BTD.dtype))
-        y_BDT, state = self.filter(x1_BDT * v_BDT, state, keep)
+        y_BDT, state = self.filter(x1_BDT * v_BDT, state, keep_state)
         out_BTD = self.out((x2_BDT * y_BDT.to(x_BTD.dtype)).transpose(1, 2))
         return out_BTD, Past(
-            last(z_BCT, self.config.input_taps - 1, before), state
-        ) if keep else None
+            last_tokens(z_BCT, self.config.input_taps - 1, past_inputs), state
+        ) if keep_state else None
 
     def _parts(self, z_BCT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The three projections (B, D, T), wherever they lie among the channels."""
@@ -301,13 +303,13 @@ class Convolution(nn.Module):
         return (x1_BDT, x2_BDT, v_BDT) if self.config.swapped else (x2_BDT, x1_BDT, v_BDT)
 
 
-def _filter(config: StripedHyenaConfig, kind: str) -> Explicit | Modal:
+def _filter(config: StripedHyenaConfig, kind: str) -> ExplicitFilter | ModalFilter:
     if kind == SHORT:
-        return Explicit(config.width, config.short_groups, config.short_taps)
+        return ExplicitFilter(config.width, config.short_groups, config.short_taps)
     if kind == MEDIUM:
-        return Explicit(config.width, config.medium_groups, config.medium_taps)
+        return ExplicitFilter(config.width, config.medium_groups, config.medium_taps)
     systems = config.systems or config.width
-    return Modal(config.width, systems, config.modes, config.complex_poles)
+    return ModalFilter(config.width, systems, config.modes, config.complex_poles)
 
 
 class KeysAndValues(NamedTuple):
@@ -325,13 +327,13 @@ class Attention(nn.Module):
         width = config.width
         self.heads, self.by_head, self.scale = config.heads, config.qkv_by_head, config.rotary_scale
         self.qkv = Linear(width, 3 * width, bias=config.qkv_bias)
-        share = _share(config)
-        self.out = Linear(width, width, bias=config.attention_out_bias, share=share)
+        gain = _residual_gain(config)
+        self.out = Linear(width, width, bias=config.attention_out_bias, gain=gain)
         self.inv_freq: Tensor
         self.register_buffer("inv_freq", frequencies(config.rotary_base, width // config.heads))
 
     def forward(
-        self, x_BTD: Tensor, past: KeysAndValues | None, keep: bool
+        self, x_BTD: Tensor, past: KeysAndValues | None, keep_state: bool
     ) -> tuple[Tensor, KeysAndValues | None]:
         """See `Block`."""
         layout = (self.heads, 3, -1) if self.by_head else (3, self.heads, -1)
@@ -341,20 +343,22 @@ class Attention(nn.Module):
         query, key = self._rotated(query, start), self._rotated(key, start)
         if past is not None:
             key, value = torch.cat([past.keys, key], 2), torch.cat([past.values, value], 2)
-        mixed_BTD = _attended(query, key, value, start).transpose(1, 2).flatten(2)
-        return self.out(mixed_BTD), KeysAndValues(key, value.contiguous()) if keep else None
+        mixed_BTD = _attention(query, key, value, start).transpose(1, 2).flatten(2)
+        return self.out(mixed_BTD), KeysAndValues(key, value.contiguous()) if keep_state else None
 
     def _rotated(self, x_BHTK: Tensor, start: int) -> Tensor:
         """Turned by the angle of each token's position, of which the first is `start`."""
-        exact = exact_precision(x_BHTK.device)
-        inverse_K = self.inv_freq.to(exact)
-        places_T = torch.arange(start, start + x_BHTK.shape[2], device=x_BHTK.device).to(exact)
-        angles_TK = torch.outer(places_T / self.scale, inverse_K)
-        accurate = torch.promote_types(x_BHTK.dtype, torch.float32)
-        cosine, sine = angles_TK.cos().to(accurate), angles_TK.sin().to(accurate)
+        angle_dtype = exact_precision(x_BHTK.device)
+        inverse_K = self.inv_freq.to(angle_dtype)
+        positions_T = torch.arange(start, start + x_BHTK.shape[2], device=x_BHTK.device).to(
+            angle_dtype
+        )
+        angles_TK = torch.outer(positions_T / self.scale, inverse_K)
+        dtype = torch.promote_types(x_BHTK.dtype, torch.float32)
+        cosine, sine = angles_TK.cos().to(dtype), angles_TK.sin().to(dtype)
         first, second = x_BHTK.chunk(2, dim=-1)
-        turned = [first * cosine - second * sine, second * cosine + first * sine]
-        return torch.cat(turned, dim=-1).to(x_BHTK.dtype)
+        rotated = [first * cosine - second * sine, second * cosine + first * sine]
+        return torch.cat(rotated, dim=-1).to(x_BHTK.dtype)
 
 
 def frequencies(base: float, size: int) -> Tensor:
@@ -362,25 +366,25 @@ def frequencies(base: float, size: int) -> Tensor:
     return (1.0 / base ** (torch.arange(0, size, 2, dtype=torch.float64) / size)).float()
 
 
-def _attended(query: Tensor, key: Tensor, value: Tensor, start: int) -> Tensor:
-    """What the queries (B, H, T, K), whose first is token `start`, take from those up to their own."""
+def _attention(query: Tensor, key: Tensor, value: Tensor, start: int) -> Tensor:
+    """The output of causal attention for queries (B, H, T, K) of which the first is token `start`."""
     tokens, total = query.shape[2], key.shape[2]
     if tokens == 1:
         return functional.scaled_dot_product_attention(query, key, value)
-    step = max(1, PAIRS // (query.shape[0] * query.shape[1] * total))
+    step = max(1, MAX_PAIRS // (query.shape[0] * query.shape[1] * total))
     if start == 0 and tokens <= step:
         return functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-    found = []
-    places_S = torch.arange(total, device=query.device)
-    for at in range(0, tokens, step):
-        part = query[:, :, at : at + step]
-        end = start + at + part.shape[2]
-        mask_TS = places_S[:end] <= places_S[start + at : end, None]
-        seen = key[:, :, :end], value[:, :, :end]
-        found.append(functional.scaled_dot_product_attention(part, *seen, mask_TS))
-    return torch.cat(found, dim=2)
+    outputs = []
+    positions_S = torch.arange(total, device=query.device)
+    for offset in range(0, tokens, step):
+        queries = query[:, :, offset : offset + step]
+        end = start + offset + queries.shape[2]
+        mask_TS = positions_S[:end] <= positions_S[start + offset : end, None]
+        keys_and_values = key[:, :, :end], value[:, :, :end]
+        outputs.append(functional.scaled_dot_product_attention(queries, *keys_and_values, mask_TS))
+    return torch.cat(outputs, dim=2)
 
 
-def _share(config: StripedHyenaConfig) -> float:
-    """The size of fresh weights that add to the hidden states: the smaller the more there are."""
+def _residual_gain(config: StripedHyenaConfig) -> float:
+    """The gain of fresh weights that add to the hidden states: the smaller the more blocks there are."""
     return float((2 * len(config.blocks)) ** -0.5)

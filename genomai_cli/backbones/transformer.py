@@ -37,16 +37,16 @@ class SoftMask:
     share: Tensor
 
 
-def embedded(
+def embed_tokens(
     words: nn.Embedding, positions: nn.Embedding, ids_BT: Tensor, soft_mask: SoftMask | None
 ) -> Tensor:
-    """The vectors (B, T, D) of tokens, as far as they are seen, and of their positions."""
+    """The sum of the vectors (B, T, D) of tokens, as far as they are not masked, and of their positions."""
     tokens_BTD: Tensor = words(ids_BT)
     if soft_mask is not None:
         share_BT1 = soft_mask.share.to(tokens_BTD.dtype).unsqueeze(2)
         tokens_BTD = torch.lerp(tokens_BTD, words.weight[soft_mask.token], share_BT1)
-    found_BTD: Tensor = tokens_BTD + positions(torch.arange(ids_BT.shape[1], device=ids_BT.device))
-    return found_BTD
+    summed_BTD: Tensor = tokens_BTD + positions(torch.arange(ids_BT.shape[1], device=ids_BT.device))
+    return summed_BTD
 
 
 class TransformerNetwork(Backbone):
@@ -87,7 +87,7 @@ class TransformerNetwork(Backbone):
 
         Tokens that the mask leaves out are neither attended to nor meaningful in them.
         """
-        x_BTD = embedded(self.words, self.positions, ids_BT, soft_mask)
+        x_BTD = embed_tokens(self.words, self.positions, ids_BT, soft_mask)
         if self.config.conditions:
             condition_B = ids_BT.new_zeros(len(ids_BT)) if condition is None else condition
             x_BTD = x_BTD + self.conditions(condition_B).unsqueeze(1)

@@ -122,7 +122,9 @@ def _stages(bundle: Bundle, folder: Path) -> Iterator[Comparison]:
         output = stages[name].cpu()
         if positions is not None and output.shape[1] == ids_BT.shape[1]:
             output = output[:, positions.long()]
-        yield Comparison(name, _stage_deviation(output, _read(stored), name in network.in_half))
+        yield Comparison(
+            name, _stage_deviation(output, _read(stored), name in network.half_precision_stages)
+        )
 
 
 def _stage_deviation(output: Tensor, expected: NDArray[Any], half: bool) -> float:

@@ -17,7 +17,7 @@ from genomai_cli import __version__
 from genomai_cli.bundles import catalog
 from genomai_cli.bundles.stored import MEMBER_PREFIX, all_finite
 from genomai_cli.errors import BundleError
-from genomai_cli.formats.outputs import folder_beside
+from genomai_cli.formats.outputs import atomic_folder
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def write_bundle(
     if target.exists() and not (target / catalog.CONFIG).is_file():
         raise BundleError(f"{target}: exists and is not a model bundle: not replaced")
     target.parent.mkdir(parents=True, exist_ok=True)
-    with folder_beside(target) as folder:
+    with atomic_folder(target) as folder:
         write_weights(folder / catalog.WEIGHTS)
         write_input(folder)
         texts = {catalog.CARD: extras.card, catalog.RECIPE: extras.recipe, **extras.other_files}

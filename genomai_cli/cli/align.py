@@ -172,7 +172,7 @@ def _write(
     header: bool,
 ) -> None:
     """Write the table and the explanations, all of them or none."""
-    from genomai_cli.formats.outputs import held_output
+    from genomai_cli.formats.outputs import buffered_output
     from genomai_cli.population.alignment.pairs import PairScorer, read_pairs
     from genomai_cli.population.alignment.tables import write_by_record, write_by_sample
 
@@ -180,7 +180,7 @@ def _write(
     if ranking.pairs is not None:
         scorer = PairScorer(read_pairs(ranking.pairs), table.names, table.path)
     with ExitStack() as stack:
-        out = stack.enter_context(held_output(output))
+        out = stack.enter_context(buffered_output(output))
         samples: Iterable[Aligned] = _counted(run, aligned)
         if explanations:
             records_of = None if scorer is None else scorer.records_of

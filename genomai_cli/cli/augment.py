@@ -198,7 +198,7 @@ def augment(
     genomai augment --cross --labels people.tsv --group population --views 5 cohort.vcf.gz -o new.fa.gz
     """
     from genomai_cli.formats.fasta import write_fasta
-    from genomai_cli.formats.outputs import held_output
+    from genomai_cli.formats.outputs import buffered_output
     from genomai_cli.formats.shards import Shard
     from genomai_cli.formats.tables import read_labels
     from genomai_cli.inference.augment import augmented
@@ -223,7 +223,7 @@ def augment(
         diffuser=diffuser,
     )
     with (
-        held_output(output) as out,
+        buffered_output(output) as out,
         rows_of_views(labels.labels_out, table, part) as with_label_rows,
     ):
         write_fasta(out, with_label_rows(augmented_records))

@@ -249,12 +249,12 @@ def _outputs(
     table: Path, coordinate_paths: list[Path], visuals: VisualOptions
 ) -> Iterator[tuple[IO[bytes], list[IO[bytes]], dict[Path, IO[bytes]]]]:
     """The table, the files of coordinates, and the page and the picture: all appear, or none."""
-    from genomai_cli.formats.outputs import atomic_output, held_output
+    from genomai_cli.formats.outputs import atomic_output, buffered_output
 
     with ExitStack() as stack:
         pages = {path: stack.enter_context(atomic_output(path)) for path in visuals.files}
         out, *coordinate_files = [
-            stack.enter_context(held_output(path)) for path in (table, *coordinate_paths)
+            stack.enter_context(buffered_output(path)) for path in (table, *coordinate_paths)
         ]
         yield out, coordinate_files, pages
 

@@ -193,7 +193,7 @@ def denoise(
     """
     from genomai_cli.cli.inputs import open_run_inputs
     from genomai_cli.denoising.base import Settings, VcfOptions
-    from genomai_cli.formats.outputs import held_output
+    from genomai_cli.formats.outputs import buffered_output
     from genomai_cli.formats.shards import Shard
     from genomai_cli.sources.vcf_denoiser import open_vcf_denoiser
 
@@ -205,7 +205,7 @@ def denoise(
     settings = Settings(restoring.min_confidence, restoring.error_rate, compute.seed)
     options = VcfOptions(settings, variants.absent_is_ref, restoring.only_present, variants.rules)
     first, sources = open_run_inputs(run)
-    with held_output(output) as out, changes_table(restoring.changes_file, part) as table:
+    with buffered_output(output) as out, changes_table(restoring.changes_file, part) as table:
         if first.has_variants:
             model, parts = _parts_of_vcf(run, list(sources), model)
             denoiser = open_vcf_denoiser(run, model, compute, settings)
@@ -323,7 +323,7 @@ def _check_faults(faults: "list[Faults]", item: "DenoisedEntry") -> None:
 
 def _count(run: Run, item: "DenoisedEntry", names: str, warn: Callable[[str], None]) -> None:
     """Count an entry, and warn of one that passes as it is since no model knows it."""
-    if not item.entry.begun:
+    if not item.entry.has_title:
         return
     is_known = item.proposal is not None
     run.count(read=1, used=is_known, refused=not is_known)

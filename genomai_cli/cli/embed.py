@@ -260,9 +260,9 @@ class RecordVectors:
 def write_table(output: Path, vectors: RecordVectors, records: Records) -> None:
     """Write the vectors of the records as TSV."""
     from genomai_cli.formats.embeddings import write_tsv
-    from genomai_cli.formats.outputs import held_output
+    from genomai_cli.formats.outputs import buffered_output
 
-    with held_output(output) as out:
+    with buffered_output(output) as out:
         write_tsv(
             out,
             vectors.of(records),
@@ -274,11 +274,11 @@ def write_table(output: Path, vectors: RecordVectors, records: Records) -> None:
 
 def write_parquet(output: Path, vectors: RecordVectors, records: Records) -> None:
     """Write them as Parquet."""
-    from genomai_cli.formats.outputs import held_output
+    from genomai_cli.formats.outputs import buffered_output
     from genomai_cli.formats.parquet import write_vectors
 
     embedder = vectors.embedder
-    with held_output(output) as out:
+    with buffered_output(output) as out:
         write_vectors(
             out,
             vectors.of(records),
@@ -300,9 +300,9 @@ def write_stream(
     import tempfile
 
     from genomai_cli.formats.embeddings import Hdf5Reader
-    from genomai_cli.formats.outputs import held_output
+    from genomai_cli.formats.outputs import buffered_output
 
-    with held_output(output) as out, tempfile.TemporaryDirectory() as folder:
+    with buffered_output(output) as out, tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "embeddings.h5"
         with _file(path, vectors) as file:
             _fill(file, vectors, records)
@@ -319,17 +319,19 @@ def write_file(
     output: Path, vectors: RecordVectors, records: Records, options: FileOptions
 ) -> None:
     """Write them as an HDF5 file, add them to one, or go on with the interrupted run that was to write it."""
-    from genomai_cli.formats.embeddings import Unseen
+    from genomai_cli.formats.embeddings import NewRecords
 
     say = vectors.run.console.say
     file = _file(output, vectors, **asdict(options))
-    unseen = Unseen(file.names())
+    unseen = NewRecords(file.names())
     try:
         with file:
-            _fill(file, vectors, unseen.of(records))
+            _fill(file, vectors, unseen.filter(records))
     except BaseException:
-        if file.kept:
-            say(f"{file.folder} keeps {file.kept} records: the same command with --resume goes on")
+        if file.stored_count:
+            say(
+                f"{file.folder} keeps {file.stored_count} records: the same command with --resume goes on"
+            )
         raise
     if options.append or options.resume:
         say(f"{output}: {unseen.skipped} records were there already and are skipped")

@@ -49,11 +49,13 @@ def line_journal(
     try:
         with journal:
             if resuming.resume:
-                run.console.say(f"{journal.there} records were done already and are skipped")
-                run.note(skipped_records=journal.there)
+                run.console.say(
+                    f"{journal.finished_count} records were done already and are skipped"
+                )
+                run.note(skipped_records=journal.finished_count)
             yield journal
     except BaseException:
-        if journal.kept:
-            message = f"{journal.folder} keeps {journal.kept} records"
+        if journal.stored_count:
+            message = f"{journal.folder} keeps {journal.stored_count} records"
             run.console.say(f"{message}: the same command with --resume goes on")
         raise

@@ -41,7 +41,7 @@ def write_sequences(
     from genomai_cli.cli.inputs import open_run_inputs
     from genomai_cli.formats.base_tracks import base_track
     from genomai_cli.formats.line_journal import NoJournal
-    from genomai_cli.formats.outputs import held_output
+    from genomai_cli.formats.outputs import buffered_output
     from genomai_cli.formats.parquet import parquet_table
     from genomai_cli.inference.score import COLUMNS, score_sequences
     from genomai_cli.sources.records import read_records
@@ -74,9 +74,9 @@ def write_sequences(
         journal: LineJournal = NoJournal()  # a page is about all sequences together
         if not (parquet or page):
             journal = stack.enter_context(line_journal(run, output, resuming, run_facts))
-        out = stack.enter_context(held_output(output))
+        out = stack.enter_context(buffered_output(output))
         track = per_base and stack.enter_context(base_track(per_base, model_facts))
-        records = journal.unseen(shard.part(records), _record_key)
+        records = journal.unfinished(shard.part(records), _record_key)
         pieces = score_sequences(likelihood, run.console.progress(records, "scoring"))
         if track:
             for name, values, last in journal.values():

@@ -126,7 +126,7 @@ def write_effects(
     """Write the effects of the variants, and draw them and their page, if asked for."""
     from genomai_cli.formats.indexed_fasta import open_reference
     from genomai_cli.formats.line_journal import NoJournal
-    from genomai_cli.formats.outputs import atomic_output, held_output
+    from genomai_cli.formats.outputs import atomic_output, buffered_output
     from genomai_cli.inference.effect_outputs import (
         Counts,
         Names,
@@ -152,11 +152,11 @@ def write_effects(
         if not needs_all_effects:
             run_facts = _facts(bundle, scorer, variants, shard)
             journal = stack.enter_context(line_journal(run, output, resuming, run_facts))
-        records = journal.unseen(shard.part(file.records), lambda record: record.where)
+        records = journal.unfinished(shard.part(file.records), lambda record: record.label)
         variant_effects = counts.of(effects(run.console.progress(records, "scoring"), site, scorer))
         variant_effects = picture_rows.of(variant_effects) if picture_rows else variant_effects
         variant_effects = report.of(variant_effects) if report else variant_effects
-        out = stack.enter_context(held_output(output))
+        out = stack.enter_context(buffered_output(output))
         names = Names(scorer.labels, scorer.places)
         if variants.to is Target.HDF5:
             write_substitutions(out, variant_effects, names, model_facts)
@@ -165,7 +165,7 @@ def write_effects(
         else:
             assert variants.to is not None
             header, lines = _text(variants.to, file, variant_effects, scorer, reference, bundle)
-            keyed_lines = ((record.where, text) for record, text in lines)
+            keyed_lines = ((record.label, text) for record, text in lines)
             journal.write(out, header if shard.is_first else b"", keyed_lines)
         if picture_rows and plot:
             image = picture_rows.picture(_title(bundle, scorer), plot.suffix.lower())

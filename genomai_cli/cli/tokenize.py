@@ -158,7 +158,7 @@ def tokenize(
     genomai tokenize --model genomai-v2 --to hdf5 -o tokens.h5 cohort.bcf
     """
     from genomai_cli.cli.inputs import open_run_inputs
-    from genomai_cli.formats.outputs import held_output
+    from genomai_cli.formats.outputs import buffered_output
     from genomai_cli.formats.shards import Shard
     from genomai_cli.formats.tokens import write_tsv
 
@@ -167,10 +167,10 @@ def tokenize(
     reading.check(has_variants=first.has_variants)
     tokenizer = tokens.build(reading.model, _default_kind(first.has_variants, reading))
     records = part.part(_records(run, sources, reading, tokenizer, to))
-    with held_output(output) as out:
+    with buffered_output(output) as out:
         if to is Target.TSV:
             header = part.is_first
-            count = write_tsv(out, records, tokenizer, words=words, header=header)
+            count = write_tsv(out, records, tokenizer, as_text=words, header=header)
         else:
             count = _write(out, records, tokenizer, to)
         run.count(used=count)

@@ -16,7 +16,7 @@ from genomai_cli.errors import UsageError
 if TYPE_CHECKING:
     from genomai_cli.bundles.bundle import Bundle
     from genomai_cli.formats.consensus import Region
-    from genomai_cli.formats.track_outputs import Stretch
+    from genomai_cli.formats.track_outputs import TrackSegment
     from genomai_cli.formats.track_table import Track
     from genomai_cli.formats.tracks import AlignedTracks
     from genomai_cli.inference.track_logo import TrackLogo
@@ -248,7 +248,7 @@ def write_tracks(
         _report_windows(run, predictor, regions=len(regions))
         tracks = predictor.tracks
         model_facts = {"model_name": bundle.name, "model_sha256": bundle.weights_sha256}
-        plotted: list[Stretch] = []
+        plotted: list[TrackSegment] = []
         report = _make_report(tracks, form) if page else None
         with track_output(output, form.to.value, tracks, reference.lengths, model_facts) as out:
             for region in run.console.progress(regions, "predicting"):
@@ -317,7 +317,7 @@ def _contacts(
     pairs = [part for region in regions for part in contacts.pairs(region)]
     if drawing.contacts:
         contact_maps = ContactMaps(maps, predictor.reference.lengths, size)
-        contact_maps.of(pairs)
+        contact_maps.add(pairs)
         with atomic_output(drawing.contacts) as out:
             contact_maps.write(out, drawing.contacts.suffix.lower(), model_facts)
     return Contacts(maps, pairs, size) if any(len(part.first) for part in pairs) else None
@@ -337,7 +337,7 @@ def _logo(
 def _draw(
     plot: Path,
     tracks: "Sequence[Track]",
-    stretches: "list[Stretch]",
+    stretches: "list[TrackSegment]",
     name: str,
     observed: "AlignedTracks | None",
     contacts: "Contacts | None",

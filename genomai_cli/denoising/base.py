@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from genomai_cli import registry
 from genomai_cli.alphabet import MISSING
 from genomai_cli.errors import BundleError
-from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules
+from genomai_cli.formats.call_quality import DEFAULT_RULES, CallRules
 from genomai_cli.formats.fasta import Entry
-from genomai_cli.formats.vcf_replay import Again
+from genomai_cli.formats.vcf_replay import Reopen
 from genomai_cli.formats.vcf_rewrite import Addition
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class VcfOptions:
     settings: Settings
     absent_is_ref: bool = False
     only_present: bool = False
-    rules: CallRules = BY_THE_FILE
+    rules: CallRules = DEFAULT_RULES
 
 
 # --- protocols
@@ -78,7 +78,7 @@ class Denoiser(Protocol):
     def restore(self, readings: Sequence[Any]) -> "list[list[Proposal] | None]":
         """For every reading a proposal an entry; None for one in which nothing is known."""
 
-    def read_vcf(self, again: Again, options: VcfOptions) -> "VcfSamples":
+    def read_vcf(self, again: Reopen, options: VcfOptions) -> "VcfSamples":
         """The samples of a VCF at the model's sites; BundleError for a model that reads none."""
 
 

@@ -42,7 +42,7 @@ from genomai_cli.denoising.base import (
 )
 from genomai_cli.errors import BundleError
 from genomai_cli.formats.fasta import Entry
-from genomai_cli.formats.vcf_replay import Again
+from genomai_cli.formats.vcf_replay import Reopen
 from genomai_cli.inputs.windows import Windows
 from genomai_cli.tokenizers import Tokenizer
 
@@ -101,7 +101,7 @@ class SequenceDenoiser:
         letters = entries[0].letters() if len(entries) == 1 else None
         return None if letters is None else SequenceReading(entries[0].name, letters)
 
-    def read_vcf(self, again: Again, options: VcfOptions) -> VcfSamples:
+    def read_vcf(self, again: Reopen, options: VcfOptions) -> VcfSamples:
         """BundleError: sequences have no coordinates."""
         del again, options
         raise BundleError(f"the model {self.name!r} has no panel: it does not read VCF")

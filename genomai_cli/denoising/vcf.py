@@ -40,9 +40,9 @@ from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.genotypes import ABSENT, GenotypeError, parse_genotypes
 from genomai_cli.formats.shards import WHOLE, Shard
 from genomai_cli.formats.streams import Input, text_of
-from genomai_cli.formats.vcf_concat import as_one_text
-from genomai_cli.formats.vcf_replay import Again
-from genomai_cli.formats.vcf_rewrite import Addition, Passage, line_count, read_header
+from genomai_cli.formats.vcf_concat import concatenated_text
+from genomai_cli.formats.vcf_replay import Reopen
+from genomai_cli.formats.vcf_rewrite import Addition, VcfRewriter, line_count, read_header
 
 IMPUTED = b"IMPUTED"
 CALLS_PER_BLOCK = 1 << 13  # of records that are added
@@ -87,11 +87,11 @@ def denoise_vcf(
     """Write the VCF with its missing genotypes at the model's sites filled in; `report` takes every change. Several
     `sources` are parts of one, see `vcf_concat`.
 
-    Of its lines those of the `part`, after the samples have been read from all; see `vcf_rewrite.Passage`.
+    Of its lines those of the `part`, after the samples have been read from all; see `vcf_rewrite.VcfRewriter`.
 
     Raises BundleError for a model that reads no VCF, InputError for a damaged file.
     """
-    with as_one_text(sources) as again:
+    with concatenated_text(sources) as again:
         vcf_samples = denoiser.read_vcf(again, options)
         if vcf_samples.model is None:
             _pass_on(again, out, part)
@@ -105,7 +105,7 @@ def denoise_vcf(
         return _summary(vcf_samples, vcf_samples.model, editor)
 
 
-def _pass_on(again: Again, out: IO[bytes], part: Shard) -> None:
+def _pass_on(again: Reopen, out: IO[bytes], part: Shard) -> None:
     lines = _lines(again, part)
     with again() as source:
         if part.is_whole:
@@ -118,7 +118,7 @@ def _pass_on(again: Again, out: IO[bytes], part: Shard) -> None:
 
 
 def _rewrite(
-    again: Again,
+    again: Reopen,
     out: IO[bytes],
     editor: "RecordEditor",
     additions: Iterable[Addition],
@@ -127,18 +127,18 @@ def _rewrite(
     model, lines = editor.model, _lines(again, part)
     with again() as source:
         editor.path = source.path
-        rewrite = Passage(
+        rewrite = VcfRewriter(
             editor,
             additions,
-            there=model.file_contigs,
-            natural=list(model.contig_lengths),
-            part=part,
-            lines=lines,
+            contigs_present=model.file_contigs,
+            default_order=list(model.contig_lengths),
+            shard=part,
+            line_count=lines,
         )
         rewrite.run(source, out)
 
 
-def _lines(again: Again, part: Shard) -> int:
+def _lines(again: Reopen, part: Shard) -> int:
     """The number of lines to divide into parts."""
     if part.is_whole:
         return 0
@@ -183,13 +183,13 @@ class RecordEditor:
         self._origin, self._report = origin, report
         self.path = "-"
 
-    def muted(self) -> Self:
+    def silent(self) -> Self:
         """See `Editor`."""
         other = copy.copy(self)
         other.counts, other._report = Counter(), None
         return other
 
-    def wanted(self, contig: str) -> Mapping[int, int]:
+    def sites(self, contig: str) -> Mapping[int, int]:
         """See `Editor`."""
         return self.model.sites(contig)
 

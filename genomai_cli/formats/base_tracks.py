@@ -54,11 +54,11 @@ class BedGraph:
         self._out, self._start = out, 0
 
     def add(self, name: str, values: NDArray[np.float64], *, last: bool, first: int = 0) -> None:
-        """See `BaseTrack`; `first` is the place of a record's first base."""
+        """See `BaseTrack`; `first` is the position of a record's first base."""
         start = first + self._start
         lines = [
-            f"{escaped(name)}\t{start + place}\t{start + place + 1}\t{values[place]:.6f}\n"
-            for place in np.flatnonzero(~np.isnan(values)).tolist()
+            f"{escaped(name)}\t{start + offset}\t{start + offset + 1}\t{values[offset]:.6f}\n"
+            for offset in np.flatnonzero(~np.isnan(values)).tolist()
         ]
         self._out.write("".join(lines).encode("utf-8", "surrogateescape"))
         self._start = 0 if last else self._start + len(values)
@@ -71,9 +71,9 @@ class _Hdf5:
         self._values = file.create_dataset("values", (0,), "f4", maxshape=(None,), chunks=(_CHUNK,))
 
     def add(self, name: str, values: NDArray[np.float64], *, last: bool) -> None:
-        before = len(self._values)
-        self._values.resize(before + len(values), axis=0)
-        self._values[before:] = values
+        length = len(self._values)
+        self._values.resize(length + len(values), axis=0)
+        self._values[length:] = values
         if last:
             self._names.append(printable(name))
             self._offsets.append(len(self._values))

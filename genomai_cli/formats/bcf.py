@@ -1,7 +1,7 @@
 """BCF, the binary VCF, read from any stream.
 
 htslib would need a file or a pipe of its own and decodes every record in full; here the records that are
-not wanted are skipped by their length, and a damaged file cannot bring the interpreter down.
+not requested are skipped by their length, and a damaged file cannot bring the interpreter down.
 """
 
 import re
@@ -25,7 +25,7 @@ _FIXED = struct.Struct("<IIiiifII")
 _NUMBERS, _TEXT = {1: "<i1", 2: "<i2", 3: "<i4", 5: "<f4"}, 7
 _INTEGERS = ("<i1", "<i2", "<i4")
 _WIDTHS = {0: 0, 1: 1, 2: 2, 3: 4, 5: 4, 7: 1}
-_DAMAGE = (struct.error, IndexError, KeyError, ValueError)
+_DAMAGE_ERRORS = (struct.error, IndexError, KeyError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class BcfHeader:
 
 @dataclass(frozen=True, slots=True)
 class BcfRecord:
-    """One record; `genotypes` as in `Variant`; `site` is a wanted position after its first that it covers, or 0."""
+    """One record; `genotypes` as in `Variant`; `site` is a requested position after its first that it covers, or 0."""
 
     contig: str
     position: int
@@ -61,7 +61,7 @@ def read_bcf_header(source: Input) -> BcfHeader:
     size = source.stream.read(4)
     length = int.from_bytes(size, "little")
     try:
-        text = _exactly(source.stream, length if length <= LONGEST_LINE else 0)
+        text = _read_exactly(source.stream, length if length <= LONGEST_LINE else 0)
     except ValueError:
         text = b""
     if len(size) < 4 or not text:
@@ -71,19 +71,21 @@ def read_bcf_header(source: Input) -> BcfHeader:
     if not columns:
         raise InputError("the BCF header has no #CHROM line", path=source.path)
     meta = tuple(line for line in lines if line.startswith("##"))
-    keys = _numbered(meta, ("FILTER", "INFO", "FORMAT"), ["PASS"])
-    numbers = {key: number for number, key in keys.items()}
-    return BcfHeader(meta, columns, _numbered(meta, ("contig",), []), numbers, keys)
+    names = _names_by_number(meta, ("FILTER", "INFO", "FORMAT"), ["PASS"])
+    format_keys = {key: number for number, key in names.items()}
+    return BcfHeader(meta, columns, _names_by_number(meta, ("contig",), []), format_keys, names)
 
 
-def _numbered(lines: Sequence[str], kinds: tuple[str, ...], known: list[str]) -> dict[int, str]:
+def _names_by_number(
+    lines: Sequence[str], kinds: tuple[str, ...], initial: list[str]
+) -> dict[int, str]:
     """Names by number: the IDX field where there is one, the order of first appearance otherwise."""
-    names = {name: number for number, name in enumerate(known)}
+    names = {name: number for number, name in enumerate(initial)}
     for line in lines:
-        found = re.match(r"##(\w+)=<(?:.*?,)?ID=([^,>]+)", line)
-        if found and found[1] in kinds and found[2] not in names:
-            given = re.search(r",IDX=(\d+)>?\s*$", line)
-            names[found[2]] = int(given[1]) if given else len(names)
+        match = re.match(r"##(\w+)=<(?:.*?,)?ID=([^,>]+)", line)
+        if match and match[1] in kinds and match[2] not in names:
+            index = re.search(r",IDX=(\d+)>?\s*$", line)
+            names[match[2]] = int(index[1]) if index else len(names)
     return {number: name for name, number in names.items()}
 
 
@@ -100,29 +102,29 @@ def read_bcf_records(
     Reference blocks come once more for each site that they cover, with `covering` other records too. `contigs` counts
     the records.
     """
-    number, ordered = 0, OrderedSites()
+    count, ordered = 0, OrderedSites()
     while head := source.stream.read(_FIXED.size):
-        number += 1
+        count += 1
         try:
             fields = _FIXED.unpack(head)
             _check_sizes(fields, header)
-            shared = _exactly(source.stream, fields[0] - 24)
-            calls = _exactly(source.stream, fields[1])
+            shared = _read_exactly(source.stream, fields[0] - 24)
+            calls = _read_exactly(source.stream, fields[1])
             name = header.contigs[fields[2]]
             contigs[name] = (contigs.get(name) or 0) + 1
-            position, wanted = fields[3] + 1, None if sites is None else sites[fields[2]]
-            if wanted is None or position in wanted:
+            position, requested = fields[3] + 1, None if sites is None else sites[fields[2]]
+            if requested is None or position in requested:
                 yield _record(fields, shared, calls, header, samples)
-            if wanted and fields[4] > 1:
-                within = ordered.within(wanted, position + 1, position + fields[4] - 1)
-                record = _record(fields, shared, calls, header, samples) if within else None
+            if requested and fields[4] > 1:
+                covered = ordered.within(requested, position + 1, position + fields[4] - 1)
+                record = _record(fields, shared, calls, header, samples) if covered else None
                 if record and (covering or is_block(record.alts)):
                     last = (
                         position + (fields[4] if is_symbolic(record.alts) else len(record.ref)) - 1
                     )
-                    yield from (replace(record, site=site) for site in within if site <= last)
-        except _DAMAGE:
-            raise InputError(f"record {number} is damaged or truncated", path=source.path) from None
+                    yield from (replace(record, site=site) for site in covered if site <= last)
+        except _DAMAGE_ERRORS:
+            raise InputError(f"record {count} is damaged or truncated", path=source.path) from None
 
 
 def _check_sizes(fields: tuple[int, ...], header: BcfHeader) -> None:
@@ -133,14 +135,14 @@ def _check_sizes(fields: tuple[int, ...], header: BcfHeader) -> None:
         raise ValueError("unknown contig")
 
 
-def _exactly(stream: BinaryIO, size: int) -> bytes:
-    pieces = []
-    while size and (piece := stream.read(min(size, 1 << 20))):  # memory is taken for what is there
-        pieces.append(piece)
-        size -= len(piece)
+def _read_exactly(stream: BinaryIO, size: int) -> bytes:
+    chunks = []
+    while size and (chunk := stream.read(min(size, 1 << 20))):  # memory is taken for what is there
+        chunks.append(chunk)
+        size -= len(chunk)
     if size:
         raise ValueError("truncated")
-    return b"".join(pieces)
+    return b"".join(chunks)
 
 
 def _record(
@@ -150,9 +152,9 @@ def _record(
     if n_samples != samples:
         raise ValueError("another number of samples than the header")
     alleles, end = _alleles(shared, n_alleles)
-    stored = _layout(calls, n_formats, n_samples)
-    found = _genotype_values(calls, stored.get(header.format_keys.get("GT", -1)), n_samples)
-    genotypes, phased = _decode(found, n_samples)
+    layout = _field_layout(calls, n_formats, n_samples)
+    encoded = _encoded_genotypes(calls, layout.get(header.format_keys.get("GT", -1)), n_samples)
+    genotypes, phased = _decoded_genotypes(encoded, n_samples)
     genotypes[genotypes >= n_alleles] = MISSING
     contig, position = header.contigs[fields[2]], fields[3] + 1
     return BcfRecord(
@@ -162,14 +164,14 @@ def _record(
         tuple(alleles[1:]),
         genotypes,
         phased,
-        found is not None,
-        BcfFields(header.format_keys, partial(_values, calls, stored, n_samples)),
+        encoded is not None,
+        BcfFields(header.format_keys, partial(_field_values, calls, layout, n_samples)),
         _filters(shared, end, header.filters),
     )
 
 
-def _filters(shared: bytes, at: int, names: Mapping[int, str]) -> tuple[str, ...]:
-    kind, length, start = _typed(shared, at)
+def _filters(shared: bytes, offset: int, names: Mapping[int, str]) -> tuple[str, ...]:
+    kind, length, start = _type_descriptor(shared, offset)
     width = _WIDTHS[kind]
     numbers = [shared[start + width * n : start + width * (n + 1)] for n in range(length)]
     return tuple(names[int.from_bytes(number, "little")] for number in numbers)
@@ -177,68 +179,69 @@ def _filters(shared: bytes, at: int, names: Mapping[int, str]) -> tuple[str, ...
 
 def _alleles(shared: bytes, count: int) -> tuple[list[str], int]:
     """The alleles, and where they end."""
-    _, length, start = _typed(shared, 0)  # the ID
-    at = start + length
+    _, length, start = _type_descriptor(shared, 0)  # the ID
+    offset = start + length
     alleles = []
     for _ in range(count):
-        _, length, start = _typed(shared, at)
-        at = start + length
-        alleles.append(text_of(shared[start:at]))
-    if at > len(shared) or not alleles:
+        _, length, start = _type_descriptor(shared, offset)
+        offset = start + length
+        alleles.append(text_of(shared[start:offset]))
+    if offset > len(shared) or not alleles:
         raise ValueError("alleles run over the record's end")
-    return alleles, at
+    return alleles, offset
 
 
-_Layout = dict[
-    int, tuple[str, int, int]
-]  # by a field's number: its type, and where values begin and end
+# By a field's number: its type, and where values begin and end.
+_FieldLayout = dict[int, tuple[str, int, int]]
 
 
-def _layout(calls: bytes, n_formats: int, samples: int) -> _Layout:
+def _field_layout(calls: bytes, n_formats: int, samples: int) -> _FieldLayout:
     """Where a record's fields with values are."""
-    at, found = 0, {}
+    offset, layout = 0, {}
     for _ in range(n_formats):
-        kind, length, start = _typed(calls, at)
+        kind, length, start = _type_descriptor(calls, offset)
         name = int.from_bytes(calls[start : start + length * _WIDTHS[kind]], "little")
-        kind, length, start = _typed(calls, start + length * _WIDTHS[kind])
-        at = start + length * _WIDTHS[kind] * samples
-        if at > len(calls):
+        kind, length, start = _type_descriptor(calls, start + length * _WIDTHS[kind])
+        offset = start + length * _WIDTHS[kind] * samples
+        if offset > len(calls):
             raise ValueError("values run over the record's end")
         if length:
-            found[name] = (f"S{length}" if kind == _TEXT else _NUMBERS[kind], start, at)
-    return found
+            layout[name] = (f"S{length}" if kind == _TEXT else _NUMBERS[kind], start, offset)
+    return layout
 
 
-def _values(calls: bytes, layout: _Layout, samples: int, key: int) -> NDArray[Any] | None:
+def _field_values(
+    calls: bytes, layout: _FieldLayout, samples: int, key: int
+) -> NDArray[Any] | None:
     """The values (samples, length) of a field as they are stored, texts in one column; None if it is not there."""
     if key not in layout:
         return None
-    stored, start, end = layout[key]
-    return np.frombuffer(calls[start:end], stored).reshape(samples, -1)
+    dtype, start, end = layout[key]
+    return np.frombuffer(calls[start:end], dtype).reshape(samples, -1)
 
 
-def _genotype_values(
-    calls: bytes, stored: tuple[str, int, int] | None, samples: int
+def _encoded_genotypes(
+    calls: bytes, field: tuple[str, int, int] | None, samples: int
 ) -> NDArray[Any] | None:
     """The encoded genotypes (samples, ploidy), None for a record without any."""
-    if stored is None:
+    if field is None:
         return None
-    if stored[0] not in _INTEGERS:
+    if field[0] not in _INTEGERS:
         raise ValueError("genotypes that are no integers")
-    return np.frombuffer(calls[stored[1] : stored[2]], stored[0]).reshape(samples, -1)
+    return np.frombuffer(calls[field[1] : field[2]], field[0]).reshape(samples, -1)
 
 
-def _typed(data: bytes, at: int) -> tuple[int, int, int]:
+def _type_descriptor(data: bytes, offset: int) -> tuple[int, int, int]:
     """Type, number of values and where they start."""
-    kind, length = data[at] & 15, data[at] >> 4
+    kind, length = data[offset] & 15, data[offset] >> 4
     if length < 15:
-        return kind, length, at + 1
-    width = _WIDTHS[data[at + 1] & 15]
-    start = at + 2 + width
-    return kind, int.from_bytes(data[at + 2 : start], "little"), start
+        return kind, length, offset + 1
+    width = _WIDTHS[data[offset + 1] & 15]
+    start = offset + 2 + width
+    return kind, int.from_bytes(data[offset + 2 : start], "little"), start
 
 
-def _decode(
+def _decoded_genotypes(
     values: NDArray[Any] | None, samples: int
 ) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
     genotypes = np.full((samples, 2), MISSING, np.int16)

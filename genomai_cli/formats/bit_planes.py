@@ -24,16 +24,16 @@ class BitPlanes:
     def of(cls, values: NDArray[Any]) -> "BitPlanes":
         """Those of an array."""
         if values.dtype == np.bool_:  # `all` and `any` are faster than `min` and `max`
-            numbers, smallest, most = values.view(np.uint8), int(values.all()), int(values.any())
+            numbers, smallest, largest = values.view(np.uint8), int(values.all()), int(values.any())
         else:
             numbers = values
-            smallest, most = (int(values.min()), int(values.max())) if values.size else (0, 0)
-        above = numbers - numbers.dtype.type(smallest) if smallest else numbers
-        if most - smallest < 256:
-            above = above.astype(np.uint8, copy=False)
-        count = max(0, most - smallest).bit_length()
-        parts = (above & above.dtype.type(1 << n) for n in range(count))
-        planes = map(_packed, parts if count > 1 else [above] * count)
+            smallest, largest = (int(values.min()), int(values.max())) if values.size else (0, 0)
+        differences = numbers - numbers.dtype.type(smallest) if smallest else numbers
+        if largest - smallest < 256:
+            differences = differences.astype(np.uint8, copy=False)
+        count = max(0, largest - smallest).bit_length()
+        parts = (differences & differences.dtype.type(1 << n) for n in range(count))
+        planes = map(_packed, parts if count > 1 else [differences] * count)
         return cls(values.shape, values.dtype, smallest, tuple(planes))
 
     def array(self) -> NDArray[Any]:

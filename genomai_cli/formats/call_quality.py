@@ -1,8 +1,9 @@
-"""Calls that a file itself calls none: a genotype is written, and the fields beside it say that nothing was seen.
+"""Calls that a file itself calls none: a genotype is written, and other fields of the sample say that nothing was seen.
 
-gVCF writers put 0/0 where there are no reads, filters mark calls and sites instead of removing them; believed, such
-calls make people look like the reference. A field that is not there is no evidence against a call. FORMAT/DS says that
-genotypes were imputed, from neighbouring sites too: depth and likelihoods of the site itself do not judge those.
+gVCF writers put 0/0 where there are no reads, filters mark calls and sites instead of removing them; taken as they are,
+such calls make individuals look like the reference. A field that is not there is no evidence against a call. FORMAT/DS
+says that genotypes were imputed, from neighbouring sites too: depth and likelihoods of the site itself do not judge
+those.
 
 Shape suffixes: N samples.
 """
@@ -17,8 +18,8 @@ from genomai_cli.formats.sample_fields import SampleFields
 
 Reasons = NDArray[np.uint8]
 Flags = NDArray[np.bool_]
-# The numbers of reasons, in the order in which they are asked; a call counts for the first that holds.
-KEPT, FILTER, FT, NO_READS, GQ_0, FLAT, MIN_DP, MIN_GQ, MISFIT = range(9)
+# The numbers of reasons, in the order in which they are tested; a call gets the first that holds.
+COUNTED, FILTER, FT, NO_READS, GQ_0, FLAT, MIN_DP, MIN_GQ, MISFIT = range(9)
 REASONS = {
     "filter": "by FILTER",
     "ft": "by FT",
@@ -36,9 +37,9 @@ PASSING = frozenset(
     | {"GENOTYPED", "GENOTYPED_ONLY", "TYPED", "TYPED_ONLY", "IMPUTED"}
 )
 _IMPUTED = "DS"
-_NOTABLE = 0.1  # share of calls whose records failed, above which FILTER may mean something else
-_NAMED = 5  # values in a message
-_MISFITS = 0.03  # share of sites with reads
+_MAX_FILTERED = 0.1  # share of calls whose records failed; above it FILTER may mean something else
+_MAX_NAMED = 5  # values in a message
+_MAX_MISFITS = 0.03  # share of sites with reads
 _QUALITIES = (
     "GQ",
     "RGQ",
@@ -48,7 +49,7 @@ _QUALITIES = (
 
 @dataclass(frozen=True, slots=True)
 class CallRules:
-    """The least genotype quality and depth of a call that counts; None asks for nothing beside what the file says."""
+    """The least genotype quality and depth of a call that counts; None sets no threshold beyond what the file says."""
 
     min_gq: int | None = None
     min_dp: int | None = None
@@ -61,7 +62,7 @@ class CallRules:
     ) -> Reasons | None:
         """Why which of the calls (N, 2) are none: numbers of reasons (N,), None where all calls count.
 
-        `filters` are the values of FILTER that the record failed by, `fields` what stands beside GT, if anything does.
+        `filters` are the values of FILTER that the record failed by, `fields` the samples' other fields, if any.
         """
         called: Flags = np.asarray((genotypes >= 0).any(axis=1))
         return self.reasons(called, filters, fields)
@@ -71,12 +72,12 @@ class CallRules:
     ) -> Reasons | None:
         """The same of the samples (N,) for whom something is given, a genotype or its likelihoods."""
         if filters:
-            return np.where(called, FILTER, KEPT).astype(np.uint8)
+            return np.where(called, FILTER, COUNTED).astype(np.uint8)
         if fields is None:
             return None
         reasons = np.zeros(len(called), np.uint8)
         for reason, failing in self._failing(fields, called):
-            reasons[called & (reasons == KEPT) & failing] = reason
+            reasons[called & (reasons == COUNTED) & failing] = reason
         return reasons if reasons.any() else None
 
     def _failing(self, fields: SampleFields, called: Flags) -> Iterator[tuple[int, Flags]]:
@@ -103,33 +104,33 @@ class CallRules:
             yield MIN_GQ, fields.below(quality, self.min_gq)
 
 
-BY_THE_FILE = CallRules()
+DEFAULT_RULES = CallRules()
 
 
-def failed(filters: Iterable[str]) -> tuple[str, ...]:
+def failed_filters(filters: Iterable[str]) -> tuple[str, ...]:
     """The values of a record's FILTER that say that it failed."""
     return tuple(
         name for name in filters if name and name not in PASSING and name.upper() != "PASS"
     )
 
 
-def counted(reasons: Iterable[Reasons | None]) -> dict[str, int]:
+def count_no_calls(reasons: Iterable[Reasons | None]) -> dict[str, int]:
     """How many calls are none, by the names of the reasons, those that there are."""
     counts = np.zeros(len(REASONS) + 1, np.int64)
-    for some in reasons:
-        if some is not None:
-            counts += np.bincount(some, minlength=len(counts))
+    for record_reasons in reasons:
+        if record_reasons is not None:
+            counts += np.bincount(record_reasons, minlength=len(counts))
     return {name: int(count) for name, count in zip(REASONS, counts[1:], strict=True) if count}
 
 
 def filter_warning(counts: Mapping[str, int], filters: Iterable[str], calls: int) -> str:
     """What to say where more than a tenth of so many calls were lost to these values of FILTER; else nothing."""
-    lost = counts.get("filter", 0)
-    if lost <= _NOTABLE * calls:
+    filtered = counts.get("filter", 0)
+    if filtered <= _MAX_FILTERED * calls:
         return ""
-    names = ", ".join(sorted(filters)[:_NAMED])
+    names = ", ".join(sorted(filters)[:_MAX_NAMED])
     return (
-        f"{lost} calls are missing, since FILTER says that their records failed ({names}); if it does not mean "
+        f"{filtered} calls are missing, since FILTER says that their records failed ({names}); if it does not mean "
         "that, remove it (bcftools annotate -x FILTER)"
     )
 
@@ -137,7 +138,7 @@ def filter_warning(counts: Mapping[str, int], filters: Iterable[str], calls: int
 def misfit_warning(counts: Mapping[str, int], calls: int) -> str:
     """What to say where the reads at more than so many of these calls fit no genotype; else nothing."""
     misfits, with_reads = counts.get("misfit", 0), calls - counts.get("no_reads", 0)
-    if misfits <= _MISFITS * with_reads:
+    if misfits <= _MAX_MISFITS * with_reads:
         return ""
     return (
         f"at {misfits} of {with_reads} sites with reads these fit no genotype of one person: contaminated, or of "
@@ -145,7 +146,7 @@ def misfit_warning(counts: Mapping[str, int], calls: int) -> str:
     )
 
 
-def described(counts: Mapping[str, int]) -> str:
+def no_call_message(counts: Mapping[str, int]) -> str:
     """The counts as a message, empty where there are none: "12 calls are none by the file's own fields: ..."."""
     if not counts:
         return ""

@@ -15,12 +15,17 @@ import pysam
 from numpy.typing import NDArray
 
 from genomai_cli.errors import InputError
-from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules, counted, described
+from genomai_cli.formats.call_quality import (
+    DEFAULT_RULES,
+    CallRules,
+    count_no_calls,
+    no_call_message,
+)
 from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.fasta import read_sequences
 from genomai_cli.formats.indexed_fasta import index_covers
 from genomai_cli.formats.phase_sets import PhaseSplits, in_largest_sets
-from genomai_cli.formats.regions import Stretches
+from genomai_cli.formats.regions import PositionIntervals
 from genomai_cli.formats.streams import Input, open_bytes, open_input, text_of
 from genomai_cli.formats.vcf import Variant, read_variants
 from genomai_cli.records import SequenceRecord
@@ -45,27 +50,27 @@ def haplotype_sequences(
     regions_bed: str | Path,
     *,
     warn: Callable[[str], None] = lambda message: None,
-    rules: CallRules = BY_THE_FILE,
+    rules: CallRules = DEFAULT_RULES,
 ) -> Iterator[SequenceRecord]:
     """Two records a sample and region, SAMPLE_A|REGION and SAMPLE_B|REGION, sample by sample.
 
     REGION is the name in the BED file's fourth column, or CONTIG:FIRST-LAST counted from 1.
     """
     regions = read_regions(regions_bed)
-    references = _reference_pieces(reference, regions, str(regions_bed))
+    references = _reference_sequences(reference, regions, str(regions_bed))
     for samples, variants, path in _cohorts(inputs, regions, warn, rules):
-        none = described(counted(variant.no_calls for variant in variants))
-        if none:
-            warn(f"{path}: {none}")
-        blocks = [
-            _Block(region, part, _within(variants, region), path, warn)
+        no_calls = no_call_message(count_no_calls(variant.no_calls for variant in variants))
+        if no_calls:
+            warn(f"{path}: {no_calls}")
+        haplotypes_by_region = [
+            _RegionHaplotypes(region, part, _variants_in(variants, region), path, warn)
             for region, part in zip(regions, references, strict=True)
         ]
         for number, sample in enumerate(samples):
-            for block in blocks:
+            for haplotypes in haplotypes_by_region:
                 for haplotype, suffix in enumerate("AB"):
-                    name = f"{sample}_{suffix}|{block.region.name}"
-                    sequence = block.sequence(number, haplotype)
+                    name = f"{sample}_{suffix}|{haplotypes.region.name}"
+                    sequence = haplotypes.sequence(number, haplotype)
                     yield SequenceRecord(name, sequence, "", path)
 
 
@@ -90,38 +95,40 @@ def _region(text: str, path: str, line: int) -> Region:
     contig, start, end = fields[0], int(fields[1]), int(fields[2])
     if start >= end:
         raise InputError(f"the region is empty: {start} to {end}", path=path, line=line)
-    given = "_".join(fields[3].split()) if len(fields) > 3 else ""
-    name = given if given not in ("", ".") else f"{contig}:{start + 1}-{end}"
+    label = "_".join(fields[3].split()) if len(fields) > 3 else ""
+    name = label if label not in ("", ".") else f"{contig}:{start + 1}-{end}"
     return Region(contig, start, end, name, line)
 
 
-def _reference_pieces(path: str | Path, regions: list[Region], bed: str) -> list[str]:
+def _reference_sequences(path: str | Path, regions: list[Region], bed: str) -> list[str]:
     """The reference sequence of each region."""
-    found = _indexed_pieces(Path(path), regions, bed)
-    if found is None:
-        found = _streamed_pieces(path, regions, bed)
-    missing = next((r for r, part in zip(regions, found, strict=True) if part is None), None)
+    sequences = _indexed_sequences(Path(path), regions, bed)
+    if sequences is None:
+        sequences = _streamed_sequences(path, regions, bed)
+    missing = next(
+        (r for r, sequence in zip(regions, sequences, strict=True) if sequence is None), None
+    )
     if missing is not None:
         message = f"contig {missing.contig} is not in {path}"
         raise InputError(message, path=bed, line=missing.line)
-    return [part for part in found if part is not None]
+    return [sequence for sequence in sequences if sequence is not None]
 
 
-def _indexed_pieces(path: Path, regions: list[Region], bed: str) -> list[str | None] | None:
-    """The parts through the .fai index beside the file; None where there is no good one."""
+def _indexed_sequences(path: Path, regions: list[Region], bed: str) -> list[str | None] | None:
+    """The regions' sequences through the file's .fai index; None where there is no good one."""
     index = path.with_name(path.name + ".fai")
     if not path.is_file() or not index.is_file():
         return None
     if index.stat().st_mtime < path.stat().st_mtime or not index_covers(index, path):
         return None
-    before = pysam.set_verbosity(0)
+    verbosity = pysam.set_verbosity(0)
     try:
         with pysam.FastaFile(str(path), filepath_index=str(index)) as fasta:
             return [_fetched(fasta, region, bed) for region in regions]
     except (OSError, ValueError, KeyError):
         return None
     finally:
-        pysam.set_verbosity(before)
+        pysam.set_verbosity(verbosity)
 
 
 def _fetched(fasta: pysam.FastaFile, region: Region, bed: str) -> str | None:
@@ -134,17 +141,17 @@ def _fetched(fasta: pysam.FastaFile, region: Region, bed: str) -> str | None:
     return fasta.fetch(name, region.start, region.end).upper().replace("U", "T")
 
 
-def _streamed_pieces(path: str | Path, regions: list[Region], bed: str) -> list[str | None]:
-    """The parts from one pass over a reference without an index."""
-    parts: list[str | None] = [None] * len(regions)
+def _streamed_sequences(path: str | Path, regions: list[Region], bed: str) -> list[str | None]:
+    """The regions' sequences from one pass over a reference without an index."""
+    sequences: list[str | None] = [None] * len(regions)
     with open_input(path) as source:
         for record in read_sequences(source):
             contig = normal_contig(record.name)
             for number, region in enumerate(regions):
-                if parts[number] is None and normal_contig(region.contig) == contig:
+                if sequences[number] is None and normal_contig(region.contig) == contig:
                     _check_end(region, len(record.sequence), bed)
-                    parts[number] = record.sequence[region.start : region.end]
-    return parts
+                    sequences[number] = record.sequence[region.start : region.end]
+    return sequences
 
 
 def _check_end(region: Region, length: int, bed: str) -> None:
@@ -162,11 +169,11 @@ def _cohorts(
     spans: dict[str, list[tuple[int, int]]] = {}
     for region in regions:
         spans.setdefault(normal_contig(region.contig), []).append((region.start + 1, region.end))
-    wanted = {contig: Stretches(intervals) for contig, intervals in spans.items()}
+    sites = {contig: PositionIntervals(intervals) for contig, intervals in spans.items()}
     cohorts: dict[tuple[str, ...], tuple[list[Variant], str]] = {}
     for source in inputs:
         with source:
-            file = read_variants(source, wanted, with_fields=True, rules=rules)
+            file = read_variants(source, sites, with_fields=True, rules=rules)
             variants, _ = cohorts.setdefault(file.samples, ([], file.path))
             splits = PhaseSplits()
             variants.extend(in_largest_sets(file.records, splits))
@@ -176,13 +183,13 @@ def _cohorts(
         yield samples, variants, path
 
 
-def _within(variants: list[Variant], region: Region) -> list[Variant]:
+def _variants_in(variants: list[Variant], region: Region) -> list[Variant]:
     contig = normal_contig(region.contig)
     inside = [v for v in variants if v.contig == contig and region.start < v.position <= region.end]
     return sorted(inside, key=lambda variant: variant.position)
 
 
-class _Block:
+class _RegionHaplotypes:
     """One region with its variants; samples that share a haplotype share the work."""
 
     def __init__(
@@ -198,7 +205,7 @@ class _Block:
         for variant in self._variants:
             _check_reference(variant, region, reference, path)
         self._alleles = _alleles(self._variants)
-        self._known: dict[bytes, str] = {}
+        self._sequences: dict[bytes, str] = {}
         self._warned: set[int] = set()
 
     def sequence(self, sample: int, haplotype: int) -> str:
@@ -207,27 +214,27 @@ class _Block:
             return self._reference
         alleles = self._alleles[sample, haplotype]
         key = alleles.tobytes()
-        if key not in self._known:
-            self._known[key] = self._applied(alleles)
-        return self._known[key]
+        if key not in self._sequences:
+            self._sequences[key] = self._haplotype(alleles)
+        return self._sequences[key]
 
-    def _applied(self, alleles: NDArray[np.int16]) -> str:
+    def _haplotype(self, alleles: NDArray[np.int16]) -> str:
         parts: list[str] = []
-        done = 0  # how far the reference is used up
+        consumed = 0  # how far the reference is used up
         after_insertion = False
         for number in np.flatnonzero(alleles > 0):
             variant, alt = self._variants[number], self._variants[number].alts[alleles[number] - 1]
             if not alt.isalpha():
                 continue
-            at = variant.position - 1 - self.region.start
-            ref, alt = _cut(variant.ref, alt, len(self._reference) - at)
-            ref, alt, at = _trimmed(ref, alt, at)
-            if at < done or (not ref and after_insertion and at == done):
+            start = variant.position - 1 - self.region.start
+            ref, alt = _cut_to_region(variant.ref, alt, len(self._reference) - start)
+            ref, alt, start = _without_shared_base(ref, alt, start)
+            if start < consumed or (not ref and after_insertion and start == consumed):
                 self._skip(variant)
                 continue
-            parts += [self._reference[done:at], alt]
-            done, after_insertion = at + len(ref), not ref
-        return "".join([*parts, self._reference[done:]])
+            parts += [self._reference[consumed:start], alt]
+            consumed, after_insertion = start + len(ref), not ref
+        return "".join([*parts, self._reference[consumed:]])
 
     def _skip(self, variant: Variant) -> None:
         if variant.position not in self._warned:
@@ -236,16 +243,16 @@ class _Block:
             self._warn(f"{position} overlaps a variant before it in some haplotypes: skipped there")
 
 
-def _cut(ref: str, alt: str, room: int) -> tuple[str, str]:
+def _cut_to_region(ref: str, alt: str, length: int) -> tuple[str, str]:
     """The part of an allele that lies within the region."""
-    return (ref, alt) if len(ref) <= room else (ref[:room], alt[:room])
+    return (ref, alt) if len(ref) <= length else (ref[:length], alt[:length])
 
 
-def _trimmed(ref: str, alt: str, at: int) -> tuple[str, str, int]:
+def _without_shared_base(ref: str, alt: str, start: int) -> tuple[str, str, int]:
     """An allele without the first base of an indel, which it shares with the reference."""
     if len(ref) != len(alt) and ref[:1] == alt[:1]:
-        return ref[1:], alt[1:], at + 1
-    return ref, alt, at
+        return ref[1:], alt[1:], start + 1
+    return ref, alt, start
 
 
 def _alleles(variants: list[Variant]) -> NDArray[np.int16]:
@@ -258,11 +265,11 @@ def _alleles(variants: list[Variant]) -> NDArray[np.int16]:
 
 
 def _check_reference(variant: Variant, region: Region, reference: str, path: str) -> None:
-    at = variant.position - 1 - region.start
-    there = reference[at : at + len(variant.ref)]
-    if not variant.ref.startswith(there):
+    start = variant.position - 1 - region.start
+    reference_bases = reference[start : start + len(variant.ref)]
+    if not variant.ref.startswith(reference_bases):
         message = (
             f"REF {variant.ref[:20]} at {variant.contig}:{variant.position}, "
-            f"but the reference has {there[:20]}"
+            f"but the reference has {reference_bases[:20]}"
         )
         raise InputError(message, path=path, line=variant.line)

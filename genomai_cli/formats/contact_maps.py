@@ -30,7 +30,7 @@ Numbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
+class ContactPairs:
     """Values (N, M) of pairs of a contig's bins, by their numbers on it, the smaller `first`."""
 
     contig: str
@@ -40,7 +40,7 @@ class Pairs:
 
 
 class ContactMaps:
-    """The pairs of a model along a reference, gathered; each counts once, however many regions it is in."""
+    """The pairs of a model along a reference; each counts once, however many regions it is in."""
 
     def __init__(self, maps: Sequence[Track], lengths: Mapping[str, int], size: int) -> None:
         self.maps, self.lengths, self.size = maps, lengths, size
@@ -48,36 +48,36 @@ class ContactMaps:
         self._begins = dict(zip(lengths, np.cumsum([0, *counts]).tolist(), strict=False))
         self._parts: list[tuple[Numbers, Numbers, Values]] = []
 
-    def of(self, pairs: Iterable[Pairs]) -> None:
-        """Take in these."""
-        for part in pairs:
-            begin = self._begins[part.contig]
-            self._parts.append((part.first + begin, part.second + begin, part.values))
+    def add(self, parts: Iterable[ContactPairs]) -> None:
+        """Add the values of pairs of bins."""
+        for pairs in parts:
+            begin = self._begins[pairs.contig]
+            self._parts.append((pairs.first + begin, pairs.second + begin, pairs.values))
 
-    def write(self, out: IO[bytes], form: str, about: Mapping[str, str | int]) -> None:
-        """Write all as the form, `.cool` or HDF5, has it; UsageError without cooler."""
-        if form == COOL:
+    def write(self, out: IO[bytes], file_format: str, attributes: Mapping[str, str | int]) -> None:
+        """Write all pairs in the format, `.cool` or HDF5; UsageError without cooler."""
+        if file_format == COOL:
             self._write_cool(out)
         else:
-            self._write_hdf5(out, about)
+            self._write_hdf5(out, attributes)
 
     def _sorted(self) -> tuple[Numbers, Numbers, Values]:
         """The pairs in the order of their bins."""
         if not self._parts:
-            nothing = np.empty(0, np.int64)
-            return nothing, nothing, np.empty((0, len(self.maps)), np.float32)
+            empty = np.empty(0, np.int64)
+            return empty, empty, np.empty((0, len(self.maps)), np.float32)
         first, second, values = (np.concatenate(part) for part in zip(*self._parts, strict=True))
-        kept = np.unique(np.stack([first, second]), axis=1, return_index=True)[1]
-        return first[kept], second[kept], values[kept]
+        unique = np.unique(np.stack([first, second]), axis=1, return_index=True)[1]
+        return first[unique], second[unique], values[unique]
 
     def _bins(self) -> tuple[list[str], Numbers, Numbers]:
         """The contig, first base and end of every bin."""
         contigs, starts, ends = [], [], []
         for name, length in self.lengths.items():
-            own = np.arange(0, length, self.size)
-            contigs += [name] * len(own)
-            starts.append(own)
-            ends.append(np.minimum(own + self.size, length))
+            contig_starts = np.arange(0, length, self.size)
+            contigs += [name] * len(contig_starts)
+            starts.append(contig_starts)
+            ends.append(np.minimum(contig_starts + self.size, length))
         return contigs, np.concatenate(starts), np.concatenate(ends)
 
     def _write_cool(self, out: IO[bytes]) -> None:
@@ -99,15 +99,15 @@ class ContactMaps:
                 cooler.create_cooler(
                     f"{file}{group}", bins, frame, dtypes=types, ordered=True, **mode
                 )
-            with file.open("rb") as made:
-                copyfileobj(made, out, 1 << 20)
+            with file.open("rb") as stream:
+                copyfileobj(stream, out, 1 << 20)
 
-    def _write_hdf5(self, out: IO[bytes], about: Mapping[str, str | int]) -> None:
+    def _write_hdf5(self, out: IO[bytes], attributes: Mapping[str, str | int]) -> None:
         contigs, starts, ends = self._bins()
         first, second, values = self._sorted()
         text = h5py.string_dtype()
         with spooled_hdf5(out) as file:
-            describe(file, "genomai contacts", FORMAT_VERSION, about)
+            describe(file, "genomai contacts", FORMAT_VERSION, attributes)
             names = [printable(track.name) for track in self.maps]
             file.create_dataset("maps/name", data=names, dtype=text)
             file.create_dataset("bins/contig", data=[printable(c) for c in contigs], dtype=text)

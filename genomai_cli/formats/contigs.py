@@ -9,12 +9,12 @@ _REFSEQ = re.compile(r"(?:chr)?NC_0000(0[1-9]|1\d|2[0-4])(?:\.\d+)?", re.IGNOREC
 _GENBANK = re.compile(r"(?:chr)?CM0006(6[3-9]|7\d|8[0-6])(?:\.\d+)?", re.IGNORECASE)
 _BEFORE_FIRST_GENBANK = 62
 _MITOCHONDRIAL = re.compile(r"(?:chr)?(?:NC_012920|J01415)(?:\.\d+)?", re.IGNORECASE)
-_OF_ASSEMBLY = re.compile(
+_WITH_ASSEMBLY = re.compile(
     r"(?:grch3[78]|hg19|hg38|b37|b38|hs37d5|hs38)(?:\.p\d+)?(?:#\d+#|[#.:_])(.+)", re.IGNORECASE
 )  # PanSN's names and their like
-_IN_BARS = re.compile(r"\|((?:NC_|CM|J)\d+\.\d+)(?:\||$)")  # of NCBI's old FASTA headers
+_BETWEEN_BARS = re.compile(r"\|((?:NC_|CM|J)\d+\.\d+)(?:\||$)")  # of NCBI's old FASTA headers
 # A whole FASTA header: Ensembl's `1 dna:chromosome chromosome:GRCh37:1:...`.
-_DESCRIBED = re.compile(r"(\S+)\s.*")
+_WITH_DESCRIPTION = re.compile(r"(\S+)\s.*")
 
 # What plink writes in place of names. Other species have chromosomes of these numbers, so only who
 # knows that a file is human may read them.
@@ -32,10 +32,12 @@ def normal_contig(name: str) -> str:
         return _numbered(int(accession[1]) - _BEFORE_FIRST_GENBANK)
     if _MITOCHONDRIAL.fullmatch(name):
         return "MT"
-    if within := (
-        _DESCRIBED.fullmatch(name) or _OF_ASSEMBLY.fullmatch(name) or _IN_BARS.search(name)
+    if embedded := (
+        _WITH_DESCRIPTION.fullmatch(name)
+        or _WITH_ASSEMBLY.fullmatch(name)
+        or _BETWEEN_BARS.search(name)
     ):
-        return normal_contig(within[1])
+        return normal_contig(embedded[1])
     return name[3:] if name[:3].lower() == "chr" else name
 
 

@@ -20,7 +20,7 @@ from genomai_cli.errors import InputError, shown_names
 from genomai_cli.formats.bigwig import Values
 
 BALANCED, RAW = "balanced", "raw"  # what counts are
-FORMAT, OF_SEVERAL, WITHIN = "HDF5::Cooler", "HDF5::MCOOL", "::"
+FORMAT, MULTI_FORMAT, GROUP_SEPARATOR = "HDF5::Cooler", "HDF5::MCOOL", "::"
 MAGIC = b"\x89HDF\r\n\x1a\n"
 ENTRIES_AT_ONCE = 1 << 22
 
@@ -33,11 +33,11 @@ class CoolMap:
     different sizes, and for balanced counts without weights.
     """
 
-    tells_lengths = True
+    has_lengths = True
 
     def __init__(self, path: Path, counts: str = "") -> None:
         self.path = path
-        file, _, group = str(path).partition(WITHIN)
+        file, _, group = str(path).partition(GROUP_SEPARATOR)
         self._file, self._group = Path(file), group or "/"
         with self._opened() as root:
             self._check(root)
@@ -51,10 +51,12 @@ class CoolMap:
             self._begins = dict(zip(names, offsets, strict=False))
             self._entries_N: NDArray[np.int64] = root["indexes/bin1_offset"][:].astype(np.int64)
             total = len(root["pixels/bin1_id"])
-            sound = len(self._entries_N) == offsets[-1] + 1 == len(root["bins/start"]) + 1
-            sound &= bool((np.diff(self._entries_N) >= 0).all()) and self._entries_N[-1] == total
+            consistent = len(self._entries_N) == offsets[-1] + 1 == len(root["bins/start"]) + 1
+            consistent &= (
+                bool((np.diff(self._entries_N) >= 0).all()) and self._entries_N[-1] == total
+            )
             bins = [-(-length // self.bin_size) for length in lengths]
-            if not sound or np.diff(offsets).tolist() != bins:
+            if not consistent or np.diff(offsets).tolist() != bins:
                 raise ValueError("indexes do not fit")
             self.counts = counts or (BALANCED if "weight" in root["bins"] else RAW)
             if self.counts == BALANCED and "weight" not in root["bins"]:
@@ -71,23 +73,25 @@ class CoolMap:
         begin, end = max(first, 0), min(last, bins)
         if begin >= end:
             return found_PP
-        at = self._begins[contig]
-        weights_P = self._weights_N[at + begin : at + end]
+        contig_begin = self._begins[contig]
+        weights_P = self._weights_N[contig_begin + begin : contig_begin + end]
         counts_PP = np.zeros((end - begin, end - begin))
         with self._opened() as root:
-            entries = slice(*self._entries_N[[at + begin, at + end]].tolist())
-            one_I, other_I, count_I = (
+            entries = slice(*self._entries_N[[contig_begin + begin, contig_begin + end]].tolist())
+            first_I, second_I, count_I = (
                 root[f"pixels/{name}"][entries] for name in ("bin1_id", "bin2_id", "count")
             )
         if not ((count_I >= 0) & np.isfinite(count_I)).all():
             message = f"contacts of {contig} that are below 0 or no numbers: counts are wanted, not their logarithms"
             raise InputError(message, path=self.path)
-        one_I, other_I = (ids_I.astype(np.int64) - at - begin for ids_I in (one_I, other_I))
-        own_I = (one_I >= 0) & (other_I >= one_I) & (other_I < end - begin)
-        counts_PP[one_I[own_I], other_I[own_I]] = count_I[own_I]
-        counts_PP[other_I[own_I], one_I[own_I]] = count_I[own_I]
-        own = slice(begin - first, end - first)
-        found_PP[own, own] = counts_PP * weights_P * weights_P[:, None]
+        first_I, second_I = (
+            ids_I.astype(np.int64) - contig_begin - begin for ids_I in (first_I, second_I)
+        )
+        inside_I = (first_I >= 0) & (second_I >= first_I) & (second_I < end - begin)
+        counts_PP[first_I[inside_I], second_I[inside_I]] = count_I[inside_I]
+        counts_PP[second_I[inside_I], first_I[inside_I]] = count_I[inside_I]
+        inside = slice(begin - first, end - first)
+        found_PP[inside, inside] = counts_PP * weights_P * weights_P[:, None]
         return found_PP
 
     def _weights(self, root: Any) -> NDArray[np.float64]:
@@ -98,20 +102,20 @@ class CoolMap:
             if bool(root["bins/weight"].attrs.get("divisive_weights", False)):
                 weights_N = 1 / weights_N
             return np.where(np.isfinite(weights_N), weights_N, np.nan)
-        seen_N = np.zeros(len(root["bins/start"]), np.bool_)
+        observed_N = np.zeros(len(root["bins/start"]), np.bool_)
         for name in ("bin1_id", "bin2_id"):
             ids = root[f"pixels/{name}"]
             for start in range(0, len(ids), ENTRIES_AT_ONCE):
-                seen_N[ids[start : start + ENTRIES_AT_ONCE]] = True
-        return np.where(seen_N, 1.0, np.nan)
+                observed_N[ids[start : start + ENTRIES_AT_ONCE]] = True
+        return np.where(observed_N, 1.0, np.nan)
 
     def _check(self, root: Any) -> None:
-        found = _text(root.attrs.get("format", ""))
-        if found == OF_SEVERAL or (found != FORMAT and "resolutions" in root):
+        found_format = _text(root.attrs.get("format", ""))
+        if found_format == MULTI_FORMAT or (found_format != FORMAT and "resolutions" in root):
             names = sorted(root["resolutions"], key=lambda name: (len(name), name))
             message = f"maps of several resolutions ({shown_names(names)}): name one, {self._file.name}::/resolutions/N"
             raise InputError(message, path=self.path)
-        if found != FORMAT:
+        if found_format != FORMAT:
             raise InputError("HDF5, but no contact map of cooler's layout", path=self.path)
         if _text(root.attrs.get("bin-type", "fixed")) != "fixed":
             raise InputError("bins of different sizes: maps are of one resolution", path=self.path)
@@ -134,7 +138,7 @@ class CoolMap:
 
 def is_cool(path: Path) -> bool:
     """Whether a file, or the file of `FILE::/GROUP`, is HDF5, as contact maps are."""
-    with Path(str(path).partition(WITHIN)[0]).open("rb") as file:
+    with Path(str(path).partition(GROUP_SEPARATOR)[0]).open("rb") as file:
         return file.read(len(MAGIC)) == MAGIC
 
 

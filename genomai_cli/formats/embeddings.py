@@ -1,4 +1,4 @@
-"""Embeddings as HDF5 and as TSV; an HDF5 file that is made, added to, or resumed is whole or not there at all.
+"""Embeddings as HDF5 and as TSV; an HDF5 file that is made, added to, or resumed is complete or not there at all.
 
 HDF5, one vector a record: `/embeddings` float32 (n, E) and `/ids` UTF-8 (n). One vector a token: `/tokens` float32
 (tokens, E), of which those of record i are `tokens[offsets[i]:offsets[i + 1]]`, `/offsets` int64 (n + 1), and `/ids`.
@@ -60,20 +60,24 @@ class Hdf5Writer:
     def __init__(self, file: h5py.File, attributes: Attributes, size: Size) -> None:
         self._file = file
         describe(self._file, FORMAT, FORMAT_VERSION, attributes)
-        self._rows = self._made(
+        self._rows = self._dataset(
             TOKENS if size.per_token else EMBEDDINGS, np.float32, size.rows, size.width
         )
-        self._ids = self._made(IDS, h5py.string_dtype(), size.records)
+        self._ids = self._dataset(IDS, h5py.string_dtype(), size.records)
         self._offsets = None
         if size.per_token:
-            self._offsets = self._made(OFFSETS, np.int64, size.records + 1)
+            self._offsets = self._dataset(OFFSETS, np.int64, size.records + 1)
         self._filled = {"rows": 0, "records": 0, "counted": 0}
 
-    def _made(self, name: str, kind: Any, length: int, *more: int) -> h5py.Dataset:
+    def _dataset(self, name: str, dtype: Any, length: int, *row_shape: int) -> h5py.Dataset:
         """A dataset of this length that can grow."""
-        chunk = min(max(1, length), max(1, CHUNK_BYTES // (8 * max((1, *more)))))
+        chunk = min(max(1, length), max(1, CHUNK_BYTES // (8 * max((1, *row_shape)))))
         return self._file.create_dataset(
-            name, (length, *more), kind, maxshape=(None, *more), chunks=(chunk, *more)
+            name,
+            (length, *row_shape),
+            dtype,
+            maxshape=(None, *row_shape),
+            chunks=(chunk, *row_shape),
         )
 
     def add_rows(self, blocks: Iterable[Rows]) -> None:
@@ -85,14 +89,14 @@ class Hdf5Writer:
 
     def add_records(self, records: Iterable[tuple[str, int]]) -> None:
         """The next records: each one's name, and how many rows it has."""
-        held: list[tuple[str, int]] = []
+        batch: list[tuple[str, int]] = []
         for record in records:
-            held.append(record)
-            if len(held) == NAMES_AT_ONCE:
-                self._add(held)
-                held = []
-        if held:
-            self._add(held)
+            batch.append(record)
+            if len(batch) == NAMES_AT_ONCE:
+                self._add(batch)
+                batch = []
+        if batch:
+            self._add(batch)
 
     def _add(self, records: list[tuple[str, int]]) -> None:
         start = self._filled["records"]
@@ -123,9 +127,11 @@ class Hdf5Reader:
     @property
     def attributes(self) -> dict[str, str | int]:
         """What the embeddings depend on."""
-        own = ("format", "format_version", "program")
-        found = {name: value for name, value in self._file.attrs.items() if name not in own}
-        return {n: v.item() if isinstance(v, np.generic) else v for n, v in found.items()}
+        format_attributes = ("format", "format_version", "program")
+        attributes = {
+            name: value for name, value in self._file.attrs.items() if name not in format_attributes
+        }
+        return {n: v.item() if isinstance(v, np.generic) else v for n, v in attributes.items()}
 
     def records(self) -> Iterator[tuple[str, int]]:
         """Every record's name, and how many rows it has."""
@@ -139,9 +145,9 @@ class Hdf5Reader:
 
     def blocks(self) -> Iterator[Rows]:
         """The rows, some megabytes at a time."""
-        some = max(1, 16 * CHUNK_BYTES // (4 * self.size.width))
-        for start in range(0, self.size.rows, some):
-            yield self._rows[start : start + some]
+        rows_per_block = max(1, 16 * CHUNK_BYTES // (4 * self.size.width))
+        for start in range(0, self.size.rows, rows_per_block):
+            yield self._rows[start : start + rows_per_block]
 
     def close(self) -> None:
         """Let go of the file."""
@@ -150,7 +156,7 @@ class Hdf5Reader:
 
 def write_tsv(
     out: IO[bytes],
-    found: Iterable[tuple[str, Rows, bool]],
+    vectors: Iterable[tuple[str, Rows, bool]],
     width: int,
     *,
     per_token: bool = False,
@@ -158,15 +164,15 @@ def write_tsv(
 ) -> None:
     """A header, and a line a vector: id, with `per_token` the number of the token, from 0, and e1 to eE.
 
-    `found` are names with some of the record's rows (n, E), and whether they are its last. Numbers are written with
+    `vectors` are names with some of the record's rows (n, E), and whether they are its last. Numbers are written with
     seven significant digits, which float32 has. Of parts the first has the header, even if its records have no vectors.
     """
     text = text_over(out)
     numbers = [f"e{number}" for number in range(1, width + 1)]
-    named = ["id", *(["token"] if per_token else []), *numbers]
-    table = TableWriter(text, named, header=part.is_first)
+    columns = ["id", *(["token"] if per_token else []), *numbers]
+    table = TableWriter(text, columns, header=part.is_first)
     token = 0
-    for name, rows, last in found:
+    for name, rows, last in vectors:
         for row in rows.tolist():
             table.write([name, *([token] if per_token else []), *(f"{x:.7g}" for x in row)])
             token += 1
@@ -176,7 +182,7 @@ def write_tsv(
     text.detach()
 
 
-WHOLE_FILE = "whole.h5"
+NEW_FILE = "whole.h5"
 
 
 class EmbeddingFile:
@@ -185,7 +191,7 @@ class EmbeddingFile:
     `shard` says of which part of the records a run is, which the one that resumes it must be of, too.
     With `append` it keeps the rows that it has, with `resume` it goes on where an interrupted run ended, with `force`
     what is left of such a run is thrown away. Raises UsageError where an interrupted run is in the way, InputError
-    where what is there was made with other attributes.
+    where the existing rows were made with other attributes.
     """
 
     def __init__(
@@ -203,30 +209,30 @@ class EmbeddingFile:
         self.target = Path(os.path.realpath(target))  # a link stays a link
         self.folder = partial_folder(target)
         self.attributes = dict(attributes)
-        _check_place(self.target, target)
+        _check_writable(self.target, target)
         if force and resume:
             raise UsageError("--force and --resume contradict each other")
-        before = self._interrupted(append=append, resume=resume, force=force)
-        if before is not None and resume:
-            append = bool(before.get("append"))
+        interrupted = self._interrupted(append=append, resume=resume, force=force)
+        if interrupted is not None and resume:
+            append = bool(interrupted.get("append"))
         size = Size(0, 0, width, per_token)
         self._base = self._existing(size) if append and self.target.exists() else None
         self._size = size if self._base is None else self._base.size
         run = {**self.attributes, "width": width, "per_token": per_token, "append": append}
         run |= {"shard": shard}
         self._journal = RowJournal(self.folder, run, width)
-        if before is not None:
-            before = {"shard": "1/1", **before, "append": append}
-            require_same(self.folder, before, run)
+        if interrupted is not None:
+            interrupted = {"shard": "1/1", **interrupted, "append": append}
+            require_same(self.folder, interrupted, run)
             self._journal.resume()
 
     @property
-    def there(self) -> int:
-        """How many records there are already."""
+    def record_count(self) -> int:
+        """How many records the file and the folder have."""
         return self._size.records + self._journal.record_count
 
     @property
-    def kept(self) -> int:
+    def stored_count(self) -> int:
         """How many records lie in `folder`, where a later run finds them."""
         return self._journal.stored_count
 
@@ -243,19 +249,23 @@ class EmbeddingFile:
     def finish(self) -> None:
         """Make the file, give it its name and clear the folder away."""
         self._journal.flush()
-        old, new = self._size, self._journal
-        size = replace(old, records=old.records + new.record_count, rows=old.rows + new.row_count)
-        whole = self.folder / WHOLE_FILE
-        sources: list[Hdf5Reader | RowJournal] = [new]
+        existing, journal = self._size, self._journal
+        size = replace(
+            existing,
+            records=existing.records + journal.record_count,
+            rows=existing.rows + journal.row_count,
+        )
+        new_file = self.folder / NEW_FILE
+        sources: list[Hdf5Reader | RowJournal] = [journal]
         if self._base is not None:
             sources.insert(0, self._base)
-        with new_hdf5(whole) as file:
+        with new_hdf5(new_file) as file:
             writer = Hdf5Writer(file, self.attributes, size)
             writer.add_rows(chain.from_iterable(source.blocks() for source in sources))
             writer.add_records(chain.from_iterable(source.records() for source in sources))
         if self.target.exists():
-            whole.chmod(stat.S_IMODE(self.target.stat().st_mode))
-        os.replace(whole, self.target)
+            new_file.chmod(stat.S_IMODE(self.target.stat().st_mode))
+        os.replace(new_file, self.target)
         shutil.rmtree(self.folder)
 
     def __enter__(self) -> Self:
@@ -271,63 +281,67 @@ class EmbeddingFile:
             if error is None:
                 self.finish()
             else:
-                self._journal.keep()
+                self._journal.flush_after_error()
         finally:
             self._journal.close()
             if self._base is not None:
                 self._base.close()
 
     def _interrupted(self, *, append: bool, resume: bool, force: bool) -> dict[str, Any] | None:
-        """What the interrupted run was whose rows are there, None if there is none to go on with."""
+        """The description of the interrupted run in the folder, None if there is none to go on with."""
         if self.folder.exists() and force:
             shutil.rmtree(self.folder)
         if not self.folder.exists():
             return None
-        before = read_run(self.folder)
+        run = read_run(self.folder)
         if not append and not resume:
             raise UsageError(
                 f"{self.folder} holds an interrupted run: --resume goes on, --force starts over"
             )
-        if append and not resume and not before.get("append") and self.target.exists():
+        if append and not resume and not run.get("append") and self.target.exists():
             raise UsageError(
                 f"{self.folder} holds an interrupted run that was to replace {self.target.name}: "
                 "--resume goes on, --force throws it away"
             )
-        return before
+        return run
 
     def _existing(self, size: Size) -> Hdf5Reader:
-        found = Hdf5Reader(self.target)
-        there = {**found.attributes, "width": found.size.width, "per_token": found.size.per_token}
-        here = {**self.attributes, "width": size.width, "per_token": size.per_token}
+        reader = Hdf5Reader(self.target)
+        stored = {
+            **reader.attributes,
+            "width": reader.size.width,
+            "per_token": reader.size.per_token,
+        }
+        expected = {**self.attributes, "width": size.width, "per_token": size.per_token}
         try:
-            require_same(self.target, there, here)
+            require_same(self.target, stored, expected)
         except InputError:
-            found.close()
+            reader.close()
             raise
-        return found
+        return reader
 
 
-class Unseen:
-    """Passes on the records that are not there yet, by name; a name that is there twice is passed over twice."""
+class NewRecords:
+    """Passes on the records that a file does not have yet, by name; a name that it has twice is passed over twice."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._there = Counter(map(printable, names))
+        self._known_names = Counter(map(printable, names))
         self.skipped = 0
 
-    def of(self, records: Iterable[SequenceRecord]) -> Iterator[SequenceRecord]:
-        """The records that are not there; `skipped` counts the others."""
+    def filter(self, records: Iterable[SequenceRecord]) -> Iterator[SequenceRecord]:
+        """The new records; `skipped` counts the others."""
         for record in records:
             name = printable(record.name)
-            if self._there[name] > 0:
-                self._there[name] -= 1
+            if self._known_names[name] > 0:
+                self._known_names[name] -= 1
                 self.skipped += 1
             else:
                 yield record
 
 
-def _check_place(target: Path, shown: Path) -> None:
-    """Refuse now what could not be written when all is done."""
+def _check_writable(target: Path, display_name: Path) -> None:
+    """InputError for a target that could not be written in the end."""
     if not target.parent.is_dir():
-        raise InputError("cannot be written: its folder does not exist", path=shown)
+        raise InputError("cannot be written: its folder does not exist", path=display_name)
     if not os.access(target.parent, os.W_OK):
-        raise InputError("cannot be written (Permission denied)", path=shown)
+        raise InputError("cannot be written (Permission denied)", path=display_name)

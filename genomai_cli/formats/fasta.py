@@ -23,29 +23,27 @@ from genomai_cli.errors import InputError
 from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.stored_text import StoredText
 from genomai_cli.formats.streams import Input, text_of
-from genomai_cli.formats.tables import LARGEST, parse_table, sequence_column, sequences_of
+from genomai_cli.formats.tables import MAX_TABLE_BYTES, parse_table, sequence_column, sequences_of
 from genomai_cli.names import escaped
 from genomai_cli.records import MAX_LETTERS_IN_MEMORY, SequenceRecord
 
 _LETTERS = "".join(IUPAC).encode()
 _BLANKS = b" \t\r\n\v\f"
-_DROPPED, _REFUSED = (
-    ord("\n"),
-    0,
-)  # what tables of cleaning make of white space and of letters that are none
+# In translation tables: white space, and letters that are refused.
+_DROPPED, _REFUSED = ord("\n"), 0
 
 
-def _table(given: bytes, read: bytes, *, other: int | None = _REFUSED) -> bytes:
+def _translation_table(letters: bytes, meanings: bytes, *, other: int | None = _REFUSED) -> bytes:
     """A table for `bytes.translate`: letters as they are read; every `other` byte, or with None itself."""
-    meaning = dict(zip(given, read, strict=True)) | dict.fromkeys(_BLANKS, _DROPPED)
-    return bytes(meaning.get(byte, byte if other is None else other) for byte in range(256))
+    table = dict(zip(letters, meanings, strict=True)) | dict.fromkeys(_BLANKS, _DROPPED)
+    return bytes(table.get(byte, byte if other is None else other) for byte in range(256))
 
 
 _BOTH_CASES = _LETTERS + _LETTERS.lower()
-CLEAN = _table(_BOTH_CASES + b"Uu-.", _LETTERS + _LETTERS + b"TTNN")
-_WITH_U = _table(_BOTH_CASES + b"Uu-.", _LETTERS + _LETTERS + b"UUNN")
-_WITH_CASE = _table(_BOTH_CASES + b"Uu-.", _BOTH_CASES + b"UuNN")
-_ANY_TEXT = _table(b"", b"", other=None)
+CLEAN = _translation_table(_BOTH_CASES + b"Uu-.", _LETTERS + _LETTERS + b"TTNN")
+_WITH_U = _translation_table(_BOTH_CASES + b"Uu-.", _LETTERS + _LETTERS + b"UUNN")
+_WITH_CASE = _translation_table(_BOTH_CASES + b"Uu-.", _BOTH_CASES + b"UuNN")
+_ANY_TEXT = _translation_table(b"", b"", other=None)
 _QUALITIES = bytes(range(33, 127))
 _CHUNK = 1 << 20
 _LONGEST_TITLE = 1 << 20
@@ -70,7 +68,7 @@ def read_sequences(
     if case_sensitive and not any_text:
         table = _WITH_CASE
     if keep_gaps and not any_text:
-        table = _with_gaps(table)
+        table = _keeping_gaps(table)
     if source.kind is Kind.FASTQ:
         return _read_fastq(source, table)
     if source.kind is Kind.FASTA:
@@ -82,7 +80,7 @@ def read_sequences(
     raise InputError(f"{source.kind.value}, where FASTA or FASTQ is needed", path=source.path)
 
 
-def _with_gaps(table: bytes) -> bytes:
+def _keeping_gaps(table: bytes) -> bytes:
     gapped = bytearray(table)
     for letter in b"-.":
         gapped[letter] = GAP
@@ -104,7 +102,7 @@ def fasta_entry(record: SequenceRecord, *, width: int = 0) -> str:
 
 
 def _entry_text(record: SequenceRecord, width: int) -> Iterator[str]:
-    """The text of an entry in pieces."""
+    """The text of an entry in chunks."""
     yield ">" + escaped(f"{record.name} {record.description}".rstrip()) + "\n"
     size, end = (width, "\n") if width else (_CHUNK, "")
     for start in range(0, len(record.sequence), size):
@@ -114,14 +112,14 @@ def _entry_text(record: SequenceRecord, width: int) -> Iterator[str]:
 
 
 def _read_fasta(source: Input, table: bytes) -> Iterator[SequenceRecord]:
-    entry: _Entry | None = None
-    line = 0  # `parts` puts a line end before the first line
-    for begins, text in parts(source.stream):
+    entry: _EntryBuilder | None = None
+    line = 0  # `split_entries` puts a line end before the first line
+    for begins, text in split_entries(source.stream):
         if begins:
             line += 1
             if entry is not None:
                 yield entry.record()
-            entry = _Entry(source.path, line, table)
+            entry = _EntryBuilder(source.path, line, table)
         if entry is not None:
             entry.add(text)
         elif text.strip():
@@ -131,27 +129,27 @@ def _read_fasta(source: Input, table: bytes) -> Iterator[SequenceRecord]:
         yield entry.record()
 
 
-def parts(stream: BinaryIO) -> Iterator[tuple[bool, bytes]]:
-    """The text in pieces, each with whether it follows a '>' at the start of a line."""
-    held = b"\n"  # a line end is held back until it is known whether a '>' follows
-    while chunk := _read_some(stream):
-        text = held + chunk
-        held = b"\n" if text.endswith(b"\n") else b""
-        first, *others = text[: len(text) - len(held)].split(b"\n>")
+def split_entries(stream: BinaryIO) -> Iterator[tuple[bool, bytes]]:
+    """The text in chunks, each with whether it follows a '>' at the start of a line."""
+    pending = b"\n"  # a line end is held back until it is known whether a '>' follows
+    while chunk := _read_available(stream):
+        text = pending + chunk
+        pending = b"\n" if text.endswith(b"\n") else b""
+        first, *others = text[: len(text) - len(pending)].split(b"\n>")
         yield False, first
         for part in others:
             yield True, part
-    yield False, held
+    yield False, pending
 
 
-def _read_some(stream: BinaryIO) -> bytes:
+def _read_available(stream: BinaryIO) -> bytes:
     read1 = getattr(stream, "read1", stream.read)  # what a pipe has now, without waiting for more
     piece: bytes = read1(_CHUNK)
     return piece
 
 
-class _Entry:
-    """A FASTA entry that grows piece by piece, each cleaned and checked as it comes."""
+class _EntryBuilder:
+    """A FASTA entry that grows chunk by chunk, each cleaned and checked as it comes."""
 
     def __init__(self, path: str, line: int, table: bytes) -> None:
         self._path, self._line, self._table = path, line, table
@@ -159,8 +157,8 @@ class _Entry:
         self._in_title = True
         self._next_line = line + 1
         self._letters: list[bytes] = []
-        self._held = 0
-        self._stored: StoredText | None = None  # what was moved out of memory
+        self._letters_held = 0
+        self._stored: StoredText | None = None  # the letters that were moved out of memory
 
     def add(self, text: bytes) -> None:
         if self._in_title:
@@ -171,20 +169,20 @@ class _Entry:
                 raise InputError("a name of more than a megabyte", path=self._path, line=self._line)
         if text:
             self._letters.append(_cleaned_letters(text, self._table, self._path, self._next_line))
-            self._held += len(self._letters[-1])
+            self._letters_held += len(self._letters[-1])
             self._next_line += text.count(b"\n")
-            if self._held > _STORED_ABOVE or (self._stored and self._held > _CHUNK):
+            if self._letters_held > _STORED_ABOVE or (self._stored and self._letters_held > _CHUNK):
                 self._store()
 
     def _store(self) -> None:
         """Move the letters into a file; text of any kind, whose bytes may not be characters, stays in memory."""
         if self._table is _ANY_TEXT:
-            _check_length(self._held, self._path, self._line, MAX_LETTERS_IN_MEMORY)
+            _check_length(self._letters_held, self._path, self._line, MAX_LETTERS_IN_MEMORY)
             return
         self._stored = self._stored or StoredText()
         for letters in self._letters:
             self._stored.append(letters)
-        self._letters, self._held = [], 0
+        self._letters, self._letters_held = [], 0
         _check_length(len(self._stored), self._path, self._line, LONGEST_SEQUENCE)
 
     def record(self) -> SequenceRecord:
@@ -195,9 +193,9 @@ class _Entry:
         return SequenceRecord(name, sequence, description, self._path, self._line)
 
 
-def _check_length(letters: int, path: str, line: int, most: int) -> None:
-    if letters > most:
-        message = f"a sequence of more than {most:,} letters: cut it into parts first"
+def _check_length(length: int, path: str, line: int, max_letters: int) -> None:
+    if length > max_letters:
+        message = f"a sequence of more than {max_letters:,} letters: cut it into parts first"
         raise InputError(message, path=path, line=line)
 
 
@@ -221,15 +219,15 @@ def _cleaned_letters(raw: bytes, table: bytes, path: str, line: int) -> bytes:
     return clean.replace(b"\n", b"")
 
 
-def _refuse_letter(raw: bytes, at: int, path: str, line: int) -> NoReturn:
-    letter = chr(raw[at])
-    shown = (
+def _refuse_letter(raw: bytes, offset: int, path: str, line: int) -> NoReturn:
+    letter = chr(raw[offset])
+    display_name = (
         f"'{letter}'" if letter.isprintable() and letter.isascii() else f"byte 0x{ord(letter):02x}"
     )
     protein = letter.upper() in "EFILPQZX*J"
     hint = " (a protein sequence?)" if protein else ""
-    message = f"{shown} is not a nucleotide letter{hint}"
-    raise InputError(message, path=path, line=line + raw.count(b"\n", 0, at))
+    message = f"{display_name} is not a nucleotide letter{hint}"
+    raise InputError(message, path=path, line=line + raw.count(b"\n", 0, offset))
 
 
 def _read_fastq(source: Input, table: bytes) -> Iterator[SequenceRecord]:
@@ -257,15 +255,15 @@ def _fastq_sequence(
     lines: "enumerate[bytes]", path: str, line: int, table: bytes
 ) -> tuple[bytes, int, bytes]:
     """The letters up to the '+' line, that line's number and what follows the '+'."""
-    pieces: list[bytes] = []
+    parts: list[bytes] = []
     letters = 0
     for number, raw in lines:
         if raw.startswith(b"+"):
-            return b"".join(pieces), number, raw[1:].rstrip()
+            return b"".join(parts), number, raw[1:].rstrip()
         text = raw.rstrip(b"\r\n")
         if b" " in text or b"\t" in text:
             raise InputError("white space within a sequence", path=path, line=number)
-        pieces.append(_cleaned_letters(text, table, path, number))
+        parts.append(_cleaned_letters(text, table, path, number))
         letters += len(text)
         _check_length(letters, path, line, MAX_LETTERS_IN_MEMORY)
     raise InputError("truncated: the last entry has no '+' line", path=path, line=line)
@@ -273,23 +271,23 @@ def _fastq_sequence(
 
 def _skip_qualities(lines: "enumerate[bytes]", length: int, path: str, line: int) -> None:
     """Pass over the quality lines; '@' may begin one, so only the length tells where they end."""
-    seen = 0
-    while seen < length:
+    count = 0
+    while count < length:
         line, raw = next(lines, (line, b""))
         if not raw:
             raise InputError("truncated: qualities are missing", path=path, line=line)
         qualities = raw.rstrip(b"\r\n")
         if qualities.translate(None, _QUALITIES):
             raise InputError("a quality that is no printable character", path=path, line=line)
-        seen += len(qualities)
-    if seen > length:
-        message = f"{seen} qualities for a sequence of {length} letters"
+        count += len(qualities)
+    if count > length:
+        message = f"{count} qualities for a sequence of {length} letters"
         raise InputError(message, path=path, line=line)
 
 
 def _read_table(source: Input, letters: bytes) -> Iterator[SequenceRecord]:
-    """The records of a table of sequences, which is read whole."""
-    table = parse_table(source.stream.read(LARGEST + 1), source.path)
+    """The records of a table of sequences, which is read at once."""
+    table = parse_table(source.stream.read(MAX_TABLE_BYTES + 1), source.path)
     column = sequence_column(table)
     if column is None:
         raise InputError("no column 'sequence'", path=source.path, line=1)
@@ -304,8 +302,8 @@ def _read_memory(source: Input, letters: bytes) -> Iterator[SequenceRecord]:
     """The records as those of a file; one that comes from a file is shown as there."""
     for number, record in enumerate(source.records, start=1):
         path, line = (record.path, record.line) if record.line else (source.path, number)
-        given = record.held.encode("utf-8", "surrogateescape").replace(b"\n", b" ")
-        clean = _cleaned_letters(given, letters, path, line)
+        text = record.held.encode("utf-8", "surrogateescape").replace(b"\n", b" ")
+        clean = _cleaned_letters(text, letters, path, line)
         yield replace(record, sequence=text_of(clean), path=path, line=line)
 
 
@@ -322,8 +320,8 @@ class Entry:
     body: bytes
     path: str
     line: int
-    begun: bool = True  # False for what stands before the first entry
-    ended: bool = True  # whether a line end stands between title and body
+    has_title: bool = True  # False for the text before the first entry
+    has_line_end: bool = True  # whether a line end stands between title and body
 
     @property
     def name(self) -> str:
@@ -334,31 +332,34 @@ class Entry:
     def raw(self) -> bytes:
         """The entry's bytes."""
         return (
-            (b">" if self.begun else b"") + self.title + (b"\n" if self.ended else b"") + self.body
+            (b">" if self.has_title else b"")
+            + self.title
+            + (b"\n" if self.has_line_end else b"")
+            + self.body
         )
 
     def positions(self) -> NDArray[np.int64]:
         """The indices (L,) of its letters in the body."""
-        return np.flatnonzero(_cleaned(self.body) != _DROPPED)
+        return np.flatnonzero(_cleaned_body(self.body) != _DROPPED)
 
     def letters(self) -> NDArray[np.uint8] | None:
         """The letters, upper case, U as T; gaps stay `-`. None if there is one that is no nucleotide letter."""
-        clean = _cleaned(self.body)
+        clean = _cleaned_body(self.body)
         if (clean == _REFUSED).any():
             return None
-        given = np.frombuffer(self.body, np.uint8)
-        clean[_IS_GAP[given]] = GAP
+        raw = np.frombuffer(self.body, np.uint8)
+        clean[_IS_GAP[raw]] = GAP
         letters: NDArray[np.uint8] = clean[clean != _DROPPED]
         return letters
 
-    def changed(self, numbers: NDArray[np.int64], letters: NDArray[np.uint8]) -> "Entry":
-        """The entry with the letters of these numbers (from 0) replaced; each keeps its case."""
-        if not len(numbers):
+    def changed(self, indices: NDArray[np.int64], letters: NDArray[np.uint8]) -> "Entry":
+        """The entry with the letters at these indices (from 0) replaced; each keeps its case."""
+        if not len(indices):
             return self
         body = np.frombuffer(self.body, np.uint8).copy()
-        where = self.positions()[numbers]
-        lower = (body[where] >= ord("a")) & (body[where] <= ord("z"))
-        body[where] = letters + np.where(lower, _CASE, 0).astype(np.uint8)
+        offsets = self.positions()[indices]
+        lower = (body[offsets] >= ord("a")) & (body[offsets] <= ord("z"))
+        body[offsets] = letters + np.where(lower, _CASE, 0).astype(np.uint8)
         return replace(self, body=body.tobytes())
 
 
@@ -368,31 +369,31 @@ def read_entries(source: Input) -> Iterator[Entry]:
     if source.kind is not Kind.FASTA:
         or_vcf = "" if source.has_variants else " or VCF"
         raise InputError(f"{source.kind.value}, where FASTA{or_vcf} is needed", path=source.path)
-    pieces: list[bytes] = []
-    begun, line, next_line = False, 0, 0  # a line end stands before the first line
+    parts: list[bytes] = []
+    has_title, line, next_line = False, 0, 0  # a line end stands before the first line
     letters = 0
-    for begins, text in parts(source.stream):
+    for begins, text in split_entries(source.stream):
         if begins:
             # The line end before a `>` belongs to the entry before it.
-            entry = _entry(b"".join([*pieces, b"\n"]), source.path, line, begun)
+            entry = _parsed_entry(b"".join([*parts, b"\n"]), source.path, line, has_title)
             if entry.raw != b"":
                 yield entry
-            pieces, begun, letters = [], True, 0
+            parts, has_title, letters = [], True, 0
             next_line += 1
             line = next_line
-        pieces.append(text)
+        parts.append(text)
         letters += len(text)
         _check_length(letters, source.path, line, MAX_LETTERS_IN_MEMORY)
         next_line += text.count(b"\n")
-    yield _entry(b"".join(pieces), source.path, line, begun)
+    yield _parsed_entry(b"".join(parts), source.path, line, has_title)
 
 
-def _entry(text: bytes, path: str, line: int, begun: bool) -> Entry:
-    if not begun:  # the first line end is not the input's
-        return Entry(b"", text[1:], path, line, begun=False, ended=False)
+def _parsed_entry(text: bytes, path: str, line: int, has_title: bool) -> Entry:
+    if not has_title:  # the first line end is not the input's
+        return Entry(b"", text[1:], path, line, has_title=False, has_line_end=False)
     title, end, body = text.partition(b"\n")
-    return Entry(title, body, path, line, ended=bool(end))
+    return Entry(title, body, path, line, has_line_end=bool(end))
 
 
-def _cleaned(body: bytes) -> NDArray[np.uint8]:
+def _cleaned_body(body: bytes) -> NDArray[np.uint8]:
     return np.frombuffer(body.translate(CLEAN), np.uint8).copy()

@@ -20,17 +20,19 @@ from genomai_cli.formats.sample_fields import SampleFields
 
 Values = NDArray[np.float32]
 Flags = NDArray[np.bool_]
-CERTAIN = 0.01  # a genotype is, if no other is as likely as this share of it: PL 20
-CERTAIN_GQ = 20
-WHOLE = 0.1  # how near to an integer a dosage is a genotype
-MOST_ALLELES = 6
+MAX_ALTERNATIVE = (
+    0.01  # the likelihood of all others, relative to that of a certain genotype: PL 20
+)
+MIN_CERTAIN_GQ = 20
+DOSAGE_TOLERANCE = 0.1  # of a dosage to an integer, which then is a genotype
+MAX_ALLELES = 6
 _KEYS = ("PL", "GL", "GP")
 POSTERIOR = frozenset({"GP", "DS"})  # probabilities
 
 
 @dataclass(frozen=True, eq=False)
 class GenotypeEvidence:
-    """What a field (`key`) of a record says: `values` (N, G), all 1 where it is not asked.
+    """The values (N, G) of a field (`key`) of a record, all 1 where they are not needed.
 
     They are likelihoods, or with `posterior` probabilities.
     """
@@ -43,76 +45,82 @@ class GenotypeEvidence:
         """Whether the values are probabilities and no likelihoods."""
         return self.key in POSTERIOR
 
-    def given(self) -> Flags:
-        """For whom (N,) they say something."""
-        given: Flags = (self.values != self.values[:, :1]).any(axis=1)
-        return given
+    def is_informative(self) -> Flags:
+        """For which samples (N,) the genotypes differ in their values."""
+        informative: Flags = (self.values != self.values[:, :1]).any(axis=1)
+        return informative
 
-    def where(self, samples: Flags) -> "GenotypeEvidence | None":
-        """That of some samples (N,) only; None if nothing remains."""
+    def restricted_to(self, samples: Flags) -> "GenotypeEvidence | None":
+        """The evidence for some samples (N,) only; None if nothing remains."""
         values = np.where(samples[:, None], self.values, np.float32(1))
-        found = replace(self, values=values)
-        return found if found.given().any() else None
+        evidence = replace(self, values=values)
+        return evidence if evidence.is_informative().any() else None
 
-    def certain(self) -> Flags:
-        """Who has one genotype beyond doubt (N,)."""
-        ordered = np.sort(self.values, axis=1)
-        rest = ordered[:, -2] if not self.posterior else ordered.sum(axis=1) - ordered[:, -1]
-        certain: Flags = rest <= CERTAIN * ordered[:, -1]
+    def is_certain(self) -> Flags:
+        """Which samples (N,) have a certain genotype."""
+        ascending = np.sort(self.values, axis=1)
+        others = (
+            ascending[:, -2] if not self.posterior else ascending.sum(axis=1) - ascending[:, -1]
+        )
+        certain: Flags = others <= MAX_ALTERNATIVE * ascending[:, -1]
         return certain
 
     def calls(self) -> NDArray[np.int16]:
         """The likeliest genotypes (N, 2)."""
-        pairs = np.array(_pairs(self.values.shape[1]), np.int16)
+        pairs = np.array(_allele_pairs(self.values.shape[1]), np.int16)
         found: NDArray[np.int16] = pairs[self.values.argmax(axis=1)]
         return found
 
     def of_alleles(self, roles: Sequence[int]) -> Values | None:
         """Values (N, 3) of 0, 1 and 2 copies of the allele whose role is 1, beside the one of role 0.
 
-        Others, of role -1, are no part of the question: whoever rather has one of them gets equal values. None if an
+        Other alleles have role -1; samples that are likelier to have one of them get equal values. None if an
         allele of either role is not in the record.
         """
         if not {0, 1} <= set(roles):
             return None
-        found = np.zeros((len(self.values), 4), np.float32)  # the last is of other alleles
-        for genotype, (one, other) in enumerate(_pairs(self.values.shape[1])):
-            pair = roles[one], roles[other]
-            copies = 3 if -1 in pair else sum(pair)
+        by_copies = np.zeros((len(self.values), 4), np.float32)  # the last is of other alleles
+        for genotype, (first, second) in enumerate(_allele_pairs(self.values.shape[1])):
+            allele_roles = roles[first], roles[second]
+            copies = 3 if -1 in allele_roles else sum(allele_roles)
             value = self.values[:, genotype]
-            joined = (
-                found[:, copies] + value if self.posterior else np.maximum(found[:, copies], value)
+            combined = (
+                by_copies[:, copies] + value
+                if self.posterior
+                else np.maximum(by_copies[:, copies], value)
             )
-            found[:, copies] = joined
-        own = found[:, :3]
-        largest = own.max(axis=1, keepdims=True)
-        own = np.where(found[:, 3:] > largest, np.float32(1), own / np.maximum(largest, 1e-30))
-        own[~self.given()] = 1
-        return own
+            by_copies[:, copies] = combined
+        values = by_copies[:, :3]
+        largest = values.max(axis=1, keepdims=True)
+        values = np.where(
+            by_copies[:, 3:] > largest, np.float32(1), values / np.maximum(largest, 1e-30)
+        )
+        values[~self.is_informative()] = 1
+        return values
 
 
-def _pairs(genotypes: int) -> list[tuple[int, int]]:
+def _allele_pairs(genotypes: int) -> list[tuple[int, int]]:
     """The alleles of genotypes, in the order of VCF."""
     alleles = int((np.sqrt(8 * genotypes + 1) - 1) / 2)
-    return [(one, other) for other in range(alleles) for one in range(other + 1)]
+    return [(first, second) for second in range(alleles) for first in range(second + 1)]
 
 
 def evidence_of(
     genotypes: NDArray[np.int16], alleles: int, fields: SampleFields
 ) -> GenotypeEvidence | None:
-    """What is known of the calls (N, 2) that are missing or uncertain; None if there is nothing."""
-    key = _key(alleles, fields)
+    """The evidence for the calls (N, 2) that are missing or uncertain; None if there is none."""
+    key = _most_informative_key(alleles, fields)
     if key is None:
         return None
     uncalled = (genotypes == MISSING).any(axis=1)
-    asked = uncalled | _doubtful(fields, key) & ~(genotypes == ABSENT).any(axis=1)
-    rows = np.flatnonzero(asked)
+    queried = uncalled | _may_be_uncertain(fields, key) & ~(genotypes == ABSENT).any(axis=1)
+    rows = np.flatnonzero(queried)
     values = np.ones((len(genotypes), alleles * (alleles + 1) // 2), np.float32)
     if len(rows):
         haploid = genotypes[rows, 1] == ABSENT
-        values[rows] = _natural(key, fields.rows(key, rows), haploid, alleles)
-    found = GenotypeEvidence(key, values)
-    return found.where(uncalled | ~found.certain())
+        values[rows] = _genotype_values(key, fields.rows(key, rows), haploid, alleles)
+    evidence = GenotypeEvidence(key, values)
+    return evidence.restricted_to(uncalled | ~evidence.is_certain())
 
 
 def evidence_of_dosages(
@@ -120,70 +128,78 @@ def evidence_of_dosages(
 ) -> GenotypeEvidence | None:
     """The same of calls (N, 2) of two alleles by their dosages (N,); one that is none says nothing."""
     values = np.ones((len(genotypes), 3), np.float32)
-    whole = (dosages >= 0) & (dosages <= 2)
-    values[whole] = _of_dosage(dosages[whole])
-    found = GenotypeEvidence("DS", values)
-    return found.where((genotypes == MISSING).any(axis=1) | ~found.certain())
+    valid = (dosages >= 0) & (dosages <= 2)
+    values[valid] = _dosage_probabilities(dosages[valid])
+    evidence = GenotypeEvidence("DS", values)
+    return evidence.restricted_to((genotypes == MISSING).any(axis=1) | ~evidence.is_certain())
 
 
-def _key(alleles: int, fields: SampleFields) -> str | None:
-    """The field that tells most, of those that speak about all alleles of the record."""
-    if not 2 <= alleles <= MOST_ALLELES:
+def _most_informative_key(alleles: int, fields: SampleFields) -> str | None:
+    """The most informative field of those about all alleles of the record."""
+    if not 2 <= alleles <= MAX_ALLELES:
         return None
     if not fields.has("DS"):
         return next((key for key in _KEYS if fields.has(key)), None)
     return "GP" if fields.has("GP") else "DS" if alleles == 2 else None
 
 
-def _doubtful(fields: SampleFields, key: str) -> Flags | np.bool_:
+def _may_be_uncertain(fields: SampleFields, key: str) -> Flags | np.bool_:
     """Whose calls may be uncertain; GQ tells it of calls that were made from reads."""
     if key in ("PL", "GL") and fields.has("GQ"):
-        return fields.below("GQ", CERTAIN_GQ)
+        return fields.below("GQ", MIN_CERTAIN_GQ)
     return np.bool_(True)
 
 
-def _natural(key: str, given: NDArray[np.float64], haploid: Flags, alleles: int) -> Values:
-    """The values (K, G) of a field as likelihoods, the largest 1, or probabilities; all 1 where they are not whole."""
-    found = np.ones((len(given), alleles * (alleles + 1) // 2), np.float32)
-    count = (~np.isnan(given)).sum(axis=1)
+def _genotype_values(
+    key: str, field_values: NDArray[np.float64], haploid: Flags, alleles: int
+) -> Values:
+    """The values (K, G) of a field as likelihoods, the largest 1, or probabilities; all 1 where incomplete."""
+    values = np.ones((len(field_values), alleles * (alleles + 1) // 2), np.float32)
+    count = (~np.isnan(field_values)).sum(axis=1)
     if key == "DS":
-        whole = (count == 1) & (given[:, 0] >= 0) & (given[:, 0] <= 2)
-        found[whole] = _of_dosage(given[whole, 0])
-        return found
-    whole = count == found.shape[1]
-    if whole.any():
-        rows = given[whole, : found.shape[1]]
-        found[whole] = _probabilities(rows) if key == "GP" else _likelihoods(key, rows)
+        complete = (count == 1) & (field_values[:, 0] >= 0) & (field_values[:, 0] <= 2)
+        values[complete] = _dosage_probabilities(field_values[complete, 0])
+        return values
+    complete = count == values.shape[1]
+    if complete.any():
+        rows = field_values[complete, : values.shape[1]]
+        values[complete] = _probabilities(rows) if key == "GP" else _likelihoods(key, rows)
     haploid = haploid & (count == alleles) & (key != "GP")
     if haploid.any():
-        one = _likelihoods(key, given[haploid, :alleles])
-        pairs = np.array(_pairs(found.shape[1]))
-        found[haploid] = one[:, pairs].mean(axis=2)  # of one allele, like a single read
-    return found
+        allele_likelihoods = _likelihoods(key, field_values[haploid, :alleles])
+        pairs = np.array(_allele_pairs(values.shape[1]))
+        values[haploid] = allele_likelihoods[:, pairs].mean(
+            axis=2
+        )  # of one allele, like a single read
+    return values
 
 
-def _probabilities(given: NDArray[np.float64]) -> Values:
+def _probabilities(field_values: NDArray[np.float64]) -> Values:
     """Probabilities as they are; all 1 where they are none, as before VCF 4.3, when GP was phred-scaled."""
-    sound = (given >= 0).all(axis=1) & (np.abs(given.sum(axis=1) - 1) < WHOLE)
-    return np.where(sound[:, None], given, 1).astype(np.float32)
+    valid = (field_values >= 0).all(axis=1) & (
+        np.abs(field_values.sum(axis=1) - 1) < DOSAGE_TOLERANCE
+    )
+    return np.where(valid[:, None], field_values, 1).astype(np.float32)
 
 
-def _likelihoods(key: str, given: NDArray[np.float64]) -> Values:
+def _likelihoods(key: str, field_values: NDArray[np.float64]) -> Values:
     """Likelihoods, the largest 1, from PL or GL."""
-    logs = given if key == "GL" else -given / 10
-    found: Values = (10 ** (logs - logs.max(axis=1, keepdims=True))).astype(np.float32)
-    return found
+    logs = field_values if key == "GL" else -field_values / 10
+    likelihoods: Values = (10 ** (logs - logs.max(axis=1, keepdims=True))).astype(np.float32)
+    return likelihoods
 
 
-def _of_dosage(dosage: NDArray[np.floating]) -> Values:
+def _dosage_probabilities(dosage: NDArray[np.floating]) -> Values:
     """Probabilities (K, 3) of a dosage: a genotype if it is near an integer, else both alleles by themselves.
 
     A dosage does not say how certain it is. That both alleles are drawn at half of it is the least certain it can be
-    for a person, and at the frequency of the population it says nothing, as it should where imputation knew nothing.
+    for an individual, and at the frequency of the population it says nothing, as it should without information.
     """
-    alone = dosage / 2
-    found = np.stack([(1 - alone) ** 2, 2 * alone * (1 - alone), alone**2], axis=1)
+    frequency = dosage / 2
+    probabilities = np.stack(
+        [(1 - frequency) ** 2, 2 * frequency * (1 - frequency), frequency**2], axis=1
+    )
     nearest = np.rint(dosage)
-    whole = np.abs(dosage - nearest) <= WHOLE
-    found[whole] = np.eye(3)[nearest[whole].astype(np.int64)]
-    return found.astype(np.float32)
+    near_integer = np.abs(dosage - nearest) <= DOSAGE_TOLERANCE
+    probabilities[near_integer] = np.eye(3)[nearest[near_integer].astype(np.int64)]
+    return probabilities.astype(np.float32)

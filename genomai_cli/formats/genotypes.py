@@ -25,7 +25,7 @@ def parse_genotypes(calls: bytes, samples: int, key: int, alleles: int) -> Genot
     """
     if key:
         calls = _genotype_fields(calls, key)
-    genotypes, phased = _uniform(calls, samples) or _ragged(calls, samples)
+    genotypes, phased = _fixed_width(calls, samples) or _variable_width(calls, samples)
     # Such files exist and validators let them pass; a number without an allele tells nothing.
     genotypes[genotypes >= alleles] = MISSING
     return genotypes, phased
@@ -39,8 +39,8 @@ def last_call_is_cut(layout: bytes, calls: bytes) -> bool:
         return True
     fields = last.count(b":")
     if not others:
-        called = last.split(b":")[0].strip(b"./|") != b""
-        return called and fields < layout.count(b":")
+        has_genotype = last.split(b":")[0].strip(b"./|") != b""
+        return has_genotype and fields < layout.count(b":")
     if fields < min(call.count(b":") for call in others):
         return True
     return fields == 0 and _alleles(last) < min(map(_alleles, others))
@@ -56,17 +56,17 @@ def _genotype_fields(calls: bytes, key: int) -> bytes:
     return b"\t".join(call[key] if key < len(call) else b"." for call in fields)
 
 
-def _uniform(calls: bytes, samples: int) -> Genotypes | None:
+def _fixed_width(calls: bytes, samples: int) -> Genotypes | None:
     """The calls if each is three bytes wide, as in files with nothing but diploid genotypes."""
     if len(calls) != 4 * samples - 1:
         return None
-    words = np.frombuffer(calls + b"\t", "<u4")
-    separators = (words >> 8) & 255
+    packed = np.frombuffer(calls + b"\t", "<u4")
+    separators = (packed >> 8) & 255
     phased = separators == _PIPE
-    if not ((phased | (separators == _SLASH)) & (words >> 24 == _TAB)).all():
+    if not ((phased | (separators == _SLASH)) & (packed >> 24 == _TAB)).all():
         return None
     genotypes = np.empty((samples, 2), np.int16)
-    genotypes[:, 0], genotypes[:, 1] = words & 255, (words >> 16) & 255
+    genotypes[:, 0], genotypes[:, 1] = packed & 255, (packed >> 16) & 255
     genotypes -= _ZERO
     if genotypes.min(initial=0) < 0:
         genotypes[genotypes == _DOT - _ZERO] = MISSING
@@ -90,7 +90,7 @@ def _digit_table() -> NDArray[np.int16]:
 _DIGITS = _digit_table()
 
 
-def _ragged(calls: bytes, samples: int) -> Genotypes:
+def _variable_width(calls: bytes, samples: int) -> Genotypes:
     """The calls whatever their widths."""
     text = np.frombuffer(calls + b"\t\t\t\t", np.uint8)
     starts = np.concatenate([[0], np.flatnonzero(text[: len(calls)] == _TAB) + 1])

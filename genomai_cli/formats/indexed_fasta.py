@@ -1,6 +1,6 @@
 """Stretches of a reference genome by contig and position, without the genome in memory.
 
-An index of samtools beside the file (`.fai`, for BGZF `.gzi` too) is used if it is not older; otherwise one is made in
+An index of samtools next to the file (`.fai`, for BGZF `.gzi` too) is used if it is not older; otherwise one is made in
 a temporary folder, where the text of a gzip file that cannot be read from the middle goes too.
 """
 
@@ -22,7 +22,7 @@ from genomai_cli.formats.tabix import Blocks
 BLOCK = 1 << 16  # letters that are read at once
 _LINE_END = 2  # bytes, which the last line may have or not
 _GZIP = b"\x1f\x8b"
-_SHOWN = 5  # contigs in a message
+_MAX_SHOWN = 5  # contigs in a message
 
 
 class IndexedFasta:
@@ -36,14 +36,14 @@ class IndexedFasta:
         self._block = ("", -1, "")
 
     def name(self, contig: str) -> str | None:
-        """What the reference calls a contig; None if it has none of the name."""
+        """The reference's name of a contig; None if it has no such contig."""
         return contig if contig in self.lengths else self._names.get(normal_contig(contig))
 
-    def known(self) -> str:
+    def contig_list(self) -> str:
         """The contigs, as a message lists them."""
         names = list(self.lengths)
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        return ", ".join(names[:_SHOWN]) + more
+        more = f" and {len(names) - _MAX_SHOWN} more" if len(names) > _MAX_SHOWN else ""
+        return ", ".join(names[:_MAX_SHOWN]) + more
 
     def fetch(self, name: str, start: int, end: int) -> str:
         """The letters from `start` (from 0) to before `end` of a contig of the reference, upper case, U as T.
@@ -53,13 +53,13 @@ class IndexedFasta:
         start, end = max(0, start), min(end, self.lengths[name])
         if end - start > BLOCK:
             return self._read(name, start, end)
-        block, at = start // BLOCK, start % BLOCK
-        found = self._of_block(name, block)[at : at + end - start]
-        if len(found) < end - start:
-            found += self._of_block(name, block + 1)[: end - start - len(found)]
-        return found
+        block, offset = start // BLOCK, start % BLOCK
+        letters = self._block_text(name, block)[offset : offset + end - start]
+        if len(letters) < end - start:
+            letters += self._block_text(name, block + 1)[: end - start - len(letters)]
+        return letters
 
-    def _of_block(self, name: str, number: int) -> str:
+    def _block_text(self, name: str, number: int) -> str:
         if self._block[:2] != (name, number):
             text = self._read(name, number * BLOCK, (number + 1) * BLOCK)
             self._block = (name, number, text)
@@ -79,54 +79,56 @@ def open_reference(path: Path) -> Iterator[IndexedFasta]:
     """The reference in a FASTA file, plain, BGZF or gzip; InputError if it is none."""
     if not path.is_file():
         raise InputError("no such file: a reference is a FASTA file", path=path)
-    before = pysam.set_verbosity(0)  # htslib would complain on standard error by itself
+    verbosity = pysam.set_verbosity(0)  # htslib would complain on standard error by itself
     try:
         with tempfile.TemporaryDirectory() as folder, _opened(path, Path(folder)) as file:
             yield IndexedFasta(path, file)
     finally:
-        pysam.set_verbosity(before)
+        pysam.set_verbosity(verbosity)
 
 
 def _opened(path: Path, folder: Path) -> pysam.FastaFile:
-    beside = [path.with_name(path.name + end) for end in _index_endings(path)]
-    if all(_is_newer(index, path) for index in beside) and index_covers(beside[0], path):
-        return _fasta(path, path, beside)
+    index_files = [path.with_name(path.name + end) for end in _index_endings(path)]
+    if all(_is_newer(index, path) for index in index_files) and index_covers(index_files[0], path):
+        return _fasta(path, path, index_files)
     text = path
-    if _begins(path, _GZIP) and len(beside) == 1:
+    if _starts_with(path, _GZIP) and len(index_files) == 1:
         text = folder / "reference.fa"
-        with open_bytes(path) as packed, text.open("wb") as plain:
-            shutil.copyfileobj(packed, plain, 1 << 20)
-    made = [folder / f"reference{end}" for end in _index_endings(text)]
-    options = ["--fai-idx", str(made[0])]
-    if len(made) > 1:
-        options += ["--gzi-idx", str(made[1])]
+        with open_bytes(path) as compressed, text.open("wb") as plain:
+            shutil.copyfileobj(compressed, plain, 1 << 20)
+    new_index = [folder / f"reference{end}" for end in _index_endings(text)]
+    options = ["--fai-idx", str(new_index[0])]
+    if len(new_index) > 1:
+        options += ["--gzi-idx", str(new_index[1])]
     try:
         pysam.faidx(*options, str(text), catch_stdout=False)
     except pysam.utils.SamtoolsError:
         raise _no_fasta(path) from None
-    return _fasta(path, text, made)
+    return _fasta(path, text, new_index)
 
 
 def index_covers(index: Path, fasta: Path) -> bool:
     """Whether a .fai is that of the whole file, which ends where the last sequence does; a BGZF file only has to be
     whole."""
-    if _begins(fasta, _GZIP):
+    if _starts_with(fasta, _GZIP):
         with fasta.open("rb") as file:
-            return Blocks(file).are_whole
+            return Blocks(file).is_complete
     try:
         rows = [line.split("\t") for line in index.read_text().splitlines()]
         numbers = [tuple(map(int, row[1:5])) for row in rows]
-        ends = [at + size // bases * width + size % bases for size, at, bases, width in numbers]
+        ends = [
+            offset + size // bases * width + size % bases for size, offset, bases, width in numbers
+        ]
     except (OSError, ValueError, ZeroDivisionError):
         return False
     return bool(ends) and abs(fasta.stat().st_size - max(ends)) <= _LINE_END
 
 
-def _fasta(shown: Path, text: Path, index: list[Path]) -> pysam.FastaFile:
+def _fasta(path: Path, fasta: Path, index: list[Path]) -> pysam.FastaFile:
     try:
-        return pysam.FastaFile(str(text), str(index[0]), *(str(other) for other in index[1:]))
+        return pysam.FastaFile(str(fasta), str(index[0]), *(str(other) for other in index[1:]))
     except (OSError, ValueError):
-        raise _no_fasta(shown) from None
+        raise _no_fasta(path) from None
 
 
 def _no_fasta(path: Path) -> InputError:
@@ -138,7 +140,7 @@ def _index_endings(path: Path) -> list[str]:
         return [".fai", ".gzi"] if is_bgzf(file.read(18)) else [".fai"]
 
 
-def _begins(path: Path, magic: bytes) -> bool:
+def _starts_with(path: Path, magic: bytes) -> bool:
     with path.open("rb") as file:
         return file.read(len(magic)) == magic
 

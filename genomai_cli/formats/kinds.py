@@ -27,7 +27,7 @@ class Kind(Enum):
 
 _UTF_16 = "UTF-16 text (iconv -f UTF-16 -t UTF-8 turns it into what can be read)"
 _SAM = "a SAM file (`samtools sort` and `samtools index` make an indexed BAM of it)"
-_OTHERS = (
+_UNSUPPORTED = (
     (b"@HD\t", _SAM),
     (b"@SQ\t", _SAM),
     (b"BZh", "compressed with bzip2"),
@@ -74,26 +74,26 @@ def kind_of(head: bytes, name: str) -> Kind:
         raise InputError("the input is empty", path=name)
     if _RAW.match(text):
         return Kind.RAW
-    found = next((what for magic, what in _OTHERS if text.startswith(magic)), None)
-    if found is None and text[:1] in (b">", b"@"):
+    unsupported = next((what for magic, what in _UNSUPPORTED if text.startswith(magic)), None)
+    if unsupported is None and text[:1] in (b">", b"@"):
         return Kind.FASTA if text[:1] == b">" else Kind.FASTQ
-    if found is None and _TABLE.match(text):
+    if unsupported is None and _TABLE.match(text):
         return Kind.TABLE
-    raise InputError(_unknown(text, found), path=name, line=_line_of_text(head, text))
+    raise InputError(_unknown(text, unsupported), path=name, line=_line_of_text(head, text))
 
 
 def _line_of_text(head: bytes, text: bytes) -> int | None:
     return head[: len(head) - len(text)].count(b"\n") + 1 if text[:16].isascii() else None
 
 
-def _unknown(text: bytes, found: str | None) -> str:
-    wanted = "not FASTA, FASTQ, VCF or BCF"
-    if found:
-        return f"{wanted} but {found}"
+def _unknown(text: bytes, unsupported: str | None) -> str:
+    message = "not FASTA, FASTQ, VCF or BCF"
+    if unsupported:
+        return f"{message} but {unsupported}"
     shown = text.splitlines()[0][:20].replace(b"\t", b" ").decode("ascii", "backslashreplace")
     printable = shown.isprintable() and "\\x" not in shown
     if not printable:
-        return f"{wanted} but binary data"
+        return f"{message} but binary data"
     columns = any(mark in text.splitlines()[0] for mark in (b"\t", b",", b";"))
     hint = " (a table of sequences has a column `sequence`)" if columns else ""
-    return f"{wanted}: it begins with '{shown}'{hint}"
+    return f"{message}: it begins with '{shown}'{hint}"

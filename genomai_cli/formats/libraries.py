@@ -6,11 +6,11 @@ from typing import Any
 from genomai_cli.errors import UsageError
 
 
-def optional_library(name: str, what: str, extra: str, otherwise: str = "") -> Any:
-    """The module of this name, for `what`; UsageError with the remedy, and what goes `otherwise`, where it is not."""
+def optional_library(name: str, purpose: str, extra: str, alternative: str = "") -> Any:
+    """The module of this name, for `purpose`; UsageError with the remedy, and an `alternative`, without it."""
     try:
         return import_module(name)
     except ImportError:
         package = name.partition(".")[0].replace("_", "-")
-        message = f"{what} needs the library {package}: pip install 'genomai[{extra}]'"
-        raise UsageError(f"{message}, {otherwise}" if otherwise else message) from None
+        message = f"{purpose} needs the library {package}: pip install 'genomai[{extra}]'"
+        raise UsageError(f"{message}, {alternative}" if alternative else message) from None

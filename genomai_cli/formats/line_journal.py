@@ -1,7 +1,7 @@
 """The lines that records become, safe on disk while a long run goes on: a run that was killed goes on after them.
 
-They lie beside the output, in the folder `FILE.partial` (`formats.row_journal`): a record's name is, in JSON, what
-tells it from others in the input, and its lines; its rows are values of its letters, if there are any, each the two
+They lie beside the output, in the folder `FILE.partial` (`formats.row_journal`): a record's name is, in JSON, its key
+in the input, and its lines; its rows are values of its letters, if there are any, each the two
 halves of a float64. The output itself is written by the run that comes to the end, from these and its own.
 
 Shape suffix: n letters.
@@ -50,61 +50,63 @@ class LineJournal:
                 )
             require_same(self.folder, read_run(self.folder), dict(run))
             self._journal.resume()
-        self.there = self._journal.record_count
+        self.finished_count = self._journal.record_count
 
     @property
-    def kept(self) -> int:
+    def stored_count(self) -> int:
         """How many records lie in `folder`, where a later run finds them."""
         return self._journal.stored_count
 
-    def unseen(
-        self, records: Iterable[Record], told_by: Callable[[Record], str]
+    def unfinished(
+        self, records: Iterable[Record], key_of: Callable[[Record], str]
     ) -> Iterator[Record]:
-        """The records after those that are there; InputError where the input begins with others than these."""
+        """The records after the finished ones; InputError where the input does not begin with these."""
         remaining = iter(records)
-        for name, _ in islice(self._journal.records(), self.there):
+        for name, _ in islice(self._journal.records(), self.finished_count):
             expected = json.loads(name)[0]
             record = next(remaining, None)
-            if record is None or told_by(record) != expected:
+            if record is None or key_of(record) != expected:
                 raise InputError(f"the input has no {expected} where it had one", path=self.folder)
         yield from remaining
 
     def lines(self) -> Iterator[bytes]:
-        """The lines of each record that is there."""
-        for name, _ in islice(self._journal.records(), self.there):
+        """The lines of each finished record."""
+        for name, _ in islice(self._journal.records(), self.finished_count):
             yield json.loads(name)[1].encode("utf-8", "surrogateescape")
 
     def values(self) -> Iterator[tuple[str, Values, bool]]:
-        """What tells each record that is there, with some of its values (n,), and whether they are its last."""
+        """The key of each finished record, with some of its values (n,), and whether they are its last."""
         blocks = self._journal.blocks()
-        held = NO_ROWS
-        for name, count in islice(self._journal.records(), self.there):
-            told = json.loads(name)[0]
-            while count > len(held):
-                yield told, _joined(held), False
-                count -= len(held)
-                held = next(blocks)
-            yield told, _joined(held[:count]), True
-            held = held[count:]
+        rows = NO_ROWS
+        for name, count in islice(self._journal.records(), self.finished_count):
+            key = json.loads(name)[0]
+            while count > len(rows):
+                yield key, _from_halves(rows), False
+                count -= len(rows)
+                rows = next(blocks)
+            yield key, _from_halves(rows[:count]), True
+            rows = rows[count:]
 
     def add_values(self, values: Values) -> None:
         """Values (n,) of the record at hand."""
         rows = np.ascontiguousarray(values, "<f8").view("<f4").reshape(-1, HALVES)
         self._journal.add("", rows, last=False)
 
-    def add(self, told: str, lines: bytes) -> None:
+    def add(self, key: str, lines: bytes) -> None:
         """The lines of the record at hand, which ends with them."""
         text = lines.decode("utf-8", "surrogateescape")
-        self._journal.add(json.dumps([told, text]), NO_ROWS)
+        self._journal.add(json.dumps([key, text]), NO_ROWS)
 
-    def write(self, out: IO[bytes], header: bytes, found: Iterable[tuple[str, bytes]]) -> None:
-        """Write the header, which waits for the first lines, the lines that are there, and those that are found, each
-        with what tells its record, which are added here."""
+    def write(
+        self, out: IO[bytes], header: bytes, lines_by_key: Iterable[tuple[str, bytes]]
+    ) -> None:
+        """Write the header, which waits for the first lines, the finished lines, and new lines by their records' keys,
+        which are added here."""
         for lines in self.lines():
             out.write(header + lines)
             header = b""
-        for told, lines in found:
-            self.add(told, lines)
+        for key, lines in lines_by_key:
+            self.add(key, lines)
             out.write(header + lines)
             header = b""
         out.write(header)
@@ -119,28 +121,28 @@ class LineJournal:
         traceback: TracebackType | None,
     ) -> None:
         if error is not None:
-            self._journal.keep()
+            self._journal.flush_after_error()
         self._journal.close()
         if error is None and self.folder.exists():
             shutil.rmtree(self.folder)
 
 
 class NoJournal(LineJournal):
-    """Of an output that cannot be gone on with: nothing is there, and nothing is kept."""
+    """For an output that cannot be resumed: nothing is finished, and nothing is stored."""
 
     def __init__(self) -> None:
-        self.there = 0
+        self.finished_count = 0
 
     @property
-    def kept(self) -> int:
+    def stored_count(self) -> int:
         """None."""
         return 0
 
-    def unseen(
-        self, records: Iterable[Record], told_by: Callable[[Record], str]
+    def unfinished(
+        self, records: Iterable[Record], key_of: Callable[[Record], str]
     ) -> Iterator[Record]:
         """All of them."""
-        del told_by
+        del key_of
         yield from records
 
     def lines(self) -> Iterator[bytes]:
@@ -154,7 +156,7 @@ class NoJournal(LineJournal):
     def add_values(self, values: Values) -> None:
         """Nothing happens."""
 
-    def add(self, told: str, lines: bytes) -> None:
+    def add(self, key: str, lines: bytes) -> None:
         """Nothing happens."""
 
     def __exit__(
@@ -166,7 +168,7 @@ class NoJournal(LineJournal):
         pass
 
 
-def _joined(rows: NDArray[np.float32]) -> Values:
+def _from_halves(rows: NDArray[np.float32]) -> Values:
     """The float64 of their halves."""
     found: Values = np.ascontiguousarray(rows, "<f4").view("<f8")[:, 0].astype(np.float64)
     return found

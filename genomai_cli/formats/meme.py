@@ -46,7 +46,5 @@ def write_meme(out: IO[bytes], motifs: Iterable[MemeMotif], background: Sequence
 def _motif(motif: MemeMotif) -> str:
     rows = "".join("".join(f" {share:.6f}" for share in row) + "\n" for row in motif.frequencies)
     sizes = f"alength= {len(BASES)} w= {len(motif.frequencies)}"
-    told = f"nsites= {motif.sites} E= {motif.e_value:.1e}"
-    return (
-        f"\nMOTIF {motif.name} {motif.alternate}\nletter-probability matrix: {sizes} {told}\n{rows}"
-    )
+    statistics = f"nsites= {motif.sites} E= {motif.e_value:.1e}"
+    return f"\nMOTIF {motif.name} {motif.alternate}\nletter-probability matrix: {sizes} {statistics}\n{rows}"

@@ -1,4 +1,4 @@
-"""Outputs that appear whole or not at all: written beside the target, renamed when all is done."""
+"""Outputs that appear whole or not at all: written under a temporary name and renamed when all is done."""
 
 import ctypes
 import errno
@@ -19,7 +19,7 @@ from genomai_cli.errors import InputError
 from genomai_cli.formats.bgzf import BgzfWriter
 
 STANDARD_OUTPUTS = ("-", "/dev/stdout")
-HELD_BACK = 1 << 26  # bytes: 64 MiB
+BUFFER_BYTES = 1 << 26  # 64 MiB
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def atomic_output(path: str | Path) -> Iterator[IO[bytes]]:
         sys.stdout.buffer.flush()
         return
     target = Path(os.path.realpath(path))  # a link stays a link
-    writer = _written_through if target.exists() and not target.is_file() else _written_beside
+    writer = _direct_output if target.exists() and not target.is_file() else _temporary_output
     with writer(target) as handle:
         yield handle
 
@@ -58,25 +58,25 @@ def atomic_text(path: str | Path) -> Iterator[IO[str]]:
 
 
 @contextmanager
-def held_output(path: Path) -> Iterator[IO[bytes]]:
+def buffered_output(path: Path) -> Iterator[IO[bytes]]:
     """`atomic_output`, of which even standard output gets nothing if the block fails within 64 MiB.
 
     Bad data are thus refused with a message alone, while outputs of any size still stream.
     """
     with atomic_output(path) as out:
         gate = Gate(out)
-        held = io.BufferedWriter(gate, HELD_BACK)
+        buffer = io.BufferedWriter(gate, BUFFER_BYTES)
         try:
-            yield held
-            held.flush()
+            yield buffer
+            buffer.flush()
         except BaseException:
             gate.blocked = True
             raise
 
 
 @contextmanager
-def _written_through(target: Path) -> Iterator[IO[bytes]]:
-    with _created(target) as handle, _compressed(target, handle) as stream:
+def _direct_output(target: Path) -> Iterator[IO[bytes]]:
+    with _open_new(target) as handle, _compressed(target, handle) as stream:
         yield stream
 
 
@@ -84,16 +84,16 @@ _unfinished: set[Path] = set()
 
 
 def discard_unfinished() -> None:
-    """Remove what this process has begun to write and not finished."""
+    """Remove the temporary files that this process has not finished."""
     for path in list(_unfinished):
         with suppress(OSError):
             path.unlink()
 
 
 @contextmanager
-def _written_beside(target: Path) -> Iterator[IO[bytes]]:
-    sweep(target)
-    descriptor, name = _beside(target, tempfile.mkstemp)
+def _temporary_output(target: Path) -> Iterator[IO[bytes]]:
+    remove_unfinished(target)
+    descriptor, name = _make_temporary(target, tempfile.mkstemp)
     temporary = Path(name)
     _unfinished.add(temporary)
     try:
@@ -103,11 +103,11 @@ def _written_beside(target: Path) -> Iterator[IO[bytes]]:
                 yield stream
             handle.flush()
             _give_mode(target, temporary)
-            _synced(handle.fileno())
+            _sync_descriptor(handle.fileno())
             os.replace(temporary, target)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in _FULL:
+        if isinstance(error, OSError) and error.errno in _DISK_FULL:
             raise InputError(f"cannot be written ({error.strerror})", path=target) from error
         raise
     finally:
@@ -115,28 +115,28 @@ def _written_beside(target: Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def folder_beside(target: Path) -> Iterator[Path]:
+def atomic_folder(target: Path) -> Iterator[Path]:
     """A folder to be filled, which takes the place of `target` if the block ends without an exception.
 
     The one that was there is replaced in one step where the system can exchange names (Linux): a kill leaves one.
     """
-    sweep(target)
-    holder = Path(_beside(target, tempfile.mkdtemp))
+    remove_unfinished(target)
+    temporary = Path(_make_temporary(target, tempfile.mkdtemp))
     try:
-        with locked(holder):
-            made = holder / target.name
-            made.mkdir()
-            yield made
-            for path in (*made.rglob("*"), made):
+        with locked(temporary):
+            folder = temporary / target.name
+            folder.mkdir()
+            yield folder
+            for path in (*folder.rglob("*"), folder):
                 _sync_path(path)
-            _put_in_place(made, target, holder / REPLACED)
+            _move_into_place(folder, target, temporary / REPLACED)
             _sync_path(target.parent)
     finally:
-        shutil.rmtree(holder, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def sweep(target: Path) -> None:
-    """Remove what runs that were killed had begun to write for this target; what a living one writes is locked."""
+def remove_unfinished(target: Path) -> None:
+    """Remove the temporary files of killed runs for this target; those of a running one are locked."""
     for path in target.parent.glob(f".{glob.escape(target.name)}.*{PART}"):
         with suppress(OSError, InputError), locked(path):
             if (path / REPLACED).exists() and not target.exists():
@@ -144,7 +144,7 @@ def sweep(target: Path) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-class Held:
+class FileLock:
     """A file or a folder that this process has locked, unless another one has (`is_ours`); until it is released."""
 
     def __init__(self, path: Path) -> None:
@@ -167,13 +167,13 @@ class Held:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a file or a folder; InputError where another process does."""
-    held = Held(path)
-    if not held.is_ours:
+    file_lock = FileLock(path)
+    if not file_lock.is_ours:
         raise InputError("another run is writing there", path=path)
     try:
         yield
     finally:
-        held.release()
+        file_lock.release()
 
 
 def lock(descriptor: int) -> bool:
@@ -187,33 +187,36 @@ def lock(descriptor: int) -> bool:
     return True
 
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REPLACED = "replaced"
 PART = ".part"  # ends the names of what is being written
-_EXCHANGE, _HERE = 2, -100  # RENAME_EXCHANGE and AT_FDCWD of renameat2(2)
+_RENAME_EXCHANGE, _AT_FDCWD = 2, -100  # RENAME_EXCHANGE and AT_FDCWD of renameat2(2)
 
 
-def _beside(target: Path, make: Callable[..., Any]) -> Any:
-    """A new file or folder whose name nobody can guess, and that shows what it is of."""
-    with _refusing(target):
+def _make_temporary(target: Path, make: Callable[..., Any]) -> Any:
+    """A new file or folder with an unpredictable name that begins with the target's."""
+    with _as_input_errors(target):
         return make(prefix=f".{target.name[:100]}.", suffix=PART, dir=target.parent)
 
 
-def _put_in_place(made: Path, target: Path, aside: Path) -> None:
+def _move_into_place(new: Path, target: Path, replaced: Path) -> None:
     if not target.exists():
-        made.rename(target)
-    elif not _exchanged(made, target):
-        target.rename(aside)
-        made.rename(target)
+        new.rename(target)
+    elif not _exchange_names(new, target):
+        target.rename(replaced)
+        new.rename(target)
 
 
-def _exchanged(one: Path, other: Path) -> bool:
+def _exchange_names(first: Path, second: Path) -> bool:
     """Whether two names were exchanged, at once."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
-    return rename is not None and rename(_HERE, bytes(one), _HERE, bytes(other), _EXCHANGE) == 0
+    return (
+        rename is not None
+        and rename(_AT_FDCWD, bytes(first), _AT_FDCWD, bytes(second), _RENAME_EXCHANGE) == 0
+    )
 
 
-def _synced(descriptor: int) -> None:
+def _sync_descriptor(descriptor: int) -> None:
     """Put a file on disk before its name is; not all that can be written can be synced."""
     with suppress(OSError):
         os.fsync(descriptor)
@@ -240,14 +243,14 @@ def _give_mode(target: Path, temporary: Path) -> None:
         temporary.chmod(mode)
 
 
-def _created(path: Path) -> IO[bytes]:
-    with _refusing(path):
+def _open_new(path: Path) -> IO[bytes]:
+    with _as_input_errors(path):
         return open(path, "wb")
 
 
 @contextmanager
-def _refusing(path: Path) -> Iterator[None]:
-    """What cannot be made as InputErrors that name the output."""
+def _as_input_errors(path: Path) -> Iterator[None]:
+    """OSErrors as InputErrors that name the output."""
     try:
         yield
     except FileNotFoundError:

@@ -19,11 +19,11 @@ from genomai_cli.formats.outputs import Gate, text_over
 from genomai_cli.formats.tables import TableWriter
 from genomai_cli.names import printable
 
-_CELLS = 1 << 19  # of a row group of a table; some 30 MB as Python's objects
-_NUMBERS = 1 << 22  # of a row group of vectors: 16 MiB
+_GROUP_CELLS = 1 << 19  # of a row group of a table; some 30 MB as Python's objects
+_GROUP_VALUES = 1 << 22  # of a row group of vectors: 16 MiB
 NOTHING = "."  # in a table, where there is no value
 Rows = NDArray[np.float32]
-About = Mapping[str, str | int]
+Attributes = Mapping[str, str | int]
 
 
 class ColumnType(StrEnum):
@@ -54,7 +54,7 @@ def _arrow() -> Any:
 
 @contextmanager
 def table_over(
-    out: IO[bytes], columns: Columns, *, header: bool = True, parquet: About | None = None
+    out: IO[bytes], columns: Columns, *, header: bool = True, parquet: Attributes | None = None
 ) -> Iterator["TableWriter | ParquetTable"]:
     """A writer of the rows of a TSV, or of `parquet` with facts about the whole."""
     if parquet is not None:
@@ -67,24 +67,29 @@ def table_over(
 
 
 @contextmanager
-def parquet_table(out: IO[bytes], columns: Columns, about: About) -> Iterator["ParquetTable"]:
+def parquet_table(
+    out: IO[bytes], columns: Columns, attributes: Attributes
+) -> Iterator["ParquetTable"]:
     """A writer of rows, which is finished if the block ends without an exception."""
     arrow = _arrow()
     types = {COUNT: arrow.int64(), NUMBER: arrow.float64()}
     schema = arrow.schema([(printable(n), types.get(t, arrow.string())) for n, t in columns])
-    with _parquet(out, schema, about) as writer:
+    with _parquet(out, schema, attributes) as writer:
         table = ParquetTable(writer, schema, [kind for _, kind in columns])
         yield table
         table.flush()
 
 
 @contextmanager
-def _parquet(out: IO[bytes], schema: Any, about: About) -> Iterator[Any]:
+def _parquet(out: IO[bytes], schema: Any, attributes: Attributes) -> Iterator[Any]:
     """pyarrow's writer. It would end the file whenever it goes away, which nothing of may come out after a failure."""
-    facts = {"program": f"genomai {__version__}", **{name: str(v) for name, v in about.items()}}
+    metadata = {
+        "program": f"genomai {__version__}",
+        **{name: str(v) for name, v in attributes.items()},
+    }
     gate = Gate(out)
     parquet = optional_library("pyarrow.parquet", "Parquet", "parquet")
-    writer = parquet.ParquetWriter(gate, schema.with_metadata(facts), compression="zstd")
+    writer = parquet.ParquetWriter(gate, schema.with_metadata(metadata), compression="zstd")
     try:
         yield writer
         writer.close()
@@ -98,7 +103,7 @@ class ParquetTable:
 
     def __init__(self, writer: Any, schema: Any, types: Sequence[ColumnType]) -> None:
         self._writer, self._schema, self._types = writer, schema, types
-        self._most = max(1, _CELLS // len(types))
+        self._max_rows = max(1, _GROUP_CELLS // len(types))
         self._rows: list[list[str]] = []
 
     def write(self, row: Iterable[object]) -> None:
@@ -107,7 +112,7 @@ class ParquetTable:
         if len(fields) != len(self._types):
             raise ValueError(f"{len(fields)} fields for {len(self._types)} columns")
         self._rows.append(fields)
-        if len(self._rows) == self._most:
+        if len(self._rows) == self._max_rows:
             self.flush()
 
     def flush(self) -> None:
@@ -129,43 +134,43 @@ def _value(text: str, kind: ColumnType) -> str | int | float | None:
 
 def write_vectors(
     out: IO[bytes],
-    found: Iterable[tuple[str, Rows, bool]],
+    vectors: Iterable[tuple[str, Rows, bool]],
     width: int,
-    about: About,
+    attributes: Attributes,
     *,
     per_token: bool = False,
 ) -> None:
     """A row a vector: `id`, with `per_token` the number of the `token`, from 0, and `embedding`, float32[E].
 
-    `found` are names with some of the record's rows (n, E), and whether they are its last.
+    `vectors` are names with some of the record's rows (n, E), and whether they are its last.
     """
     arrow = _arrow()
     vector = arrow.list_(arrow.float32(), width)
     token = [("token", arrow.int64())] if per_token else []
     schema = arrow.schema([("id", arrow.string()), *token, ("embedding", vector)])
-    with _parquet(out, schema, about) as writer:
-        for names, tokens, rows in _groups(found, max(1, _NUMBERS // width)):
+    with _parquet(out, schema, attributes) as writer:
+        for names, tokens, rows in _groups(vectors, max(1, _GROUP_VALUES // width)):
             flat = arrow.array(rows.reshape(-1))
             numbers = [tokens] if per_token else []
-            vectors = arrow.FixedSizeListArray.from_arrays(flat, width)
-            writer.write_table(arrow.table([names, *numbers, vectors], schema=schema))
+            arrays = arrow.FixedSizeListArray.from_arrays(flat, width)
+            writer.write_table(arrow.table([names, *numbers, arrays], schema=schema))
 
 
 def _groups(
-    found: Iterable[tuple[str, Rows, bool]], most: int
+    vectors: Iterable[tuple[str, Rows, bool]], max_rows: int
 ) -> Iterator[tuple[list[str], list[int], Rows]]:
     """Names, numbers of tokens, and rows (n, E), at most so many, or those that came at once, together."""
     names: list[str] = []
     tokens: list[int] = []
-    held: list[Rows] = []
+    blocks: list[Rows] = []
     token = 0
-    for name, rows, last in found:
+    for name, rows, last in vectors:
         names += [printable(name)] * len(rows)
         tokens += range(token, token + len(rows))
-        held.append(rows)
+        blocks.append(rows)
         token = 0 if last else token + len(rows)
-        if len(names) >= most:
-            yield names, tokens, np.concatenate(held)
-            names, tokens, held = [], [], []
+        if len(names) >= max_rows:
+            yield names, tokens, np.concatenate(blocks)
+            names, tokens, blocks = [], [], []
     if names:
-        yield names, tokens, np.concatenate(held)
+        yield names, tokens, np.concatenate(blocks)

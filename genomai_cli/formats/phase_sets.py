@@ -11,7 +11,7 @@ from itertools import groupby
 
 import numpy as np
 
-from genomai_cli.formats.vcf import HeldVariant, Variant
+from genomai_cli.formats.vcf import PackedVariant, Variant
 
 _KEYS = "PS", "PID"  # the latter as GATK named it before
 _Sets = dict[int, bytes]  # of the samples with a phased heterozygote, the set that it is of
@@ -37,19 +37,19 @@ def in_largest_sets(records: Iterable[Variant], splits: PhaseSplits) -> Iterator
     Those of a chromosome are held at once, in bits. `splits` counts what changed.
     """
     for _, group in groupby(records, key=lambda variant: variant.contig):
-        held = deque((HeldVariant.of(variant), _named_sets_of(variant)) for variant in group)
-        if all(sets is None for _, sets in held):
-            while held:
-                yield held.popleft()[0].variant()
+        waiting = deque((PackedVariant.of(variant), _named_sets_of(variant)) for variant in group)
+        if all(sets is None for _, sets in waiting):
+            while waiting:
+                yield waiting.popleft()[0].variant()
             continue
         sizes: dict[int, Counter[bytes]] = {}
-        for waiting, sets in held:
-            for sample, name in (sets or _sets_of(waiting.variant())).items():
+        for packed, sets in waiting:
+            for sample, name in (sets or _sets_of(packed.variant())).items():
                 sizes.setdefault(sample, Counter())[name] += 1
         largest = {sample: counts.most_common(1)[0][0] for sample, counts in sizes.items()}
-        while held:
-            waiting, sets = held.popleft()
-            variant = waiting.variant()
+        while waiting:
+            packed, sets = waiting.popleft()
+            variant = packed.variant()
             sets = sets or _sets_of(variant)
             outside = [sample for sample, name in sets.items() if name != largest[sample]]
             splits.calls += len(outside)

@@ -23,16 +23,17 @@ from genomai_cli.formats.indexed_fasta import open_reference
 from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.streams import Input
 
-LEAST_MAPPING, LEAST_BASE = 20, 10  # phred
-MOST_BASE = 30  # what a base counts at most, since reads lie at wrong places more often than better ones are wrong
+MIN_MAPPING_QUALITY, MIN_BASE_QUALITY = 20, 10  # phred
+MAX_BASE_QUALITY = 30  # since reads are mapped wrongly more often than better bases are wrong
 _SKIPPED = pysam.FUNMAP | pysam.FSECONDARY | pysam.FQCFAIL | pysam.FDUP | pysam.FSUPPLEMENTARY
-_DEEPEST = 2000  # reads over a position, of which more are not looked at
+_MAX_DEPTH = 2000  # reads over a position; more are ignored
 _CODES = {base: code for code, base in enumerate(BASES)}
-_ON_BOTH, _ON_READ, _ON_REFERENCE = (0, 7, 8), (1, 4), (2, 3)  # operations of CIGAR
+# Operations of CIGAR.
+_CONSUMES_BOTH, _CONSUMES_READ, _CONSUMES_REFERENCE = (0, 7, 8), (1, 4), (2, 3)
 
 
 @dataclass(frozen=True, eq=False)
-class Pile:
+class PileupColumn:
     """The bases over a position: their codes (N,), 0 to 3 for A C G T, and how likely each is wrong (N,)."""
 
     codes: NDArray[np.uint8]
@@ -47,18 +48,20 @@ class AlignedReads:
         self.contigs = dict(zip(file.references, file.lengths, strict=True))
         self.sample = _sample(path, file)
 
-    def pile(self, contig: str, position: int) -> Pile:
+    def pileup(self, contig: str, position: int) -> PileupColumn:
         """The bases at a position, from 1."""
-        found: dict[str, tuple[int, int]] = {}
-        for read in islice(self._file.fetch(contig, position - 1, position), _DEEPEST):
-            seen = _seen(read, position - 1)
-            if seen is not None:
+        by_fragment: dict[str, tuple[int, int]] = {}
+        for read in islice(self._file.fetch(contig, position - 1, position), _MAX_DEPTH):
+            base = _base_over(read, position - 1)
+            if base is not None:
                 name = str(read.query_name)
-                found[name] = _of_mates(found[name], seen) if name in found else seen
-        bases = [(code, quality) for code, quality in found.values() if quality]
+                by_fragment[name] = (
+                    _merged_mates(by_fragment[name], base) if name in by_fragment else base
+                )
+        bases = [(code, quality) for code, quality in by_fragment.values() if quality]
         table = np.array(bases, np.float64).reshape(-1, 2)
-        errors = 10 ** (-np.minimum(table[:, 1], MOST_BASE) / 10)
-        return Pile(table[:, 0].astype(np.uint8), errors)
+        errors = 10 ** (-np.minimum(table[:, 1], MAX_BASE_QUALITY) / 10)
+        return PileupColumn(table[:, 0].astype(np.uint8), errors)
 
 
 @contextmanager
@@ -74,16 +77,16 @@ def aligned_reads(source: Input) -> Iterator[AlignedReads]:
             "(samtools view -b)"
         )
         raise InputError(message, path=source.path)
-    before = pysam.set_verbosity(0)  # htslib would complain on standard error by itself
+    verbosity = pysam.set_verbosity(0)  # htslib would complain on standard error by itself
     try:
         with _opened(source.file, source.reference) as file:
             yield AlignedReads(source.path, file)
     except (OSError, ValueError) as error:
-        told = " ".join(str(error).split())
-        about = " or not made with this --reference" if source.reference else ""
-        raise InputError(f"truncated, damaged{about} ({told})", path=source.path) from None
+        reason = " ".join(str(error).split())
+        cause = " or not made with this --reference" if source.reference else ""
+        raise InputError(f"truncated, damaged{cause} ({reason})", path=source.path) from None
     finally:
-        pysam.set_verbosity(before)
+        pysam.set_verbosity(verbosity)
 
 
 def require_contigs(source: Input, lengths: Mapping[str, int]) -> None:
@@ -92,10 +95,10 @@ def require_contigs(source: Input, lengths: Mapping[str, int]) -> None:
         return
     with open_reference(source.reference) as genome:
         for name, length in lengths.items():
-            there = genome.lengths.get(name)
-            if there != length:
-                has = f"has {there:,} letters of" if there else "has no"
-                message = f"not made with this --reference, which {has} {name}"
+            actual = genome.lengths.get(name)
+            if actual != length:
+                difference = f"has {actual:,} letters of" if actual else "has no"
+                message = f"not made with this --reference, which {difference} {name}"
                 raise InputError(message, path=source.path)
 
 
@@ -133,33 +136,38 @@ def _sample(path: str, file: pysam.AlignmentFile) -> str:
     return names[0] if names else PurePath(path).stem
 
 
-def _seen(read: pysam.AlignedSegment, position: int) -> tuple[int, int] | None:
+def _base_over(read: pysam.AlignedSegment, position: int) -> tuple[int, int] | None:
     """The code and the quality of a read's base at a position, from 0, if it counts."""
-    if read.flag & _SKIPPED or read.mapping_quality < LEAST_MAPPING:
+    if read.flag & _SKIPPED or read.mapping_quality < MIN_MAPPING_QUALITY:
         return None
-    at = _within(read, position)
+    index = _query_index(read, position)
     sequence, qualities = read.query_sequence, read.query_qualities
-    if at is None or sequence is None or qualities is None or qualities[at] < LEAST_BASE:
+    if (
+        index is None
+        or sequence is None
+        or qualities is None
+        or qualities[index] < MIN_BASE_QUALITY
+    ):
         return None
-    code = _CODES.get(sequence[at].upper())
-    return None if code is None else (code, int(qualities[at]))
+    code = _CODES.get(sequence[index].upper())
+    return None if code is None else (code, int(qualities[index]))
 
 
-def _within(read: pysam.AlignedSegment, position: int) -> int | None:
+def _query_index(read: pysam.AlignedSegment, position: int) -> int | None:
     """Which base of the read lies over the position; None in a gap."""
-    at, reference = 0, read.reference_start
+    query, reference = 0, read.reference_start
     for operation, length in read.cigartuples or ():
-        if operation in _ON_BOTH:
+        if operation in _CONSUMES_BOTH:
             if position < reference + length:
-                return at + position - reference if position >= reference else None
-            at, reference = at + length, reference + length
-        elif operation in _ON_READ:
-            at += length
-        elif operation in _ON_REFERENCE:
+                return query + position - reference if position >= reference else None
+            query, reference = query + length, reference + length
+        elif operation in _CONSUMES_READ:
+            query += length
+        elif operation in _CONSUMES_REFERENCE:
             reference += length
     return None
 
 
-def _of_mates(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+def _merged_mates(first: tuple[int, int], second: tuple[int, int]) -> tuple[int, int]:
     """The base of a fragment whose two reads lie over the position, of quality 0 where they disagree."""
-    return max(one, other) if one[0] == other[0] else (one[0], 0)
+    return max(first, second) if first[0] == second[0] else (first[0], 0)

@@ -18,7 +18,7 @@ from genomai_cli.errors import InputError
 from genomai_cli.formats.contigs import PLINK_CODES, normal_contig
 from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.libraries import optional_library
-from genomai_cli.formats.regions import Wanted
+from genomai_cli.formats.regions import SitesByContig
 from genomai_cli.formats.streams import Input, open_bytes, text_of
 from genomai_cli.formats.vcf import Variant, VariantFile
 
@@ -26,7 +26,7 @@ MAGIC, VARIANT_MAJOR = b"\x6c\x1b", 1
 MISSING_COPIES = -127  # what bed-reader gives for a missing call
 NO_ALLELE = ("0", ".")
 _GENOTYPES = np.array([[0, 0], [0, 1], [1, 1], [-1, -1]], np.int16)  # 0, 1, 2 copies of A1, none
-_AT_ONCE = 256  # variants
+_BATCH_VARIANTS = 256  # variants
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,10 @@ class Marker:
     line: int
 
 
-def read_bed(source: Input, wanted: Wanted | None = None) -> VariantFile:
-    """The genotypes at the wanted positions (all for None) as records, A2 in the place of REF.
+def read_bed(source: Input, sites: SitesByContig | None = None) -> VariantFile:
+    """The genotypes at the requested positions (all for None) as records, A2 in the place of REF.
 
-    InputError where a file beside it is missing, the three do not go together, or a line is none of theirs.
+    InputError where a companion file is missing, the three do not go together, or a line is none of theirs.
     """
     if source.kind is not Kind.PLINK:
         raise InputError(f"{source.kind.value}, where a PLINK .bed is needed", path=source.path)
@@ -52,16 +52,16 @@ def read_bed(source: Input, wanted: Wanted | None = None) -> VariantFile:
             "a PLINK .bed is read beside its .bim and .fam: name the file itself, uncompressed"
         )
         raise InputError(message, path=source.path)
-    samples = _samples(beside(source.file, ".fam"))
-    markers = _markers(beside(source.file, ".bim"))
+    samples = _samples(companion_file(source.file, ".fam"))
+    markers = _markers(companion_file(source.file, ".bim"))
     _check_size(source.file, len(markers), len(samples))
     contigs: dict[str, int | None] = dict(Counter(marker.contig for marker in markers))
-    records = _records(source.file, _chosen(markers, wanted), len(markers), len(samples))
+    records = _records(source.file, _requested_markers(markers, sites), len(markers), len(samples))
     return VariantFile(source.path, samples, (), records, contigs, ordered=False)
 
 
-def beside(genotypes: Path, *suffixes: str) -> Path:
-    """The file of the same name with the first of these suffixes that there is; InputError if there is none."""
+def companion_file(genotypes: Path, *suffixes: str) -> Path:
+    """The file of the same name with the first of these suffixes that exists; InputError if there is none."""
     files = [genotypes.with_suffix(suffix) for suffix in suffixes]
     for file in files:
         if file.is_file():
@@ -70,19 +70,21 @@ def beside(genotypes: Path, *suffixes: str) -> Path:
     raise InputError(message, path=genotypes)
 
 
-def _rows(file: Path, columns: int, what: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(file: Path, columns: int, columns_named: str) -> Iterator[tuple[int, list[str]]]:
     """The lines with their numbers, which have so many fields between blanks."""
     with open_bytes(file) as stream:
         for line, raw in enumerate(stream, start=1):
             fields = text_of(raw).split()
             if len(fields) != columns:
-                message = f"{len(fields)} fields where a {file.suffix} has {columns}: {what}"
+                message = (
+                    f"{len(fields)} fields where a {file.suffix} has {columns}: {columns_named}"
+                )
                 raise InputError(message, path=file, line=line)
             yield line, fields
 
 
 def _samples(file: Path) -> tuple[str, ...]:
-    """The samples' names: within families where they are there twice."""
+    """The samples' names, with their families where names repeat."""
     rows = list(_rows(file, 6, "family, name, father, mother, sex, phenotype"))
     names, families = ([fields[at] for _, fields in rows] for at in (1, 0))
     return unique_names(names, families, [line for line, _ in rows], file)
@@ -129,41 +131,43 @@ def _check_size(bed: Path, markers: int, samples: int) -> None:
             "a .bed by samples, as old programs wrote it: `plink --bfile X --make-bed` turns it"
         )
         raise InputError(message, path=bed)
-    size, there = 3 + markers * ((samples + 3) // 4), bed.stat().st_size
-    if size != there:
+    size, actual = 3 + markers * ((samples + 3) // 4), bed.stat().st_size
+    if size != actual:
         message = (
-            f"{there} bytes, where {markers} variants of the .bim and {samples} samples of the .fam make {size}: "
+            f"{actual} bytes, where {markers} variants of the .bim and {samples} samples of the .fam make {size}: "
             "truncated, or not the files that belong to it"
         )
         raise InputError(message, path=bed)
 
 
-def _chosen(markers: Sequence[Marker], wanted: Wanted | None) -> list[tuple[int, Marker]]:
-    """The numbers of the markers at wanted positions that have an allele, with them; a position below 1 is none."""
+def _requested_markers(
+    markers: Sequence[Marker], sites: SitesByContig | None
+) -> list[tuple[int, Marker]]:
+    """The markers at requested positions that have an allele, with their numbers; a position below 1 is none."""
     return [
         (number, marker)
         for number, marker in enumerate(markers)
         if marker.position > 0
-        and (wanted is None or marker.position in wanted.get(marker.contig, ()))
+        and (sites is None or marker.position in sites.get(marker.contig, ()))
         and {marker.a1, marker.a2} - set(NO_ALLELE)
     ]
 
 
 def _records(
-    bed: Path, chosen: Sequence[tuple[int, Marker]], markers: int, samples: int
+    bed: Path, markers_read: Sequence[tuple[int, Marker]], markers: int, samples: int
 ) -> Iterator[Variant]:
-    """A record for each of the markers, whose calls are read some at a time."""
+    """A record for each of the markers, whose calls are read in batches."""
     unphased = np.zeros(samples, np.bool_)
     bed_reader = optional_library("bed_reader", "reading PLINK .bed files", "plink")
     with bed_reader.open_bed(
         bed, iid_count=samples, sid_count=markers, count_A1=True, num_threads=1
     ) as opened:
-        for first in range(0, len(chosen), _AT_ONCE):
-            some = chosen[first : first + _AT_ONCE]
-            index = np.s_[:, [number for number, _ in some]]
+        for first in range(0, len(markers_read), _BATCH_VARIANTS):
+            batch = markers_read[first : first + _BATCH_VARIANTS]
+            index = np.s_[:, [number for number, _ in batch]]
             copies = opened.read(index=index, dtype="int8")
-            for at, (_, marker) in enumerate(some):
-                yield _variant(marker, copies[:, at], unphased, bed)
+            for column, (_, marker) in enumerate(batch):
+                yield _variant(marker, copies[:, column], unphased, bed)
 
 
 def _variant(
@@ -174,10 +178,10 @@ def _variant(
     ref = marker.a2
     alts: tuple[str, ...] = (marker.a1,)
     if marker.a1 in NO_ALLELE or marker.a2 in NO_ALLELE:
-        kept = 0 if marker.a1 in NO_ALLELE else 1
-        if (genotypes == 1 - kept).any():
+        present = 0 if marker.a1 in NO_ALLELE else 1
+        if (genotypes == 1 - present).any():
             message = f"calls of an allele that the .bim does not name, in its line {marker.line}"
             raise InputError(message, path=bed)
-        ref, alts = (marker.a1 if kept else marker.a2), ()
-        genotypes = np.where(genotypes == kept, np.int16(0), genotypes)
+        ref, alts = (marker.a1 if present else marker.a2), ()
+        genotypes = np.where(genotypes == present, np.int16(0), genotypes)
     return Variant(marker.contig, marker.position, ref, alts, genotypes, unphased, marker.line)

@@ -1,4 +1,4 @@
-"""Raw data of consumer tests: one person's genotypes as text, a marker a line, read as records of variants.
+"""Raw data of consumer tests: one individual's genotypes as text, a marker a line, read as records of variants.
 
 23andMe, AncestryDNA, MyHeritage, Family Tree DNA and Living DNA write a marker's name, chromosome, position and either
 its genotype or its two alleles, separated by tabs or commas, with or without quotes, behind comments and a line of
@@ -17,13 +17,13 @@ import numpy as np
 from genomai_cli.errors import InputError
 from genomai_cli.formats.contigs import PLINK_CODES, normal_contig
 from genomai_cli.formats.kinds import Kind
-from genomai_cli.formats.regions import Wanted
+from genomai_cli.formats.regions import SitesByContig
 from genomai_cli.formats.streams import Input, text_of
 from genomai_cli.formats.vcf import Variant, VariantFile
 
 _CHROMOSOMES = {**PLINK_CODES, "XY": "X", "PAR": "X"}
 _ALLELES = re.compile(r"[ACGT]{1,2}")
-_NOT_READ = re.compile(r"[-0.?N]{0,2}|[ID]{1,2}|[ACGT][-0]|[-0][ACGT]")  # no call, indel, half
+_NO_CALL = re.compile(r"[-0.?N]{0,2}|[ID]{1,2}|[ACGT][-0]|[-0][ACGT]")  # no call, indel, half
 _HEADINGS = ("rsid", "name", "snp", "snpid", "marker", "# rsid")
 _SUFFIXES = (".gz", ".zip", ".txt", ".csv", ".tsv", ".tab")
 _BUILDS = {
@@ -38,15 +38,15 @@ _IN_BUILD_36 = {
 }  # fmt: skip
 
 
-def read_raw_genotypes(source: Input, wanted: Wanted | None = None) -> VariantFile:
-    """The genotypes at the wanted positions (all for None) as records, of one sample named after the file.
+def read_raw_genotypes(source: Input, sites: SitesByContig | None = None) -> VariantFile:
+    """The genotypes at the requested positions (all for None) as records, of one sample named after the file.
 
     Markers that were not read (`--`, `00`), insertions and deletions have no record. Raises InputError for another kind
     of file, for coordinates of build 36, and for a line that is no marker.
     """
     if source.kind is not Kind.RAW:
         raise InputError(f"{source.kind.value}, where raw genotypes are needed", path=source.path)
-    reader = _Reader(source, wanted)
+    reader = _Reader(source, sites)
     return VariantFile(
         source.path,
         (sample_name(source.path),),
@@ -68,8 +68,8 @@ def sample_name(path: str) -> str:
 class _Reader:
     """Reads one file; `contigs` counts its markers by chromosome as they go by."""
 
-    def __init__(self, source: Input, wanted: Wanted | None) -> None:
-        self._source, self._wanted = source, wanted
+    def __init__(self, source: Input, sites: SitesByContig | None) -> None:
+        self._source, self._sites = source, sites
         self._line, self._first = 0, b""
         self.contigs: dict[str, int | None] = {}
         self.header = tuple(self._comments())
@@ -82,16 +82,16 @@ class _Reader:
             if raw.strip() and not raw.startswith(b"#"):
                 self._first = raw
                 break
-            builds |= {build for build, named in _BUILDS.items() if named.search(text_of(raw))}
+            builds |= {build for build, pattern in _BUILDS.items() if pattern.search(text_of(raw))}
         if builds == {36}:
-            raise self._of_build_36("the comments say")
+            raise self._build_36_error("the comments say")
         if len(builds) == 1:
             yield f"##reference=GRCh{builds.pop()}"
 
     def records(self) -> Iterator[Variant]:
-        """A record for each marker that is wanted and was read."""
-        marks = (mark for mark in ",;" if self._first.count(mark.encode()) >= 3)
-        separator = next(marks, None)  # any blanks
+        """A record for each requested marker that was read."""
+        separators = (character for character in ",;" if self._first.count(character.encode()) >= 3)
+        separator = next(separators, None)  # any blanks
         names: dict[str, str] = {}
         for raw in self._rows():
             fields = text_of(raw).replace('"', "").split(separator)
@@ -107,12 +107,12 @@ class _Reader:
             self.contigs[contig] = (self.contigs.get(contig) or 0) + 1
             position = fields[2].strip()
             if (fields[0], position) in _IN_BUILD_36:
-                raise self._of_build_36(f"{fields[0]} lies at {position}")
-            if self._wanted is None or int(position) in self._wanted.get(contig, ()):
+                raise self._build_36_error(f"{fields[0]} lies at {position}")
+            if self._sites is None or int(position) in self._sites.get(contig, ()):
                 alleles = "".join(fields[3:]).strip().upper().replace("/", "")
                 if _ALLELES.fullmatch(alleles):
                     yield _variant(contig, int(position), alleles, self._line)
-                elif not _NOT_READ.fullmatch(alleles):
+                elif not _NO_CALL.fullmatch(alleles):
                     self._refuse(raw)
 
     def _rows(self) -> Iterator[bytes]:
@@ -132,9 +132,9 @@ class _Reader:
         message = f"'{shown}' is not a marker's name, chromosome, position and genotype"
         raise InputError(message, path=self._source.path, line=self._line)
 
-    def _of_build_36(self, why: str) -> InputError:
+    def _build_36_error(self, reason: str) -> InputError:
         return InputError(
-            f"{why} build 36 (hg18): download the raw data anew, or lift them over to GRCh37, since sites are known "
+            f"{reason} build 36 (hg18): download the raw data anew, or lift them over to GRCh37, since sites are known "
             "in GRCh37 and GRCh38 only",
             path=self._source.path,
             line=self._line,

@@ -20,17 +20,17 @@ def regions_of(reference: IndexedFasta, bed: Path | None) -> Iterator[Region]:
                 yield Region(name, 0, length, name, 0)
         return
     order = {name: number for number, name in enumerate(reference.lengths)}
-    placed = [
+    regions = [
         replace(region, contig=checked_contig(region, reference, bed))
         for region in read_regions(bed)
     ]
-    placed.sort(key=lambda region: (order[region.contig], region.start))
-    before = Region("", 0, 0, "", 0)
-    for region in placed:
-        if region.contig == before.contig and region.start < before.end:
-            message = f"{region.contig}:{region.start}-{region.end} overlaps the region of line {before.line}"
+    regions.sort(key=lambda region: (order[region.contig], region.start))
+    previous = Region("", 0, 0, "", 0)
+    for region in regions:
+        if region.contig == previous.contig and region.start < previous.end:
+            message = f"{region.contig}:{region.start}-{region.end} overlaps the region of line {previous.line}"
             raise InputError(message, path=bed, line=region.line)
-        before = region
+        previous = region
         yield region
 
 
@@ -38,9 +38,7 @@ def checked_contig(region: Region, reference: IndexedFasta, bed: str | Path) -> 
     """The reference's name of a region's contig; InputError for one that it lacks, or that ends before the region."""
     contig = reference.name(region.contig)
     if contig is None:
-        message = (
-            f"contig {region.contig} is not in {reference.path} (which has {reference.known()})"
-        )
+        message = f"contig {region.contig} is not in {reference.path} (which has {reference.contig_list()})"
     elif region.end > reference.lengths[contig]:
         length = reference.lengths[contig]
         message = (

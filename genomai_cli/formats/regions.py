@@ -1,7 +1,7 @@
-"""The positions that a reader of variants is asked for, gVCF blocks that cover some, and a big file's lines at them.
+"""The positions requested of a reader of variants, gVCF blocks that cover some, and a big file's lines at them.
 
-Positions are single ones or stretches of a contig. A reference block of a gVCF is one record that says "as the
-reference" from POS to INFO/END. Of a bgzipped VCF with an index beside it only the lines at the positions are read.
+Positions are single ones or intervals of a contig. A reference block of a gVCF is one record that says "as the
+reference" from POS to INFO/END. Of an indexed bgzipped VCF only the lines at the positions are read.
 """
 
 import re
@@ -14,15 +14,15 @@ from genomai_cli.formats.streams import Input
 from genomai_cli.formats.tabix import Blocks, Index, read_index
 
 
-class Stretches:
+class PositionIntervals:
     """The positions of some intervals (first, last) of one contig, without listing them."""
 
     def __init__(self, intervals: Iterable[tuple[int, int]]) -> None:
         self.intervals: list[tuple[int, int]] = []
         for first, last in sorted(intervals):
             if self.intervals and first <= self.intervals[-1][1] + 1:
-                before = self.intervals.pop()
-                first, last = before[0], max(before[1], last)
+                previous = self.intervals.pop()
+                first, last = previous[0], max(previous[1], last)
             self.intervals.append((first, last))
         self._starts = [first for first, _ in self.intervals]
 
@@ -31,8 +31,8 @@ class Stretches:
         return at >= 0 and position <= self.intervals[at][1]
 
 
-Sites = Collection[int] | Stretches
-Wanted = Mapping[str, Sites]  # by normalised contig
+Sites = Collection[int] | PositionIntervals
+SitesByContig = Mapping[str, Sites]  # by normalised contig
 
 # Alternate alleles that stand for no observed variant.
 NO_VARIANT = frozenset({"<NON_REF>", "<*>", "<X>", "."})
@@ -79,14 +79,14 @@ def is_block(alts: Iterable[str]) -> bool:
 
 
 class OrderedSites:
-    """The wanted positions of each contig in order, to find those within a block."""
+    """The requested positions of each contig in order, to find those within a block."""
 
     def __init__(self) -> None:
         self._ordered: dict[int, list[int]] = {}
 
     def within(self, sites: Sites, first: int, last: int) -> list[int]:
-        """The wanted positions from `first` to `last`; a stretch wants the records, not their blocks."""
-        if isinstance(sites, Stretches) or last < first:
+        """The requested positions from `first` to `last`; none of intervals, for which blocks are not expanded."""
+        if isinstance(sites, PositionIntervals) or last < first:
             return []
         ordered = self._ordered.get(id(sites))
         if ordered is None:
@@ -95,29 +95,38 @@ class OrderedSites:
 
 
 # A fetch inflates about one block; below this many compressed bytes a position, reading on is faster.
-_WORTH = 1 << 15
+_MIN_BYTES_PER_SITE = 1 << 15
 Interval = tuple[str, int, int]  # contig, first and last position
 
 
 def indexed_lines(
-    source: Input, wanted: Wanted, normal: Callable[[str], str], reach: Callable[[bytes], int]
+    source: Input,
+    sites_by_contig: SitesByContig,
+    normalise: Callable[[str], str],
+    covered_until: Callable[[bytes], int],
 ) -> tuple[Iterator[tuple[bytes, int]], list[str]] | None:
-    """The lines that overlap wanted positions, each with 0 or the position after its POS; and the file's contigs.
+    """The lines that overlap requested positions, each with 0 or the position after its POS; and the file's contigs.
 
-    `reach` says up to which position a line that begins before is about a position. None where the file has no good
-    index or is too small to profit.
+    `covered_until` gives the last position that a line covers. None where the file has no good index or is too small to
+    profit.
     """
     index = _index(source)
-    count = sum(len(_spans(sites)) for sites in wanted.values())
-    if index is None or source.file is None or source.file.stat().st_size < _WORTH * count:
+    count = sum(len(_spans(sites)) for sites in sites_by_contig.values())
+    if (
+        index is None
+        or source.file is None
+        or source.file.stat().st_size < _MIN_BYTES_PER_SITE * count
+    ):
         return None
     try:
         with source.file.open("rb") as file:
             blocks, table = Blocks(file), read_index(index)
             if not table.covers(blocks):
                 return None  # whoever reads the file on says whether it is truncated
-            intervals = list(_intervals(list(table.contigs), wanted, normal))
-            return iter(list(_fetch(blocks, table, intervals, reach))), list(table.contigs)
+            intervals = list(_intervals(list(table.contigs), sites_by_contig, normalise))
+            return iter(list(_lines_in(blocks, table, intervals, covered_until))), list(
+                table.contigs
+            )
     except (OSError, ValueError, InputError):
         return None
 
@@ -134,27 +143,27 @@ def _index(source: Input) -> Path | None:
 
 
 def _intervals(
-    contigs: list[str], wanted: Wanted, normal: Callable[[str], str]
+    contigs: list[str], sites_by_contig: SitesByContig, normalise: Callable[[str], str]
 ) -> Iterator[Interval]:
     for contig in contigs:
-        for first, last in _spans(wanted.get(normal(contig), ())):
+        for first, last in _spans(sites_by_contig.get(normalise(contig), ())):
             yield contig, first, last
 
 
 def _spans(sites: Sites) -> list[tuple[int, int]]:
-    if isinstance(sites, Stretches):
+    if isinstance(sites, PositionIntervals):
         return sites.intervals
     return [(site, site) for site in sorted(sites)]
 
 
-def _fetch(
-    blocks: Blocks, table: Index, intervals: list[Interval], reach: Callable[[bytes], int]
+def _lines_in(
+    blocks: Blocks, table: Index, intervals: list[Interval], covered_until: Callable[[bytes], int]
 ) -> Iterator[tuple[bytes, int]]:
     for contig, first, last in intervals:
-        for raw, at in _overlapping(blocks, table, contig, first, last):
-            if at >= first:
+        for raw, position in _overlapping(blocks, table, contig, first, last):
+            if position >= first:
                 yield raw, 0
-            elif first == last and reach(raw) >= first:
+            elif first == last and covered_until(raw) >= first:
                 yield raw, first
 
 
@@ -162,12 +171,12 @@ def _overlapping(
     blocks: Blocks, table: Index, contig: str, first: int, last: int
 ) -> Iterator[tuple[bytes, int]]:
     """The lines that may overlap the positions, each with its own; those of a contig are in order."""
-    name, begun = contig.encode("utf-8", "surrogateescape"), 0
+    name, searched = contig.encode("utf-8", "surrogateescape"), 0
     for begin, end in table.chunks(contig, first, last):
-        for raw in blocks.lines(max(begin, begun), end):
-            chrom, position, _ = raw.split(b"\t", 2)
-            at = int(position)
-            if chrom != name or at > last:
+        for raw in blocks.lines(max(begin, searched), end):
+            chrom, pos_field, _ = raw.split(b"\t", 2)
+            position = int(pos_field)
+            if chrom != name or position > last:
                 break
-            yield raw, at
-        begun = max(begun, end)
+            yield raw, position
+        searched = max(searched, end)

@@ -1,4 +1,4 @@
-"""Rows of numbers that are safe on disk while a long run goes on, in a folder that is whole after a kill at any moment.
+"""Rows of numbers that are safe on disk while a long run goes on, in a folder that is consistent after any kill.
 
     run.json      what the rows are: the run that resumes them must be the same
     rows.f32      the rows, float32 (little-endian), end to end
@@ -51,7 +51,7 @@ class RowJournal:
         self._files: tuple[IO[bytes], IO[bytes]] | None = None
 
     @property
-    def begun(self) -> bool:
+    def has_files(self) -> bool:
         """Whether something lies on disk."""
         return self._files is not None
 
@@ -71,10 +71,10 @@ class RowJournal:
 
     def flush(self) -> None:
         """Put what is held on disk: the rows first, then the records that count them; InputError where it is full."""
-        rows, records = self._opened()
-        with self._telling():
-            for some in self._held_rows:
-                rows.write(np.ascontiguousarray(some, LITTLE_ENDIAN).data)
+        rows, records = self._open_files()
+        with self._write_errors():
+            for row_block in self._held_rows:
+                rows.write(np.ascontiguousarray(row_block, LITTLE_ENDIAN).data)
             _sync(rows)
             records.write(b"".join(self._held_records))
             _sync(records)
@@ -82,15 +82,15 @@ class RowJournal:
         self.stored_count = self.record_count
         self._written = time.monotonic()
 
-    def keep(self) -> None:
+    def flush_after_error(self) -> None:
         """After an error, put on disk what can be; a full disk was perhaps the error."""
-        if self.begun:
+        if self.has_files:
             with suppress(InputError):
                 self.flush()
 
     def resume(self) -> None:
         """Go on with what the folder holds, without what was not finished."""
-        rows, records = self._opened()
+        rows, records = self._open_files()
         size = rows.seek(0, os.SEEK_END) // (self.width * LITTLE_ENDIAN.itemsize)
         records.seek(0)
         end = 0
@@ -111,7 +111,7 @@ class RowJournal:
 
     def records(self) -> Iterator[tuple[str, int]]:
         """The name of every record on disk, and how many rows it has."""
-        if self.begun:
+        if self.has_files:
             with (self.folder / RECORDS).open("rb") as file:
                 for line in file:
                     count, _, name = line.rstrip(b"\n").partition(b"\t")
@@ -119,28 +119,28 @@ class RowJournal:
 
     def blocks(self) -> Iterator[Rows]:
         """The rows on disk, some megabytes at a time."""
-        if not self.begun:
+        if not self.has_files:
             return
-        some = max(1, ROWS_AT_ONCE_BYTES // (self.width * LITTLE_ENDIAN.itemsize))
+        rows_per_block = max(1, ROWS_AT_ONCE_BYTES // (self.width * LITTLE_ENDIAN.itemsize))
         with (self.folder / ROWS).open("rb") as file:
-            while len(found := np.fromfile(file, LITTLE_ENDIAN, some * self.width)):
-                yield found.reshape(-1, self.width)
+            while len(values := np.fromfile(file, LITTLE_ENDIAN, rows_per_block * self.width)):
+                yield values.reshape(-1, self.width)
 
     def close(self) -> None:
         """Let go of the files."""
         for file in self._files or ():
-            with self._telling():  # what could not be written before is tried again
+            with self._write_errors():  # what could not be written before is tried again
                 file.close()
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
-        """An InputError that names the folder, of what cannot be written there."""
+    def _write_errors(self) -> Iterator[None]:
+        """An OSError of a write as an InputError that names the folder."""
         try:
             yield
         except OSError as error:
             raise InputError(f"cannot be written ({error.strerror})", path=self.folder) from None
 
-    def _opened(self) -> tuple[IO[bytes], IO[bytes]]:
+    def _open_files(self) -> tuple[IO[bytes], IO[bytes]]:
         if self._files is None:
             self.folder.mkdir(exist_ok=True)
             self._files = (_appendable(self.folder / ROWS), _appendable(self.folder / RECORDS))
@@ -154,28 +154,30 @@ class RowJournal:
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """What run the folder's rows are of; InputError if it holds none."""
+    """The settings of the run that the folder's rows are of; InputError if it holds none."""
     try:
-        found = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        run = json.loads((folder / RUN).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        found = None
-    if not isinstance(found, dict):
+        run = None
+    if not isinstance(run, dict):
         raise InputError("no interrupted run that could be resumed: remove it", path=folder)
-    return found
+    return run
 
 
 def partial_folder(target: Path) -> Path:
-    """Where a run keeps what is to become the file; a link's is that of the file it leads to."""
+    """The folder of an unfinished run that writes this file; for a link that of the file it leads to."""
     file = Path(os.path.realpath(target))
     return file.with_name(file.name + ENDING)
 
 
-def require_same(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    """InputError unless what was made there was made as it would be here."""
-    names = sorted(there.keys() | here.keys())
-    others = [name for name in names if there.get(name) != here.get(name)]
-    if others:
-        shown = "; ".join(f"{name} is {there.get(name)}, not {here.get(name)}" for name in others)
+def require_same(path: Path, stored: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """InputError unless the stored settings are the expected ones."""
+    names = sorted(stored.keys() | expected.keys())
+    different = [name for name in names if stored.get(name) != expected.get(name)]
+    if different:
+        shown = "; ".join(
+            f"{name} is {stored.get(name)}, not {expected.get(name)}" for name in different
+        )
         raise InputError(f"was made in another way: {shown}", path=path)
 
 

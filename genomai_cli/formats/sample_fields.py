@@ -1,4 +1,4 @@
-"""What a record says of its samples beside the genotype: AF, AD, PS and the like, of VCF and BCF alike.
+"""The samples' fields of a record other than the genotype: AF, AD, PS and the like, of VCF and BCF alike.
 
 A record keeps its bytes, and a field is parsed when it is asked for.
 
@@ -33,26 +33,26 @@ class SampleFields(Protocol):
     def rows(self, key: str, samples: NDArray[np.int64]) -> Numbers:
         """The values (K, W) of some samples, of a field that the record has."""
 
-    # Questions about a field that the record has, answered for all samples (N,) at once; `among` are those asked for.
+    # Tests of a field that the record has, for all samples (N,) at once; `samples` (N,) are those to be tested.
 
     def has(self, key: str) -> bool:
         """Whether the record has the field."""
 
-    def zeros(self, key: str, among: Flags) -> Flags:
-        """Who has nothing but zeros."""
+    def zeros(self, key: str, samples: Flags) -> Flags:
+        """Which samples have nothing but zeros."""
 
-    def flat(self, key: str, among: Flags) -> Flags:
-        """Who has several values that are all the same."""
+    def flat(self, key: str, samples: Flags) -> Flags:
+        """Which samples have several values that are all the same."""
 
-    def below(self, key: str, least: int) -> Flags:
-        """Whose first value is less."""
+    def below(self, key: str, minimum: int) -> Flags:
+        """Which samples' first value is below the minimum."""
 
     def not_passed(self, key: str) -> Flags:
-        """Whose filter is another text than PASS."""
+        """Which samples' filter is another text than PASS."""
 
 
 class TextFields:
-    """Those of a line of VCF: its FORMAT and the columns of its samples."""
+    """The fields of a VCF line, from its FORMAT and the columns of its samples."""
 
     def __init__(self, layout: bytes, calls: bytes) -> None:
         self._keys, self._calls = layout.split(b":"), calls
@@ -78,8 +78,8 @@ class TextFields:
         sizes = np.diff(last, prepend=-1)
         row = np.repeat(np.arange(len(last)), sizes)
         column = np.arange(len(starts)) - np.repeat(last + 1 - sizes, sizes)
-        given = column < len(self._keys)
-        table[row[given], column[given]] = starts[given]
+        in_format = column < len(self._keys)
+        table[row[in_format], column[in_format]] = starts[in_format]
         return table
 
     def _begin(self, key: str) -> NDArray[np.int64]:
@@ -89,40 +89,40 @@ class TextFields:
         end = self._calls.find(b"\t", start)
         return self._calls[start : len(self._calls) if end < 0 else end].split(b":", 1)[0]
 
-    def zeros(self, key: str, among: Flags) -> Flags:
+    def zeros(self, key: str, samples: Flags) -> Flags:
         """See `SampleFields`."""
         starts = self._begin(key)
         c0, c1 = self._text[starts], self._text[starts + 1]
         zeros: Flags = (c0 == _ZERO) & ((c1 == _TAB) | (c1 == _COLON))
         c2 = self._text[starts + 2]
-        several = (c1 == _COMMA) & ((c2 == _ZERO) | (c2 == _DOT))
-        for sample in np.flatnonzero(among & (c0 == _ZERO) & (several | (c1 == _DOT))):
+        has_more = (c1 == _COMMA) & ((c2 == _ZERO) | (c2 == _DOT))
+        for sample in np.flatnonzero(samples & (c0 == _ZERO) & (has_more | (c1 == _DOT))):
             zeros[sample] = _is_zero(self._field(starts[sample]))
         return zeros
 
-    def flat(self, key: str, among: Flags) -> Flags:
+    def flat(self, key: str, samples: Flags) -> Flags:
         """See `SampleFields`."""
-        starts, flat = self._begin(key), np.zeros(len(among), np.bool_)
+        starts, flat = self._begin(key), np.zeros(len(samples), np.bool_)
         if key == "PL":  # the least of which is 0
             c0, c2 = self._text[starts], self._text[starts + 2]
-            among = among & (c0 == _ZERO) & (c2 == _ZERO)
-        for sample in np.flatnonzero(among):
+            samples = samples & (c0 == _ZERO) & (c2 == _ZERO)
+        for sample in np.flatnonzero(samples):
             first, *others = self._field(starts[sample]).split(b",")
             flat[sample] = bool(others) and all(other == first != b"." for other in others)
         return flat
 
-    def below(self, key: str, least: int) -> Flags:
+    def below(self, key: str, minimum: int) -> Flags:
         """See `SampleFields`."""
-        at = self._begin(key).copy()
-        digit = self._text[at] - np.uint8(_ZERO)
-        given = going = digit < 10
-        value = np.zeros(len(at), np.int64)
-        while going.any():
-            value = np.where(going, value * 10 + digit, value)
-            at += going
-            digit = self._text[at] - np.uint8(_ZERO)
-            going = going & (digit < 10)
-        below: Flags = given & (value < least)
+        position = self._begin(key).copy()
+        digit = self._text[position] - np.uint8(_ZERO)
+        has_digits = in_number = digit < 10
+        value = np.zeros(len(position), np.int64)
+        while in_number.any():
+            value = np.where(in_number, value * 10 + digit, value)
+            position += in_number
+            digit = self._text[position] - np.uint8(_ZERO)
+            in_number = in_number & (digit < 10)
+        below: Flags = has_digits & (value < minimum)
         return below
 
     def not_passed(self, key: str) -> Flags:
@@ -144,8 +144,8 @@ class TextFields:
         name = key.encode()
         if name not in self._keys:
             return None
-        at = self._keys.index(name)
-        return [cell[at] if at < len(cell) else b"." for cell in self._cells]
+        index = self._keys.index(name)
+        return [cell[index] if index < len(cell) else b"." for cell in self._cells]
 
     def numbers(self, key: str) -> Numbers | None:
         """See `SampleFields`."""
@@ -158,20 +158,20 @@ class TextFields:
 
 
 class BcfFields:
-    """Those of a BCF record, by a function that gives the values (N, W) of a field of a number, as BCF holds them."""
+    """The fields of a BCF record, from a function that gives the stored values (N, W) of a field by its number."""
 
     def __init__(
         self, keys: dict[str, int], values: Callable[[int], NDArray[np.generic] | None]
     ) -> None:
         self._keys, self._values = keys, values
 
-    def _found(self, key: str) -> NDArray[np.generic] | None:
+    def _stored_values(self, key: str) -> NDArray[np.generic] | None:
         number = self._keys.get(key)
         return None if number is None else self._values(number)
 
     def has(self, key: str) -> bool:
         """See `SampleFields`."""
-        return self._found(key) is not None
+        return self._stored_values(key) is not None
 
     def _required(self, key: str) -> Numbers:
         numbers = self.numbers(key)
@@ -182,24 +182,24 @@ class BcfFields:
         """See `SampleFields`."""
         return self._required(key)[samples]
 
-    def zeros(self, key: str, among: Flags) -> Flags:
+    def zeros(self, key: str, samples: Flags) -> Flags:
         """See `SampleFields`."""
         values = self._required(key)
         absent = np.isnan(values)
-        zeros: Flags = (absent | (values == 0)).all(axis=1) & ~absent.all(axis=1) & among
+        zeros: Flags = (absent | (values == 0)).all(axis=1) & ~absent.all(axis=1) & samples
         return zeros
 
-    def flat(self, key: str, among: Flags) -> Flags:
+    def flat(self, key: str, samples: Flags) -> Flags:
         """See `SampleFields`."""
         values = self._required(key)
-        given = ~np.isnan(values)
-        same = (~given | (values == values[:, :1])).all(axis=1)
-        flat: Flags = same & (given.sum(axis=1) > 1) & among
+        known = ~np.isnan(values)
+        same = (~known | (values == values[:, :1])).all(axis=1)
+        flat: Flags = same & (known.sum(axis=1) > 1) & samples
         return flat
 
-    def below(self, key: str, least: int) -> Flags:
+    def below(self, key: str, minimum: int) -> Flags:
         """See `SampleFields`."""
-        below: Flags = self._required(key)[:, 0] < least
+        below: Flags = self._required(key)[:, 0] < minimum
         return below
 
     def not_passed(self, key: str) -> Flags:
@@ -208,21 +208,21 @@ class BcfFields:
 
     def texts(self, key: str) -> list[bytes] | None:
         """See `SampleFields`."""
-        values = self._found(key)
+        values = self._stored_values(key)
         if values is None:
             return None
         if values.dtype.kind == "S":
             return [bytes(text) or b"." for text in values[:, 0]]
-        return [_shown(row) for row in _with_nan(values)]
+        return [_as_text(row) for row in _with_missing_as_nan(values)]
 
     def numbers(self, key: str) -> Numbers | None:
         """See `SampleFields`."""
-        values = self._found(key)
+        values = self._stored_values(key)
         if values is None:
             return None
         if values.dtype.kind == "S":
             return _table([bytes(text) for text in values[:, 0]])
-        return _with_nan(values)
+        return _with_missing_as_nan(values)
 
 
 def _is_zero(text: bytes) -> bool:
@@ -233,7 +233,7 @@ def _is_zero(text: bytes) -> bool:
     return bool(values) and not b"".join(values).strip(b"0.")
 
 
-def _with_nan(values: NDArray[np.generic]) -> Numbers:
+def _with_missing_as_nan(values: NDArray[np.generic]) -> Numbers:
     """Numbers with BCF's marks of missing and of an end as NaN."""
     with np.errstate(invalid="ignore"):  # the marks among floats are signalling NaN
         numbers = values.astype(np.float64)
@@ -242,19 +242,19 @@ def _with_nan(values: NDArray[np.generic]) -> Numbers:
     return numbers
 
 
-def _shown(row: Numbers) -> bytes:
+def _as_text(row: Numbers) -> bytes:
     return b",".join(b"%d" % value for value in row[~np.isnan(row)]) or b"."
 
 
 def _table(texts: list[bytes]) -> Numbers:
     if len({text.count(b",") for text in texts}) == 1:
         with suppress(ValueError):  # a dot, a percent sign
-            found = np.array(b",".join(texts).split(b",")).astype(np.float64)
-            return found.reshape(len(texts), -1)
+            numbers = np.array(b",".join(texts).split(b",")).astype(np.float64)
+            return numbers.reshape(len(texts), -1)
     rows = [[number_of(value) for value in text.split(b",")] for text in texts]
     table = np.full((len(rows), max(map(len, rows), default=0)), np.nan)
-    for numbers, row in zip(table, rows, strict=True):
-        numbers[: len(row)] = row
+    for target, row in zip(table, rows, strict=True):
+        target[: len(row)] = row
     return table
 
 

@@ -1,4 +1,4 @@
-"""A part of a stream of records: the i-th of n, neighbours in input order, so that the parts end to end are the whole.
+"""A part of a stream of records: the i-th of n, neighbours in input order, so that the parts end to end are the stream.
 
 How many records there are is known only when all have been read; until then they wait in a temporary file, as JSON.
 """
@@ -28,13 +28,13 @@ class Shard:
 
     @classmethod
     def parsed(cls, text: str | None) -> "Shard":
-        """From `i/n`; the whole for None. UsageError for anything else."""
+        """From `i/n`; the only part for None. UsageError for anything else."""
         if text is None:
             return cls()
-        found = re.fullmatch(r"(\d+)/(\d+)", text)
-        if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        match = re.fullmatch(r"(\d+)/(\d+)", text)
+        if match is None or not 1 <= int(match[1]) <= int(match[2]):
             raise UsageError(f"--shard {text}: I/N, with I from 1 to N")
-        return cls(int(found[1]), int(found[2]))
+        return cls(int(match[1]), int(match[2]))
 
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
@@ -73,9 +73,9 @@ class Shard:
                 spool.write(json.dumps(_plain(item, kinds)) + "\n")
                 total += 1
             spool.seek(0)
-            own = self.span(total)
-            for number, line in zip(range(own.stop), spool, strict=False):
-                if number in own:
+            indices = self.span(total)
+            for number, line in zip(range(indices.stop), spool, strict=False):
+                if number in indices:
                     yield _restored(json.loads(line), kinds)
 
 
@@ -83,7 +83,7 @@ WHOLE = Shard()
 
 
 def _plain(value: Any, kinds: dict[str, type]) -> Any:
-    """What JSON can hold of a value: anything but text and numbers as {what it is: what it is made of}."""
+    """A value for JSON: anything but text and numbers as {name of its type: its parts}."""
     if is_dataclass(value):
         kinds[type(value).__name__] = type(value)
         parts = [_plain(getattr(value, field.name), kinds) for field in fields(value)]
@@ -93,23 +93,23 @@ def _plain(value: Any, kinds: dict[str, type]) -> Any:
     if isinstance(value, bytes):
         return {"bytes": value.decode("latin-1")}
     if isinstance(value, np.ndarray):
-        held = base64.b64encode(value.tobytes()).decode()
-        return {"array": [value.dtype.str, value.shape, held]}
+        encoded = base64.b64encode(value.tobytes()).decode()
+        return {"array": [value.dtype.str, value.shape, encoded]}
     if isinstance(value, tuple | list):
         return {type(value).__name__: [_plain(part, kinds) for part in value]}
     return value
 
 
-def _restored(held: Any, kinds: dict[str, type]) -> Any:
-    if not isinstance(held, dict):
-        return held
-    [(kind, parts)] = held.items()
+def _restored(encoded: Any, kinds: dict[str, type]) -> Any:
+    if not isinstance(encoded, dict):
+        return encoded
+    [(kind, parts)] = encoded.items()
     if kind == "bytes":
         return parts.encode("latin-1")
     if kind == "array":
-        dtype, shape, values = parts
-        return np.frombuffer(bytearray(base64.b64decode(values)), dtype).reshape(shape)
-    found = [_restored(part, kinds) for part in parts]
+        dtype, shape, data = parts
+        return np.frombuffer(bytearray(base64.b64decode(data)), dtype).reshape(shape)
+    values = [_restored(part, kinds) for part in parts]
     if kind in ("tuple", "list"):
-        return tuple(found) if kind == "tuple" else found
-    return kinds[kind](*found)
+        return tuple(values) if kind == "tuple" else values
+    return kinds[kind](*values)

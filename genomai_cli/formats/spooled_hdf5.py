@@ -1,8 +1,8 @@
 """New HDF5 files, straight or by way of a temporary file (HDF5 seeks, and standard output and compressed files cannot);
-and what files say of themselves.
+and the attributes that describe a file.
 
 HDF5 does not survive a full disk: h5py 3 ends in a crash when it closes the file, whether HDF5 writes by itself or
-through Python. So it writes through Python, what the disk cannot take is swallowed, and told when the block ends.
+through Python. So it writes through Python, failed writes are swallowed, and reported when the block ends.
 """
 
 import io
@@ -18,7 +18,7 @@ import h5py
 
 from genomai_cli import __version__
 from genomai_cli.errors import InputError
-from genomai_cli.formats.stored_text import no_room
+from genomai_cli.formats.stored_text import disk_full_error
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 def spooled_hdf5(out: IO[bytes]) -> Iterator[h5py.File]:
     """A new HDF5 file, written to `out` if the block ends without an exception; InputError if TMPDIR is full."""
     with tempfile.TemporaryFile(buffering=0) as spool:
-        with _hdf5_over(spool, no_room) as file:
+        with _hdf5_over(spool, disk_full_error) as file:
             yield file
         spool.seek(0)
         copyfileobj(spool, out, 1 << 20)
@@ -37,41 +37,43 @@ def spooled_hdf5(out: IO[bytes]) -> Iterator[h5py.File]:
 def new_hdf5(path: Path) -> Iterator[h5py.File]:
     """A new HDF5 file at `path`, safe on disk when the block ends; InputError if the disk is full."""
 
-    def full(error: OSError) -> InputError:
+    def disk_full(error: OSError) -> InputError:
         return InputError(f"cannot be written ({error.strerror})", path=path)
 
     with path.open("wb+", buffering=0) as target:
-        with _hdf5_over(target, full) as file:
+        with _hdf5_over(target, disk_full) as file:
             yield file
         os.fsync(target.fileno())
 
 
 @contextmanager
-def _hdf5_over(target: IO[bytes], full: Callable[[OSError], InputError]) -> Iterator[h5py.File]:
-    """A new HDF5 file whose bytes go to `target`; what that could not take is told by `full`."""
-    kept = _Guarded(target)
+def _hdf5_over(
+    target: IO[bytes], error_for: Callable[[OSError], InputError]
+) -> Iterator[h5py.File]:
+    """A new HDF5 file whose bytes go to `target`; a failed write is raised as `error_for` it."""
+    guarded = _GuardedFile(target)
     try:
-        with h5py.File(kept, "w") as file:
+        with h5py.File(guarded, "w") as file:
             yield file
     except Exception:
-        if kept.error is not None:  # what was behind it
-            raise full(kept.error) from None
+        if guarded.error is not None:  # what was behind it
+            raise error_for(guarded.error) from None
         raise
-    if kept.error is not None:
-        raise full(kept.error)
+    if guarded.error is not None:
+        raise error_for(guarded.error)
 
 
 def describe(
-    file: h5py.File, kind: str, version: int, about: Mapping[str, str | int | float]
+    file: h5py.File, kind: str, version: int, attributes: Mapping[str, str | int | float]
 ) -> None:
-    """Say in a file's attributes what it is, in which version of that format, what made it, and more `about` it."""
-    made = {"format": kind, "format_version": version, "program": f"genomai {__version__}"}
-    for name, value in (made | dict(about)).items():
+    """Write into a file's attributes its format, the format's version, the program, and further `attributes`."""
+    provenance = {"format": kind, "format_version": version, "program": f"genomai {__version__}"}
+    for name, value in (provenance | dict(attributes)).items():
         file.attrs[name] = value
 
 
-class _Guarded(io.RawIOBase):
-    """A file without a buffer that never raises for a write; `error` is what a write has met."""
+class _GuardedFile(io.RawIOBase):
+    """A file without a buffer that never raises for a write; `error` is that of the first failed write."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -96,24 +98,24 @@ class _Guarded(io.RawIOBase):
         return self._file.readinto(buffer)  # type: ignore[attr-defined, no-any-return]
 
     def write(self, data: Any) -> int:
-        return self._tried(lambda: self._wrote(memoryview(data)), len(data))
+        return self._attempt(lambda: self._write_all(memoryview(data)), len(data))
 
     def truncate(self, size: int | None = None) -> int:
-        return self._tried(lambda: self._file.truncate(size), size or 0)
+        return self._attempt(lambda: self._file.truncate(size), size or 0)
 
     def flush(self) -> None:
-        self._tried(self._file.flush, None)
+        self._attempt(self._file.flush, None)
 
-    def _wrote(self, data: memoryview) -> int:
-        at = 0
-        while at < len(data):  # what is not buffered takes a part where a disk ends
-            at += self._file.write(data[at:])
-        return at
+    def _write_all(self, data: memoryview) -> int:
+        written = 0
+        while written < len(data):  # what is not buffered takes a part where a disk ends
+            written += self._file.write(data[written:])
+        return written
 
-    def _tried(self, act: Callable[[], T], otherwise: T) -> T:
+    def _attempt(self, operation: Callable[[], T], default: T) -> T:
         if self.error is None:
             try:
-                return act()
+                return operation()
             except OSError as error:
                 self.error = error
-        return otherwise
+        return default

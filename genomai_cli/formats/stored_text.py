@@ -7,11 +7,11 @@ from typing import IO
 
 from genomai_cli.errors import InputError
 
-_PIECE = 1 << 20
+_CHUNK = 1 << 20
 
 
-def no_room(error: OSError) -> InputError:
-    """What a temporary file that could not be written means, with the remedy."""
+def disk_full_error(error: OSError) -> InputError:
+    """The InputError for a temporary file that could not be written, with the remedy."""
     reason = error.strerror or str(error)
     message = f"no temporary file of this size ({reason}): set TMPDIR to a larger disk"
     return InputError(message, path=tempfile.gettempdir())
@@ -36,7 +36,7 @@ class StoredText:
             while view:
                 view = view[self._file.write(view) :]
         except OSError as error:
-            raise no_room(error) from None
+            raise disk_full_error(error) from None
         self._length += len(letters)
 
     def __len__(self) -> int:
@@ -47,22 +47,22 @@ class StoredText:
         if step != 1:
             raise ValueError("stored letters are read without steps")
         self._file.seek(start)
-        wanted = max(0, stop - start)
+        length = max(0, stop - start)
         read = bytearray()
-        while len(read) < wanted:
-            read += self._file.read(wanted - len(read))
+        while len(read) < length:
+            read += self._file.read(length - len(read))
         return read.decode("ascii")
 
     def count(self, letter: str, /) -> int:
         """How often the letter occurs."""
-        return sum(piece.count(letter) for piece in self._pieces())
+        return sum(chunk.count(letter) for chunk in self._chunks())
 
     def replace(self, letter: str, other: str, /) -> "StoredText":
         """The text with another letter, or nothing, for each of these."""
-        made = StoredText()
-        for piece in self._pieces():
-            made.append(piece.replace(letter, other).encode("ascii"))
-        return made
+        result = StoredText()
+        for chunk in self._chunks():
+            result.append(chunk.replace(letter, other).encode("ascii"))
+        return result
 
-    def _pieces(self) -> Iterator[str]:
-        return (self[start : start + _PIECE] for start in range(0, self._length, _PIECE))
+    def _chunks(self) -> Iterator[str]:
+        return (self[start : start + _CHUNK] for start in range(0, self._length, _CHUNK))

@@ -31,18 +31,22 @@ else:
     _ZLIB_ERRORS = (BadGzipFile, zlib.error, isal_zlib.error)
 STANDARD_INPUTS = ("-", "/dev/stdin")
 _BUFFER = 1 << 20
-LONGEST_LINE = 1 << 28  # bytes of a line, a header or a record that is read whole: 256 MiB
-_SNIFF = 64  # non-blank bytes that settle the kind
+LONGEST_LINE = 1 << 28  # bytes of a line, a header or a record that is read at once: 256 MiB
+_SNIFFED = 64  # non-blank bytes that settle the kind
 
-_OF_SITES = frozenset({Kind.VCF, Kind.BCF, Kind.RAW, Kind.PLINK, Kind.PGEN, Kind.BAM, Kind.CRAM})
-_WITHOUT_LINES = _OF_SITES - {Kind.VCF, Kind.RAW} | {Kind.FASTA}  # or that see to their length
+_VARIANT_KINDS = frozenset(
+    {Kind.VCF, Kind.BCF, Kind.RAW, Kind.PLINK, Kind.PGEN, Kind.BAM, Kind.CRAM}
+)
+_UNBOUNDED_LINES = _VARIANT_KINDS - {Kind.VCF, Kind.RAW} | {
+    Kind.FASTA
+}  # or checked by their readers
 
 
 @dataclass(frozen=True)
 class Input:
     """An open input: its decompressed bytes in `stream`, to be read once, and what they are.
 
-    `file` is the path of a regular file (an index may lie beside it), None for pipes and `-`. `records` are those that
+    `file` is the path of a regular file (which may have an index), None for pipes and `-`. `records` are those that
     are in memory already; `reference` is the genome that a CRAM is read with.
     """
 
@@ -57,12 +61,12 @@ class Input:
     @property
     def has_variants(self) -> bool:
         """Whether samples are read from it at known sites."""
-        return self.kind in _OF_SITES
+        return self.kind in _VARIANT_KINDS
 
     @property
     def ends_within_line(self) -> bool:
         """Whether plain FASTA, VCF or raw genotypes end without a line end, as they do where they were cut; of a pipe
-        it is known when it has been read. Compressed text and FASTQ tell by themselves."""
+        it is known when it has been read. Compressed text and FASTQ have an end of their own."""
         if self.compression != "plain" or self.kind not in (Kind.FASTA, Kind.VCF, Kind.RAW):
             return False
         if self.file is not None:
@@ -106,46 +110,48 @@ def open_input(path: str | Path) -> Input:
     return _recognised(_open_raw(name), name, _regular(name))
 
 
-def open_stream(handle: IO[bytes] | IO[str], shown: str) -> Input:
-    """The same from a stream that is open already, and stays so; messages call it `shown`. Text is taken as UTF-8."""
-    return _recognised(_Borrowed(handle), shown, None)
+def open_stream(handle: IO[bytes] | IO[str], display_name: str) -> Input:
+    """The same from a stream that is open already, and stays so, by its name in messages. Text is taken as UTF-8."""
+    return _recognised(_Borrowed(handle), display_name, None)
 
 
-def in_memory(records: Iterable[SequenceRecord], shown: str) -> Input:
-    """An input of records that are in memory; messages call it `shown` and count its records as lines."""
-    return Input(shown, Kind.MEMORY, "plain", io.BytesIO(), records=records)
+def in_memory(records: Iterable[SequenceRecord], display_name: str) -> Input:
+    """An input of records that are in memory, by its name in messages, which count its records as lines."""
+    return Input(display_name, Kind.MEMORY, "plain", io.BytesIO(), records=records)
 
 
 def _recognised(source: Any, name: str, file: Path | None) -> Input:
     raw, compression = _decompressed(source, name)
     try:
-        head = _take(raw, lambda got: len(got.lstrip(BLANKS)) >= _SNIFF)
+        head = _read_head(raw, lambda got: len(got.lstrip(BLANKS)) >= _SNIFFED)
         kind = kind_of(head, name)
     except InputError:
         _close(raw, name)
         raise
     head = head.removeprefix(BOM)
-    longest = None if kind in _WITHOUT_LINES else LONGEST_LINE
-    stream = io.BufferedReader(_Rewound(head, raw, path=name, longest=longest), _BUFFER)
+    max_line_bytes = None if kind in _UNBOUNDED_LINES else LONGEST_LINE
+    stream = io.BufferedReader(
+        _Rewound(head, raw, path=name, max_line_bytes=max_line_bytes), _BUFFER
+    )
     return Input(name, kind, compression, cast(BinaryIO, stream), file)
 
 
 def peeked(
-    source: Input, enough: Callable[[bytearray, int], bool], most: int
+    source: Input, enough: Callable[[bytearray, int], bool], max_bytes: int
 ) -> tuple[bytes, Input]:
-    """The first bytes of an input, read until they are enough, `most` or all; and the input with them put back.
+    """The first bytes of an input, read until they are enough, `max_bytes` or all; and the input with them put back.
 
-    `enough` is asked after every piece, and told how many bytes it has seen before.
+    `enough` is called after every chunk, with the bytes and how many of them it has seen before.
     """
-    begun, before = bytearray(), 0
-    while len(begun) < most and not enough(begun, before):
-        before = len(begun)
-        piece = cast(io.BufferedReader, source.stream).read1(_BUFFER)
-        if not piece:
+    buffer, searched = bytearray(), 0
+    while len(buffer) < max_bytes and not enough(buffer, searched):
+        searched = len(buffer)
+        chunk = cast(io.BufferedReader, source.stream).read1(_BUFFER)
+        if not chunk:
             break
-        begun += piece
-    head = bytes(begun)
-    del begun
+        buffer += chunk
+    head = bytes(buffer)
+    del buffer
     stream = io.BufferedReader(_Rewound(head, source.stream), _BUFFER)
     return head, replace(source, stream=cast(BinaryIO, stream))
 
@@ -158,7 +164,7 @@ def open_bytes(path: str | Path) -> BinaryIO:
 
 def _decompressed(source: Any, name: str) -> tuple["_Rewound | _Inflated", str]:
     try:
-        head = _take(source, lambda got: len(got) >= 18)
+        head = _read_head(source, lambda got: len(got) >= 18)
     except OSError as error:
         raise InputError(_reason(error), path=name) from None
     if not head:
@@ -173,7 +179,7 @@ def _decompressed(source: Any, name: str) -> tuple["_Rewound | _Inflated", str]:
     return _Inflated(rewound, name, bgzf=bgzf), "bgzf" if bgzf else "gzip"
 
 
-_MOST_ZIPPED = 1 << 29  # bytes; larger files come as gzip
+_MAX_ZIPPED = 1 << 29  # bytes; larger files come as gzip
 
 
 def _only_member(archive: "_Rewound", name: str) -> bytes:
@@ -188,7 +194,7 @@ def _only_member(archive: "_Rewound", name: str) -> bytes:
                 raise InputError(message, path=name)
             if len(members) != 1:
                 raise InputError(f"a zip archive of {len(members)} files, not of one", path=name)
-            if members[0].file_size > _MOST_ZIPPED:
+            if members[0].file_size > _MAX_ZIPPED:
                 raise InputError("a zip archive of a large file: unzip it first", path=name)
             return opened.read(members[0])
     except (BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
@@ -221,34 +227,34 @@ def _regular(name: str) -> Path | None:
     return path if name not in STANDARD_INPUTS and path.is_file() else None
 
 
-def _take(raw: Any, enough: Callable[[bytes], bool]) -> bytes:
+def _read_head(raw: Any, enough: Callable[[bytes], bool]) -> bytes:
     """The first bytes in as few reads as needed, because a slow pipe may not give more for long."""
     head = b""
     read = getattr(raw, "read1", raw.read)
     while not enough(head) and len(head) < _BUFFER:
-        piece = read(1 << 16)
-        if not piece:
+        chunk = read(1 << 16)
+        if not chunk:
             break
-        head += piece
+        head += chunk
     return head
 
 
 class _Borrowed(io.RawIOBase):
-    """A stream of somebody else's, which is not closed with this one; text becomes UTF-8."""
+    """A stream of the caller's, which is not closed with this one; text becomes UTF-8."""
 
     def __init__(self, handle: Any) -> None:
         self._read = getattr(handle, "read1", handle.read)
-        self._left = b""
+        self._pending = b""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        if not self._left:
-            piece = self._read(len(buffer))
-            text = isinstance(piece, str)
-            self._left = piece.encode("utf-8", "surrogateescape") if text else piece
-        taken, self._left = self._left[: len(buffer)], self._left[len(buffer) :]
+        if not self._pending:
+            chunk = self._read(len(buffer))
+            text = isinstance(chunk, str)
+            self._pending = chunk.encode("utf-8", "surrogateescape") if text else chunk
+        taken, self._pending = self._pending[: len(buffer)], self._pending[len(buffer) :]
         buffer[: len(taken)] = taken
         return len(taken)
 
@@ -260,10 +266,10 @@ class _Rewound(io.RawIOBase):
     """
 
     def __init__(
-        self, head: bytes, rest: Any, *, path: str | None = None, longest: int | None = None
+        self, head: bytes, rest: Any, *, path: str | None = None, max_line_bytes: int | None = None
     ) -> None:
         self._head, self._rest, self._path = head, rest, path
-        self._longest, self._line = longest, 0  # of which so many bytes have passed
+        self._max_line_bytes, self._line = max_line_bytes, 0  # of which so many bytes have passed
         # A BufferedReader's readinto waits for a full buffer; readinto1 takes what a pipe has now.
         self._readinto = getattr(rest, "readinto1", rest.readinto)
         self.tail, self.ended = b"", False
@@ -276,21 +282,21 @@ class _Rewound(io.RawIOBase):
         size = self._from_head(view) if self._head else self._from_rest(view)
         self.ended = size == 0
         self.tail = (self.tail + bytes(view[max(0, size - 28) : size]))[-28:]
-        if self._longest is not None:
-            self._measure(bytes(view[:size]), self._longest)
+        if self._max_line_bytes is not None:
+            self._measure(bytes(view[:size]), self._max_line_bytes)
         return size
 
-    def _measure(self, piece: bytes, longest: int) -> None:
-        end = piece.rfind(b"\n") + 1
-        self._line = len(piece) - end if end else self._line + len(piece)
-        if self._line > longest:
-            message = f"a line of more than {longest >> 20} MiB, longer than can be read"
+    def _measure(self, chunk: bytes, max_line_bytes: int) -> None:
+        end = chunk.rfind(b"\n") + 1
+        self._line = len(chunk) - end if end else self._line + len(chunk)
+        if self._line > max_line_bytes:
+            message = f"a line of more than {max_line_bytes >> 20} MiB, longer than can be read"
             raise InputError(message, path=self._path or "-")
 
     def _from_head(self, view: memoryview) -> int:
-        piece, self._head = self._head[: len(view)], self._head[len(view) :]
-        view[: len(piece)] = piece
-        return len(piece)
+        chunk, self._head = self._head[: len(view)], self._head[len(view) :]
+        view[: len(chunk)] = chunk
+        return len(chunk)
 
     def _from_rest(self, view: memoryview) -> int:
         try:
@@ -330,7 +336,7 @@ class _Inflated(io.RawIOBase):
         return size
 
     def _check_end(self) -> None:
-        # A BGZF file cut between two blocks inflates without complaint; only the marker tells.
+        # A BGZF file cut between two blocks inflates without complaint; only the marker shows it.
         if self._bgzf and self._compressed.tail != END_MARKER:
             message = "truncated: the BGZF end-of-file marker is missing"
             raise InputError(message, path=self._path)

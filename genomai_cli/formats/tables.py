@@ -14,7 +14,7 @@ from genomai_cli.names import escaped, first_duplicate, is_plain, printable
 
 MISSING_VALUES = ("", ".")
 _FAMILIES = {("FID", "IID"), ("FAMILY ID", "INDIVIDUAL ID")}
-LARGEST = 1 << 28  # bytes of a table, which is held whole
+MAX_TABLE_BYTES = 1 << 28  # bytes of a table, which is held in memory
 UNKNOWN_LABEL = "UNKNOWN"  # the call of a sample that gets no label
 _SEQUENCE = "sequence"
 _NAMES = ("name", "id", "sample")
@@ -33,8 +33,8 @@ class Table:
 
     def column(self, name: str) -> tuple[str, ...]:
         if name not in self.columns:
-            there = ", ".join(self.columns)
-            message = f"no column '{name}' (there are: {there})"
+            available = ", ".join(self.columns)
+            message = f"no column '{name}' (there are: {available})"
             raise InputError(message, path=self.path, line=1)
         return self.columns[name]
 
@@ -51,8 +51,8 @@ class LabelTable:
     def column(self, name: str) -> dict[str, str]:
         """The samples that have a label in this column, with the label; InputError for one that is no plain text."""
         if name not in self.columns:
-            there = ", ".join(self.columns)
-            message = f"no column '{name}' (there are: {there})"
+            available = ", ".join(self.columns)
+            message = f"no column '{name}' (there are: {available})"
             raise InputError(message, path=self.path, line=1)
         require_text((name, *self.columns[name]), (1, *self.lines), self.path)
         pairs = zip(self.samples, self.columns[name], strict=True)
@@ -60,12 +60,12 @@ class LabelTable:
 
     def row(self, sample: str) -> dict[str, str | None]:
         """All labels of one sample; KeyError for a sample that is not there."""
-        at = self._row_of[sample]
-        return {name: labels[at] for name, labels in self.columns.items()}
+        index = self._row_of[sample]
+        return {name: labels[index] for name, labels in self.columns.items()}
 
     @cached_property
     def _row_of(self) -> dict[str, int]:
-        return {sample: at for at, sample in enumerate(self.samples)}
+        return {sample: index for index, sample in enumerate(self.samples)}
 
 
 def read_table(path: str | Path) -> Table:
@@ -81,28 +81,30 @@ def read_table(path: str | Path) -> Table:
 def table_bytes(path: str | Path) -> bytes:
     """The bytes of a table's file, for `parse_table`: of a larger one than that takes the beginning."""
     with open_bytes(path) as stream:
-        return stream.read(LARGEST + 1)
+        return stream.read(MAX_TABLE_BYTES + 1)
 
 
-def parse_table(data: bytes, shown: str) -> Table:
-    """What `read_table` says, from the bytes of a file, named in messages as `shown`; InputError for more than
-    `LARGEST`."""
-    if len(data) > LARGEST:
-        raise InputError(f"a table of more than {LARGEST >> 20} MiB", path=shown)
-    text = _decoded(data, shown)
-    numbered = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if not numbered:
-        raise InputError("the table is empty", path=shown)
-    lines, rows = _without_comments(*_split(numbered))
-    named = len(_without_empty_end(rows[0]))
-    if any(len(row) != named for row in rows):
-        used = max((len(_without_empty_end(row)) for row in rows[1:]), default=0)
-        rows = [_without_empty_end(row, max(named, used)) for row in rows]
-    header = _header(rows[0], shown, lines[0])
-    _check_widths(header, rows, lines, shown)
+def parse_table(data: bytes, display_name: str) -> Table:
+    """What `read_table` says, from the bytes of a file, named in messages as `display_name`; InputError for more than
+    `MAX_TABLE_BYTES`."""
+    if len(data) > MAX_TABLE_BYTES:
+        raise InputError(f"a table of more than {MAX_TABLE_BYTES >> 20} MiB", path=display_name)
+    text = _decoded(data, display_name)
+    numbered_lines = [
+        (number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()
+    ]
+    if not numbered_lines:
+        raise InputError("the table is empty", path=display_name)
+    lines, rows = _without_comments(*_split(numbered_lines))
+    width = len(_without_empty_end(rows[0]))
+    if any(len(row) != width for row in rows):
+        longest = max((len(_without_empty_end(row)) for row in rows[1:]), default=0)
+        rows = [_without_empty_end(row, max(width, longest)) for row in rows]
+    header = _header(rows[0], display_name, lines[0])
+    _check_widths(header, rows, lines, display_name)
     values = list(zip(*rows[1:], strict=True)) or [()] * len(header)
     columns: dict[str, tuple[str, ...]] = dict(zip(header, values, strict=True))
-    return Table(shown, columns, tuple(lines[1:]))
+    return Table(display_name, columns, tuple(lines[1:]))
 
 
 def _decoded(data: bytes, path: str) -> str:
@@ -138,15 +140,17 @@ def _unquoted(field: str) -> str:
 
 def _without_comments(lines: list[int], rows: list[list[str]]) -> tuple[list[int], list[list[str]]]:
     """The same without comments: of the lines with # before the table the last may be its header."""
-    first = next((at for at, row in enumerate(rows) if not row[0].startswith("#")), len(rows))
+    first = next((index for index, row in enumerate(rows) if not row[0].startswith("#")), len(rows))
     if first == len(rows) or (first and _has_width_of(rows[first - 1], rows[first])):
         first = max(first - 1, 0)
-    kept = [
-        at
-        for at in range(first, len(rows))
-        if at == first or not rows[at][0].startswith("#") or _has_width_of(rows[at], rows[first])
+    retained = [
+        index
+        for index in range(first, len(rows))
+        if index == first
+        or not rows[index][0].startswith("#")
+        or _has_width_of(rows[index], rows[first])
     ]
-    return [lines[at] for at in kept], [rows[at] for at in kept]
+    return [lines[index] for index in retained], [rows[index] for index in retained]
 
 
 def _has_width_of(row: list[str], other: list[str]) -> bool:
@@ -159,8 +163,8 @@ def _header(fields: Sequence[str], path: str, line: int) -> list[str]:
     if "" in header:
         message = f"a column without a name, number {header.index('') + 1}"
         raise InputError(message, path=path, line=line)
-    if twice := first_duplicate(header):
-        raise InputError(f"column {twice} is there twice", path=path, line=line)
+    if duplicate := first_duplicate(header):
+        raise InputError(f"column {duplicate} is there twice", path=path, line=line)
     return header
 
 
@@ -194,8 +198,8 @@ def labels_of(table: Table) -> LabelTable:
         first, *others = others
     column = sequence_column(table)
     if column is not None:
-        named = _name_column(table, column)
-        others = [name for name in table.columns if name not in (column, named)]
+        name_column = _name_column(table, column)
+        others = [name for name in table.columns if name not in (column, name_column)]
     if not others:
         message = "labels need a header line and two or more columns, separated by tabs"
         raise InputError(message, path=table.path, line=1)
@@ -218,12 +222,14 @@ def sequence_column(table: Table) -> str | None:
 def sequences_of(table: Table, column: str) -> Iterator[tuple[str, str, int]]:
     """The rows of a table of sequences: name, sequence and line.
 
-    Names are in a column `name`, `id` or `sample`; else in the first one, if there are two more beside the sequences;
+    Names are in a column `name`, `id` or `sample`; else in the first one, if there are two more besides the sequences;
     else rows are numbered from 1.
     """
-    named = _name_column(table, column)
+    name_column = _name_column(table, column)
     numbered = map(str, range(1, len(table) + 1))
-    names = numbered if named is None else (name.strip() for name in table.columns[named])
+    names = (
+        numbered if name_column is None else (name.strip() for name in table.columns[name_column])
+    )
     return zip(names, table.columns[column], table.lines, strict=True)
 
 

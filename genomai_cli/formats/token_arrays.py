@@ -34,29 +34,29 @@ def _describe(file: h5py.File, tokenizer: Tokenizer) -> None:
 
 
 def _fill(file: h5py.File, records: Iterable[SequenceRecord], tokenizer: Tokenizer) -> int:
-    smallest = np.min_scalar_type(len(tokenizer.vocabulary) - 1)
+    dtype = np.min_scalar_type(len(tokenizer.vocabulary) - 1)
     tokens = file.create_dataset(
-        "tokens", (0,), smallest, maxshape=(None,), chunks=(1 << 16,), compression="gzip",
+        "tokens", (0,), dtype, maxshape=(None,), chunks=(1 << 16,), compression="gzip",
         compression_opts=1, shuffle=True,
     )  # fmt: skip
-    names, offsets, held = [], [0], list[Ids]()
+    names, offsets, chunks = [], [0], list[Ids]()
     for record in records:
         names.append(printable(record.name))
         offsets.append(offsets[-1])
-        for piece in tokenizer.whole(record.sequence):
-            held.append(piece)
-            offsets[-1] += len(piece)
+        for chunk in tokenizer.released_chunks(record.sequence):
+            chunks.append(chunk)
+            offsets[-1] += len(chunk)
             if offsets[-1] - len(tokens) >= _BATCH:
-                _append(tokens, held)
-                held.clear()
-    _append(tokens, held)
+                _append(tokens, chunks)
+                chunks.clear()
+    _append(tokens, chunks)
     file.create_dataset("offsets", data=np.array(offsets, dtype=np.int64))
     file.create_dataset("ids", data=np.array(names, dtype=object), dtype=h5py.string_dtype())
     return len(names)
 
 
-def _append(tokens: h5py.Dataset, pieces: Sequence[Ids]) -> None:
-    start, more = len(tokens), sum(map(len, pieces))
-    tokens.resize((start + more,))
-    if more:
-        tokens[start:] = np.concatenate(pieces)
+def _append(tokens: h5py.Dataset, chunks: Sequence[Ids]) -> None:
+    start, count = len(tokens), sum(map(len, chunks))
+    tokens.resize((start + count,))
+    if count:
+        tokens[start:] = np.concatenate(chunks)

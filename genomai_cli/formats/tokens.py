@@ -15,22 +15,22 @@ def write_tsv(
     records: Iterable[SequenceRecord],
     tokenizer: Tokenizer,
     *,
-    words: bool = False,
+    as_text: bool = False,
     header: bool = True,
 ) -> int:
-    """Write a `header` and a line a record, and return how many: ids, or with `words` tokens as text, between spaces.
+    """Write a `header` and a line a record, and return how many: ids, or with `as_text` tokens as text, between spaces.
 
     The header waits for the first record, so that bad input leaves no plausible, empty table behind.
     """
     vocabulary = tokenizer.vocabulary
-    shown = [token if words else str(id_) for id_, token in enumerate(vocabulary)]
-    spelled = [token.encode() for token in shown]
+    texts = [token if as_text else str(id_) for id_, token in enumerate(vocabulary)]
+    encoded = [token.encode() for token in texts]
     count = 0
     for count, record in enumerate(records, start=1):
         if count == 1 and header:
             out.write(HEADER)
         out.write(_field(record.name) + b"\t")
-        _write_tokens(out, record.sequence, tokenizer, spelled)
+        _write_tokens(out, record.sequence, tokenizer, encoded)
         out.write(b"\n")
     if not count and header:
         out.write(HEADER)
@@ -38,13 +38,13 @@ def write_tsv(
 
 
 def _write_tokens(
-    out: IO[bytes], sequence: Text, tokenizer: Tokenizer, spelled: Sequence[bytes]
+    out: IO[bytes], sequence: Text, tokenizer: Tokenizer, encoded: Sequence[bytes]
 ) -> None:
-    between = b""
-    for ids in tokenizer.whole(sequence):
+    separator = b""
+    for ids in tokenizer.released_chunks(sequence):
         if len(ids):
-            out.write(between + b" ".join([spelled[id_] for id_ in ids.tolist()]))
-            between = b" "
+            out.write(separator + b" ".join([encoded[id_] for id_ in ids.tolist()]))
+            separator = b" "
 
 
 def _field(name: str) -> bytes:

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.errors import InputError
-from genomai_cli.formats.bigwig import BigWig, Values, is_bigwig, paint
+from genomai_cli.formats.bigwig import BigWig, Values, fill_intervals, is_bigwig
 from genomai_cli.formats.streams import open_bytes, text_of
 from genomai_cli.formats.track_table import MISSING, SKIPPED_LINES, ZERO
 
-MOST_SCORE = 1000.0
+MAX_SCORE = 1000.0
 TEXT_FORMATS = (".bedgraph", ".bg", ".bed", ".narrowpeak")
 
 
@@ -39,7 +39,7 @@ class TrackFile(Protocol):
         """The contigs, each with its length or, of a file that tells none, the last end of its lines."""
 
     @property
-    def tells_lengths(self) -> bool:
+    def has_lengths(self) -> bool:
         """Whether those are the contigs' lengths."""
 
     def values(self, contig: str, start: int, end: int) -> Values:
@@ -70,7 +70,7 @@ class BigWigTrack:
 
     file: BigWig
     zero: bool = False
-    tells_lengths = True
+    has_lengths = True
 
     @property
     def path(self) -> Path:
@@ -103,12 +103,19 @@ class ContigIntervals:
         end = start + len(out_LN)
         first = np.searchsorted(self.starts_I, start - self.longest, side="left")
         last = np.searchsorted(self.starts_I, end, side="left")
-        own = slice(first, last)
-        order = np.argsort(self.values_I[own], kind="stable")
-        begins, ends = (
-            part[own][order].astype(np.int64) - start for part in (self.starts_I, self.ends_I)
+        overlapping = slice(first, last)
+        order = np.argsort(self.values_I[overlapping], kind="stable")
+        starts, ends = (
+            part[overlapping][order].astype(np.int64) - start
+            for part in (self.starts_I, self.ends_I)
         )
-        paint(out_LN, begins, ends, self.values_I[own][order], self.tracks_I[own][order])
+        fill_intervals(
+            out_LN,
+            starts,
+            ends,
+            self.values_I[overlapping][order],
+            self.tracks_I[overlapping][order],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,40 +128,42 @@ class Intervals:
     columns: int
     outside: float
     unnamed: float
-    tells_lengths = False
+    has_lengths = False
 
     @classmethod
     def read(
         cls, path: Path, names: Sequence[str] | None, absent: str, *, peaks: bool
     ) -> "Intervals":
         """Those of BED or narrowPeak (`peaks`), or of bedGraph; InputError at the first bad line."""
-        rows = _Rows(path, None if names is None else {n: i for i, n in enumerate(names)}, peaks)
+        reader = _LineReader(
+            path, None if names is None else {n: i for i, n in enumerate(names)}, peaks
+        )
         zero = absent == ZERO or (peaks and absent != MISSING)
-        found = rows.by_contig()
+        by_contig = reader.by_contig()
         unnamed = 0.0 if absent == ZERO else np.nan
-        return cls(path, found, len(names or [""]), 0.0 if zero else np.nan, unnamed)
+        return cls(path, by_contig, len(names or [""]), 0.0 if zero else np.nan, unnamed)
 
     @property
     def contigs(self) -> Mapping[str, int]:
         """See `TrackFile`."""
-        return {name: own.reach for name, own in self.by_contig.items()}
+        return {name: intervals.reach for name, intervals in self.by_contig.items()}
 
     def values(self, contig: str, start: int, end: int) -> Values:
         """See `TrackFile`."""
-        own = self.by_contig.get(contig)
-        empty = self.unnamed if own is None else self.outside
+        intervals = self.by_contig.get(contig)
+        empty = self.unnamed if intervals is None else self.outside
         found_LN: Values = np.full((end - start, self.columns), empty, np.float32)
-        if own is not None:
-            own.fill(found_LN, start)
+        if intervals is not None:
+            intervals.fill(found_LN, start)
         return found_LN
 
 
-class _Rows:
+class _LineReader:
     """Reads the lines of a text file."""
 
     def __init__(self, path: Path, columns: Mapping[str, int] | None, peaks: bool) -> None:
         self._path, self._columns, self._peaks = path, columns, peaks
-        self._of: dict[str, _Columns] = {}
+        self._by_contig: dict[str, _IntervalColumns] = {}
 
     def by_contig(self) -> dict[str, ContigIntervals]:
         """The intervals of each contig; those that only lines of other tracks name have none."""
@@ -162,25 +171,25 @@ class _Rows:
             for line, raw in enumerate(stream, start=1):
                 text = text_of(raw).rstrip("\r\n")
                 if text.strip() and not text.startswith(SKIPPED_LINES):
-                    self._take(text.split("\t") if "\t" in text else text.split(), line)
-        if not self._of:
+                    self._add_line(text.split("\t") if "\t" in text else text.split(), line)
+        if not self._by_contig:
             raise InputError("no interval", path=self._path)
-        return {contig: self._ordered(rows) for contig, rows in self._of.items()}
+        return {contig: self._ordered(rows) for contig, rows in self._by_contig.items()}
 
-    def _take(self, fields: list[str], line: int) -> None:
+    def _add_line(self, fields: list[str], line: int) -> None:
         if len(fields) < 3 or not (fields[1].isdecimal() and fields[2].isdecimal()):
             raise self._error("a line needs a contig, a start and an end", line)
         start, end = int(fields[1]), int(fields[2])
         if not start < end < 1 << 31:
             raise self._error(f"no interval: {start} to {end}", line)
         value = self._score(fields, line) if self._peaks else self._number(fields, 3, line)
-        own = self._of.setdefault(fields[0], _Columns())
-        own.reach = max(own.reach, end)
+        intervals = self._by_contig.setdefault(fields[0], _IntervalColumns())
+        intervals.reach = max(intervals.reach, end)
         column: int | None = 0
         if self._columns is not None:
             column = self._columns.get(fields[3].strip() if len(fields) > 3 else "")
         if column is not None:
-            own.add(start, end, column, line, value)
+            intervals.add(start, end, column, line, value)
 
     def _score(self, fields: list[str], line: int) -> float:
         if len(fields) < 5 or fields[4].strip() == ".":
@@ -188,7 +197,7 @@ class _Rows:
         score = self._number(fields, 4, line)
         if score < 0:
             raise self._error(f"a score below 0: {fields[4]}", line)
-        return min(1.0, score / MOST_SCORE)
+        return min(1.0, score / MAX_SCORE)
 
     def _number(self, fields: list[str], column: int, line: int) -> float:
         try:
@@ -199,8 +208,8 @@ class _Rows:
             raise self._error(f"no number in column {column + 1}", line)
         return value
 
-    def _ordered(self, rows: "_Columns") -> ContigIntervals:
-        starts, ends, columns, lines = (np.array(part, np.int32) for part in rows.whole)
+    def _ordered(self, rows: "_IntervalColumns") -> ContigIntervals:
+        starts, ends, columns, lines = (np.array(part, np.int32) for part in rows.integers)
         order = np.argsort(starts, kind="stable")
         starts, ends, lines = starts[order], ends[order], lines[order]
         overlaps = np.flatnonzero(starts[1:] < ends[:-1])
@@ -216,16 +225,16 @@ class _Rows:
         return InputError(message, path=self._path, line=line)
 
 
-class _Columns:
-    """Starts, ends, columns and lines of intervals as they come, their values, and how far any line reaches."""
+class _IntervalColumns:
+    """Starts, ends, columns and lines of intervals in file order, their values, and how far any line reaches."""
 
     def __init__(self) -> None:
-        self.whole = tuple(array("i") for _ in range(4))
+        self.integers = tuple(array("i") for _ in range(4))
         self.values = array("f")
         self.reach = 0
 
     def add(self, start: int, end: int, column: int, line: int, value: float) -> None:
         """Append an interval."""
-        for part, number in zip(self.whole, (start, end, column, line), strict=True):
-            part.append(number)
+        for numbers, number in zip(self.integers, (start, end, column, line), strict=True):
+            numbers.append(number)
         self.values.append(value)

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from genomai_cli.errors import UsageError
 from genomai_cli.formats.bigwig import BigWigWriter, Values
-from genomai_cli.formats.outputs import atomic_output, folder_beside, text_over
+from genomai_cli.formats.outputs import atomic_folder, atomic_output, text_over
 from genomai_cli.formats.spooled_hdf5 import describe, spooled_hdf5
 from genomai_cli.formats.tables import TableWriter
-from genomai_cli.formats.track_table import DESCRIBED, Track
+from genomai_cli.formats.track_table import DESCRIPTION_COLUMNS, Track
 from genomai_cli.names import printable
 
 BIGWIG, BEDGRAPH, HDF5, TSV = "bigwig", "bedgraph", "hdf5", "tsv"
@@ -34,9 +34,9 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9.+-]+")
 
 
 @dataclass(frozen=True, eq=False)
-class Stretch:
+class TrackSegment:
     """The values (R, T) of bins of `resolution` bases from `start` of a contig on, up to `end`, where the last bin may
-    be cut; `last` says that a region ends with them."""
+    be cut; `last` for the end of a region."""
 
     contig: str
     start: int
@@ -46,36 +46,36 @@ class Stretch:
     region: str = ""
     last: bool = True
 
-    def only(self, columns: Sequence[int]) -> "Stretch":
-        """The same with some of the tracks."""
+    def select(self, columns: Sequence[int]) -> "TrackSegment":
+        """The segment with some of the tracks."""
         return replace(self, values_RT=self.values_RT[:, list(columns)])
 
 
 class TrackOutput(Protocol):
-    """A file or folder that stretches are added to, in order."""
+    """A file or folder that segments are added to, in order."""
 
-    def add(self, stretch: Stretch) -> None:
-        """The next stretch."""
+    def add(self, segment: TrackSegment) -> None:
+        """The next segment."""
 
 
 @contextmanager
 def track_output(
     path: Path,
-    form: str,
+    file_format: str,
     tracks: Sequence[Track],
     lengths: Mapping[str, int],
-    about: Mapping[str, str | int],
+    attributes: Mapping[str, str | int],
 ) -> Iterator[TrackOutput]:
     """An output of that form, which appears when the block ends well: `lengths` are those of the reference's contigs,
-    `about` is said in HDF5's attributes."""
-    if form in ENDINGS:
+    `attributes` are written into HDF5's."""
+    if file_format in ENDINGS:
         if path.exists() and not (path / TABLE).is_file():
             raise UsageError(f"{path} exists and is no folder of tracks: it would not be replaced")
-        with folder_beside(path) as folder, ExitStack() as stack:
-            yield _Folder(folder, form, tracks, lengths, stack)
+        with atomic_folder(path) as folder, ExitStack() as stack:
+            yield _Folder(folder, file_format, tracks, lengths, stack)
         return
     with atomic_output(path) as out:
-        if form == TSV:
+        if file_format == TSV:
             text = text_over(out)
             yield _RegionMeans(
                 TableWriter(text, ["region", "contig", "start", "end", *_names(tracks)])
@@ -84,7 +84,7 @@ def track_output(
             text.detach()
             return
         with spooled_hdf5(out) as file:
-            values = _Hdf5(file, tracks, about)
+            values = _Hdf5(file, tracks, attributes)
             yield values
             values.close()
 
@@ -101,17 +101,19 @@ def file_names(tracks: Sequence[Track], ending: str) -> list[str]:
     return list(found.values())
 
 
-def intervals(stretch: Stretch, column: int) -> tuple[NDArray[np.int64], NDArray[np.int64], Values]:
+def intervals(
+    segment: TrackSegment, column: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Values]:
     """Starts, ends and values of a track's known bins; next ones of one value are one."""
-    values_R = stretch.values_RT[:, column]
-    starts = stretch.start + np.arange(len(values_R)) * stretch.resolution
-    ends = np.minimum(starts + stretch.resolution, stretch.end)
-    known = ~np.isnan(values_R)
-    begins = known.copy()
-    begins[1:] &= ~(known[:-1] & (values_R[1:] == values_R[:-1]))
-    last = known.copy()
-    last[:-1] &= ~known[1:] | begins[1:]
-    return starts[begins], ends[last], values_R[begins]
+    values_R = segment.values_RT[:, column]
+    starts = segment.start + np.arange(len(values_R)) * segment.resolution
+    ends = np.minimum(starts + segment.resolution, segment.end)
+    has_value = ~np.isnan(values_R)
+    is_start = has_value.copy()
+    is_start[1:] &= ~(has_value[:-1] & (values_R[1:] == values_R[:-1]))
+    is_end = has_value.copy()
+    is_end[:-1] &= ~has_value[1:] | is_start[1:]
+    return starts[is_start], ends[is_end], values_R[is_start]
 
 
 def _names(tracks: Sequence[Track]) -> list[str]:
@@ -124,35 +126,35 @@ class _Folder:
     def __init__(
         self,
         folder: Path,
-        form: str,
+        file_format: str,
         tracks: Sequence[Track],
         lengths: Mapping[str, int],
         stack: ExitStack,
     ) -> None:
-        names = file_names(tracks, ENDINGS[form])
+        names = file_names(tracks, ENDINGS[file_format])
         with (folder / TABLE).open("w", encoding="utf-8") as file:
-            writer = TableWriter(file, ["name", "file", *DESCRIBED])
+            writer = TableWriter(file, ["name", "file", *DESCRIPTION_COLUMNS])
             for track, name in zip(tracks, names, strict=True):
-                told = [getattr(track, column) or "." for column in DESCRIBED]
-                writer.write([track.name, name, *told])
-        kind = BigWigWriter if form == BIGWIG else _BedGraph
+                description = [getattr(track, column) or "." for column in DESCRIPTION_COLUMNS]
+                writer.write([track.name, name, *description])
+        kind = BigWigWriter if file_format == BIGWIG else _BedGraph
         self._files = [kind(folder / name, lengths) for name in names]
         for track_file in self._files:
             stack.callback(track_file.close)
-        self._at: tuple[int, int] = (-1, 0)
+        self._last_position: tuple[int, int] = (-1, 0)
         self._order = {name: number for number, name in enumerate(lengths)}
 
-    def add(self, stretch: Stretch) -> None:
-        """See `TrackOutput`; UsageError for a stretch that comes before the end of another."""
-        place = (self._order[stretch.contig], stretch.start)
-        if place < self._at:
+    def add(self, segment: TrackSegment) -> None:
+        """See `TrackOutput`; UsageError for a segment that comes before the end of another."""
+        position = (self._order[segment.contig], segment.start)
+        if position < self._last_position:
             raise UsageError(
-                f"{stretch.contig}:{stretch.start}-{stretch.end} overlaps a region or comes before one: "
+                f"{segment.contig}:{segment.start}-{segment.end} overlaps a region or comes before one: "
                 "bigWig and bedGraph need regions in the reference's order"
             )
-        self._at = (place[0], stretch.end)
+        self._last_position = (position[0], segment.end)
         for column, file in enumerate(self._files):
-            file.add(stretch.contig, *intervals(stretch, column))
+            file.add(segment.contig, *intervals(segment, column))
 
 
 class _BedGraph:
@@ -175,42 +177,42 @@ class _RegionMeans:
 
     def __init__(self, writer: TableWriter) -> None:
         self._writer = writer
-        self._parts: list[Stretch] = []
+        self._parts: list[TrackSegment] = []
 
-    def add(self, stretch: Stretch) -> None:
+    def add(self, segment: TrackSegment) -> None:
         """See `TrackOutput`."""
-        self._parts.append(stretch)
-        if not stretch.last:
+        self._parts.append(segment)
+        if not segment.last:
             return
-        total = sum(weighed(part) for part in self._parts)
+        total = sum(base_counts_and_sums(segment_part) for segment_part in self._parts)
         count_T, sum_T = np.asarray(total)
         means = [f"{s / n:.6g}" if n else "." for n, s in zip(count_T, sum_T, strict=True)]
         first = self._parts[0]
-        self._writer.write([first.region, first.contig, first.start, stretch.end, *means])
+        self._writer.write([first.region, first.contig, first.start, segment.end, *means])
         self._parts = []
 
 
-def weighed(stretch: Stretch) -> NDArray[np.float64]:
+def base_counts_and_sums(segment: TrackSegment) -> NDArray[np.float64]:
     """How many bases (T,) are known, and the sum (T,) of their values."""
-    starts = stretch.start + np.arange(len(stretch.values_RT)) * stretch.resolution
-    bases_R = np.minimum(starts + stretch.resolution, stretch.end) - starts
-    known_RT = ~np.isnan(stretch.values_RT)
-    sums_T = bases_R @ np.where(known_RT, stretch.values_RT, 0).astype(np.float64)
-    return np.stack([bases_R @ known_RT, sums_T])
+    starts = segment.start + np.arange(len(segment.values_RT)) * segment.resolution
+    bases_R = np.minimum(starts + segment.resolution, segment.end) - starts
+    has_value_RT = ~np.isnan(segment.values_RT)
+    sums_T = bases_R @ np.where(has_value_RT, segment.values_RT, 0).astype(np.float64)
+    return np.stack([bases_R @ has_value_RT, sums_T])
 
 
 class _Hdf5:
     """`/values` (R, T) of all regions end to end; `/regions/{name,contig,start,end,offset}`; `/tracks/{name,...}`."""
 
     def __init__(
-        self, file: h5py.File, tracks: Sequence[Track], about: Mapping[str, str | int]
+        self, file: h5py.File, tracks: Sequence[Track], attributes: Mapping[str, str | int]
     ) -> None:
-        describe(file, "genomai tracks", FORMAT_VERSION, about)
+        describe(file, "genomai tracks", FORMAT_VERSION, attributes)
         text = h5py.string_dtype()
         file.create_dataset("tracks/name", data=_names(tracks), dtype=text)
-        for column in DESCRIBED:
-            told = [printable(getattr(track, column)) for track in tracks]
-            file.create_dataset(f"tracks/{column}", data=told, dtype=text)
+        for column in DESCRIPTION_COLUMNS:
+            descriptions = [printable(getattr(track, column)) for track in tracks]
+            file.create_dataset(f"tracks/{column}", data=descriptions, dtype=text)
         shape, count = (0, len(tracks)), len(tracks)
         chunks = (max(1, (1 << 16) // count), count)
         self._file = file
@@ -220,16 +222,16 @@ class _Hdf5:
         self._rows: list[tuple[str, str, int, int, int, int]] = []
         self._open: tuple[int, int] | None = None
 
-    def add(self, stretch: Stretch) -> None:
+    def add(self, segment: TrackSegment) -> None:
         """See `TrackOutput`."""
-        before = len(self._values)
-        begin, offset = self._open or (stretch.start, before)
-        self._values.resize(before + len(stretch.values_RT), axis=0)
-        self._values[before:] = stretch.values_RT
-        self._open = None if stretch.last else (begin, offset)
-        if stretch.last:
-            names = printable(stretch.region), printable(stretch.contig)
-            self._rows.append((*names, begin, stretch.end, offset, stretch.resolution))
+        length = len(self._values)
+        begin, offset = self._open or (segment.start, length)
+        self._values.resize(length + len(segment.values_RT), axis=0)
+        self._values[length:] = segment.values_RT
+        self._open = None if segment.last else (begin, offset)
+        if segment.last:
+            names = printable(segment.region), printable(segment.contig)
+            self._rows.append((*names, begin, segment.end, offset, segment.resolution))
 
     def close(self) -> None:
         """Write where the regions lie."""

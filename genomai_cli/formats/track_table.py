@@ -1,11 +1,11 @@
 """Which tracks there are: a table that names their files, or a BED file whose fourth column names the track of a line.
 
 A table is tab-separated with a header. `name` and `file` are needed; a file's path is relative to the table. `assay`,
-`tissue`, `organism` and `unit` are for people and for choosing; `strand` is `+`, `-` or `.`; `absent` says what bases
-are that a file does not cover, `zero` or `missing`, where it is otherwise than its format has it (docs/tracks.md). A
-BED file that several rows name holds several tracks, each the lines with its name in the fourth column. The file of a
-contact map, of pairs of bins, may be one of several in a file, `FILE::/GROUP`; `counts` says whether they are
-`balanced` or `raw`.
+`tissue`, `organism` and `unit` are descriptions, by which tracks are chosen; `strand` is `+`, `-` or `.`; `absent` says
+what bases are that a file does not cover, `zero` or `missing`, where it is otherwise than its format has it
+(docs/tracks.md). A BED file that several rows name holds several tracks, each the lines with its name in the fourth
+column. The file of a contact map, of pairs of bins, may be one of several in a file, `FILE::/GROUP`; `counts` says
+whether they are `balanced` or `raw`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from genomai_cli.errors import InputError, UsageError
-from genomai_cli.formats.cool_maps import BALANCED, RAW, WITHIN
+from genomai_cli.formats.cool_maps import BALANCED, GROUP_SEPARATOR, RAW
 from genomai_cli.formats.streams import open_bytes, text_of
 from genomai_cli.formats.tables import MISSING_VALUES, Table, TableWriter, read_table
 from genomai_cli.names import first_duplicate, is_plain
 
-MOST_TRACKS = 100_000
+MAX_TRACKS = 100_000
 ZERO, MISSING = "zero", "missing"
-DESCRIBED = ("assay", "tissue", "strand", "organism", "unit")
+DESCRIPTION_COLUMNS = ("assay", "tissue", "strand", "organism", "unit")
 UNKNOWN_STRAND = "?"
 STRANDS = ("+", "-", ".", UNKNOWN_STRAND)
 CONTACT_MAPS = "contact_maps"  # an assay whose tracks are of pairs of bins
@@ -51,83 +51,85 @@ class Track:
 
 @dataclass(frozen=True)
 class TrackTable:
-    """Tracks in the order of their columns, and the file that lists them; with `of_lines` that file is the multi-track
+    """Tracks in the order of their columns, and the file that lists them; with `is_bed` that file is the multi-track
     BED itself."""
 
     path: str
     tracks: tuple[Track, ...]
-    of_lines: bool = False
+    is_bed: bool = False
 
     @property
     def names(self) -> list[str]:
         return [track.name for track in self.tracks]
 
     def selected(self, tracks: Iterable[Track]) -> "TrackTable":
-        """These tracks in this order, each with its file here, None where it has none.
+        """These tracks in this order, each with its file of this table, None where it has none.
 
         InputError if there is none of them.
         """
-        here = {track.name: track for track in self.tracks}
-        chosen = [here.get(track.name, track) for track in tracks]
-        if not any(track.name in here for track in chosen):
-            wanted = ", ".join(track.name for track in chosen[:3])
-            raise InputError(f"none of the model's tracks ({wanted} ...) is in it", path=self.path)
+        available = {track.name: track for track in self.tracks}
+        chosen = [available.get(track.name, track) for track in tracks]
+        if not any(track.name in available for track in chosen):
+            names = ", ".join(track.name for track in chosen[:3])
+            raise InputError(f"none of the model's tracks ({names} ...) is in it", path=self.path)
         found = tuple(
-            track if track.name in here else replace(track, file=None, absent="")
+            track if track.name in available else replace(track, file=None, absent="")
             for track in chosen
         )
-        return TrackTable(self.path, found, self.of_lines)
+        return TrackTable(self.path, found, self.is_bed)
 
 
 def read_track_table(path: str | Path) -> TrackTable:
     """The tracks of a table or of a multi-track BED; InputError, with the line, for one that cannot be used."""
     if _is_bed(path):
-        return TrackTable(str(path), tuple(_of_lines(Path(path))), of_lines=True)
+        return TrackTable(str(path), tuple(_bed_tracks(Path(path))), is_bed=True)
     table = read_table(path)
     names = [name.strip() for name in table.column("name")]
     files = table.column("file")
     tracks = tuple(_track(table, row, names[row], files[row].strip()) for row in range(len(table)))
     if not tracks:
         raise InputError("a header, but no tracks", path=table.path)
-    if twice := first_duplicate(names):
-        line = table.lines[len(names) - 1 - names[::-1].index(twice)]
-        raise InputError(f"track {twice} is there twice", path=table.path, line=line)
+    if duplicate := first_duplicate(names):
+        line = table.lines[len(names) - 1 - names[::-1].index(duplicate)]
+        raise InputError(f"track {duplicate} is there twice", path=table.path, line=line)
     return TrackTable(table.path, tracks)
 
 
-def parse_described(table: Table) -> tuple[Track, ...]:
+def parse_descriptions(table: Table) -> tuple[Track, ...]:
     """The tracks of a table without files, as a model keeps it."""
     names = table.column("name")
-    return tuple(Track(name, **_columns(table, row)) for row, name in enumerate(names))
+    return tuple(Track(name, **_description(table, row)) for row, name in enumerate(names))
 
 
-def write_described(writer: TableWriter, tracks: Sequence[Track]) -> None:
-    """Write the tracks as `parse_described` reads them, under the columns name, assay, ..."""
+def write_descriptions(writer: TableWriter, tracks: Sequence[Track]) -> None:
+    """Write the tracks as `parse_descriptions` reads them, under the columns name, assay, ..."""
     for track in tracks:
-        writer.write([track.name, *(getattr(track, column) or "." for column in DESCRIBED)])
+        writer.write(
+            [track.name, *(getattr(track, column) or "." for column in DESCRIPTION_COLUMNS)]
+        )
 
 
-def chosen_tracks(tracks: Sequence[Track], only: Sequence[str]) -> list[int]:
-    """The columns of the tracks that have one of these as name, assay or tissue, by default all; UsageError for a text
+def chosen_tracks(tracks: Sequence[Track], requested: Sequence[str]) -> list[int]:
+    """The columns of the tracks that have a requested name, assay or tissue, by default all; UsageError for a text
     that none has."""
-    if not only:
+    if not requested:
         return list(range(len(tracks)))
     named = [(track.name, track.assay, track.tissue) for track in tracks]
-    for text in only:
+    for text in requested:
         if not any(text in names for names in named):
             raise UsageError(f"--only {text}: no track has this name, assay or tissue")
-    return [column for column, names in enumerate(named) if set(names) & set(only)]
+    return [column for column, names in enumerate(named) if set(names) & set(requested)]
 
 
 def strand_partners(tracks: Sequence[Track]) -> list[int]:
     """For each track the one that it is on the other strand: itself without a strand, else the track of the other
     strand with the same name but for a last `+` or `-`; -1 where there is none."""
     index = {(track.name, track.strand): number for number, track in enumerate(tracks)}
-    other = {"+": "-", "-": "+"}
+    opposite = {"+": "-", "-": "+"}
     return [
         number
         if track.strand == "."
-        else index.get((track.name[:-1] + other[track.strand], other[track.strand]), -1)
+        else index.get((track.name[:-1] + opposite[track.strand], opposite[track.strand]), -1)
         if track.name.endswith(track.strand)
         else -1
         for number, track in enumerate(tracks)
@@ -140,10 +142,10 @@ def _track(table: Table, row: int, name: str, file: str) -> Track:
         raise InputError("a track without a name that is text", path=table.path, line=line)
     if file in MISSING_VALUES:
         raise InputError(f"track {name} without a file", path=table.path, line=line)
-    found = Path(table.path).parent / file
-    if not Path(str(found).partition(WITHIN)[0]).is_file():
-        raise InputError(f"track {name}: there is no file {found}", path=table.path, line=line)
-    told = _columns(table, row)
+    path = Path(table.path).parent / file
+    if not Path(str(path).partition(GROUP_SEPARATOR)[0]).is_file():
+        raise InputError(f"track {name}: there is no file {path}", path=table.path, line=line)
+    description = _description(table, row)
     absent = _value(table, "absent", row)
     if absent not in ("", ZERO, MISSING):
         message = f"track {name}: absent is {ZERO} or {MISSING}, not {absent!r}"
@@ -152,16 +154,16 @@ def _track(table: Table, row: int, name: str, file: str) -> Track:
     if counts not in ("", BALANCED, RAW):
         message = f"track {name}: counts are {BALANCED} or {RAW}, not {counts!r}"
         raise InputError(message, path=table.path, line=line)
-    return Track(name, found, absent=absent, counts=counts, **told)
+    return Track(name, path, absent=absent, counts=counts, **description)
 
 
-def _columns(table: Table, row: int) -> dict[str, Any]:
-    told = {column: _value(table, column, row) for column in DESCRIBED}
-    told["strand"] = told["strand"] or "."
-    if told["strand"] not in STRANDS:
-        message = f"a strand is +, -, . or ?, not {told['strand']!r}"
+def _description(table: Table, row: int) -> dict[str, Any]:
+    description = {column: _value(table, column, row) for column in DESCRIPTION_COLUMNS}
+    description["strand"] = description["strand"] or "."
+    if description["strand"] not in STRANDS:
+        message = f"a strand is +, -, . or ?, not {description['strand']!r}"
         raise InputError(message, path=table.path, line=table.lines[row])
-    return told
+    return description
 
 
 def _value(table: Table, column: str, row: int) -> str:
@@ -182,7 +184,7 @@ def _is_bed(path: str | Path) -> bool:
     return False
 
 
-def _of_lines(path: Path) -> list[Track]:
+def _bed_tracks(path: Path) -> list[Track]:
     """A track for each name in the fourth column, in alphabetical order."""
     names: set[str] = set()
     with open_bytes(path) as stream:
@@ -195,7 +197,7 @@ def _of_lines(path: Path) -> list[Track]:
                 message = "a BED of several tracks needs their names in the fourth column"
                 raise InputError(message, path=path, line=line)
             names.add(fields[3].strip())
-            if len(names) > MOST_TRACKS:
-                message = f"more than {MOST_TRACKS:,} names: the fourth column is no track's name"
+            if len(names) > MAX_TRACKS:
+                message = f"more than {MAX_TRACKS:,} names: the fourth column is no track's name"
                 raise InputError(message, path=path, line=line)
     return [Track(name, path) for name in sorted(names)]

@@ -21,7 +21,7 @@ from genomai_cli.formats.track_files import TrackFile, open_track_file
 from genomai_cli.formats.track_table import CONTACT_MAPS, Track, TrackTable, strand_partners
 
 AGGREGATIONS = ("mean", "max", "sum")  # of the values known in a bin
-_SHOWN = 3
+_MAX_SHOWN = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,17 +62,17 @@ class AlignedTracks:
         """Opens every file once; InputError for one that does not fit the `reference` (as messages call it)."""
         sources, maps = [], []
         for path, columns in _by_file(table).items():
-            own = [table.tracks[column] for column in columns]
-            if cool := _contact_map(own, table.path):
+            tracks = [table.tracks[column] for column in columns]
+            if cool := _contact_map(tracks, table.path):
                 names = _aligned(cool, lengths, str(reference), warn)
                 maps.append(MapSource(cool, names, columns[0]))
                 continue
-            if len({track.absent for track in own}) > 1:
+            if len({track.absent for track in tracks}) > 1:
                 message = f"tracks of one file, {path.name}, differ in what is absent"
                 raise InputError(message, path=table.path)
-            of_lines = table.of_lines or len(own) > 1
-            of_columns = [track.name for track in own] if of_lines else None
-            file = open_track_file(path, of_columns, own[0].absent)
+            by_name = table.is_bed or len(tracks) > 1
+            names_in_file = [track.name for track in tracks] if by_name else None
+            file = open_track_file(path, names_in_file, tracks[0].absent)
             sources.append(_Source(file, _aligned(file, lengths, str(reference), warn), columns))
         maps.sort(key=lambda source: source.column)
         return cls(table.tracks, lengths, sources, maps)
@@ -94,9 +94,9 @@ class AlignedTracks:
             raise IndexError(f"{contig}:{start}-{end} of {self.lengths[contig]}")
         found_LT: Values = np.full((end - start, len(self.tracks)), np.nan, np.float32)
         for source in self.sources:
-            known = source.names.get(contig)
-            if known is not None and end > start:
-                found_LT[:, source.columns] = source.file.values(known, start, end)
+            file_contig = source.names.get(contig)
+            if file_contig is not None and end > start:
+                found_LT[:, source.columns] = source.file.values(file_contig, start, end)
         return found_LT
 
     def contacts(self, contig: str, first: int, last: int) -> Values:
@@ -132,38 +132,38 @@ def binned(values_LT: Values, resolution: int, aggregation: str = "mean") -> Val
 def other_strand(values_LT: Values, partners: Sequence[int]) -> Values:
     """The values as they lie along the other strand: bases in reverse order, tracks of a strand exchanged with those
     of the other; without a partner (-1) missing."""
-    turned_LT: Values = values_LT[::-1][:, list(partners)].copy()
-    turned_LT[:, np.asarray(partners) < 0] = np.nan
-    return turned_LT
+    reversed_LT: Values = values_LT[::-1][:, list(partners)].copy()
+    reversed_LT[:, np.asarray(partners) < 0] = np.nan
+    return reversed_LT
 
 
 def _contact_map(tracks: Sequence[Track], table: str) -> CoolMap | None:
-    """The contact map of a file with these tracks; None for one of tracks along bases, InputError for what is neither
-    wholly."""
+    """The contact map of a file with these tracks; None for one of tracks along bases, InputError for a
+    mixture."""
     first = tracks[0]
     assert first.file is not None
     is_map = is_cool(first.file)
     if is_map != (first.head == CONTACT_MAPS):
-        what = f"is of the assay {CONTACT_MAPS}" if is_map else "is a .cool"
-        of = first.file.name if is_map else f"track {first.name}: a contact map"
-        raise InputError(f"{of} {what}", path=table)
+        expectation = f"is of the assay {CONTACT_MAPS}" if is_map else "is a .cool"
+        subject = first.file.name if is_map else f"track {first.name}: a contact map"
+        raise InputError(f"{subject} {expectation}", path=table)
     if not is_map:
         return None
     if len(tracks) > 1 or first.absent:
         wrong = f"one of {len(tracks)} tracks in a file" if len(tracks) > 1 else "with `absent`"
-        what = "a contact map has its own file or group (for two tracks a copy), which tells what is missing"
-        message = f"track {first.name} {wrong}: {what}"
+        expectation = "a contact map has its own file or group (for two tracks a copy), which tells what is missing"
+        message = f"track {first.name} {wrong}: {expectation}"
         raise InputError(message, path=table)
     return CoolMap(first.file, first.counts)
 
 
 def _by_file(table: TrackTable) -> dict[Path, list[int]]:
     """The columns of the tracks of each file."""
-    found: dict[Path, list[int]] = {}
+    columns: dict[Path, list[int]] = {}
     for column, track in enumerate(table.tracks):
         if track.file is not None:
-            found.setdefault(track.file, []).append(column)
-    return found
+            columns.setdefault(track.file, []).append(column)
+    return columns
 
 
 def _aligned(
@@ -172,35 +172,36 @@ def _aligned(
     reference: str,
     warn: Callable[[str], None],
 ) -> dict[str, str]:
-    """What the file calls each contig of the reference that it has."""
-    normal = {normal_contig(name): name for name in reversed(list(lengths))}
-    found: dict[str, str] = {}
-    others = []
+    """The file's name of each of the reference's contigs that it has."""
+    by_normal_name = {normal_contig(name): name for name in reversed(list(lengths))}
+    file_names: dict[str, str] = {}
+    unmatched = []
     for name, size in file.contigs.items():
-        ours = name if name in lengths else normal.get(normal_contig(name))
-        if ours is None:
-            others.append(name)
+        reference_name = name if name in lengths else by_normal_name.get(normal_contig(name))
+        if reference_name is None:
+            unmatched.append(name)
             continue
-        found[ours] = name
-        wrong = size != lengths[ours] if file.tells_lengths else size > lengths[ours]
-        if wrong:
-            what = "has" if file.tells_lengths else "reaches"
+        file_names[reference_name] = name
+        mismatched = (
+            size != lengths[reference_name] if file.has_lengths else size > lengths[reference_name]
+        )
+        if mismatched:
+            relation = "has" if file.has_lengths else "reaches"
             message = (
-                f"contig {name} {what} {size:,} bases, and {ours} of {reference} {lengths[ours]:,}"
+                f"contig {name} {relation} {size:,} bases, and {reference_name} of {reference} "
+                f"{lengths[reference_name]:,}"
             )
             raise InputError(message, path=file.path)
-    if not found:
-        message = (
-            f"no contig of {reference} ({_some(list(lengths))}) is in it: it has {_some(others)}"
-        )
+    if not file_names:
+        message = f"no contig of {reference} ({_name_list(list(lengths))}) is in it: it has {_name_list(unmatched)}"
         raise InputError(message, path=file.path)
-    if others:
+    if unmatched:
         warn(
-            f"{file.path}: {len(others)} contigs that {reference} lacks are not read: {_some(others)}"
+            f"{file.path}: {len(unmatched)} contigs that {reference} lacks are not read: {_name_list(unmatched)}"
         )
-    return found
+    return file_names
 
 
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+def _name_list(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MAX_SHOWN} more" if len(names) > _MAX_SHOWN else ""
+    return ", ".join(names[:_MAX_SHOWN]) + more

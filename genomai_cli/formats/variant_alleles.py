@@ -1,5 +1,5 @@
 """Variants as alleles on a reference: the records of a VCF or BCF without their genotypes, each allele normalised; and
-the records of a VCF passed on with what was found out about their alleles in INFO.
+the records of a VCF passed on with further INFO fields about their alleles.
 
 Normalised as by Tan et al. 2015 (Bioinformatics 31:2202): what both alleles share is taken off, and an insertion or a
 deletion lies as far left as the reference allows. Ways to write the same change then are the same.
@@ -18,7 +18,7 @@ from genomai_cli.formats.streams import Input, text_of
 
 _SEQUENCE = re.compile(f"[{''.join(IUPAC)}]+", re.IGNORECASE)
 _BASES = re.compile("[ACGTU]+", re.IGNORECASE)
-_LEAST_COLUMNS = 5  # to ALT
+_MIN_COLUMNS = 5  # to ALT
 _INFO_COLUMN = 7
 
 
@@ -35,8 +35,8 @@ class AlleleRecord:
     raw: bytes = b""
 
     @property
-    def where(self) -> str:
-        """The record as messages name it."""
+    def label(self) -> str:
+        """The record's name in messages."""
         return f"{self.contig}:{self.position} {self.ref}>{','.join(self.alts) or '.'}"
 
 
@@ -66,17 +66,19 @@ def read_alleles(source: Input) -> AlleleFile:
 
 def _records(source: Input, first: int) -> Iterator[AlleleRecord]:
     for line, raw in enumerate(source.stream, start=first):
-        bare = raw.rstrip(b"\r\n")
-        if not bare.strip():
+        line_bytes = raw.rstrip(b"\r\n")
+        if not line_bytes.strip():
             continue
-        columns = bare.split(b"\t", _LEAST_COLUMNS)
-        if len(columns) < _LEAST_COLUMNS or not columns[1].isdigit():
-            cut = "" if raw.endswith(b"\n") else " (truncated?)"
-            message = f"a record needs CHROM, POS, ID, REF and ALT, separated by tabs{cut}"
+        columns = line_bytes.split(b"\t", _MIN_COLUMNS)
+        if len(columns) < _MIN_COLUMNS or not columns[1].isdigit():
+            hint = "" if raw.endswith(b"\n") else " (truncated?)"
+            message = f"a record needs CHROM, POS, ID, REF and ALT, separated by tabs{hint}"
             raise InputError(message, path=source.path, line=line)
         contig, ref = text_of(columns[0]), text_of(columns[3])
         alts = tuple(alt for alt in text_of(columns[4]).split(",") if alt not in ("", "."))
-        yield _checked(AlleleRecord(contig, int(columns[1]), ref, alts, source.path, line, bare))
+        yield _checked(
+            AlleleRecord(contig, int(columns[1]), ref, alts, source.path, line, line_bytes)
+        )
 
 
 def _read_bcf(source: Input) -> AlleleFile:
@@ -102,7 +104,7 @@ def _read_bcf(source: Input) -> AlleleFile:
 
 def _checked(record: AlleleRecord) -> AlleleRecord:
     if not _SEQUENCE.fullmatch(record.ref):
-        message = f"{record.where}: REF is no sequence of nucleotides"
+        message = f"{record.label}: REF is no sequence of nucleotides"
         raise InputError(message, path=record.path, line=record.line)
     return record
 
@@ -114,9 +116,9 @@ def is_sequence(alt: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What an allele puts in the place of a stretch of a contig: of the letters `ref` from `start` (from 0) on, `alt`.
+    """An allele as a replacement on a contig: of the letters `ref` from `start` (from 0) on by `alt`.
 
-    `contig` is what the reference calls it; either may be empty.
+    `contig` is the reference's name; either may be empty.
     """
 
     contig: str
@@ -130,30 +132,32 @@ class Change:
         return self.start + len(self.ref)
 
 
-def disagreement(record: AlleleRecord, contig: str, reference: IndexedFasta) -> str:
+def reference_mismatch(record: AlleleRecord, contig: str, reference: IndexedFasta) -> str:
     """How REF disagrees with the reference; empty where it does not.
 
     An ambiguous letter of the reference agrees with the bases that it stands for, and N in REF with any.
     """
     start = record.position - 1
-    there = reference.fetch(contig, start, start + len(record.ref)) if start >= 0 else ""
+    reference_bases = reference.fetch(contig, start, start + len(record.ref)) if start >= 0 else ""
     length = reference.lengths[contig]
-    if len(there) < len(record.ref):
+    if len(reference_bases) < len(record.ref):
         return f"lies outside of the contig {contig} of {length} letters"
     for offset, (ref, letter) in enumerate(
-        zip(record.ref.upper().replace("U", "T"), there, strict=True)
+        zip(record.ref.upper().replace("U", "T"), reference_bases, strict=True)
     ):
         if ref not in (letter, "N") and ref not in _stands_for(letter):
-            where = f"{contig}:{record.position + offset}"
-            return f"REF has {ref} where the reference has {letter} at {where}"
+            position = f"{contig}:{record.position + offset}"
+            return f"REF has {ref} where the reference has {letter} at {position}"
     return ""
 
 
 def reference_allele(record: AlleleRecord, contig: str, reference: IndexedFasta) -> str:
     """REF, in which the reference says what N is."""
-    there = reference.fetch(contig, record.position - 1, record.position - 1 + len(record.ref))
+    reference_bases = reference.fetch(
+        contig, record.position - 1, record.position - 1 + len(record.ref)
+    )
     ref = record.ref.upper().replace("U", "T")
-    return "".join(b if a == "N" else a for a, b in zip(ref, there, strict=True))
+    return "".join(b if a == "N" else a for a, b in zip(ref, reference_bases, strict=True))
 
 
 def _stands_for(letter: str) -> str:
@@ -172,15 +176,15 @@ def normalised(contig: str, position: int, ref: str, alt: str, reference: Indexe
     )
     start, ref, alt = start + common, ref[common:], alt[common:]
     while start and bool(ref) != bool(alt):
-        before, moved = reference.fetch(contig, start - 1, start), ref or alt
-        if moved[-1] != before:
+        base_before, indel = reference.fetch(contig, start - 1, start), ref or alt
+        if indel[-1] != base_before:
             break
-        moved = before + moved[:-1]
-        start, ref, alt = start - 1, moved if ref else "", moved if alt else ""
+        indel = base_before + indel[:-1]
+        start, ref, alt = start - 1, indel if ref else "", indel if alt else ""
     return Change(contig, start, ref, alt)
 
 
-def spelled(change: Change, reference: IndexedFasta) -> tuple[int, str, str]:
+def as_vcf_alleles(change: Change, reference: IndexedFasta) -> tuple[int, str, str]:
     """Position, REF and ALT of a change as a VCF writes it: an insertion or a deletion with the base before it."""
     if (change.ref and change.alt) or not (change.ref or change.alt):
         return change.start + 1, change.ref or ".", change.alt or "."
@@ -195,29 +199,31 @@ def with_info(raw: bytes, values: Mapping[str, Sequence[str]]) -> bytes:
     """A VCF line with INFO fields of a value an allele; fields of the same names that it had are replaced."""
     columns = raw.split(b"\t")
     columns += [b"."] * (_INFO_COLUMN + 1 - len(columns))
-    given = columns[_INFO_COLUMN].split(b";")
-    named = {name.encode() for name in values}
-    kept = [
-        entry for entry in given if entry not in (b"", b".") and entry.split(b"=")[0] not in named
+    entries = columns[_INFO_COLUMN].split(b";")
+    replaced = {name.encode() for name in values}
+    retained = [
+        entry
+        for entry in entries
+        if entry not in (b"", b".") and entry.split(b"=")[0] not in replaced
     ]
-    made = [f"{name}={','.join(each)}".encode() for name, each in values.items() if each]
-    columns[_INFO_COLUMN] = b";".join([*kept, *made]) or b"."
+    added = [f"{name}={','.join(each)}".encode() for name, each in values.items() if each]
+    columns[_INFO_COLUMN] = b";".join([*retained, *added]) or b"."
     return b"\t".join(columns)
 
 
 def with_info_header(
     header: Iterable[bytes],
     descriptions: Mapping[str, str],
-    about: str,
+    provenance: str,
     types: Mapping[str, str] | None = None,
 ) -> Iterator[bytes]:
     """A VCF's header that declares INFO fields with a value an allele, a `Float` unless `types` says else, and says
     where they come from."""
-    named = tuple(f"##INFO=<ID={name},".encode() for name in descriptions)
+    replaced = tuple(f"##INFO=<ID={name},".encode() for name in descriptions)
     *lines, columns = header
-    yield from (line for line in lines if not line.startswith(named))
+    yield from (line for line in lines if not line.startswith(replaced))
     for name, text in descriptions.items():
         kind = (types or {}).get(name, "Float")
         yield f'##INFO=<ID={name},Number=A,Type={kind},Description="{text}">'.encode()
-    yield f"##genomai_score={about}".encode()
+    yield f"##genomai_score={provenance}".encode()
     yield columns

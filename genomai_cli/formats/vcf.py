@@ -1,9 +1,9 @@
-"""VCF and BCF records at wanted positions, with the genotypes of all samples as arrays.
+"""VCF and BCF records at requested positions, with the genotypes of all samples as arrays.
 
 Most of a file is not at the sites a model knows, so the reader looks at CHROM and POS of every line and
-parses the few lines that are wanted, their genotypes as one numpy operation over all samples. No library
+parses the few lines that are requested, their genotypes as one numpy operation over all samples. No library
 stands between: no chatter on standard error, pipes work as files do, and every complaint has its line.
-1,000 wanted of 200,000 records x 200 samples take 0.2 to 0.4 s of one core as text, BGZF or BCF, where
+1,000 requested of 200,000 records x 200 samples take 0.2 to 0.4 s of one core as text, BGZF or BCF, where
 cyvcf2 takes 1.8 s for text and 0.25 s for BCF; 967 of 967 records x 2,003 samples take 0.1 s.
 """
 
@@ -18,7 +18,7 @@ from genomai_cli.alphabet import MISSING
 from genomai_cli.errors import InputError
 from genomai_cli.formats.bcf import BcfRecord, read_bcf_header, read_bcf_records
 from genomai_cli.formats.bit_planes import BitPlanes
-from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules, Reasons, failed
+from genomai_cli.formats.call_quality import DEFAULT_RULES, CallRules, Reasons, failed_filters
 from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.genotype_evidence import GenotypeEvidence, evidence_of
 from genomai_cli.formats.genotypes import GenotypeError, last_call_is_cut, parse_genotypes
@@ -26,7 +26,7 @@ from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.regions import (
     OrderedSites,
     Sites,
-    Wanted,
+    SitesByContig,
     block_end,
     covered_end,
     indexed_lines,
@@ -37,7 +37,7 @@ from genomai_cli.formats.streams import Input, text_of
 from genomai_cli.names import first_duplicate
 
 _INFO_REACH = 1000  # END stands within so many bytes after POS in the blocks of every known caller
-_Row = tuple[bytes, int | None, int]  # the line, its number, a position within its block or 0
+_Line = tuple[bytes, int | None, int]  # the line, its number, a position within its block or 0
 _PASSED = (b".", b"PASS")
 _TRUNCATED = "truncated in the middle of a record"
 _FIXED = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO"]
@@ -49,12 +49,12 @@ class Variant:
 
     `contig` is normalised; alleles are upper case; `phased` is per sample. `has_genotypes` is False
     for a record without GT, whose genotypes are all missing. `line` is None for BCF and indexed reading.
-    A reference block of a gVCF gives a record with an empty `ref` for each wanted position after its
-    first, because the letter there is not given. Another record that covers a wanted position after its own
+    A reference block of a gVCF gives a record with an empty `ref` for each requested position after its
+    first, because the letter there is not given. Another record that covers a requested position after its own
     first is given for it with `offset`, how far into the alleles the position lies. `fields` are the samples' other
-    fields, if they were asked for. `no_calls` (samples,) are reasons why calls that the file writes are none and stand
+    fields, if they were requested. `no_calls` (samples,) are reasons why calls that the file writes are none and stand
     as missing in `genotypes`, None where there are no such calls; `filters` what the record failed by. `evidence` is
-    what is known of the calls that are missing or uncertain, if it was asked for.
+    that for the calls that are missing or uncertain, if it was requested.
     """
 
     contig: str
@@ -77,70 +77,78 @@ _NO_PHASES = np.empty(0, np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
-class HeldVariant:
-    """A record that waits for others, its genotypes in bits."""
+class PackedVariant:
+    """A record whose genotypes are held in bits."""
 
-    rest: Variant
+    record: Variant
     genotypes: BitPlanes
     phased: BitPlanes
 
     @classmethod
-    def of(cls, variant: Variant) -> "HeldVariant":
+    def of(cls, variant: Variant) -> "PackedVariant":
         """The record without the samples' other fields."""
-        rest = replace(variant, genotypes=_NO_GENOTYPES, phased=_NO_PHASES, fields=None)
-        return cls(rest, BitPlanes.of(variant.genotypes), BitPlanes.of(variant.phased))
+        record = replace(variant, genotypes=_NO_GENOTYPES, phased=_NO_PHASES, fields=None)
+        return cls(record, BitPlanes.of(variant.genotypes), BitPlanes.of(variant.phased))
 
     def variant(self) -> Variant:
         """The record again."""
         genotypes, phased = self.genotypes.array(), self.phased.array()
-        return replace(self.rest, genotypes=genotypes, phased=phased)
+        return replace(self.record, genotypes=genotypes, phased=phased)
 
 
 @dataclass(frozen=True, slots=True)
 class VariantReading:
-    """What is read of records: whose calls count, whether they keep all `fields`, which hold the record's bytes, and
+    """How records are read: which calls count, whether they keep all `fields`, which hold the record's bytes, and
     `likelihoods` of uncertain calls."""
 
-    rules: CallRules = BY_THE_FILE
+    rules: CallRules = DEFAULT_RULES
     with_fields: bool = False
     likelihoods: bool = False
 
     def of(self, variant: Variant, filters: Iterable[str], fields: SampleFields | None) -> Variant:
         """The record with the calls that count."""
-        names = failed(filters)
+        names = failed_filters(filters)
         if fields is not None and not variant.has_genotypes:
             variant = self._by_likelihoods(variant, fields)
         if fields is not None and self.likelihoods and not names:
             variant = replace(variant, evidence=self._evidence(variant, fields))
         reasons = self.rules.no_calls(variant.genotypes, names, fields)
-        kept = fields if self.with_fields else None
-        if reasons is None and kept is None and not names:
+        kept_fields = fields if self.with_fields else None
+        if reasons is None and kept_fields is None and not names:
             return variant
         genotypes = variant.genotypes
         if reasons is not None:
             genotypes = np.where(reasons[:, None] > 0, np.int16(MISSING), genotypes)
-        return replace(variant, genotypes=genotypes, fields=kept, no_calls=reasons, filters=names)
+        return replace(
+            variant, genotypes=genotypes, fields=kept_fields, no_calls=reasons, filters=names
+        )
 
     def _evidence(self, variant: Variant, fields: SampleFields) -> GenotypeEvidence | None:
-        """What is known of calls that are missing or uncertain, but not of those that are none by the rules."""
-        found = evidence_of(variant.genotypes, len(variant.alts) + 1, fields)
-        reasons = None if found is None else self.rules.reasons(found.given(), (), fields)
-        return found if found is None or reasons is None else found.where(reasons == 0)
+        """The evidence for calls that are missing or uncertain, but not for those that are none by the rules."""
+        evidence = evidence_of(variant.genotypes, len(variant.alts) + 1, fields)
+        reasons = (
+            None if evidence is None else self.rules.reasons(evidence.is_informative(), (), fields)
+        )
+        return (
+            evidence
+            if evidence is None or reasons is None
+            else evidence.restricted_to(reasons == 0)
+        )
 
     def _by_likelihoods(self, variant: Variant, fields: SampleFields) -> Variant:
-        """A record without genotypes with those that are certain by other fields."""
-        found = evidence_of(variant.genotypes, len(variant.alts) + 1, fields)
-        if found is None:
+        """A record without genotypes, given those that are certain by other fields."""
+        evidence = evidence_of(variant.genotypes, len(variant.alts) + 1, fields)
+        if evidence is None:
             return variant
-        genotypes = np.where(found.certain()[:, None], found.calls(), np.int16(MISSING))
+        genotypes = np.where(evidence.is_certain()[:, None], evidence.calls(), np.int16(MISSING))
         return replace(variant, genotypes=genotypes, has_genotypes=True)
 
 
 @dataclass(frozen=True)
 class VariantFile:
-    """The samples and header of a VCF or BCF, and its wanted records, to be iterated once.
+    """The samples and header of a VCF or BCF, and its requested records, to be iterated once.
 
-    `contigs` counts the file's records by their contig's name, wanted or not, once they are read; None stands for a
+    `contigs` counts the file's records by their contig's name, requested or not, once they are read; None stands for a
     number that an index hides. `ordered` is False where the first allele of a record is not the reference's.
     """
 
@@ -154,42 +162,42 @@ class VariantFile:
 
 def read_variants(
     source: Input,
-    wanted: Wanted | None = None,
+    sites: SitesByContig | None = None,
     *,
     covering: bool = False,
     with_fields: bool = False,
-    rules: CallRules = BY_THE_FILE,
+    rules: CallRules = DEFAULT_RULES,
     likelihoods: bool = False,
 ) -> VariantFile:
-    """The records of a VCF or BCF at the wanted positions (all of them for None), in file order.
+    """The records of a VCF or BCF at the requested positions (all of them for None), in file order.
 
-    With `covering` also those that begin before a wanted position and reach it: deletions, substitutions of several
-    bases. A big bgzipped VCF with an up-to-date index beside it is read at the wanted positions only. `with_fields`
+    With `covering` also those that begin before a requested position and reach it: deletions, substitutions of several
+    bases. A big bgzipped VCF with an up-to-date index is read at the requested positions only. `with_fields`
     gives records their `fields`, which keep the record's bytes in memory. Calls that do not count by the file's own
     fields, or by the `rules`, are missing; with `likelihoods` records have the `evidence` of those that are not
     certain.
     """
     reading = VariantReading(rules, with_fields, likelihoods)
     if source.kind is Kind.BCF:
-        return _read_bcf(source, wanted, covering, reading)
+        return _read_bcf(source, sites, covering, reading)
     if source.kind is Kind.VCF:
-        return _read_vcf(source, wanted, covering, reading)
+        return _read_vcf(source, sites, covering, reading)
     raise InputError(f"{source.kind.value}, where VCF or BCF is needed", path=source.path)
 
 
 def _read_vcf(
-    source: Input, wanted: Wanted | None, covering: bool, reading: VariantReading
+    source: Input, sites: SitesByContig | None, covering: bool, reading: VariantReading
 ) -> VariantFile:
     header, columns, line = _text_header(source)
     samples = _samples(columns, source.path, line)
-    reach = covered_end if covering else block_end
-    found = None if wanted is None else indexed_lines(source, wanted, normal_contig, reach)
+    covered_until = covered_end if covering else block_end
+    indexed = None if sites is None else indexed_lines(source, sites, normal_contig, covered_until)
     contigs: dict[str, int | None] = {}
-    if found is None:
-        rows = _Rows(source, wanted, len(columns), covering, contigs).after(line)
+    if indexed is None:
+        rows = _RequestedLines(source, sites, len(columns), covering, contigs).after(line)
     else:
-        rows = ((raw, None, site) for raw, site in found[0])
-        contigs = dict.fromkeys(found[1])
+        rows = ((raw, None, site) for raw, site in indexed[0])
+        contigs = dict.fromkeys(indexed[1])
     parser = _Parser(source.path, len(columns), len(samples), reading)
     records = (parser.variant(*row) for row in rows)
     return VariantFile(source.path, samples, header, records, contigs)
@@ -235,21 +243,21 @@ def _samples(columns: list[str], path: str, line: int | None) -> tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class _Rows:
-    """The lines at wanted positions; every line counts for its contig."""
+class _RequestedLines:
+    """The lines at requested positions; every line counts for its contig."""
 
     source: Input
-    wanted: Wanted | None
+    sites: SitesByContig | None
     columns: int
     covering: bool
     contigs: dict[str, int | None]
 
-    def after(self, line: int) -> Iterator[_Row]:
-        """Those behind this line. The loop runs over every line of the file, so it is kept bare."""
+    def after(self, line: int) -> Iterator[_Line]:
+        """The requested lines after this one. The loop runs over every line of the file, so it is kept bare."""
         source, covering = self.source, self.covering
-        reach, ordered = covered_end if covering else block_end, OrderedSites()
+        covered_until, ordered = covered_end if covering else block_end, OrderedSites()
         contig, positions = b"", self._positions(b"")
-        number = since = line
+        number = contig_start = line
         raw = b"\n"
         for number, raw in enumerate(source.stream, start=line + 1):
             first_tab = raw.find(b"\t")
@@ -259,24 +267,26 @@ class _Rows:
                 _refuse_row(raw, source.path, number)
                 continue
             if raw[:first_tab] != contig:
-                self._count(contig, number - 1 - since)
-                contig, since = raw[:first_tab], number - 1
+                self._count(contig, number - 1 - contig_start)
+                contig, contig_start = raw[:first_tab], number - 1
                 positions = self._positions(contig)
-            at = int(position)
-            if positions is None or at in positions:
+            pos = int(position)
+            if positions is None or pos in positions:
                 yield raw, number, 0
             if not positions:
                 continue
             if raw.find(b"END=", second_tab, second_tab + _INFO_REACH) > 0:
-                for site in ordered.within(positions, at + 1, reach(raw)):
+                for site in ordered.within(positions, pos + 1, covered_until(raw)):
                     yield raw, number, site
             elif covering:
                 ref = raw.find(b"\t", second_tab + 1) + 1
                 if raw[ref + 1 : ref + 2] == b"\t":  # one base, as nearly always
                     continue
-                for site in ordered.within(positions, at + 1, at + raw.find(b"\t", ref) - ref - 1):
+                for site in ordered.within(
+                    positions, pos + 1, pos + raw.find(b"\t", ref) - ref - 1
+                ):
                     yield raw, number, site
-        self._count(contig, number - since)
+        self._count(contig, number - contig_start)
         if not raw.endswith(b"\n"):
             self._check_whole(raw, number)
 
@@ -294,9 +304,9 @@ class _Rows:
             self.contigs[name] = (self.contigs.get(name) or 0) + records
 
     def _positions(self, contig: bytes) -> Sites | None:
-        if self.wanted is None:
+        if self.sites is None:
             return None
-        return self.wanted.get(normal_contig(text_of(contig)), ())
+        return self.sites.get(normal_contig(text_of(contig)), ())
 
 
 def _refuse_row(raw: bytes, path: str, line: int) -> None:
@@ -322,7 +332,7 @@ class _Parser:
         self._last: tuple[bytes, Variant] | None = None
 
     def variant(self, raw: bytes, line: int | None, site: int) -> Variant:
-        """The record, or what it says of a site within its block."""
+        """The record, or the part of it about a site within its block."""
         # A block comes once for each of its sites.
         if self._last is None or self._last[0] is not raw:
             self._last = raw, self._record(raw, line)
@@ -332,8 +342,8 @@ class _Parser:
     def _record(self, raw: bytes, line: int | None) -> Variant:
         raw = raw.rstrip(b"\r\n")
         if raw.count(b"\t") + 1 != self._columns:
-            found = raw.count(b"\t") + 1
-            self._refuse(f"{found} columns where the header has {self._columns}", line)
+            columns = raw.count(b"\t") + 1
+            self._refuse(f"{columns} columns where the header has {self._columns}", line)
         chrom, pos, _, ref, alt, _, filters, _, layout, calls = raw.split(b"\t", 9)
         bases, alts = text_of(ref).upper(), alternates(text_of(alt))
         key = self._genotype_key(layout)
@@ -363,7 +373,7 @@ class _Parser:
 
 
 def record_at(record: Variant, site: int) -> Variant:
-    """What the record says of a position that it covers after its first."""
+    """The record at a position that it covers after its first."""
     if is_block(record.alts):
         return replace(record, position=site, ref="")
     return replace(record, position=site, offset=site - record.position)
@@ -374,7 +384,7 @@ def alternates(alt: str) -> tuple[str, ...]:
     # Symbolic alleles keep their case: <NON_REF> is a name, not bases.
     if alt in (".", ""):
         return ()
-    return tuple(one if one.startswith("<") else one.upper() for one in alt.split(","))
+    return tuple(allele if allele.startswith("<") else allele.upper() for allele in alt.split(","))
 
 
 def _without_genotypes(
@@ -388,18 +398,18 @@ def _without_genotypes(
 
 
 def _read_bcf(
-    source: Input, wanted: Wanted | None, covering: bool, reading: VariantReading
+    source: Input, sites: SitesByContig | None, covering: bool, reading: VariantReading
 ) -> VariantFile:
     header = read_bcf_header(source)
     samples = _samples(_columns(header.columns, source.path, None), source.path, None)
     names = header.contigs.items()
-    sites = (
+    sites_by_number = (
         None
-        if wanted is None
-        else {number: wanted.get(normal_contig(name), ()) for number, name in names}
+        if sites is None
+        else {number: sites.get(normal_contig(name), ()) for number, name in names}
     )
     counts: dict[str, int | None] = {}
-    rows = read_bcf_records(source, header, len(samples), sites, covering, counts)
+    rows = read_bcf_records(source, header, len(samples), sites_by_number, covering, counts)
     records = (_bcf_variant(row, reading) for row in rows)
     return VariantFile(source.path, samples, header.lines, records, counts)
 
@@ -410,7 +420,7 @@ def _bcf_variant(row: BcfRecord, reading: VariantReading) -> Variant:
         normal_contig(row.contig),
         row.position,
         row.ref.upper(),
-        tuple(one if one.startswith("<") else one.upper() for one in alts),
+        tuple(allele if allele.startswith("<") else allele.upper() for allele in alts),
         row.genotypes,
         row.phased,
         has_genotypes=row.has_genotypes,

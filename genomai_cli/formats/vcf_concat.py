@@ -1,4 +1,4 @@
-"""Several VCFs of the same samples, one a chromosome or a stretch, read as the one file that they are parts of.
+"""Several VCFs of the same samples, one a chromosome or a region, read as the one file that they are parts of.
 
 Their records follow one another in the order of the header's contigs, as `bcftools concat` puts them; no two files may
 overlap.
@@ -15,34 +15,34 @@ from genomai_cli.errors import InputError, shown_path
 from genomai_cli.formats.contigs import contig_length, normal_contig
 from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.streams import Input, text_of
-from genomai_cli.formats.vcf_replay import Again, as_text
+from genomai_cli.formats.vcf_replay import Reopen, replayable_text
 from genomai_cli.formats.vcf_rewrite import read_header
 
-_PIECE = 1 << 20
+_CHUNK = 1 << 20
 _FIXED = 9  # columns before the samples
 
 
 @contextmanager
-def as_one_text(sources: Sequence[Input]) -> Iterator[Again]:
-    """A function that gives anew, as VCF text, the file that the inputs are parts of; see `vcf_replay.as_text`.
+def concatenated_text(sources: Sequence[Input]) -> Iterator[Reopen]:
+    """A function that opens anew, as VCF text, the file that the inputs are parts of; see `vcf_replay.replayable_text`.
 
     InputError for other samples or another order of them, for files that overlap, and for contigs of other lengths.
     """
     with ExitStack() as stack:
-        again = [stack.enter_context(as_text(source)) for source in sources]
-        if len(again) == 1:
-            yield again[0]
+        reopeners = [stack.enter_context(replayable_text(source)) for source in sources]
+        if len(reopeners) == 1:
+            yield reopeners[0]
             return
-        whole = _Whole.of([_Part.read(one) for one in again])
+        concatenation = _Concatenation.of([_Part.read(reopen) for reopen in reopeners])
         try:
-            yield whole.again
+            yield concatenation.reopen
         except InputError as error:
-            raise whole.placed(error) from None
+            raise concatenation.located(error) from None
 
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """Where a file's records on a contig lie; `name` is what the file calls it."""
+    """The range of a file's records on a contig; `name` is the file's name of it."""
 
     name: str
     first: int
@@ -54,17 +54,17 @@ class _Part:
     """One of the files: its header with line ends, how many lines follow it, and its contigs by their normal names in
     the order of the records."""
 
-    again: Again
+    reopen: Reopen
     path: str
     header: list[bytes]
     lines: int
     spans: Mapping[str, _Span]
 
     @classmethod
-    def read(cls, again: Again) -> Self:
+    def read(cls, reopen: Reopen) -> Self:
         """From all of its lines; those that are no records are left to be complained of by others."""
         spans: dict[bytes, _Span] = {}
-        with again() as source:
+        with reopen() as source:
             header, _ = read_header(source)
             lines = 0
             for raw in source.stream:
@@ -73,11 +73,11 @@ class _Part:
                 position = rest.partition(b"\t")[0]
                 if not position.isdigit():
                     continue
-                at, before = int(position), spans.get(contig)
-                low, high = (at, at) if before is None else (before.first, before.last)
+                at, previous = int(position), spans.get(contig)
+                low, high = (at, at) if previous is None else (previous.first, previous.last)
                 spans[contig] = _Span(text_of(contig), min(low, at), max(high, at))
             named = {normal_contig(span.name): span for span in spans.values()}
-            return cls(again, source.path, header, lines, named)
+            return cls(reopen, source.path, header, lines, named)
 
     @property
     def samples(self) -> list[bytes]:
@@ -86,8 +86,8 @@ class _Part:
 
 
 @dataclass(frozen=True, eq=False)
-class _Whole:
-    """What the parts make, in their order, under one header."""
+class _Concatenation:
+    """The parts in their order, under one header."""
 
     header: list[bytes]
     parts: Sequence[_Part]
@@ -98,30 +98,30 @@ class _Whole:
         for part in parts[1:]:
             _check_samples(parts[0], part)
         _check_lengths(parts)
-        header = _joined([part.header for part in parts])
+        header = _merged_header([part.header for part in parts])
         found = cls(header, _in_order(parts, header))
         _check_spans(found.parts)
         return found
 
-    def again(self) -> Input:
-        """All of it from the beginning."""
-        stream = io.BufferedReader(_Pieces(self._pieces()), _PIECE)
+    def reopen(self) -> Input:
+        """The joined text from the beginning."""
+        stream = io.BufferedReader(_ChunkStream(self._chunks()), _CHUNK)
         return Input(self.parts[0].path, Kind.VCF, "plain", cast(BinaryIO, stream))
 
-    def _pieces(self) -> Generator[bytes]:
+    def _chunks(self) -> Generator[bytes]:
         last = b"".join(self.header)
         yield last
         for part in self.parts:
             if not last.endswith(b"\n"):
                 yield (last := b"\n")
-            with part.again() as source:
+            with part.reopen() as source:
                 read_header(source)
                 stream = cast(io.BufferedReader, source.stream)
-                while piece := stream.read1(_PIECE):
-                    yield (last := piece)
+                while chunk := stream.read1(_CHUNK):
+                    yield (last := chunk)
 
-    def placed(self, error: InputError) -> InputError:
-        """An error about a line of the whole, with the file and the line that it comes from."""
+    def located(self, error: InputError) -> InputError:
+        """An error about a line of the joined text, with the file and the line that it comes from."""
         line = error.line
         if line is None or error.path != shown_path(self.parts[0].path):
             return error
@@ -133,31 +133,31 @@ class _Whole:
         return error
 
 
-class _Pieces(io.RawIOBase):
-    """A stream of bytes that come in pieces, none of them empty."""
+class _ChunkStream(io.RawIOBase):
+    """A stream of bytes that come in chunks, none of them empty."""
 
-    def __init__(self, pieces: Generator[bytes]) -> None:
-        self._pieces, self._left = pieces, b""
+    def __init__(self, chunks: Generator[bytes]) -> None:
+        self._chunks, self._pending = chunks, b""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: object) -> int:
         view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
-        taken = self._left or next(self._pieces, b"")
-        taken, self._left = taken[: len(view)], taken[len(view) :]
+        taken = self._pending or next(self._chunks, b"")
+        taken, self._pending = taken[: len(view)], taken[len(view) :]
         view[: len(taken)] = taken
         return len(taken)
 
     def close(self) -> None:
-        self._pieces.close()
+        self._chunks.close()
         super().close()
 
 
 # --- the header
 
 
-def _joined(headers: Sequence[list[bytes]]) -> list[bytes]:
+def _merged_header(headers: Sequence[list[bytes]]) -> list[bytes]:
     """The first header with the lines of the others that it lacks. Of lines with an ID one of each is kept, of others
     one of each key, as in `bcftools concat`."""
     lines = headers[0][:-1]
@@ -201,13 +201,13 @@ def _check_samples(first: _Part, other: _Part) -> None:
 
 def _check_lengths(parts: Sequence[_Part]) -> None:
     """InputError if two headers give a contig different lengths: they are about different assemblies."""
-    given: dict[str, tuple[int, str]] = {}
+    lengths: dict[str, tuple[int, str]] = {}
     for part in parts:
         for name, length in filter(None, (contig_length(text_of(line)) for line in part.header)):
-            before, path = given.setdefault(name, (length, part.path))
-            if length != before:
+            expected, path = lengths.setdefault(name, (length, part.path))
+            if length != expected:
                 message = (
-                    f"contig {name} has {length} letters in the header, but {before} in {shown_path(path)}: "
+                    f"contig {name} has {length} letters in the header, but {expected} in {shown_path(path)}: "
                     "files of two assemblies do not make one"
                 )
                 raise InputError(message, path=part.path)

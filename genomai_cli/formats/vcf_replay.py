@@ -1,6 +1,6 @@
-"""A VCF or BCF that is read twice, from a pipe as well, and what its beginning says, left for later readers.
+"""A VCF or BCF that is read twice, from a pipe as well, and the header and contigs of its first records.
 
-The text is kept in a file of no name where that is needed.
+The text is spooled to a temporary file where that is needed.
 """
 
 import io
@@ -22,14 +22,14 @@ from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.streams import Input, open_input, peeked, text_of
 
-Again = Callable[[], Input]
+Reopen = Callable[[], Input]
 
 
 @contextmanager
-def as_text(source: Input) -> Iterator[Again]:
-    """A function that gives the input anew from its beginning, as VCF text; `source` itself is used up and closed.
+def replayable_text(source: Input) -> Iterator[Reopen]:
+    """A function that opens the input anew from its beginning, as VCF text; `source` itself is used up and closed.
 
-    Every time, the one given before is no longer to be used. A regular VCF file is opened again, all else is kept.
+    Each call invalidates the input of the call before. A regular VCF file is opened again, all else is spooled.
     InputError for what is no VCF.
     """
     if source.kind not in (Kind.VCF, Kind.BCF):
@@ -38,14 +38,14 @@ def as_text(source: Input) -> Iterator[Again]:
         if source.kind is Kind.VCF and source.file is not None:
             yield lambda: open_input(source.path)
             return
-        with tempfile.TemporaryFile() as kept:
-            _keep(source, kept)
-            yield lambda: _from_start(source, kept)
+        with tempfile.TemporaryFile() as spool:
+            _spool(source, spool)
+            yield lambda: _from_start(source, spool)
 
 
-def _keep(source: Input, kept: IO[bytes]) -> None:
+def _spool(source: Input, spool: IO[bytes]) -> None:
     if source.kind is Kind.VCF:
-        shutil.copyfileobj(source.stream, kept, 1 << 20)
+        shutil.copyfileobj(source.stream, spool, 1 << 20)
         return
     with tempfile.TemporaryDirectory(prefix="genomai-") as folder:
         binary, text = Path(folder) / "binary.bcf", Path(folder) / "text.vcf"
@@ -53,12 +53,12 @@ def _keep(source: Input, kept: IO[bytes]) -> None:
             shutil.copyfileobj(source.stream, handle, 1 << 20)
         _convert(binary, text, source.path)
         with text.open("rb") as handle:
-            shutil.copyfileobj(handle, kept, 1 << 20)
+            shutil.copyfileobj(handle, spool, 1 << 20)
 
 
 def _convert(binary: Path, text: Path, path: str) -> None:
     """BCF to VCF, by htslib."""
-    before = pysam.set_verbosity(0)  # it would complain on standard error by itself
+    verbosity = pysam.set_verbosity(0)  # it would complain on standard error by itself
     try:
         with (
             pysam.VariantFile(str(binary)) as records,
@@ -69,12 +69,12 @@ def _convert(binary: Path, text: Path, path: str) -> None:
     except (OSError, ValueError) as error:
         raise InputError(f"damaged or truncated BCF ({error})", path=path) from None
     finally:
-        pysam.set_verbosity(before)
+        pysam.set_verbosity(verbosity)
 
 
-def _from_start(source: Input, kept: IO[bytes]) -> Input:
-    kept.seek(0)
-    stream = io.BufferedReader(_Borrowed(kept), 1 << 20)
+def _from_start(source: Input, spool: IO[bytes]) -> Input:
+    spool.seek(0)
+    stream = io.BufferedReader(_Borrowed(spool), 1 << 20)
     return replace(
         source, kind=Kind.VCF, compression="plain", file=None, stream=cast(BinaryIO, stream)
     )
@@ -106,52 +106,52 @@ class FirstRecords:
     complete: bool
 
 
-def first_records(source: Input, *, most: int, of_file: int) -> tuple[FirstRecords, Input]:
-    """What the first records of a VCF or BCF are about, and the input with them put back.
+def first_records(source: Input, *, max_bytes: int, file_bytes: int) -> tuple[FirstRecords, Input]:
+    """The header and contigs of the first records of a VCF or BCF, and the input with them put back.
 
-    At least one record is waited for, within `most` bytes; of a file `of_file` bytes are read. A damaged
-    header tells nothing: whoever reads it next says what is wrong.
+    At least one record is waited for, within `max_bytes`; of a file `file_bytes` are read. A damaged header gives
+    nothing: the reader after this one reports it.
     """
-    least = of_file if source.file is not None else 0
+    min_bytes = file_bytes if source.file is not None else 0
     of_bcf = source.kind is Kind.BCF
-    begun = _record_of_bcf if of_bcf else _record_of_vcf
+    begins_record = _begins_bcf_record if of_bcf else _begins_vcf_record
     has_record = False
 
-    def enough(head: bytearray, before: int) -> bool:
+    def enough(head: bytearray, searched: int) -> bool:
         nonlocal has_record
-        has_record = has_record or begun(head, before)
-        return has_record and len(head) >= least
+        has_record = has_record or begins_record(head, searched)
+        return has_record and len(head) >= min_bytes
 
-    head, again = peeked(source, enough, most)
-    header, found = (_contigs_of_bcf if of_bcf else _contigs_of_vcf)(head)
-    complete = len(head) < most and not (has_record and len(head) >= least)
-    return FirstRecords(tuple(header), frozenset(found), complete), again
+    head, rewound = peeked(source, enough, max_bytes)
+    header, contigs = (_bcf_contigs if of_bcf else _vcf_contigs)(head)
+    complete = len(head) < max_bytes and not (has_record and len(head) >= min_bytes)
+    return FirstRecords(tuple(header), frozenset(contigs), complete), rewound
 
 
 _NAMED = re.compile(rb"\n(?!#)[^\n\t]*\t")  # the first column of a record
 _LONGEST_NAME = 1024  # of a contig
 
 
-def _record_of_vcf(head: bytearray, before: int) -> bool:
+def _begins_vcf_record(head: bytearray, searched: int) -> bool:
     """Whether a record begins behind so many bytes, which were looked at before: each is looked at about once."""
-    since = head.rfind(b"\n", max(0, before - _LONGEST_NAME), before)
-    return _NAMED.search(head, before if since < 0 else since) is not None
+    line_end = head.rfind(b"\n", max(0, searched - _LONGEST_NAME), searched)
+    return _NAMED.search(head, searched if line_end < 0 else line_end) is not None
 
 
-def _record_of_bcf(head: bytearray, before: int) -> bool:
+def _begins_bcf_record(head: bytearray, searched: int) -> bool:
     """Whether the beginning of a record is there, behind the header."""
-    del before
+    del searched
     return len(head) >= 9 + int.from_bytes(head[5:9], "little") + _SIZES.size
 
 
-def _contigs_of_vcf(head: bytes) -> tuple[list[str], set[str]]:
+def _vcf_contigs(head: bytes) -> tuple[list[str], set[str]]:
     """The ## lines, and the normal names of the contigs."""
     header = [text_of(line) for line in re.findall(rb"^##[^\n]*", head, re.MULTILINE)]
     names = set(re.findall(rb"^(?!#)([^\n\t]*)\t", head, re.MULTILINE))
     return header, {normal_contig(text_of(name)) for name in names}
 
 
-def _contigs_of_bcf(head: bytes) -> tuple[list[str], set[str]]:
+def _bcf_contigs(head: bytes) -> tuple[list[str], set[str]]:
     stream = io.BytesIO(head)
     try:
         header = read_bcf_header(Input("-", Kind.BCF, "plain", stream))

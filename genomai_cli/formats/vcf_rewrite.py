@@ -33,15 +33,15 @@ class Addition:
 
 
 class Editor(Protocol):
-    """What is done with the records."""
+    """Edits and adds records."""
 
-    def wanted(self, contig: str) -> Mapping[int, int]:
-        """The positions of a contig, by its normal name, whose records are to be looked at."""
+    def sites(self, contig: str) -> Mapping[int, int]:
+        """The numbers of a contig's sites, by their positions, whose records are to be edited; by its normal name."""
 
     def edited(self, raw: bytes, number: int, line: int) -> bytes:
         """The record as it leaves; the same object if it is not touched."""
 
-    def muted(self) -> Self:
+    def silent(self) -> Self:
         """An editor that gives the same, and neither counts nor reports it."""
 
     def added(self, additions: Sequence[Addition], contig: bytes) -> Iterable[bytes]:
@@ -53,39 +53,40 @@ class Editor(Protocol):
         of additions, as they are named in the file."""
 
 
-class _Order:
-    """The contigs in the order in which their records are to stand, and what the file calls them."""
+class _ContigOrder:
+    """The contigs in the order of their records in the output, and the file's names of them."""
 
-    def __init__(self, header: Sequence[bytes], natural: Sequence[str]) -> None:
-        found = (re.match(rb"##contig=<(?:.*?,)?ID=([^,>]+)", line) for line in header)
-        names = [match[1] for match in found if match]
+    def __init__(self, header: Sequence[bytes], default_order: Sequence[str]) -> None:
+        matches = (re.match(rb"##contig=<(?:.*?,)?ID=([^,>]+)", line) for line in header)
+        names = [match[1] for match in matches if match]
         self._names = {normal_contig(text_of(name)): name for name in reversed(names)}
         self._declared = bool(names)
         self._prefix = b"chr" if any(name.startswith(b"chr") for name in names) else b""
-        order = [*(normal_contig(text_of(name)) for name in names), *natural]
-        self._ranks = {name: rank for rank, name in reversed(list(enumerate(order)))}
+        contigs = [*(normal_contig(text_of(name)) for name in names), *default_order]
+        self._ranks = {name: rank for rank, name in reversed(list(enumerate(contigs)))}
 
     def rank(self, contig: str) -> int:
         return self._ranks.get(contig, len(self._ranks))
 
     def name(self, contig: str) -> bytes:
-        """What the file calls a contig, or would call it."""
+        """The file's name of a contig, or the name that it would have."""
         bare = b"M" if contig == "MT" and self._prefix else contig.encode()
         return self._names.get(contig, self._prefix + bare)
 
-    def met(self, contig: str, name: bytes) -> None:
-        """A record on the contig has been seen."""
+    def record_seen(self, contig: str, name: bytes) -> None:
+        """Take in the name of a contig that has a record."""
         if not self._declared and name.startswith(b"chr"):
             self._prefix = b"chr"
         self._names[contig] = name
 
 
-class Passage:
-    """Passes one VCF on; `additions` are in no particular order, `natural` the order of contigs unknown to the header.
+class VcfRewriter:
+    """Writes one VCF with edits and additions; `additions` are in no particular order, `default_order` is that of
+    contigs unknown to the header.
 
-    `there` are the contigs of which it is known that the file has records; additions on others stand before the records
-    of those that come later. Of the file's `lines` after the header only those of the `part` are written, each behind
-    what is added before it; the first part has the header, the last one what is added at the end.
+    `contigs_present` are known to have records in the file; additions on others are written before the records of later
+    contigs. Of the file's `line_count` lines after the header only those of the `shard` are written, each behind the
+    additions before it; the first shard has the header, the last one the additions at the end.
     """
 
     def __init__(
@@ -93,14 +94,18 @@ class Passage:
         editor: Editor,
         additions: Iterable[Addition],
         *,
-        there: Collection[str],
-        natural: Sequence[str],
-        part: Shard = WHOLE,
-        lines: int = 0,
+        contigs_present: Collection[str],
+        default_order: Sequence[str],
+        shard: Shard = WHOLE,
+        line_count: int = 0,
     ) -> None:
-        self._editor, self._natural, self._there = editor, natural, there
-        self._part, self._own = part, part.span(lines)
-        self._muted = editor if part.is_whole else editor.muted()
+        self._editor, self._default_order, self._contigs_present = (
+            editor,
+            default_order,
+            contigs_present,
+        )
+        self._shard, self._own_lines = shard, shard.span(line_count)
+        self._silent_editor = editor if shard.is_whole else editor.silent()
         self._is_own, self._editing = True, editor
         self._waiting: dict[str, list[Addition]] = {}
         for addition in sorted(additions, key=lambda one: one.position, reverse=True):
@@ -111,89 +116,91 @@ class Passage:
         """Write all of the input, or a part."""
         header, first = read_header(source)
         self._end = b"\r\n" if header[-1].endswith(b"\r\n") else b"\n"
-        self._order = _Order([line.rstrip(b"\r\n") for line in header], self._natural)
+        self._order = _ContigOrder([line.rstrip(b"\r\n") for line in header], self._default_order)
         records = self._records(source, first)
-        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as held:
-            for raw, ours in records:
-                if ours and not self.touched:
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as spool:
+            for raw, is_changed in records:
+                if is_changed and not self.touched:
                     self.touched = True
-                    self._begin(header, held, out)
+                    self._write_header(header, spool, out)
                 if self._is_own:
-                    (out if self.touched else held).write(raw)
-                elif self.touched or not self._part.is_first:
+                    (out if self.touched else spool).write(raw)
+                elif self.touched or not self._shard.is_first:
                     break  # whether a later line is touched decides about the header alone
             if not self.touched:
-                out.writelines(header if self._part.is_first else ())
-                _copy(held, out)
+                out.writelines(header if self._shard.is_first else ())
+                _copy(spool, out)
 
-    def _begin(self, header: list[bytes], held: IO[bytes], out: IO[bytes]) -> None:
-        bare = [line.rstrip(b"\r\n") for line in header]
+    def _write_header(self, header: list[bytes], spool: IO[bytes], out: IO[bytes]) -> None:
+        lines = [line.rstrip(b"\r\n") for line in header]
         names = [text_of(self._order.name(contig)) for contig in self._waiting]
-        if self._part.is_first:
-            out.writelines(line + self._end for line in self._editor.header(bare, names))
-        _copy(held, out)
+        if self._shard.is_first:
+            out.writelines(line + self._end for line in self._editor.header(lines, names))
+        _copy(spool, out)
 
     def _records(self, source: Input, first: int) -> Iterator[tuple[bytes, bool]]:
-        """The lines as they leave, each with whether it is ours; none of those before the part."""
+        """The output's lines, each with whether it was edited or added; none of those before the shard."""
         contig, name, raw = "", b"", b"\n"
-        wanted: Mapping[int, int] = {}
+        sites: Mapping[int, int] = {}
         for line, raw in enumerate(source.stream, start=first):
-            before = self._turn_to(line - first)
-            one, two = raw.find(b"\t"), raw.find(b"\t", raw.find(b"\t") + 1)
-            position = raw[one + 1 : two]
-            if two < 0 or not position.isdigit():
-                if not before:
+            skipped = self._move_to(line - first)
+            first_tab, second_tab = raw.find(b"\t"), raw.find(b"\t", raw.find(b"\t") + 1)
+            position = raw[first_tab + 1 : second_tab]
+            if second_tab < 0 or not position.isdigit():
+                if not skipped:
                     yield raw, False
                 continue
-            if raw[:one] != name:
-                yield from self._rest(contig)
-                name, contig = raw[:one], normal_contig(text_of(raw[:one]))
-                self._order.met(contig, name)
-                yield from self._before(contig)
-                wanted = self._editor.wanted(contig)
+            if raw[:first_tab] != name:
+                yield from self._additions_after(contig)
+                name, contig = raw[:first_tab], normal_contig(text_of(raw[:first_tab]))
+                self._order.record_seen(contig, name)
+                yield from self._additions_before(contig)
+                sites = self._editor.sites(contig)
             at = int(position)
-            yield from self._added(contig, at)
-            if before:
+            yield from self._additions_at(contig, at)
+            if skipped:
                 continue
-            if at not in wanted:
+            if at not in sites:
                 yield raw, False
                 continue
-            made = self._editing.edited(raw, wanted[at], line)
-            yield made, made is not raw
-        self._turn_to(None)
-        last = [*self._rest(contig), *self._before(None)]
+            edited = self._editing.edited(raw, sites[at], line)
+            yield edited, edited is not raw
+        self._move_to(None)
+        last = [*self._additions_after(contig), *self._additions_before(None)]
         if last and not raw.endswith(b"\n"):
             yield self._end, True
         yield from last
 
-    def _turn_to(self, number: int | None) -> bool:
-        """The line of this number, or what follows the last, is next; whether it lies before the part."""
+    def _move_to(self, number: int | None) -> bool:
+        """Move to the line of this number, or behind the last; whether it lies before the shard."""
         self._skipping = False
-        if self._part.is_whole:
+        if self._shard.is_whole:
             return False
-        self._is_own = self._part.is_last if number is None else number in self._own
-        self._skipping = number is not None and number < self._own.start
-        self._editing = self._editor if self._is_own else self._muted
+        self._is_own = self._shard.is_last if number is None else number in self._own_lines
+        self._skipping = number is not None and number < self._own_lines.start
+        self._editing = self._editor if self._is_own else self._silent_editor
         return self._skipping
 
-    def _rest(self, contig: str) -> Iterator[tuple[bytes, bool]]:
-        """What is to be added on a contig after its last record."""
-        yield from self._added(contig, None)
+    def _additions_after(self, contig: str) -> Iterator[tuple[bytes, bool]]:
+        """The additions on a contig after its last record."""
+        yield from self._additions_at(contig, None)
 
-    def _before(self, contig: str | None) -> Iterator[tuple[bytes, bool]]:
-        """What is to be added on contigs that the file does not have and that stand before this one, or at all."""
+    def _additions_before(self, contig: str | None) -> Iterator[tuple[bytes, bool]]:
+        """The additions on contigs that the file lacks and that come before this one, or on all that are left."""
         rank = None if contig is None else self._order.rank(contig)
         for other in sorted(self._waiting, key=self._order.rank):
-            if rank is None or (self._order.rank(other) < rank and other not in self._there):
-                yield from self._added(other, None)
+            if rank is None or (
+                self._order.rank(other) < rank and other not in self._contigs_present
+            ):
+                yield from self._additions_at(other, None)
 
-    def _added(self, contig: str, before: int | None) -> Iterator[tuple[bytes, bool]]:
-        waiting, taken = self._waiting.get(contig, []), []
+    def _additions_at(self, contig: str, before: int | None) -> Iterator[tuple[bytes, bool]]:
+        waiting, due = self._waiting.get(contig, []), []
         while waiting and (before is None or waiting[-1].position < before):
-            taken.append(waiting.pop())
-        if taken and not self._skipping:
-            made = self._editing.added(taken, self._order.name(contig))
-            yield from ((line + self._end, True) for line in made)
+            due.append(waiting.pop())
+        if due and not self._skipping:
+            lines = self._editing.added(due, self._order.name(contig))
+            yield from ((line + self._end, True) for line in lines)
 
 
 def line_count(source: Input) -> int:
@@ -214,9 +221,9 @@ def read_header(source: Input) -> tuple[list[bytes], int]:
     return lines, len(lines) + 1
 
 
-def _copy(held: IO[bytes], out: IO[bytes]) -> None:
-    held.seek(0)
-    shutil.copyfileobj(held, out, 1 << 20)
+def _copy(spool: IO[bytes], out: IO[bytes]) -> None:
+    spool.seek(0)
+    shutil.copyfileobj(spool, out, 1 << 20)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,21 +17,21 @@ from torch import Tensor
 from genomai_cli.alphabet import BASES, as_letters, codes_of
 from genomai_cli.backbones.alphagenome import AlphaGenomeNetwork
 from genomai_cli.backbones.alphagenome_heads import (
-    SITES,
+    SPLICE_SITE_CLASSES,
     Embeddings,
     SpliceJunctions,
     splice_site_positions,
 )
-from genomai_cli.backbones.alphagenome_layers import STEP, TOKEN
+from genomai_cli.backbones.alphagenome_layers import LENGTH_MULTIPLE, TOKEN_BASES
 from genomai_cli.backbones.alphagenome_tracks import (
     CONTACTS,
     JUNCTIONS,
     SPLICE_SITES,
     SPLICING,
     USAGE,
-    Place,
+    OutputSlot,
     organisms_of,
-    places_of,
+    output_slots,
     unnamed_tracks,
 )
 from genomai_cli.bundles.bundle import Bundle
@@ -48,7 +48,7 @@ OF_BASES = (SPLICE_SITES, USAGE)
 class AlphaGenomeReader:
     """See `TrackReader`."""
 
-    step = STEP
+    step = LENGTH_MULTIPLE
     tail = 0
     two_sided = True
     reads_tracks = False
@@ -79,9 +79,9 @@ class AlphaGenomeReader:
         """See `TrackReader`."""
         told = f"in the weights of {self.organism}" if self.organism else "in the only weights"
         return (
-            f"{told}; contigs shorter than {STEP:,} bases have no value; values are of one base, of tracks in bins of "
-            f"{TOKEN} (those of chip_tf and chip_histone, and with a --resolution of which {TOKEN} is a part all of "
-            "coverage) the bin's mean"
+            f"{told}; contigs shorter than {LENGTH_MULTIPLE:,} bases have no value; values are of one base, of tracks "
+            f"in bins of {TOKEN_BASES} (those of chip_tf and chip_histone, and with a --resolution of which "
+            f"{TOKEN_BASES} is a part all of coverage) the bin's mean"
         )
 
     def read(
@@ -116,8 +116,10 @@ class AlphaGenomeReader:
             blocks = list(self._blocks(made, organism_B, asked, 1))
             sites_L4: Values = np.empty((len(text), 0), np.float32)
             if self.network.tracks.splice_sites is not None:
-                chances_BLO = self.network.tracks.along(SPLICE_SITES, made, organism_B, 1)[1]
-                sites_L4 = chances_BLO[0, :, : len(SITES)].float().cpu().numpy()
+                chances_BLO = self.network.tracks.values_along_genome(
+                    SPLICE_SITES, made, organism_B, 1
+                )[1]
+                sites_L4 = chances_BLO[0, :, : len(SPLICE_SITE_CLASSES)].float().cpu().numpy()
 
         bases_BCT = made.bases if tissues else made.bases[..., :0].clone()
 
@@ -138,7 +140,7 @@ class AlphaGenomeReader:
         """See `TrackReader`; as many as the head of junctions reads, and as likely."""
         head = self._junctions
         chances_B4 = torch.from_numpy(sites).unsqueeze(0)
-        return splice_site_positions(chances_B4, head.sites, head.threshold)[0].numpy()
+        return splice_site_positions(chances_B4, head.max_sites, head.threshold)[0].numpy()
 
     @property
     def _junctions(self) -> SpliceJunctions:
@@ -150,11 +152,13 @@ class AlphaGenomeReader:
         """See `TrackReader`."""
         text, own, place = stretch.text, stretch.own, self.places[column]
         ids_BL = self._ids([text])
-        letters_B4L = self.network.letters(ids_BL).requires_grad_()
+        letters_B4L = self.network.one_hot(ids_BL).requires_grad_()
         organism_B = ids_BL.new_full((1,), place.organism)
         with torch.enable_grad():
-            made = self.network.embeddings_of(letters_B4L, organism_B)
-            size, values_BRO = self.network.tracks.along(place.head, made, organism_B, 1)
+            made = self.network.embed_one_hot(letters_B4L, organism_B)
+            size, values_BRO = self.network.tracks.values_along_genome(
+                place.head, made, organism_B, 1
+            )
             counted = np.bincount(
                 np.arange(own.start, own.stop) // size, minlength=len(values_BRO[0])
             )
@@ -172,40 +176,42 @@ class AlphaGenomeReader:
         ids_BL = np.stack([self.tokenizer.encode(text) for text in texts]).astype(np.int64)
         return torch.from_numpy(ids_BL).to(next(self.network.parameters()).device)
 
-    def _is_of_bases(self, place: Place, bases: int) -> bool:
+    def _is_of_bases(self, place: OutputSlot, bases: int) -> bool:
         """Whether a head's values are those of single bases, if bins of so many are asked for."""
         if place.head in OF_BASES:
             return True
-        return bases < TOKEN and place.head in self.network.tracks.of_bases
+        return bases < TOKEN_BASES and place.head in self.network.tracks.base_resolution_assays
 
     def _embeddings(self, ids_BL: Tensor, bases: bool) -> tuple[Embeddings, Tensor]:
         organism_B = ids_BL.new_full((len(ids_BL),), self.places[0].organism)
-        letters_B4L = self.network.letters(ids_BL)
-        return self.network.embeddings_of(letters_B4L, organism_B, bases=bases), organism_B
+        letters_B4L = self.network.one_hot(ids_BL)
+        return self.network.embed_one_hot(letters_B4L, organism_B, bases=bases), organism_B
 
     def _blocks(
         self,
         made: Embeddings,
         organism_B: Tensor,
-        asked: Sequence[tuple[Place, int]],
+        asked: Sequence[tuple[OutputSlot, int]],
         bases: int,
     ) -> Iterator[Block]:
         """The values of each head's tracks."""
         for head, group in groupby(sorted(asked), key=lambda pair: pair[0].head):
             places, numbers = zip(*group, strict=True)
-            size, values_BRO = self.network.tracks.along(head, made, organism_B, bases)
+            size, values_BRO = self.network.tracks.values_along_genome(
+                head, made, organism_B, bases
+            )
             chosen = [place.column for place in places]
             yield Block(numbers, size, values_BRO[..., chosen].float().cpu().numpy())
 
 
-def _described(bundle: Bundle, network: AlphaGenomeNetwork) -> list[tuple[Track, Place]]:
+def _described(bundle: Bundle, network: AlphaGenomeNetwork) -> list[tuple[Track, OutputSlot]]:
     """The tracks and their places: by the model's table, or without one all that do not only fill a head up.
 
     BundleError for a table that does not fit the network.
     """
     tracks = list(bundle.input.tracks) or unnamed_tracks(network.config)
     try:
-        places = places_of(tracks)
+        places = output_slots(tracks)
     except ValueError as error:
         raise BundleError(f"the model {bundle.name!r}: {error}") from error
     real = {head: (means > 0).tolist() for head, means in network.tracks.means.items()}

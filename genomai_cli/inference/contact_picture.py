@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from genomai_cli.formats.bigwig import Values
-from genomai_cli.formats.contact_maps import Pairs
+from genomai_cli.formats.contact_maps import ContactPairs
 
 
-def draw_triangle(axes: Axes, pairs: Sequence[Pairs], column: int, size: int) -> None:
+def draw_triangle(axes: Axes, pairs: Sequence[ContactPairs], column: int, size: int) -> None:
     """Draw one map's pairs of bins of so many bases; those that no window told stay blank."""
     first = min(int(part.first.min()) for part in pairs if len(part.first))
     last = max(int(part.second.max()) for part in pairs if len(part.second)) + 1

@@ -15,7 +15,7 @@ import numpy as np
 from genomai_cli.errors import BundleError
 from genomai_cli.formats.bigwig import Values
 from genomai_cli.formats.consensus import Region
-from genomai_cli.formats.contact_maps import Pairs
+from genomai_cli.formats.contact_maps import ContactPairs
 from genomai_cli.inference.track_predictions import TrackPredictor
 
 
@@ -29,7 +29,7 @@ class ContactPredictor:
         if not self.predictor.map_columns:
             raise BundleError("the model has no contact maps among the tracks chosen")
 
-    def pairs(self, region: Region) -> Iterator[Pairs]:
+    def pairs(self, region: Region) -> Iterator[ContactPairs]:
         """The pairs of the region's bins, window by window."""
         reader, step = self.predictor.reader, self.predictor.reader.step
         length = self.predictor.reference.lengths[region.contig]
@@ -48,7 +48,7 @@ class ContactPredictor:
             for place in (one, other):
                 own &= (place + begin >= first) & (place + begin < last)
             values_NM: Values = maps_PPM[one[own], other[own]]
-            yield Pairs(region.contig, one[own] + begin, other[own] + begin, values_NM)
+            yield ContactPairs(region.contig, one[own] + begin, other[own] + begin, values_NM)
 
 
 def _windows(

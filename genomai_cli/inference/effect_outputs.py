@@ -29,7 +29,7 @@ from genomai_cli.formats.spooled_hdf5 import describe, spooled_hdf5
 from genomai_cli.formats.variant_alleles import (
     AlleleFile,
     AlleleRecord,
-    spelled,
+    as_vcf_alleles,
     with_info,
     with_info_header,
 )
@@ -103,7 +103,7 @@ def row(effect: Effect, compared: Comparison, reference: IndexedFasta) -> list[s
     """The fields of an allele that was scored."""
     record, (start, end) = effect.record, compared.window
     ref, alt = compared.ref, compared.alt
-    position, before, after = spelled(compared.change, reference)
+    position, before, after = as_vcf_alleles(compared.change, reference)
     return [
         record.contig,
         str(record.position),

@@ -135,7 +135,7 @@ class Embedder:
         self.windows: Windows | None = None
         self.strands: Strands
         if _reads_sequences(bundle):
-            room = bundle.tokenizer.room(bundle.classifier.max_length) or UNBOUNDED
+            room = bundle.tokenizer.tokens_that_fit(bundle.classifier.max_length) or UNBOUNDED
             self.windows = Windows.of(bundle.tokenizer, room, settings.window, settings.stride)
             self.strands = SequenceStrands(
                 bundle.tokenizer,

@@ -82,7 +82,7 @@ def require_explainable(bundle: Bundle, method: str) -> None:
     if bundle.input.coordinates is not None:
         instead = bundle.input.explained_by
         raise BundleError(f"the model {bundle.name!r} does not read plain DNA: {instead}")
-    if method == GRADIENT and not all(n.has_token_slopes for n in bundle.classifier.networks):
+    if method == GRADIENT and not all(n.has_token_gradients for n in bundle.classifier.networks):
         kind = bundle.config["network"]["kind"]
         raise BundleError(f"a network {kind!r} has no gradient by letters: --method {MUTAGENESIS}")
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from genomai_cli.alphabet import as_letters
 from genomai_cli.formats.base_tracks import BEDGRAPH, HDF5, BedGraph
-from genomai_cli.formats.outputs import held_output, text_over
+from genomai_cli.formats.outputs import buffered_output, text_over
 from genomai_cli.formats.spooled_hdf5 import describe, spooled_hdf5
 from genomai_cli.formats.tables import TableWriter
 from genomai_cli.inference.effect_outputs import shown
@@ -38,7 +38,7 @@ class ExplanationWriter(Protocol):
 def explanation_writer(path: Path, about: Mapping[str, str]) -> Iterator[ExplanationWriter]:
     """A file that appears when the block ends well: HDF5 for a name in .h5 or .hdf5, bedGraph for .bedgraph or .bg,
     also with .gz; else a table."""
-    with held_output(path) as out:
+    with buffered_output(path) as out:
         ending = Path(path.name.removesuffix(".gz")).suffix.lower()
         if ending in BEDGRAPH:
             yield _Attributions(out)

@@ -27,7 +27,7 @@ from genomai_cli.alphabet import (
     as_text,
     reverse_complement,
 )
-from genomai_cli.backbones.heads import token_slopes
+from genomai_cli.backbones.heads import token_gradients
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.device import run_with_batch_halving
 from genomai_cli.inference.batching import Batching, batches, padding_mask
@@ -172,7 +172,7 @@ class Slopes:
         ids_BT = torch.from_numpy(padded(windows, tokenizer.pad_id, left=left)).to(values.device)
         mask_BT = padding_mask(windows, ids_BT, left=left)
         asked = {head: (one_NC[rows] / count_B1).to(values) for head, one_NC in weights.items()}
-        each = [token_slopes(net, ids_BT, mask_BT, asked) for net in classifier.networks]
+        each = [token_gradients(net, ids_BT, mask_BT, asked) for net in classifier.networks]
         mean_BTV = torch.stack(each).mean(0).double().cpu().numpy()
         before, after = len(tokenizer.prefix), len(tokenizer.suffix)
         first = [ids_BT.shape[1] - len(ids) if left else 0 for ids in windows]

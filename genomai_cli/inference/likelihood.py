@@ -368,7 +368,7 @@ def window_letters(bundle: Bundle, asked: int | None) -> int | None:
     UsageError for a window that the model cannot read.
     """
     tokenizer = bundle.tokenizer
-    room = tokenizer.room(bundle.classifier.max_length)
+    room = tokenizer.tokens_that_fit(bundle.classifier.max_length)
     most = None if room is None else (room - 1) * tokenizer.stride + tokenizer.k
     if asked is None:
         return most

@@ -114,6 +114,6 @@ class OmicsFusionReader:
             return means[0].log()
 
         device = next(self.network.parameters()).device
-        slopes_BTV = self.network.track_slopes(torch.from_numpy(ids_T).to(device)[None], value)
+        slopes_BTV = self.network.track_gradients(torch.from_numpy(ids_T).to(device)[None], value)
         slopes_TV = slopes_BTV[0].detach().double().cpu().numpy()
         return of_letters(self.tokenizer, text, ids_T, slopes_TV), float(means[0].detach())

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from genomai_cli.errors import UsageError
 from genomai_cli.formats.bigwig import Values
-from genomai_cli.formats.contact_maps import Pairs
-from genomai_cli.formats.track_outputs import Stretch
+from genomai_cli.formats.contact_maps import ContactPairs
+from genomai_cli.formats.track_outputs import TrackSegment
 from genomai_cli.formats.track_table import Track
 from genomai_cli.formats.tracks import AlignedTracks, binned
 from genomai_cli.inference.contact_picture import draw_triangle
@@ -32,14 +32,14 @@ class Contacts:
     """Contact maps of a region, in bins of so many bases."""
 
     maps: Sequence[Track]
-    pairs: Sequence[Pairs]
+    pairs: Sequence[ContactPairs]
     size: int
 
 
 def track_picture(
     title: str,
     tracks: Sequence[Track],
-    stretches: Sequence[Stretch],
+    stretches: Sequence[TrackSegment],
     ending: str,
     observed: AlignedTracks | None = None,
     contacts: Contacts | None = None,
@@ -63,7 +63,7 @@ def size_of(tracks: Sequence[Track]) -> tuple[float, float]:
 def panels_of(
     title: str,
     tracks: Sequence[Track],
-    stretches: Sequence[Stretch],
+    stretches: Sequence[TrackSegment],
     observed: AlignedTracks | None = None,
     contacts: Contacts | None = None,
     logo: TrackLogo | None = None,

@@ -20,7 +20,7 @@ from genomai_cli.errors import BundleError, UsageError
 from genomai_cli.formats.bigwig import Values
 from genomai_cli.formats.consensus import Region
 from genomai_cli.formats.indexed_fasta import IndexedFasta
-from genomai_cli.formats.track_outputs import Stretch
+from genomai_cli.formats.track_outputs import TrackSegment
 from genomai_cli.formats.tracks import AlignedTracks, binned, other_strand
 from genomai_cli.inference.track_readers import (
     Window,
@@ -101,7 +101,7 @@ class TrackPredictor:
 
     def stretches(
         self, region: Region, known: AlignedTracks | None = None, *, fill: bool = False
-    ) -> Iterator[Stretch]:
+    ) -> Iterator[TrackSegment]:
         """The values of the region's bins, some at a time. `known` are values that the network reads besides DNA; with
         `fill` these stay where they are, and only what is missing is predicted."""
         resolution = self.reading.resolution
@@ -114,7 +114,7 @@ class TrackPredictor:
                 found_LC = np.where(np.isnan(given_LC), found_LC, given_LC)
             bins_RC = binned(found_LC, resolution, self.reading.aggregation)
             last = end == region.end
-            yield Stretch(region.contig, start, end, resolution, bins_RC, region.name, last)
+            yield TrackSegment(region.contig, start, end, resolution, bins_RC, region.name, last)
 
     def values(
         self, contig: str, start: int, end: int, known: AlignedTracks | None = None

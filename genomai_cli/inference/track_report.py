@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.formats.consensus import Region
-from genomai_cli.formats.track_outputs import Stretch, weighed
+from genomai_cli.formats.track_outputs import TrackSegment, base_counts_and_sums
 from genomai_cli.formats.track_table import Track
 from genomai_cli.formats.tracks import AlignedTracks
 from genomai_cli.inference.coverage_evaluation import MEAN, MODEL, OTHERS, CoverageRow
@@ -136,7 +136,7 @@ class _Bins:
         shape = (math.ceil(length / self.size), tracks)
         self._sums_RT, self._counts_RT = np.zeros(shape), np.zeros(shape)
 
-    def add(self, stretch: Stretch) -> None:
+    def add(self, stretch: TrackSegment) -> None:
         """The next values."""
         starts_R = np.arange(len(stretch.values_RT)) * stretch.resolution
         bins_R = (stretch.start - self.region.start + starts_R) // self.size
@@ -144,13 +144,15 @@ class _Bins:
         np.add.at(self._counts_RT, bins_R, ~np.isnan(stretch.values_RT))
 
     @property
-    def stretch(self) -> Stretch:
+    def stretch(self) -> TrackSegment:
         """All of them."""
         known_RT = self._counts_RT > 0
         means_RT = np.where(known_RT, self._sums_RT / np.maximum(self._counts_RT, 1), np.nan)
         region = self.region
         values_RT = means_RT.astype(np.float32)
-        return Stretch(region.contig, region.start, region.end, self.size, values_RT, region.name)
+        return TrackSegment(
+            region.contig, region.start, region.end, self.size, values_RT, region.name
+        )
 
 
 class TrackReport:
@@ -162,14 +164,16 @@ class TrackReport:
         self._rows: list[tuple[str, ...]] = []
         self._drawn: list[_Bins] = []
 
-    def of_region(self, region: Region, stretches: Iterable[Stretch]) -> Iterator[Stretch]:
+    def of_region(
+        self, region: Region, stretches: Iterable[TrackSegment]
+    ) -> Iterator[TrackSegment]:
         """The stretches of a region themselves."""
         few = 0 < len(self.tracks) <= MOST_TRACKS and len(self._drawn) < MOST_REGIONS
         bins = _Bins(region, self.resolution, len(self.tracks)) if few else None
         known_2T = np.zeros((2, len(self.tracks)))
         largest_T = np.full(len(self.tracks), -np.inf)
         for stretch in stretches:
-            known_2T += weighed(stretch)
+            known_2T += base_counts_and_sums(stretch)
             known_RT = np.where(np.isnan(stretch.values_RT), -np.inf, stretch.values_RT)
             largest_T = np.maximum(largest_T, known_RT.max(axis=0, initial=-np.inf))
             if bins is not None:

@@ -21,10 +21,10 @@ from genomai_cli.formats.reference_regions import checked_contig
 from genomai_cli.formats.variant_alleles import (
     AlleleRecord,
     Change,
-    disagreement,
     is_sequence,
     normalised,
     reference_allele,
+    reference_mismatch,
 )
 from genomai_cli.inference.label_odds import Odds
 from genomai_cli.inference.likelihood import MASKED, STRETCHES_AT_ONCE, Likelihood, Stretch, chunks
@@ -217,14 +217,14 @@ class Site:
         not to."""
         contig = self.reference.name(record.contig)
         if contig is None:
-            wrong = f"contig {record.contig} is not in {self.reference.path} (which has {self.reference.known()})"
+            wrong = f"contig {record.contig} is not in {self.reference.path} (which has {self.reference.contig_list()})"
         else:
-            wrong = disagreement(record, contig, self.reference)
+            wrong = reference_mismatch(record, contig, self.reference)
         if not wrong:
             return contig
         if self.skip is None:
-            raise InputError(f"{record.where}: {wrong}", path=record.path, line=record.line)
-        self.skip(f"{record.where}: {wrong}")
+            raise InputError(f"{record.label}: {wrong}", path=record.path, line=record.line)
+        self.skip(f"{record.label}: {wrong}")
         return None
 
 

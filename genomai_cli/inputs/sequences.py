@@ -153,7 +153,7 @@ class SequenceInput(InputKind):
     ) -> "SequenceViews":
         """See `SequenceViews`; sequences are not mixed."""
         del train
-        longest = tokenizer.room(max_length(recipe.network))
+        longest = tokenizer.tokens_that_fit(max_length(recipe.network))
         return SequenceViews(samples, tokenizer, recipe.views, longest)
 
 
@@ -271,7 +271,7 @@ class SequenceReader:
     def __init__(self, model: Model) -> None:
         self.tokenizer = model.tokenizer
         self.windows = Windows.of_half_overlap(
-            self.tokenizer, self.tokenizer.room(model.classifier.max_length)
+            self.tokenizer, self.tokenizer.tokens_that_fit(model.classifier.max_length)
         )
 
     def __call__(self, record: SequenceRecord) -> ModelInput:

@@ -21,11 +21,11 @@ from genomai_cli.formats.indexed_fasta import open_reference
 from genomai_cli.formats.reference_regions import regions_of
 from genomai_cli.formats.tables import TableWriter, read_table
 from genomai_cli.formats.track_table import (
-    DESCRIBED,
+    DESCRIPTION_COLUMNS,
     Track,
-    parse_described,
+    parse_descriptions,
     read_track_table,
-    write_described,
+    write_descriptions,
 )
 from genomai_cli.formats.tracks import AlignedTracks
 from genomai_cli.inputs.base import InputKind, Recipe
@@ -102,12 +102,12 @@ class TrackInput(SequenceInput):
         if not (folder / FILE).is_file():
             name = config.get("name")
             raise BundleError(f"{name}: a model of tracks needs a list of them, {folder / FILE}")
-        return cls(parse_described(read_table(folder / FILE)))
+        return cls(parse_descriptions(read_table(folder / FILE)))
 
     def write(self, folder: Path) -> None:
         """The tracks, without their files."""
         text = io.StringIO()
-        write_described(TableWriter(text, ["name", *DESCRIBED]), self.tracks)
+        write_descriptions(TableWriter(text, ["name", *DESCRIPTION_COLUMNS]), self.tracks)
         (folder / FILE).write_text(text.getvalue(), encoding="utf-8")
 
     @classmethod
@@ -132,7 +132,7 @@ class TrackInput(SequenceInput):
     @classmethod
     def _check_maps(cls, aligned: AlignedTracks, recipe: Recipe) -> None:
         """InputError for contact maps that the recipe does not learn."""
-        step = network_class(recipe.network["kind"]).step
+        step = network_class(recipe.network["kind"]).length_multiple
         for source in aligned.maps:
             if Tracks.name not in recipe.objectives:
                 message = f"a contact map: --objective {Tracks.name} learns such"
@@ -194,7 +194,7 @@ class TrackInput(SequenceInput):
             windows = TrackWindows.of(self.aligned, rows.names)
             means = CoverageMeans.of(rows, windows)
             kind, longest = network_class(recipe.network["kind"]), max_length(recipe.network) or 0
-            bins = min(recipe.corpus.window or longest, longest) // kind.step
+            bins = min(recipe.corpus.window or longest, longest) // kind.length_multiple
             expected = expected_contacts(rows, windows, bins)
         found = TrackInput(
             self.tracks, self.aligned, self.files, self.warnings, means=means, expected=expected

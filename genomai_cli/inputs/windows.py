@@ -97,7 +97,7 @@ def _stride(size: int, tokens: int, step: int, stride: int | None) -> int:
 def window(recipe: Recipe) -> int:
     """How many letters of a sequence the recipe's network reads at once."""
     tokenizer = tokenizers.from_config(recipe.tokenizer)
-    tokens = tokenizer.room(max_length(recipe.network))
+    tokens = tokenizer.tokens_that_fit(max_length(recipe.network))
     if tokens is None and not recipe.corpus.window:
         raise TrainingError(
             f"recipe {recipe.name}: the network reads any length: set corpus.window"

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from genomai_cli.alphabet import CODE_LETTERS, UNKNOWN_CODE, as_text, codes_of
 from genomai_cli.errors import InputError, UsageError, shown_path
 from genomai_cli.formats.call_quality import (
-    BY_THE_FILE,
+    DEFAULT_RULES,
     CallRules,
     Reasons,
-    counted,
-    described,
+    count_no_calls,
     filter_warning,
+    no_call_message,
 )
 from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.genotypes import ABSENT
@@ -98,7 +98,7 @@ class GenomeReport:
             text += (
                 "; the others are N, unless --absent-is-ref says that the file lists variants only"
             )
-        return "; ".join(filter(None, [text, described(self.no_calls)]))
+        return "; ".join(filter(None, [text, no_call_message(self.no_calls)]))
 
 
 def _none() -> NDArray[np.int64]:
@@ -268,7 +268,7 @@ class Genomes:
             heteroplasmic=int(counts.unsettled.sum()),
             not_filled=int(self._not_filled.sum()),
             lists_variants=self._lists_variants,
-            no_calls=counted(self._no_calls),
+            no_calls=count_no_calls(self._no_calls),
             warnings=tuple(self._warnings()),
         )
 
@@ -305,7 +305,7 @@ class Genomes:
         counts, shown = self._counts, shown_path(self.path)
         name = self._reference.name
         calls = len(self.samples) * (counts.records + len(counts.skipped))
-        if by_filter := filter_warning(counted(self._no_calls), self._filters, calls):
+        if by_filter := filter_warning(count_no_calls(self._no_calls), self._filters, calls):
             yield f"{shown}: {by_filter}"
         if counts.skipped:
             places = ", ".join(map(str, counts.skipped[:_SHOWN]))
@@ -372,7 +372,7 @@ def read_genomes(
     reference: Reference,
     *,
     absent_is_ref: bool = False,
-    rules: CallRules = BY_THE_FILE,
+    rules: CallRules = DEFAULT_RULES,
     refuse_others: str = "",
 ) -> list[Genomes]:
     """The genomes of all samples of all inputs; each input is read to its end and closed.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.errors import InputError, UsageError
-from genomai_cli.formats.label_sets import NO, YES, with_members
+from genomai_cli.formats.label_sets import NO, YES, with_label_columns
 from genomai_cli.formats.tables import MISSING_VALUES, UNKNOWN_LABEL, LabelTable, Table
 from genomai_cli.metrics.classification import HeadScores, Predictions, score
 from genomai_cli.metrics.numbers import NumberPredictions, NumberScores, score_numbers
@@ -208,7 +208,7 @@ def with_label_sets(truth: LabelTable, table: PredictionTable) -> LabelTable:
     for column in list(truth.columns):
         names = [head for head in asked if head.startswith(f"{column}_")]
         if names:
-            truth = with_members(truth, column, names)
+            truth = with_label_columns(truth, column, names)
     return truth
 
 

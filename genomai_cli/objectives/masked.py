@@ -19,7 +19,7 @@ from torch.nn import functional
 from genomai_cli.alphabet import Letters
 from genomai_cli.augmentations import PADDING, random_spans, substitute
 from genomai_cli.objectives.base import NO_TARGET, Alphabet, Model, ProcessGroup, Views
-from genomai_cli.tokenizers.batch import covering, encode_rows
+from genomai_cli.tokenizers.batch import covering_tokens, encode_rows
 
 BoolMask = NDArray[np.bool_]
 LIMITS = {
@@ -73,7 +73,9 @@ class Masked:
         if tokenizer.length(letters_BL.shape[1]) == 0:
             return {"ids": original_BT, "targets": np.full_like(original_BT, NO_TARGET)}
         corrupted_BL, hidden_BL = self._corrupt(letters_BL, selected_BL, rng)
-        scored_BT = covering(tokenizer, letters_BL, selected_BL) & tokenizer.is_known(original_BT)
+        scored_BT = covering_tokens(tokenizer, letters_BL, selected_BL) & tokenizer.is_known(
+            original_BT
+        )
         return {
             "ids": encode_rows(tokenizer, corrupted_BL, hidden_BL),
             "targets": np.where(scored_BT, original_BT, NO_TARGET),

@@ -27,8 +27,8 @@ from torch import Tensor
 from genomai_cli.alphabet import Letters
 from genomai_cli.augmentations import lengths, reverse_complement_rows
 from genomai_cli.backbones.alphagenome_heads import BASES, TrackHead
-from genomai_cli.backbones.alphagenome_layers import STEP, TOKEN
-from genomai_cli.backbones.alphagenome_tracks import CONTACTS, SPLICING, organisms_of, places_of
+from genomai_cli.backbones.alphagenome_layers import LENGTH_MULTIPLE, TOKEN_BASES
+from genomai_cli.backbones.alphagenome_tracks import CONTACTS, SPLICING, organisms_of, output_slots
 from genomai_cli.backbones.base import max_length, network_class
 from genomai_cli.backbones.heads import NONE
 from genomai_cli.errors import TrainingError
@@ -102,10 +102,10 @@ class Tracks:
             )
         longest = max_length(recipe.network) or 0
         window = min(recipe.corpus.window or longest, longest)
-        if window // TOKEN % settings.segments:
+        if window // TOKEN_BASES % settings.segments:
             raise TrainingError(
                 f"recipe {recipe.name}: tracks.segments = {settings.segments} do not divide a window of {window} bases "
-                f"into whole bins of {TOKEN}"
+                f"into whole bins of {TOKEN_BASES}"
             )
         for track in alphabet.tracks.aligned.tracks:
             if track.head in SPLICING:
@@ -147,10 +147,10 @@ class Tracks:
         all_targets = list(self.head_targets(network, views))
         ids_BL = model.inputs(views["ids"])
         heads, maps = network.tracks, self.alphabet.tracks.aligned.maps
-        bases_B = with_bases_B if heads.of_bases else torch.zeros_like(with_bases_B)
+        bases_B = with_bases_B if heads.base_resolution_assays else torch.zeros_like(with_bases_B)
         embeddings = network.embeddings(ids_BL, self._organism(views), bases=bases_B)
         # What no head reads has gradients of 0, not none, which DDP would wait for.
-        outputs = zip(embeddings, (heads.of_bases, heads.assays, maps), strict=True)
+        outputs = zip(embeddings, (heads.base_resolution_assays, heads.assays, maps), strict=True)
         losses = []
         for targets in all_targets:
             predicted_BRO = targets.assay.scaled(
@@ -187,11 +187,11 @@ class Tracks:
         with_bases_B = views["with_bases"][:, 0] > 0
         # The last is that of no track.
         shares = torch.tensor([*self.alphabet.tracks.shares, 1.0], device=organism_B.device)
-        shape = len(values_BLC), -1, TOKEN, values_BLC.shape[2]
+        shape = len(values_BLC), -1, TOKEN_BASES, values_BLC.shape[2]
         bins_BRC = values_BLC.reshape(shape).nanmean(dim=2)
         by_resolution = {
             BASES: (values_BLC[with_bases_B], organism_B[with_bases_B]),
-            TOKEN: (bins_BRC, organism_B),
+            TOKEN_BASES: (bins_BRC, organism_B),
         }
         for head, assay in network.tracks.assays.items():
             for bases in assay.resolutions:
@@ -207,7 +207,7 @@ class Tracks:
                 yield HeadTargets(
                     assay,
                     bases,
-                    assay.wanted(values_BRO, organisms_B),
+                    assay.to_network_scale(values_BRO, organisms_B),
                     organisms_B,
                     shares[columns_BO],
                 )
@@ -222,7 +222,7 @@ class Tracks:
         """The log-fold contacts (B, P, P, O) that the head of contact maps is trained on, NaN where missing, of another
         organism's map, or at a distance at which there are no contacts."""
         windows, ids_BL = self.alphabet.tracks, views["ids"]
-        bins = ids_BL.shape[1] // STEP
+        bins = ids_BL.shape[1] // LENGTH_MULTIPLE
         contacts_BPPM = windows.contacts(*_windows(views), bins)
         distance_PP = np.abs(np.arange(bins)[:, None] - np.arange(bins))
         expected_PPM = windows.expected.T[distance_PP]
@@ -265,7 +265,7 @@ class Tracks:
     @cached_property
     def _columns(self) -> Mapping[str, NDArray[np.int64]]:
         """By head, the number of the track (G, O) in each of its columns, -1 where there is none."""
-        slots = places_of(self.alphabet.tracks.aligned.tracks)
+        slots = output_slots(self.alphabet.tracks.aligned.tracks)
         organisms = 1 + max(slot.organism for slot in slots)
         found = {}
         for head in dict.fromkeys(slot.head for slot in slots):

@@ -45,7 +45,7 @@ from genomai_cli.denoising.base import (
 )
 from genomai_cli.errors import BundleError
 from genomai_cli.formats.fasta import Entry
-from genomai_cli.formats.vcf_replay import Again
+from genomai_cli.formats.vcf_replay import Reopen
 from genomai_cli.formats.vcf_rewrite import Addition
 from genomai_cli.mapping.mapper import MappedSequence, Mapper
 from genomai_cli.mapping.reference import MIN_LETTERS, Reference, VariableSites
@@ -133,7 +133,7 @@ class GenomeDenoiser:
             return None
         return GenomeReading(entries[0].name, letters, mapped)
 
-    def read_vcf(self, again: Again, options: VcfOptions) -> VcfSamples:
+    def read_vcf(self, again: Reopen, options: VcfOptions) -> VcfSamples:
         """The genomes of a VCF in the coordinates of the reference."""
         reference, absent_is_ref = self._model.reference, options.absent_is_ref
         (genomes,) = read_genomes(

@@ -26,7 +26,7 @@ from genomai_cli.alphabet import (
     letter_set,
 )
 from genomai_cli.errors import InputError, UsageError
-from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules
+from genomai_cli.formats.call_quality import DEFAULT_RULES, CallRules
 from genomai_cli.formats.streams import Input
 from genomai_cli.population.cohorts import read_cohorts
 from genomai_cli.population.match_report import MatchReport, with_splits
@@ -150,7 +150,7 @@ def read_barcodes(
     panel: Panel,
     *,
     absent_is_ref: bool = False,
-    rules: CallRules = BY_THE_FILE,
+    rules: CallRules = DEFAULT_RULES,
     likelihoods: bool = False,
 ) -> Barcodes:
     """The barcodes of all samples of all inputs, in input order.
@@ -181,7 +181,7 @@ def read_haplotypes(
     *,
     absent_is_ref: bool = False,
     refuse_unphased: bool = False,
-    rules: CallRules = BY_THE_FILE,
+    rules: CallRules = DEFAULT_RULES,
 ) -> Haplotypes:
     """The two haplotypes of every sample; an unphased heterozygote is N in both, or refused."""
     names, blocks, paths, reports = [], [], [], []

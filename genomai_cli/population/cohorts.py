@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from genomai_cli.errors import InputError
-from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules, counted
+from genomai_cli.formats.call_quality import DEFAULT_RULES, CallRules, count_no_calls
 from genomai_cli.formats.contigs import PLINK_CODES
 from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.phase_sets import PhaseSplits, in_largest_sets
@@ -292,7 +292,7 @@ class Cohort:
             turned=sum(record.turned for record in records),
             unclear_strand=sum(record.unclear for record in records),
             assumed_ref=assumed,
-            no_calls=counted(record.called_none() for record in records),
+            no_calls=count_no_calls(record.called_none() for record in records),
             filters=tuple(sorted({name for record in records for name in record.filters})),
         )
 
@@ -300,7 +300,7 @@ class Cohort:
 def read_cohorts(
     inputs: Iterable[Input],
     panel: Panel,
-    rules: CallRules = BY_THE_FILE,
+    rules: CallRules = DEFAULT_RULES,
     *,
     phased: bool = False,
     likelihoods: bool = False,

@@ -99,7 +99,7 @@ class HaplotypeInput(PanelInput):
     def reader(self, model: Model, others: Mapping[str, InputKind]) -> Reader:
         """UsageError: individuals are generated, not read."""
         del others
-        filled = any(network.filled for network in model.classifier.networks)
+        filled = any(network.stores_samples for network in model.classifier.networks)
         purpose = "restores genotypes (genomai denoise)" if filled else "generates people"
         raise UsageError(f"the model {model.name!r} {purpose}: it has no vectors of them")
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from genomai_cli.errors import shown_path
-from genomai_cli.formats.call_quality import described, filter_warning, misfit_warning
+from genomai_cli.formats.call_quality import filter_warning, misfit_warning, no_call_message
 from genomai_cli.formats.phase_sets import PhaseSplits
 
 MAX_NAMED_CHROMOSOMES = 5  # chromosomes in a message
@@ -51,7 +51,7 @@ class MatchReport:
         )
         counts = " and ".join(f"{count} by {key}" for key, count in self.uncertain.items())
         uncertain = f"missing or doubtful calls read {counts}" if counts else ""
-        return "; ".join(filter(None, [text, described(self.no_calls), uncertain]))
+        return "; ".join(filter(None, [text, no_call_message(self.no_calls), uncertain]))
 
 
 _COUNT_TEXTS = {

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from genomai_cli.alphabet import MISSING, UNKNOWN_CODE
 from genomai_cli.errors import InputError
-from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules
+from genomai_cli.formats.call_quality import DEFAULT_RULES, CallRules
 from genomai_cli.formats.streams import Input
 from genomai_cli.population.barcode import letters_to_alleles, require_barcode
 from genomai_cli.population.cohorts import read_cohorts
@@ -97,7 +97,7 @@ def read_packed_haplotypes(
     panel: Panel,
     *,
     absent_is_ref: bool = False,
-    rules: CallRules = BY_THE_FILE,
+    rules: CallRules = DEFAULT_RULES,
 ) -> PackedSamples:
     """The haplotypes that `barcode.read_haplotypes` reads, in bits: an unphased heterozygote is unknown in both."""
     parts, reports = [], []

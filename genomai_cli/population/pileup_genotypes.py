@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from genomai_cli.alphabet import BASES, MISSING
 from genomai_cli.errors import InputError
-from genomai_cli.formats.call_quality import KEPT, MIN_DP, MIN_GQ, MISFIT, NO_READS, CallRules
-from genomai_cli.formats.genotype_evidence import CERTAIN_GQ, GenotypeEvidence
-from genomai_cli.formats.pileups import Pile, aligned_reads, require_contigs
+from genomai_cli.formats.call_quality import COUNTED, MIN_DP, MIN_GQ, MISFIT, NO_READS, CallRules
+from genomai_cli.formats.genotype_evidence import MIN_CERTAIN_GQ, GenotypeEvidence
+from genomai_cli.formats.pileups import PileupColumn, aligned_reads, require_contigs
 from genomai_cli.formats.streams import Input
 from genomai_cli.formats.vcf import Variant, VariantFile
 from genomai_cli.population.builds import header_assembly, header_build, human_contig
@@ -51,7 +51,7 @@ class GenotypeCall:
     @property
     def is_certain(self) -> bool:
         """Whether it is a call."""
-        return self.quality >= CERTAIN_GQ and self.depth >= _MIN_DEPTH
+        return self.quality >= MIN_CERTAIN_GQ and self.depth >= _MIN_DEPTH
 
     def likelihoods(self, alleles: tuple[str, str]) -> NDArray[np.float32]:
         """The likelihoods (1, 3) of 0, 1 and 2 copies of the second of two alleles, the largest 1."""
@@ -65,7 +65,7 @@ def _genotypes_of(ref: str, alt: str) -> tuple[str, str, str]:
     return ref + ref, ref + alt, alt + alt
 
 
-def call_genotype(pile: Pile) -> GenotypeCall | None:
+def call_genotype(pile: PileupColumn) -> GenotypeCall | None:
     """The likeliest genotype of the reads; None without reads."""
     depth = len(pile.codes)
     if not depth:
@@ -79,7 +79,7 @@ def call_genotype(pile: Pile) -> GenotypeCall | None:
     return GenotypeCall((BASES[one], BASES[other]), quality, depth, _fits(pile, one, other), log10)
 
 
-def _fits(pile: Pile, one: int, other: int) -> bool:
+def _fits(pile: PileupColumn, one: int, other: int) -> bool:
     """Whether the bases are as many of each kind as the genotype lets expect."""
     counts = np.bincount(pile.codes, minlength=4)
     wrong = int(counts.sum() - counts[one] - (counts[other] if other != one else 0))
@@ -157,7 +157,7 @@ def _records(
     with aligned_reads(source) as reads:
         for contig, position, site in sites:
             site_alleles = panel.ref[site], panel.alt[site]
-            call = call_genotype(reads.pile(contig, position))
+            call = call_genotype(reads.pileup(contig, position))
             record = _record(panel.chrom[site], position, site_alleles, call, rules)
             calls += bool((record.genotypes >= 0).all())
             others += _OTHER_ALLELE in record.alts
@@ -201,4 +201,4 @@ def _reason(call: GenotypeCall | None, rules: CallRules) -> int:
         return MISFIT
     if call.depth < (rules.min_dp or 0):
         return MIN_DP
-    return MIN_GQ if call.quality < (rules.min_gq or 0) else KEPT
+    return MIN_GQ if call.quality < (rules.min_gq or 0) else COUNTED

@@ -14,7 +14,7 @@ from genomai_cli.alphabet import BASES, UNKNOWN_CODE, complement, complement_cod
 from genomai_cli.formats.bit_planes import BitPlanes
 from genomai_cli.formats.call_quality import Reasons
 from genomai_cli.formats.regions import NO_VARIANT
-from genomai_cli.formats.vcf import HeldVariant, Variant, VariantFile
+from genomai_cli.formats.vcf import PackedVariant, Variant, VariantFile
 from genomai_cli.population.panel import BUILDS, Panel
 from genomai_cli.population.uncertain_calls import (
     NOT_SEEN,
@@ -199,7 +199,7 @@ class FileRecords:
     _strand_counts: dict[str, _StrandCounts] = field(
         default_factory=lambda: {b: _StrandCounts() for b in BUILDS}
     )
-    _complemented: list[tuple[SiteKey, SiteRecord, HeldVariant]] = field(default_factory=list)
+    _complemented: list[tuple[SiteKey, SiteRecord, PackedVariant]] = field(default_factory=list)
 
     @classmethod
     def read(cls, panel: Panel, file: VariantFile, sites: SiteIndex) -> "FileRecords":
@@ -225,7 +225,7 @@ class FileRecords:
             complemented := complements(letters), site_alleles
         ):
             record = replace(self._record(complemented, site_alleles, variant, rank), turned=True)
-            self._complemented.append((key, record, HeldVariant.of(variant)))
+            self._complemented.append((key, record, PackedVariant.of(variant)))
         else:
             self._add_other_alleles(key, variant, letters, rank)
         if rank == OWN and not _palindromic(site_alleles):

@@ -174,7 +174,7 @@ def model_of_variants(
     """
     if source.kind not in (Kind.VCF, Kind.BCF):  # others are of all chromosomes
         return panel_model, source
-    first, source = first_records(source, most=MAX_HEAD, of_file=FILE_HEAD)
+    first, source = first_records(source, max_bytes=MAX_HEAD, file_bytes=FILE_HEAD)
     for name, reference in installed_references().items():
         length = other_length(first.header, reference)
         if not first.contigs or not first.contigs <= contig_names(reference):

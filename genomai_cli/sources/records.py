@@ -109,7 +109,10 @@ class OtherLetters:
 
     def count(self, record: SequenceRecord, tokenizer: Tokenizer) -> None:
         """Count those of a record."""
-        self.distinguished, count = tokenizer.any_text, tokenizer.other_letters(record.sequence)
+        self.distinguished, count = (
+            tokenizer.any_text,
+            tokenizer.noncanonical_letters(record.sequence),
+        )
         self.sequences, self.letters = self.sequences + bool(count), self.letters + count
 
     def __str__(self) -> str:

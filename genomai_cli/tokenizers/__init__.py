@@ -17,7 +17,7 @@ def from_config(config: Mapping[str, Any]) -> Tokenizer:
         raise BundleError(f"no tokenizer of kind {kind!r}: there are {', '.join(TOKENIZERS)}")
     options = {name: value for name, value in config.items() if name != "kind"}
     try:
-        made: Tokenizer = resolve(TOKENIZERS[kind])(**options)
+        tokenizer: Tokenizer = resolve(TOKENIZERS[kind])(**options)
     except (ValueError, TypeError) as error:
         raise BundleError(f"tokenizer {kind}: {error}") from error
-    return made
+    return tokenizer

@@ -1,4 +1,4 @@
-"""What every tokenizer offers (`Tokenizer`), and encoding in pieces.
+"""What every tokenizer offers (`Tokenizer`), and encoding in chunks.
 
 The order of a vocabulary is a contract, since trained embeddings are stored in it.
 """
@@ -85,8 +85,8 @@ class Tokenizer(ABC):
         """Whether U is not read as T."""
         return self.case_sensitive
 
-    def other_letters(self, sequence: Text) -> int:
-        """How many letters of a record are bases in lower case or U, and not the same as A, C, G and T here."""
+    def noncanonical_letters(self, sequence: Text) -> int:
+        """How many letters of a record are lower-case bases or U that this tokenizer does not read as A, C, G and T."""
         letters = "acgtuU" if self.case_sensitive else "U" if self.keeps_u else ""
         return sum(map(sequence.count, letters))
 
@@ -167,19 +167,19 @@ class Tokenizer(ABC):
         """How many tokens a sequence of so many letters has, without `prefix` and `suffix`."""
         return 0 if letters < self.k else (letters - self.k) // self.stride + 1
 
-    def room(self, longest: int | None) -> int | None:
-        """How many tokens fit between `prefix` and `suffix` into so many; None where there is no bound."""
-        return None if longest is None else longest - len(self.prefix) - len(self.suffix)
+    def tokens_that_fit(self, max_length: int | None) -> int | None:
+        """How many tokens fit between `prefix` and `suffix` into `max_length`; None where there is no bound."""
+        return None if max_length is None else max_length - len(self.prefix) - len(self.suffix)
 
-    def whole(self, sequence: Text) -> Iterator[Ids]:
-        """The ids of a whole sequence as the tokenizer that this one follows gives them, in arrays of bounded size."""
+    def released_chunks(self, sequence: Text) -> Iterator[Ids]:
+        """The ids of a full sequence as the released tokenizer gives them, special tokens included, in arrays."""
         yield np.array(self.prefix, np.int32)
-        yield from encode_in_pieces(self, sequence)
+        yield from encode_in_chunks(self, sequence)
         yield np.array(self.suffix, np.int32)
 
     def released_ids(self, sequence: str) -> Ids:
         """The same in one array."""
-        return np.concatenate([*self.whole(sequence)])
+        return np.concatenate([*self.released_chunks(sequence)])
 
     def template(self, ids: Ids) -> Ids:
         """The ids (T + prefix + suffix,) as a network reads them."""
@@ -194,7 +194,7 @@ def letters_of_tokens(vocabulary: Sequence[str]) -> Letters:
     return np.array(letters, np.uint8)
 
 
-def encode_in_pieces(tokenizer: Tokenizer, sequence: Text, tokens: int = 1 << 18) -> Iterator[Ids]:
+def encode_in_chunks(tokenizer: Tokenizer, sequence: Text, tokens: int = 1 << 18) -> Iterator[Ids]:
     """The sequence's ids in arrays of at most so many tokens, so that a chromosome needs little memory."""
     step, overlap = tokens * tokenizer.stride, tokenizer.k - tokenizer.stride
     for start in range(0, tokenizer.length(len(sequence)) * tokenizer.stride, step):

@@ -51,69 +51,71 @@ def encode_rows(
     if tokens:
         ids_BT = _ids(tokenizer, letters_BL)[:, :tokens].astype(np.int64)
     if masked_BL is not None and tokens:
-        ids_BT[_covering(tokenizer, masked_BL)] = tokenizer.mask_id
-    return _laid_out(tokenizer, ids_BT, _tokens_of(tokenizer, letters_BL), tokenizer.pad_id)
+        ids_BT[_covers(tokenizer, masked_BL)] = tokenizer.mask_id
+    return _with_template(tokenizer, ids_BT, _token_counts(tokenizer, letters_BL), tokenizer.pad_id)
 
 
-def covering(tokenizer: Tokenizer, letters_BL: Letters, chosen_BL: Flags) -> Flags:
+def covering_tokens(tokenizer: Tokenizer, letters_BL: Letters, chosen_BL: Flags) -> Flags:
     """Which of the tokens (B, T) of `encode_rows` cover at least one of the chosen letters."""
     chosen_BT = np.zeros((len(letters_BL), 0), np.bool_)
     if tokenizer.length(letters_BL.shape[1]):
-        chosen_BT = _covering(tokenizer, chosen_BL)
-    return _laid_out(tokenizer, chosen_BT, _tokens_of(tokenizer, letters_BL), False, ends=False)
+        chosen_BT = _covers(tokenizer, chosen_BL)
+    return _with_template(
+        tokenizer, chosen_BT, _token_counts(tokenizer, letters_BL), False, special_tokens=False
+    )
 
 
-def _covering(tokenizer: Tokenizer, chosen_BL: Flags) -> Flags:
+def _covers(tokenizer: Tokenizer, chosen_BL: Flags) -> Flags:
     tokens = tokenizer.length(chosen_BL.shape[1])
-    last = (tokens - 1) * tokenizer.stride + 1
-    found_BT = np.zeros((len(chosen_BL), tokens), np.bool_)
+    span = (tokens - 1) * tokenizer.stride + 1
+    covered_BT = np.zeros((len(chosen_BL), tokens), np.bool_)
     for offset in range(tokenizer.k):
-        found_BT |= chosen_BL[:, offset : offset + last : tokenizer.stride]
-    return found_BT
+        covered_BT |= chosen_BL[:, offset : offset + span : tokenizer.stride]
+    return covered_BT
 
 
-def _tokens_of(tokenizer: Tokenizer, letters_BL: Letters) -> NDArray[np.int64]:
+def _token_counts(tokenizer: Tokenizer, letters_BL: Letters) -> NDArray[np.int64]:
     """How many tokens each row (B,) has."""
     length_B = np.count_nonzero(letters_BL, axis=1)
-    whole_B = (length_B - tokenizer.k) // tokenizer.stride + 1
-    return np.where(length_B < tokenizer.k, 0, whole_B)
+    count_B = (length_B - tokenizer.k) // tokenizer.stride + 1
+    return np.where(length_B < tokenizer.k, 0, count_B)
 
 
-def _laid_out(
+def _with_template(
     tokenizer: Tokenizer,
     values_BT: NDArray[Any],
     count_B: NDArray[np.int64],
-    empty: int | bool,
+    fill_value: int | bool,
     *,
-    ends: bool = True,
+    special_tokens: bool = True,
 ) -> NDArray[Any]:
-    """The first `count_B` values of each row where the template and the padding side put them; `empty` elsewhere.
+    """The first `count_B` values of each row where the template and the padding side put them; `fill_value` elsewhere.
 
-    With `ends` the prefix and the suffix are written around them.
+    With `special_tokens` the prefix and the suffix are written around them.
     """
     before, after = len(tokenizer.prefix), len(tokenizer.suffix)
     rows, tokens = values_BT.shape
     values_BT = values_BT.copy()
-    values_BT[np.arange(tokens) >= count_B[:, None]] = empty
+    values_BT[np.arange(tokens) >= count_B[:, None]] = fill_value
     width = max(1, before + tokens + after)
-    around = ((0, 0), (before, width - before - tokens))
-    laid_out_BT = np.pad(values_BT, around, constant_values=empty)
-    if ends:
-        laid_out_BT[:, :before] = tokenizer.prefix
+    padding = ((0, 0), (before, width - before - tokens))
+    padded_BT = np.pad(values_BT, padding, constant_values=fill_value)
+    if special_tokens:
+        padded_BT[:, :before] = tokenizer.prefix
         for offset, id_ in enumerate(tokenizer.suffix):
-            laid_out_BT[np.arange(rows), before + count_B + offset] = id_
+            padded_BT[np.arange(rows), before + count_B + offset] = id_
     if tokenizer.padding_side == "left":
         shift_B1 = (width - before - count_B - after)[:, None]
-        laid_out_BT = np.take_along_axis(laid_out_BT, (np.arange(width) - shift_B1) % width, axis=1)
-    return laid_out_BT
+        padded_BT = np.take_along_axis(padded_BT, (np.arange(width) - shift_B1) % width, axis=1)
+    return padded_BT
 
 
 def _ids(tokenizer: Tokenizer, letters_BL: Letters) -> Ids:
     """The ids of all rows written one after another, as rows; those at a row's end run into the next."""
     rows, length = letters_BL.shape
     width = -(-length // tokenizer.stride) * tokenizer.stride
-    flat = np.full(rows * width + tokenizer.k, UNKNOWN_LETTER, np.uint8)
-    filled = np.where(letters_BL == 0, np.uint8(UNKNOWN_LETTER), letters_BL)
-    flat[: rows * width].reshape(rows, width)[:, :length] = filled
-    ids = tokenizer.encode(flat.tobytes().decode("ascii", "surrogateescape"))
+    text = np.full(rows * width + tokenizer.k, UNKNOWN_LETTER, np.uint8)
+    known_BL = np.where(letters_BL == 0, np.uint8(UNKNOWN_LETTER), letters_BL)
+    text[: rows * width].reshape(rows, width)[:, :length] = known_BL
+    ids = tokenizer.encode(text.tobytes().decode("ascii", "surrogateescape"))
     return ids[: rows * width // tokenizer.stride].reshape(rows, -1)

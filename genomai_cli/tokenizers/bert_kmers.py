@@ -19,10 +19,10 @@ from genomai_cli.tokenizers.base import Ids, Tokenizer
 
 ORDER = "ATCG"
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-LONGEST = 8
-PIECE = 510  # k-mers that the released tokenizer puts between [CLS] and [SEP]
-_OTHER = 4**LONGEST
-_CODES = np.full(256, _OTHER, np.int64)
+MAX_K = 8
+MAX_KMERS = 510  # between [CLS] and [SEP], as the released tokenizer has it
+_UNKNOWN = 4**MAX_K
+_CODES = np.full(256, _UNKNOWN, np.int64)
 _CODES[np.frombuffer(ORDER.encode(), np.uint8)] = range(4)
 
 
@@ -37,8 +37,8 @@ class BertKmers(Tokenizer):
     k: int = 6
 
     def __post_init__(self) -> None:
-        if not 1 <= self.k <= LONGEST:
-            raise ValueError(f"k must be from 1 to {LONGEST}, not {self.k}")
+        if not 1 <= self.k <= MAX_K:
+            raise ValueError(f"k must be from 1 to {MAX_K}, not {self.k}")
 
     @cached_property
     def vocabulary(self) -> list[str]:
@@ -72,23 +72,23 @@ class BertKmers(Tokenizer):
 
     def decode(self, ids: ArrayLike) -> str:
         """The sequence; where overlapping k-mers disagree, the first that covers the letter counts."""
-        given = np.asarray(ids, np.int64)
+        id_array = np.asarray(ids, np.int64)
         ends = [self.special[name] for name in ("pad", "cls", "sep")]
-        given = given[~np.isin(given, ends)]
-        if not len(given):
+        id_array = id_array[~np.isin(id_array, ends)]
+        if not len(id_array):
             return ""
-        letters = np.full(len(given) + self.k - 1, UNKNOWN_LETTER, np.uint8)
-        known = np.flatnonzero(given >= len(SPECIALS))
+        letters = np.full(len(id_array) + self.k - 1, UNKNOWN_LETTER, np.uint8)
+        known = np.flatnonzero(id_array >= len(SPECIALS))
         bases = np.frombuffer(ORDER.encode(), np.uint8)
         for offset in reversed(range(self.k)):
-            digit = (given[known] - len(SPECIALS)) // 4 ** (self.k - 1 - offset) % 4
+            digit = (id_array[known] - len(SPECIALS)) // 4 ** (self.k - 1 - offset) % 4
             letters[known + offset] = bases[digit]
         return letters.tobytes().decode()
 
-    def whole(self, sequence: Text) -> Iterator[Ids]:
-        """See `Tokenizer`: pieces of 510 k-mers, each with [CLS] and [SEP]; behind full ones an empty one."""
-        for start in range(0, self.length(len(sequence)) + 1, PIECE):
-            yield self.template(self.encode(sequence[start : start + PIECE + self.k - 1]))
+    def released_chunks(self, sequence: Text) -> Iterator[Ids]:
+        """See `Tokenizer`: chunks of 510 k-mers, each with [CLS] and [SEP]; an empty one after the last full one."""
+        for start in range(0, self.length(len(sequence)) + 1, MAX_KMERS):
+            yield self.template(self.encode(sequence[start : start + MAX_KMERS + self.k - 1]))
 
     def to_config(self) -> dict[str, Any]:
         """Kind and k-mer length."""

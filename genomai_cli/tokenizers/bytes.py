@@ -50,9 +50,9 @@ class Bytes(Tokenizer):
         """The bytes of A C G T."""
         return BASE_LETTERS.astype(np.int64)
 
-    def other_letters(self, sequence: Text) -> int:
+    def noncanonical_letters(self, sequence: Text) -> int:
         """See `Tokenizer`; tags are text."""
-        return super().other_letters(TAG.sub("", sequence[:]))
+        return super().noncanonical_letters(TAG.sub("", sequence[:]))
 
     def encode(self, sequence: str) -> Ids:
         """One id a byte."""
@@ -60,8 +60,8 @@ class Bytes(Tokenizer):
 
     def decode(self, ids: ArrayLike) -> str:
         """The text; special ids and those that are not used become nothing."""
-        given = np.asarray(ids, np.int64)
-        text = given[(given > PAD) & (given < 256)].astype(np.uint8)
+        id_array = np.asarray(ids, np.int64)
+        text = id_array[(id_array > PAD) & (id_array < 256)].astype(np.uint8)
         return text.tobytes().decode("utf-8", "surrogateescape")
 
     def to_config(self) -> dict[str, Any]:

@@ -44,9 +44,9 @@ class Characters(Tokenizer):
 
     def decode(self, ids: ArrayLike) -> str:
         """One letter an id; `[MASK]` becomes N and `[PAD]` nothing."""
-        given = np.asarray(ids, dtype=np.int64)
+        id_array = np.asarray(ids, dtype=np.int64)
         letters = as_letters(self.letters + UNKNOWN + UNKNOWN)
-        return as_text(letters[given[given != self.pad_id]])
+        return as_text(letters[id_array[id_array != self.pad_id]])
 
     def to_config(self) -> dict[str, Any]:
         """The kind says it all."""

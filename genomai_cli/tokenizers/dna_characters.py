@@ -17,7 +17,7 @@ from genomai_cli.alphabet import BASES, UNKNOWN, UNKNOWN_LETTER, as_letters, as_
 from genomai_cli.tokenizers.base import Ids, Tokenizer
 
 SPECIALS = ("[CLS]", "[SEP]", "[BOS]", "[MASK]", "[PAD]", "[RESERVED]", "[UNK]")
-SPELLED = BASES + UNKNOWN
+LETTERS = BASES + UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class DnaCharacters(Tokenizer):
     @cached_property
     def vocabulary(self) -> list[str]:
         """The special tokens, then the letters."""
-        return [*SPECIALS, *SPELLED]
+        return [*SPECIALS, *LETTERS]
 
     @property
     def prefix(self) -> tuple[int, ...]:
@@ -63,7 +63,7 @@ class DnaCharacters(Tokenizer):
     @cached_property
     def _ids(self) -> Ids:
         table = np.full(256, self.special["unk"], np.int32)
-        for id_, letter in enumerate(SPELLED, len(SPECIALS)):
+        for id_, letter in enumerate(LETTERS, len(SPECIALS)):
             table[ord(letter)] = id_
             if not self.case_sensitive:
                 table[ord(letter.lower())] = id_
@@ -75,12 +75,12 @@ class DnaCharacters(Tokenizer):
 
     def decode(self, ids: ArrayLike) -> str:
         """One letter an id; [MASK] and [UNK] become N, the other special tokens nothing."""
-        given = np.asarray(ids, np.int64)
-        letters = np.zeros(len(self.vocabulary), np.uint8)
-        letters[[self.special["mask"], self.special["unk"]]] = UNKNOWN_LETTER
-        letters[len(SPECIALS) :] = as_letters(SPELLED)
-        found = letters[given]
-        return as_text(found[found > 0])
+        id_array = np.asarray(ids, np.int64)
+        letter_of_id = np.zeros(len(self.vocabulary), np.uint8)
+        letter_of_id[[self.special["mask"], self.special["unk"]]] = UNKNOWN_LETTER
+        letter_of_id[len(SPECIALS) :] = as_letters(LETTERS)
+        letters = letter_of_id[id_array]
+        return as_text(letters[letters > 0])
 
     def to_config(self) -> dict[str, Any]:
         """Kind, case and [CLS]."""

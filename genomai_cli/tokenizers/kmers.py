@@ -65,11 +65,11 @@ class Kmers(Tokenizer):
         """The sequence; where overlapping k-mers disagree, the first that covers the letter counts."""
         if not self.can_decode:
             raise ValueError(f"a stride of {self.stride} leaves letters between {self.k}-mers out")
-        given = np.asarray(ids, dtype=np.int64)
-        given = given[given != self.pad_id]
-        if not len(given):
+        id_array = np.asarray(ids, dtype=np.int64)
+        id_array = id_array[id_array != self.pad_id]
+        if not len(id_array):
             return ""
-        return as_text(self._overlay(given))
+        return as_text(self._overlay(id_array))
 
     def _overlay(self, ids: NDArray[np.int64]) -> NDArray[np.uint8]:
         letters = np.full((len(ids) - 1) * self.stride + self.k, UNKNOWN_LETTER, np.uint8)

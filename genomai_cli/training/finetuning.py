@@ -134,7 +134,7 @@ class Finetuning:
         self.input, self.samples = kind.chosen(
             samples, remaining_rows(samples, self.parts[0]), recipe
         )
-        self.solved = network_class(recipe.network["kind"]).solved
+        self.solved = network_class(recipe.network["kind"]).fits_in_closed_form
         self.adaptation = adaptation
         adaptation.check(has_start=start is not None, solved=self.solved)
         if start is not None:
@@ -319,7 +319,7 @@ def train_member(
         if batch.hints is None:
             return cross_entropy(batch.mean(logits(trained, inputs, mask)), labels)
         hidden = trained(inputs, mask)
-        outputs = logits_of(trained, network.mean_of(hidden, mask))  # type: ignore[operator]
+        outputs = logits_of(trained, network.mean_pooled(hidden, mask))  # type: ignore[operator]
         return cross_entropy(batch.mean(outputs), labels) + hint_loss(hidden, batch.hints)
 
     def validation_loss(trained: nn.Module) -> float:

@@ -43,7 +43,10 @@ def untrained(recipe: Recipe, *, seed: int = 0) -> Bundle:
 
     Raises TrainingError for a recipe of sites, whose sizes and values follow from data, or of parts that are chosen.
     """
-    if recipe.input.kind != SequenceInput.name or network_class(recipe.network["kind"]).selected:
+    if (
+        recipe.input.kind != SequenceInput.name
+        or network_class(recipe.network["kind"]).selects_parts
+    ):
         raise TrainingError(
             f"recipe {recipe.name}: its network follows from data: `genomai pretrain` or `genomai train` makes it"
         )

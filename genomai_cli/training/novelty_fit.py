@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from genomai_cli.alphabet import BASES
-from genomai_cli.backbones.kmer_counts import kmer_numbers, reverse_complements
+from genomai_cli.backbones.kmer_counts import kmer_indices, reverse_complements
 from genomai_cli.backbones.sequence_novelty import CONTEXT, SequenceNovelty
 from genomai_cli.inputs.samples import Rows
 from genomai_cli.training.sequence_parts import ROWS_AT_ONCE, LabelledCodes
@@ -76,7 +76,7 @@ def _kmers(data: LabelledCodes, rows: Rows) -> Tensor:
     """How often each k-mer (K,) of the chain occurs in the samples in these rows."""
     counts_K = torch.zeros(len(BASES) ** CONTEXT, dtype=torch.float64)
     for codes_BL in _codes(data, rows):
-        number_BW, known_BW = kmer_numbers(codes_BL, CONTEXT)
+        number_BW, known_BW = kmer_indices(codes_BL, CONTEXT)
         counts_K += torch.bincount(number_BW[known_BW], minlength=len(counts_K))
     return counts_K
 

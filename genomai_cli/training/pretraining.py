@@ -77,7 +77,7 @@ def piece_cutter(recipe: Recipe, kind: InputKind) -> PieceCutter:
         raise TrainingError(
             f"windows of {max_length} letters are too short for tokens of {tokenizer.k}"
         )
-    step = network_class(recipe.network.get("kind")).step
+    step = network_class(recipe.network.get("kind")).length_multiple
     if max_length % step:
         raise TrainingError(
             f"recipe {recipe.name}: windows are multiples of {step:,} letters, not {max_length:,}"
@@ -134,7 +134,7 @@ class Pretraining:
     ) -> None:
         if not recipe.objectives:
             raise TrainingError(f"recipe {recipe.name}: no objectives to train with")
-        if network_class(recipe.network.get("kind")).filled:
+        if network_class(recipe.network.get("kind")).stores_samples:
             raise TrainingError(
                 f"recipe {recipe.name}: its network is not trained: `genomai pretrain --for imputation`"
             )

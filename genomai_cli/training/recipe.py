@@ -110,7 +110,7 @@ def heads_of(
 
 def is_selected(recipe: Recipe) -> bool:
     """Whether the model is made of parts that are chosen, by `training.selection`."""
-    return network_class(recipe.network["kind"]).selected
+    return network_class(recipe.network["kind"]).selects_parts
 
 
 def from_tables(tables: Mapping[str, Any]) -> Recipe:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from genomai_cli.bundles import catalog
 from genomai_cli.errors import UsageError
-from genomai_cli.formats.outputs import Held, sweep
+from genomai_cli.formats.outputs import FileLock, remove_unfinished
 
 STEP = "step"
 
@@ -87,7 +87,7 @@ class Workspace:
 
     folder: Path
     recipe: str
-    lock: Held | None = None
+    lock: FileLock | None = None
 
     @property
     def log(self) -> MetricsLog:
@@ -130,7 +130,7 @@ def claim(
         raise UsageError(
             f"{folder} holds an interrupted run: --resume goes on, --force starts over"
         )
-    sweep(output)
+    remove_unfinished(output)
     if folder.exists() and resume:
         _require_same(folder, run)
         lock = _lock(folder)
@@ -142,8 +142,8 @@ def claim(
     return Workspace(folder, recipe, lock)
 
 
-def _lock(folder: Path) -> Held:
-    lock = Held(folder)
+def _lock(folder: Path) -> FileLock:
+    lock = FileLock(folder)
     if not lock.is_ours:
         raise UsageError(f"another run is at work in {folder}")
     return lock

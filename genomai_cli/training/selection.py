@@ -32,12 +32,12 @@ from genomai_cli import tokenizers
 from genomai_cli.alphabet import MISSING
 from genomai_cli.backbones.base import complete_config
 from genomai_cli.backbones.classifier import Classifier
-from genomai_cli.backbones.kmer_regression import Kmers, KmersConfig
+from genomai_cli.backbones.kmer_regression import KmerRegression, KmersConfig
 from genomai_cli.backbones.sequence_ensemble import (
     Convolution,
     ConvolutionConfig,
     PartConfig,
-    Positions,
+    PositionRegression,
     PositionsConfig,
     SequenceEnsembleConfig,
     build_part,
@@ -245,7 +245,7 @@ class Trials:
                 )
                 train_convolution(part, self.data, train, held_out, settings)
             self.pace.done += cost_of(part.config)
-        elif isinstance(part, Kmers | Positions):
+        elif isinstance(part, KmerRegression | PositionRegression):
             if number:
                 fit_regression(part, self.data, train, candidate.penalty, self.device)
             else:
@@ -401,7 +401,7 @@ class Assembly:
         """The parts of the model for a candidate: its fits to all folds, or a regression fitted to all samples."""
         trials = self.trials
         part = build_part(candidate.config, trials.outputs).to(trials.device)
-        if not isinstance(part, Kmers | Positions):
+        if not isinstance(part, KmerRegression | PositionRegression):
             return [fit.part for fit in candidate.fits]
         empty = np.array([], np.int64)
         rows = remaining_rows(trials.samples, empty if trials.val_rows is None else trials.val_rows)

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genomai_cli.alphabet import MISSING, UNKNOWN_CODE, as_letters, codes_of
-from genomai_cli.backbones.kmer_regression import Kmers, KmersConfig
-from genomai_cli.backbones.sequence_ensemble import Convolution, Positions, answers_of
+from genomai_cli.backbones.kmer_regression import KmerRegression, KmersConfig
+from genomai_cli.backbones.sequence_ensemble import Convolution, PositionRegression, part_outputs
 from genomai_cli.inputs.samples import Rows, Samples
 from genomai_cli.objectives.base import cross_entropy
 from genomai_cli.training.minimisation import minimise
@@ -38,7 +38,7 @@ SMOOTHING = 0.05  # of labels
 BFLOAT16_CHECKS = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # of torch.cpu
 MAX_SHIFT = 4  # letters that a sequence is moved by while training, where positions do not matter
 SMALL_SAMPLES, SMALL_BATCH_SIZE, BATCH_SIZE = 10_000, 64, 128  # samples, and of a batch
-Regression = Kmers | Positions
+Regression = KmerRegression | PositionRegression
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +138,7 @@ class LabelledCodes:
         return self.codes[rows, :width].long(), torch.arange(width) < self.lengths[rows, None]
 
     @torch.no_grad()
-    def counts(self, part: Kmers) -> Tensor:
+    def counts(self, part: KmerRegression) -> Tensor:
         """How often each of the part's k-mers occurs (N, F), counted once for all parts like it; of one byte where
         sequences are short."""
         if part.config not in self._counts:
@@ -172,11 +172,11 @@ def logits_at(part: nn.Module, data: LabelledCodes, rows: Rows, device: torch.de
     part.eval()
     blocks = []
     for rows_B in torch.split(torch.from_numpy(rows), ROWS_AT_ONCE):
-        if isinstance(part, Kmers):
+        if isinstance(part, KmerRegression):
             logits_BO = part.logits(data.counts(part)[rows_B].to(device))
         else:
             codes_BL, real_BL = data.batch(rows_B)
-            logits_BO, _ = answers_of(part, codes_BL.to(device), real_BL.to(device))
+            logits_BO, _ = part_outputs(part, codes_BL.to(device), real_BL.to(device))
         blocks.append(logits_BO.float().cpu())
     return torch.cat(blocks)
 
@@ -214,7 +214,7 @@ def standardised(
 ) -> Tensor:
     """The features (N, F) of the samples to train on; mean and deviation are kept in a part of k-mers."""
     blocks = torch.split(torch.from_numpy(train), ROWS_AT_ONCE)
-    if isinstance(part, Positions):
+    if isinstance(part, PositionRegression):
         return torch.cat([part.features(data.batch(rows)[0].to(device)) for rows in blocks])
     counts_NF = data.counts(part)
     x_NF = torch.cat([part.frequencies(counts_NF[rows].to(device)) for rows in blocks])
@@ -289,7 +289,7 @@ def train_convolution(
         codes_BL, real_BL = data.batch(batch_rows)
         codes_BL = _shifted(codes_BL, int(rng.integers(-max_shift, max_shift + 1)))
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            logits_BO, _ = answers_of(
+            logits_BO, _ = part_outputs(
                 trained, codes_BL.to(settings.device), real_BL.to(settings.device)
             )
         return data.truth_at(batch_rows, settings.device).smoothed_loss(

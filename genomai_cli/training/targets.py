@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from genomai_cli.errors import UsageError
-from genomai_cli.formats.label_sets import has_sets, with_members
+from genomai_cli.formats.label_sets import has_label_sets, with_label_columns
 from genomai_cli.formats.tables import LabelTable
 from genomai_cli.training.label_faults import check_numbers, is_number
 from genomai_cli.training.recipe import Recipe, is_selected
@@ -32,7 +32,7 @@ class Targets:
         should be."""
         for column, names in self.sets.items():
             if column in other.columns:
-                other = with_members(other, column, names)
+                other = with_label_columns(other, column, names)
         check_numbers(other, self.heads, self.numbers)
         return other
 
@@ -48,9 +48,9 @@ def targets_of(table: LabelTable, heads: Mapping[str, str], target: str = AUTO) 
     numbers, notes, sets = set(), [], {}
     for head, column in heads.items():
         values = [value for value in table.columns.get(column, ()) if value is not None]
-        if target == AUTO and has_sets(values):
+        if target == AUTO and has_label_sets(values):
             old_columns = set(table.columns)
-            table = with_members(table, column)
+            table = with_label_columns(table, column)
             sets[column] = tuple(name for name in table.columns if name not in old_columns)
             chosen |= {name: name for name in sets[column]}
             notes.append(

@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from genomai_cli.backbones import alphagenome_tower
 from genomai_cli.backbones.alphagenome import AlphaGenomeNetwork
-from genomai_cli.backbones.alphagenome_heads import on_experiments_scale, splice_site_positions
-from genomai_cli.backbones.alphagenome_layers import AlphaGenomeConfig, RmsBatchNorm, rotated
+from genomai_cli.backbones.alphagenome_heads import experiment_scale, splice_site_positions
+from genomai_cli.backbones.alphagenome_layers import AlphaGenomeConfig, RmsBatchNorm, rotary
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.bundles.adapters import alphagenome, alphagenome_jax
 from genomai_cli.errors import BundleError, UsageError
@@ -48,16 +48,16 @@ def tensors():
     return found
 
 
-def released(folder, given=None, name="model.safetensors", config=True):
+def released(folder, weights=None, name="model.safetensors", config=True):
     """A checkpoint in the port's layout."""
     folder.mkdir()
     if config:
         (folder / "config.json").write_text(json.dumps(CONFIG))
-    given = tensors() if given is None else given
+    weights = tensors() if weights is None else weights
     if name.endswith(".pth"):
-        torch.save(given, folder / name)
+        torch.save(weights, folder / name)
     else:
-        safetensors.torch.save_file(given, folder / name)
+        safetensors.torch.save_file(weights, folder / name)
     return folder
 
 
@@ -87,34 +87,34 @@ def found(network):
 class Reference:
     """The paper's figure for one sequence, channels last, with the tensors by the port's names."""
 
-    def __init__(self, given, organism):
-        self.given = {name: tensor.double() for name, tensor in given.items()}
+    def __init__(self, weights, organism):
+        self.weights = {name: tensor.double() for name, tensor in weights.items()}
         self.organism = organism
 
     def batch_norm(self, name, x):
-        t = self.given
+        t = self.weights
         scale = t[f"{name}.weight"] / (t[f"{name}.running_var"] + 1e-5).sqrt()
         return x * scale + t[f"{name}.bias"]
 
     def norm(self, name, x, centre=False):
         x = x - x.mean(-1, keepdim=True) if centre else x
         x = x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt()
-        return x * self.given[f"{name}.weight"] + self.given[f"{name}.bias"]
+        return x * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
 
     def linear(self, name, x):
-        weight = self.given[f"{name}.weight"]
+        weight = self.weights[f"{name}.weight"]
         y = x @ weight.reshape(weight.shape[:2]).T
-        return y + self.given[f"{name}.bias"] if f"{name}.bias" in self.given else y
+        return y + self.weights[f"{name}.bias"] if f"{name}.bias" in self.weights else y
 
     def of_organism(self, name, x):
-        layer = self.given[f"{name}.weight"][self.organism], self.given[f"{name}.bias"]
+        layer = self.weights[f"{name}.weight"][self.organism], self.weights[f"{name}.bias"]
         return x @ layer[0].T + layer[1][self.organism]
 
     def conv(self, name, x):
-        weight, bias = self.given[f"{name}.weight"], self.given[f"{name}.bias"]
-        if f"{name}.scale" in self.given:
+        weight, bias = self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
+        if f"{name}.scale" in self.weights:
             rows = []
-            for one, scale in zip(weight, self.given[f"{name}.scale"], strict=True):
+            for one, scale in zip(weight, self.weights[f"{name}.scale"], strict=True):
                 spread = max(((one - one.mean()) ** 2).mean() * one.numel(), 1e-4)
                 rows.append((one - one.mean()) / spread**0.5 * scale)
             weight = torch.stack(rows)
@@ -150,8 +150,8 @@ class Reference:
                     self.linear(f"{name}.seq2pair.linear_pos_features", f).view(2, 4)
                     for f in (features, torch.tensor([near + [-s for s in signed]]).double())
                 )
-                of_q = ((q[i] + self.given[f"{name}.seq2pair.q_r_bias"][0, 0]) * there).sum(1)
-                of_k = ((k[j] + self.given[f"{name}.seq2pair.k_r_bias"][0, 0]) * back).sum(1)
+                of_q = ((q[i] + self.weights[f"{name}.seq2pair.q_r_bias"][0, 0]) * there).sum(1)
+                of_k = ((k[j] + self.weights[f"{name}.seq2pair.k_r_bias"][0, 0]) * back).sum(1)
                 products[i, j] = (q[i] * k[j]).sum(1) + 0.5 * (of_q + of_k)
         active = functional.gelu(bins, approximate="tanh")
         y = self.linear(f"{name}.seq2pair.linear_pair", products)
@@ -196,7 +196,7 @@ class Reference:
         for n, skip in enumerate(reversed(skips)):
             name = f"decoder.up_blocks.{n}"
             y = self.block(f"{name}.conv_in", x) + x[:, : skip.shape[1]]
-            y = y.repeat_interleave(2, 0) * self.given[f"{name}.residual_scale"]
+            y = y.repeat_interleave(2, 0) * self.weights[f"{name}.residual_scale"]
             y = y + self.block(f"{name}.pointwise", skip)
             x = y + self.block(f"{name}.conv_out", y)
         return x
@@ -206,7 +206,7 @@ class Reference:
         if coarse is not None:
             y = y + self.linear(f"{name}.project_skip", coarse).repeat_interleave(128, 0)
         y = self.batch_norm(f"{name}.norm", y)
-        return gelu(y + self.given[f"{name}.organism_embed.weight"][self.organism])
+        return gelu(y + self.weights[f"{name}.organism_embed.weight"][self.organism])
 
     def junctions(self, bases, sites):
         """The reads of each donor and acceptor, strand by strand and tissue by tissue."""
@@ -214,9 +214,9 @@ class Reference:
         for strand, (donors, acceptors) in enumerate((sites[:2], sites[2:])):
             for tissue in range(2):
                 rows = []
-                for kind, places in (("donor", donors), ("acceptor", acceptors)):
-                    known = [place for place in places if place >= 0]
-                    params = self.given[f"{name}.rope_params.{('pos', 'neg')[strand]}_{kind}"]
+                for kind, positions in (("donor", donors), ("acceptor", acceptors)):
+                    known = [index for index in positions if index >= 0]
+                    params = self.weights[f"{name}.rope_params.{('pos', 'neg')[strand]}_{kind}"]
                     scale, offset = params[self.organism, :, tissue]
                     hidden = self.of_organism(f"{name}.conv", bases[known]) * scale + offset
                     rows.append(turned(hidden[:, None], known, 1 << 20)[:, 0])
@@ -226,17 +226,17 @@ class Reference:
 
     def stages(self, ids):
         trunk, skips = self.encoder(ids)
-        x, pairs = self.tower(trunk + self.given["organism_embed.weight"][self.organism])
+        x, pairs = self.tower(trunk + self.weights["organism_embed.weight"][self.organism])
         tokens = self.embedded("embedder_128bp", x)
         bases = self.embedded("embedder_1bp", self.decoder(x, skips), tokens)
         pairs = self.norm("embedder_pair.norm", (pairs + pairs.transpose(0, 1)) / 2)
-        pairs = gelu(pairs + self.given["embedder_pair.organism_embed.weight"][self.organism])
+        pairs = gelu(pairs + self.weights["embedder_pair.organism_embed.weight"][self.organism])
         found = {"embeddings_1bp": bases, "embeddings_128bp": tokens, "embeddings_pair": pairs}
         found |= {f"enc_bin_size_{1 << n}": skip for n, skip in enumerate(skips)}
         found["enc_trunk"] = trunk
         layer = (
-            self.given["contact_maps_head.linear.weight"],
-            self.given["contact_maps_head.linear.bias"],
+            self.weights["contact_maps_head.linear.weight"],
+            self.weights["contact_maps_head.linear.bias"],
         )
         contacts = pairs @ layer[0][self.organism] + layer[1][self.organism]
         found["contact_maps__predictions"] = contacts
@@ -245,11 +245,11 @@ class Reference:
                 if assay.startswith("chip") and resolution == 1:
                     continue
                 logits = self.of_organism(f"heads.{assay}.convs.{resolution}", read)
-                scale = self.given[f"heads.{assay}.residual_scales.{resolution}"][self.organism]
+                scale = self.weights[f"heads.{assay}.residual_scales.{resolution}"][self.organism]
                 scaled = functional.softplus(logits) * functional.softplus(scale)
                 value = torch.where(scaled > 10, (scaled + 10) ** 2 / 40, scaled)
                 value = value ** (4 / 3) if assay == "rna_seq" else value
-                means = self.given[f"heads.{assay}.track_means"][self.organism]
+                means = self.weights[f"heads.{assay}.track_means"][self.organism]
                 found[f"{assay}__scaled_predictions_{resolution}bp"] = scaled
                 found[f"{assay}__predictions_{resolution}bp"] = value * means * resolution
         for head, activation in (
@@ -269,24 +269,24 @@ def gelu(x):
     return x / (1 + (-1.702 * x).exp())
 
 
-def turned(x, places, longest):
+def turned(x, positions, longest):
     """Pairs of neighbours (L, H, K) as complex numbers, turned by their positions."""
     count = x.shape[2] // 2
     wide = [(longest - count + 1) ** (i / (count - 1)) for i in range(count)]
     inverse = 1 / (torch.arange(count) + torch.tensor(wide, dtype=torch.float64))
-    angles = torch.tensor(list(places), dtype=torch.float64)[:, None, None] * inverse
+    angles = torch.tensor(list(positions), dtype=torch.float64)[:, None, None] * inverse
     pairs = torch.view_as_complex(x.unflatten(2, (count, 2)).contiguous())
     return torch.view_as_real(pairs * torch.polar(torch.ones_like(angles), angles)).flatten(2)
 
 
-def likeliest(chances, most, threshold):
+def likeliest(chances, max_sites, threshold):
     """For each kind of site the positions of the likeliest, ascending, filled up with -1."""
     found = []
     for kind in range(4):
         column = chances[:, kind].tolist()
-        best = sorted(range(len(column)), key=lambda place: -column[place])[:most]
-        places = sorted(place for place in best if column[place] >= threshold)
-        found.append(places + [-1] * (most - len(places)))
+        best = sorted(range(len(column)), key=lambda index: -column[index])[:max_sites]
+        positions = sorted(index for index in best if column[index] >= threshold)
+        found.append(positions + [-1] * (max_sites - len(positions)))
     return found
 
 
@@ -305,7 +305,7 @@ def test_every_output_is_that_of_the_papers_figure(found):
 
 
 def test_attention_in_parts_is_the_same(network, found, monkeypatch):
-    monkeypatch.setattr(alphagenome_tower, "PAIRS", 1)
+    monkeypatch.setattr(alphagenome_tower, "MAX_LOGITS", 1)
     parts = stages(network, some_ids())
     for name, value in found.items():
         torch.testing.assert_close(parts[name], value, msg=name)
@@ -348,7 +348,7 @@ def test_the_scale_of_experiments_is_the_inverse_of_the_networks():
         scaled = torch.where(scaled > 10, 2 * (scaled * 10).sqrt() - 10, scaled)
         assert (scaled > 10).any()
         assert (scaled < 10).any()
-        torch.testing.assert_close(on_experiments_scale(scaled, means, 128, squashed), values)
+        torch.testing.assert_close(experiment_scale(scaled, means, 128, squashed), values)
 
 
 def test_rotary_products_depend_on_the_distance():
@@ -357,7 +357,7 @@ def test_rotary_products_depend_on_the_distance():
 
     def product(here, there):
         q, k = (
-            rotated(one[None], torch.tensor([[at]]), 8192)
+            rotary(one[None], torch.tensor([[at]]), 8192)
             for one, at in zip(x, (here, there), strict=True)
         )
         return (q * k).sum()
@@ -368,10 +368,10 @@ def test_rotary_products_depend_on_the_distance():
 
 def test_splice_sites_are_the_likeliest_and_equals_the_first():
     rng = torch.Generator().manual_seed(5)
-    for most in (3, 8, 60):
+    for max_sites in (3, 8, 60):
         chances = (torch.rand(2, 40, 5, generator=rng) * 10).round() / 10  # many equals
-        found = splice_site_positions(chances, most, 0.5)
-        assert found.tolist() == [likeliest(row, most, 0.5) for row in chances]
+        found = splice_site_positions(chances, max_sites, 0.5)
+        assert found.tolist() == [likeliest(row, max_sites, 0.5) for row in chances]
 
 
 def test_tissues_that_an_organism_has_not_are_masked():
@@ -399,8 +399,8 @@ def test_in_training_norms_use_the_batch_and_remember_it():
     torch.testing.assert_close(norm.train()(x), x / (square + 1e-5).sqrt()[:, None])
     torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * square)
     network = AlphaGenomeNetwork(AlphaGenomeConfig(**SIZES)).train()
-    made = network.predict(some_ids(1, 2048))
-    sum(made[head]["predictions_128bp"].sum() for head in ("atac", "chip_tf")).backward()
+    output = network.predict(some_ids(1, 2048))
+    sum(output[head]["predictions_128bp"].sum() for head in ("atac", "chip_tf")).backward()
     assert network.encoder.dna_embedder.conv1.weight.grad.isfinite().all()
 
 
@@ -422,11 +422,11 @@ def as_haiku(name, tensor):
     return tensor.T if linear else tensor
 
 
-def haiku_tensors(given):
+def haiku_tensors(weights):
     """The same under the official checkpoint's names, which has no means of tracks."""
     return {
         alphagenome_jax.haiku_name(name): as_haiku(name, tensor).contiguous()
-        for name, tensor in given.items()
+        for name, tensor in weights.items()
         if not name.endswith("track_means")
     }
 
@@ -437,13 +437,13 @@ def test_a_file_alone_tells_its_sizes(tmp_path, found, name):
     bundle = bundles.load(folder / name, CPU, torch.float64)
     network = bundle.classifier.networks[0]
     assert network.config.splice_sites == 512  # as released: no tensor tells it
-    again = stages(network, some_ids())
+    second = stages(network, some_ids())
     for stage, value in found.items():
         if "junction" not in stage:
-            torch.testing.assert_close(again[stage], value, msg=stage)
+            torch.testing.assert_close(second[stage], value, msg=stage)
     (folder / "config.json").write_text(json.dumps(CONFIG))
-    again = stages(loaded(folder / name), some_ids())
-    assert all(torch.equal(again[stage], value) for stage, value in found.items())
+    second = stages(loaded(folder / name), some_ids())
+    assert all(torch.equal(second[stage], value) for stage, value in found.items())
 
 
 @pytest.mark.parametrize(
@@ -486,11 +486,11 @@ def test_names_in_the_official_checkpoint(name, haiku):
 def test_the_official_checkpoints_tensors_are_the_same_network(tmp_path, found):
     folder = released(tmp_path / "x", haiku_tensors(tensors()), "jax.safetensors")
     bundle = bundles.load(folder / "jax.safetensors", CPU, torch.float64)
-    again = stages(bundle.classifier.networks[0], some_ids())
+    second = stages(bundle.classifier.networks[0], some_ids())
     for stage, value in found.items():
         if "__predictions_" in stage:
             continue  # in units of the tracks' means, which are no part of it
-        torch.testing.assert_close(again[stage], value, msg=stage)
+        torch.testing.assert_close(second[stage], value, msg=stage)
     assert any("units of their means" in remark for remark in bundle.remarks)
     report = run(["models", "inspect", folder / "jax.safetensors"])
     assert not {"missing", "unexpected", "misshapen"} & {row[0] for row in report.rows}
@@ -547,16 +547,16 @@ def test_orbax_is_read_where_its_libraries_are(tmp_path, monkeypatch):
     ],
 )
 def test_means_of_tracks_that_cannot_be_are_refused(tmp_path, means, message):
-    given = tensors() | {"heads.atac.track_means": torch.tensor(means)}
+    weights = tensors() | {"heads.atac.track_means": torch.tensor(means)}
     with pytest.raises(BundleError, match=message) as refusal:
-        bundles.load(released(tmp_path / "x", given), CPU)
+        bundles.load(released(tmp_path / "x", weights), CPU)
     assert "atac.track_means" in str(refusal.value)
 
 
 def test_tracks_behind_the_last_real_one_are_zero(tmp_path):
-    given = tensors()
-    given["heads.atac.track_means"][1, 1:] = 0
-    found = stages(loaded(released(tmp_path / "x", given)), some_ids())["atac__predictions_128bp"]
+    weights = tensors()
+    weights["heads.atac.track_means"][1, 1:] = 0
+    found = stages(loaded(released(tmp_path / "x", weights)), some_ids())["atac__predictions_128bp"]
     assert (found[0] > 0).all()
     assert (found[1, :, 0] > 0).all()
     assert (found[1, :, 1:] == 0).all()
@@ -571,10 +571,10 @@ def test_tracks_behind_the_last_real_one_are_zero(tmp_path):
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path, damage, message):
-    given = tensors()
-    damage(given)
+    weights = tensors()
+    damage(weights)
     with pytest.raises(BundleError, match=message):
-        bundles.load(released(tmp_path / "x", given), CPU)
+        bundles.load(released(tmp_path / "x", weights), CPU)
 
 
 def test_the_terms_are_told_once_and_stay_with_a_converted_model(tmp_path):
@@ -644,9 +644,9 @@ def test_verify_compares_every_stage(tmp_path):
     np.save(positions, moved)
     usage = folder / "expected_splice_sites_usage__predictions.npy"
     np.save(usage, np.load(usage) + 1e-3)
-    again = run(["models", "verify", folder, "--against", folder, "--tolerance", "2e-5"])
-    assert again.status == 1
-    wrong = {row[0] for row in again.rows[1:] if row[2] == "DIFFERENT"}
+    second = run(["models", "verify", folder, "--against", folder, "--tolerance", "2e-5"])
+    assert second.status == 1
+    wrong = {row[0] for row in second.rows[1:] if row[2] == "DIFFERENT"}
     assert wrong == {positions.stem[9:], usage.stem[9:]}
     np.save(folder / "organism_index.npy", np.array([0, 2]))
     refused = run(["models", "verify", folder, "--against", folder])
@@ -678,8 +678,8 @@ def test_the_official_checkpoints_names_shapes_and_values():
     for name, told in listed.items():
         if told["jax"]:
             assert alphagenome_jax.haiku_name(name) == told["jax"]
-            place = keys.renamed[told["jax"]]
-            assert keys.shape_in_bundle(place, tuple(told["jax_shape"])) == tuple(told["shape"])
+            index = keys.renamed[told["jax"]]
+            assert keys.shape_in_bundle(index, tuple(told["jax_shape"])) == tuple(told["shape"])
     ours, theirs = (
         bundles.load(PARITY / name, CPU).classifier.networks[0].state_dict()
         for name in ("model.safetensors", "jax_params.safetensors")

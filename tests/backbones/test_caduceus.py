@@ -70,11 +70,11 @@ def tensors(equivariant):
     return found
 
 
-def released(folder, equivariant, given=None, **changed):
+def released(folder, equivariant, weights=None, **changed):
     """A checkpoint in the released layout."""
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config_of(equivariant, **changed)))
-    safetensors.torch.save_file(given or tensors(equivariant), folder / "model.safetensors")
+    safetensors.torch.save_file(weights or tensors(equivariant), folder / "model.safetensors")
     return folder
 
 
@@ -83,37 +83,37 @@ def checkpoint(request, tmp_path):
     return released(tmp_path / "caduceus", request.param)
 
 
-def mamba(x, given, name, projections):
+def mamba(x, weights, name, projections):
     """One direction (T, D) by the paper's formulas, step by step."""
-    wide, gate = (x @ given[f"{projections}.in_proj.weight"].T).chunk(2, -1)
+    wide, gate = (x @ weights[f"{projections}.in_proj.weight"].T).chunk(2, -1)
     padded = functional.pad(wide.T, (KERNEL - 1, 0))
-    weight = given[f"{name}.conv1d.weight"]
-    u = functional.conv1d(padded[None], weight, given[f"{name}.conv1d.bias"], groups=INNER)[0].T
+    weight = weights[f"{name}.conv1d.weight"]
+    u = functional.conv1d(padded[None], weight, weights[f"{name}.conv1d.bias"], groups=INNER)[0].T
     u = functional.silu(u)
-    low, b, c = (u @ given[f"{name}.x_proj.weight"].T).split([RANK, STATES, STATES], -1)
-    projected = low @ given[f"{name}.dt_proj.weight"].T + given[f"{name}.dt_proj.bias"]
-    delta, a = functional.softplus(projected), -given[f"{name}.A_log"].exp()
+    low, b, c = (u @ weights[f"{name}.x_proj.weight"].T).split([RANK, STATES, STATES], -1)
+    projected = low @ weights[f"{name}.dt_proj.weight"].T + weights[f"{name}.dt_proj.bias"]
+    delta, a = functional.softplus(projected), -weights[f"{name}.A_log"].exp()
     state, found = torch.zeros(INNER, STATES), []
     for t in range(len(x)):
         state = (delta[t][:, None] * a).exp() * state + (delta[t] * u[t])[:, None] * b[t]
-        found.append(state @ c[t] + given[f"{name}.D"] * u[t])
-    return torch.stack(found) * functional.silu(gate) @ given[f"{projections}.out_proj.weight"].T
+        found.append(state @ c[t] + weights[f"{name}.D"] * u[t])
+    return torch.stack(found) * functional.silu(gate) @ weights[f"{projections}.out_proj.weight"].T
 
 
-def reference_ph(ids, given):
+def reference_ph(ids, weights):
     """The last hidden states (T, D) of Caduceus-Ph."""
     names = "caduceus.backbone."
 
     def norm(name, x):
-        return x * (x.square().mean(-1, keepdim=True) + 1e-5).rsqrt() * given[f"{name}.weight"]
+        return x * (x.square().mean(-1, keepdim=True) + 1e-5).rsqrt() * weights[f"{name}.weight"]
 
-    hidden, residual = given[f"{names}embeddings.word_embeddings.weight"][ids], 0
+    hidden, residual = weights[f"{names}embeddings.word_embeddings.weight"][ids], 0
     for number in range(LAYERS):
         layer = f"{names}layers.{number}"
         residual = hidden + residual
         x, forward = norm(f"{layer}.norm", residual), f"{layer}.mixer.mamba_fwd"
-        backward = mamba(x.flip(0), given, f"{layer}.mixer.mamba_rev", forward).flip(0)
-        hidden = mamba(x, given, forward, forward) + backward
+        backward = mamba(x.flip(0), weights, f"{layer}.mixer.mamba_rev", forward).flip(0)
+        hidden = mamba(x, weights, forward, forward) + backward
     return norm(f"{names}norm_f", hidden + residual)
 
 
@@ -133,17 +133,17 @@ def test_padding_on_either_side_and_blocks_change_nothing(checkpoint, monkeypatc
     network = bundles.load(checkpoint, CPU).classifier.networks[0]
     ids = some_ids(2, 40)
     with torch.inference_mode():
-        whole = network(ids)
+        full = network(ids)
         for left in (True, False):
             pads = torch.full((2, 7), 4)
             padded = torch.cat([pads, ids] if left else [ids, pads], 1)
             mask = padded != 4
-            found = network(padded, mask)[mask].view(whole.shape)
-            torch.testing.assert_close(found, whole, atol=1e-5, rtol=1e-5)
+            found = network(padded, mask)[mask].view(full.shape)
+            torch.testing.assert_close(found, full, atol=1e-5, rtol=1e-5)
         for block in (1, 3, 16, 39):
-            monkeypatch.setattr(caduceus, "BLOCK", block)
-            torch.testing.assert_close(network(ids), whole, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(network(ids), whole, atol=1e-5, rtol=1e-5)  # with gradients
+            monkeypatch.setattr(caduceus, "BLOCK_TOKENS", block)
+            torch.testing.assert_close(network(ids), full, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(network(ids), full, atol=1e-5, rtol=1e-5)  # with gradients
 
 
 @pytest.mark.parametrize("fused", [True, False])
@@ -153,8 +153,8 @@ def test_the_other_strand_has_the_same_logits(tmp_path, fused):
     ids = some_ids(2, 15)
     other = torch.tensor(COMPLEMENT)[ids.flip(1)]
     with torch.inference_mode():
-        found, turned = (network.lm_logits(head, network(x)) for x in (ids, other))
-    torch.testing.assert_close(turned, found.flip(1)[..., COMPLEMENT], atol=1e-4, rtol=1e-4)
+        found, reverse = (network.lm_logits(head, network(x)) for x in (ids, other))
+    torch.testing.assert_close(reverse, found.flip(1)[..., COMPLEMENT], atol=1e-4, rtol=1e-4)
 
 
 def test_the_exchange_of_strands_is_that_of_fused_add_norm(tmp_path):
@@ -176,11 +176,11 @@ def test_classification_does_not_depend_on_the_strand():
 
 @pytest.mark.parametrize("equivariant", [True, False])
 def test_the_released_classification_head_reads_the_mean_over_the_tokens(tmp_path, equivariant):
-    given = {n: t for n, t in tensors(equivariant).items() if not n.startswith("lm_head")}
+    weights = {n: t for n, t in tensors(equivariant).items() if not n.startswith("lm_head")}
     head = torch.randn(3, WIDTH, generator=torch.Generator().manual_seed(3))
     named = {"id2label": {"0": "a", "1": "b", "2": "c"}}
     folder = released(
-        tmp_path / "x", equivariant, given | {"score.weight": head}, pad_token_id=4, **named
+        tmp_path / "x", equivariant, weights | {"score.weight": head}, pad_token_id=4, **named
     )
     bundle = bundles.load(folder, CPU)
     assert bundle.heads == {"label": ["a", "b", "c"]}
@@ -197,7 +197,7 @@ def test_the_released_classification_head_reads_the_mean_over_the_tokens(tmp_pat
                 hidden = bundle.classifier.networks[0](ids[None])[0]
                 strands = (hidden[:, :WIDTH], hidden[:, WIDTH:].flip(0, 1))
             else:
-                strands = (reference_ph(ids, given),)
+                strands = (reference_ph(ids, weights),)
             expected = sum(strand.mean(0) @ head.T for strand in strands) / len(strands)
             found = bundle.classifier(ids[None])["label"][0]
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
@@ -219,10 +219,10 @@ def test_the_released_classification_head_reads_the_mean_over_the_tokens(tmp_pat
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path, damage, message):
-    given = tensors(True)
-    damage(given)
+    weights = tensors(True)
+    damage(weights)
     with pytest.raises(BundleError, match=message):
-        bundles.load(released(tmp_path / "x", True, given), CPU)
+        bundles.load(released(tmp_path / "x", True, weights), CPU)
 
 
 def test_settings_that_nothing_computes_are_refused(tmp_path):
@@ -231,16 +231,16 @@ def test_settings_that_nothing_computes_are_refused(tmp_path):
 
 
 def test_projections_of_their_own_and_products(tmp_path):
-    given = tensors(False)
+    weights = tensors(False)
     for number in range(LAYERS):
         mixer = f"caduceus.backbone.layers.{number}.mixer."
         for name in ("in_proj", "out_proj"):
-            weight = given[f"{mixer}mamba_fwd.{name}.weight"]
-            given[f"{mixer}mamba_rev.{name}.weight"] = weight.clone()
+            weight = weights[f"{mixer}mamba_fwd.{name}.weight"]
+            weights[f"{mixer}mamba_rev.{name}.weight"] = weight.clone()
     changed = {"bidirectional_weight_tie": False}
     own, tied = (
         bundles.load(released(tmp_path / name, False, of, **more), CPU).classifier.networks[0]
-        for name, of, more in (("own", given, changed), ("tied", None, {}))
+        for name, of, more in (("own", weights, changed), ("tied", None, {}))
     )
     ids = some_ids(1, 9)
     with torch.inference_mode():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from genomai_cli.backbones.convolutions import convolve, correlate, fast_length, last
+from genomai_cli.backbones.convolutions import convolve, correlate, fast_length, last_tokens
 
 
 def drawn(*shape, seed=1):
@@ -39,9 +39,9 @@ def test_short_filters_go_on_where_a_sequence_was_cut(before):
 
 def test_what_a_filter_needs_of_the_past():
     u = drawn(1, 2, 5)
-    assert torch.equal(last(u[..., 3:], 3, u[..., :3]), u[..., 2:])
-    assert torch.equal(last(u[..., 3:], 9, u[..., :3]), u)
-    assert last(u, 0).shape == (1, 2, 0)
+    assert torch.equal(last_tokens(u[..., 3:], 3, u[..., :3]), u[..., 2:])
+    assert torch.equal(last_tokens(u[..., 3:], 9, u[..., :3]), u)
+    assert last_tokens(u, 0).shape == (1, 2, 0)
 
 
 def test_16_bit_types_are_computed_in_float32():
@@ -52,8 +52,8 @@ def test_16_bit_types_are_computed_in_float32():
 
 
 def test_ffts_are_long_enough_and_of_small_factors():
-    for least in range(1, 3000):
-        size = fast_length(least)
-        assert least <= size <= max(2, 1.34 * least)
+    for min_length in range(1, 3000):
+        size = fast_length(min_length)
+        assert min_length <= size <= max(2, 1.34 * min_length)
         odd = size // (size & -size)
         assert odd in (1, 3, 5)

@@ -23,10 +23,10 @@ def ids(length=40, seed=1):
 
 
 def test_a_token_is_seen_as_far_as_the_dilations_add_up_to_on_both_sides():
-    network, before = small(), ids()
-    after = before.clone()
+    network, original = small(), ids()
+    after = original.clone()
     after[:, 20] = (after[:, 20] + 1) % 4
-    changed = (network(before) - network(after)).abs().amax(dim=(0, 2)) > 1e-12
+    changed = (network(original) - network(after)).abs().amax(dim=(0, 2)) > 1e-12
     assert changed.nonzero()[:, 0].tolist() == list(range(20 - REACH, 21 + REACH))
 
 
@@ -39,29 +39,29 @@ def test_padding_changes_nothing():
 
 
 def test_labels_say_nothing_until_they_have_learnt():
-    network, shown, label = small(conditions=3), ids(), torch.tensor([1, 2])
-    assert torch.equal(network(shown, condition=label), network(shown))
-    network(shown, condition=label)[0].square().sum().backward()
+    network, tokens, label = small(conditions=3), ids(), torch.tensor([1, 2])
+    assert torch.equal(network(tokens, condition=label), network(tokens))
+    network(tokens, condition=label)[0].square().sum().backward()
     told = [block.label.weight.grad.abs().sum(1) > 0 for block in network.blocks]
     assert all(of.tolist() == [False, True, False] for of in told)
 
 
 def test_a_token_that_is_fully_masked_is_the_mask_itself():
-    network, shown = small(), ids()
-    hidden = shown.clone()
+    network, tokens = small(), ids()
+    hidden = tokens.clone()
     hidden[:, 5] = 21
     share = (hidden == 21).double()
-    assert torch.allclose(network(shown, soft_mask=SoftMask(21, share)), network(hidden))
+    assert torch.allclose(network(tokens, soft_mask=SoftMask(21, share)), network(hidden))
 
 
 def test_layers_are_those_on_the_way():
-    network, shown = small(), ids()
+    network, tokens = small(), ids()
     assert torch.equal(
-        network.norm(network(shown, layer=0)),
-        network.norm(network.words(shown) + network.positions.weight[:40]),
+        network.norm(network(tokens, layer=0)),
+        network.norm(network.words(tokens) + network.positions.weight[:40]),
     )
-    assert torch.equal(network(shown, layer=4), network(shown))
-    assert not torch.equal(network(shown, layer=3), network(shown))
+    assert torch.equal(network(tokens, layer=4), network(tokens))
+    assert not torch.equal(network(tokens, layer=3), network(tokens))
 
 
 @pytest.mark.parametrize("sizes", [{"taps": 4}, {"farthest": 3}, {"farthest": 0}, {"width": 0}])

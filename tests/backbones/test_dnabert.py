@@ -59,12 +59,12 @@ def tensors(seed=1):
     return found
 
 
-def released(folder, given=None, config=CONFIG):
+def released(folder, weights=None, config=CONFIG):
     """A checkpoint in the released layout."""
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "vocab.txt").write_text("\n".join(BertKmers(K).vocabulary) + "\n")
-    safetensors.torch.save_file(given or tensors(), folder / "model.safetensors")
+    safetensors.torch.save_file(weights or tensors(), folder / "model.safetensors")
     return folder
 
 
@@ -73,20 +73,20 @@ def checkpoint(tmp_path):
     return released(tmp_path / "DNA_bert_3")
 
 
-def reference(ids, mask, given):
+def reference(ids, mask, weights):
     """The hidden states (B, T, D) by the paper's formulas, head by head."""
 
     def linear(name, x):
-        return x @ given[f"{name}.weight"].T + given[f"{name}.bias"]
+        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
 
     def norm(name, x):
         deviation = (x - x.mean(-1, keepdim=True)) / (
             x.var(-1, unbiased=False, keepdim=True) + 1e-12
         ).sqrt()
-        return deviation * given[f"{name}.weight"] + given[f"{name}.bias"]
+        return deviation * weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
     tables = {
-        n: given[f"bert.embeddings.{n}_embeddings.weight"]
+        n: weights[f"bert.embeddings.{n}_embeddings.weight"]
         for n in ("word", "position", "token_type")
     }
     x = tables["word"][ids] + tables["position"][: ids.shape[1]] + tables["token_type"][0]
@@ -134,20 +134,20 @@ def test_the_bias_is_added_once_or_as_the_released_code_does_twice(checkpoint):
 
 @pytest.mark.parametrize("layout", ["pytorch_model.bin", "gamma and beta", "no pooler", "no head"])
 def test_layouts_that_are_found_in_the_field(tmp_path, layout):
-    given = tensors()
+    weights = tensors()
     if layout == "gamma and beta":
-        given = {
+        weights = {
             n.replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta"): t
-            for n, t in given.items()
+            for n, t in weights.items()
         }
     if layout == "no pooler":
-        given = {n: t for n, t in given.items() if "pooler" not in n}
+        weights = {n: t for n, t in weights.items() if "pooler" not in n}
     if layout == "no head":
-        given = {n: t for n, t in given.items() if not n.startswith("cls.")}
-    folder = released(tmp_path / "x", given)
+        weights = {n: t for n, t in weights.items() if not n.startswith("cls.")}
+    folder = released(tmp_path / "x", weights)
     if layout == "pytorch_model.bin":
         (folder / "model.safetensors").unlink()
-        torch.save(given, folder / "pytorch_model.bin")
+        torch.save(weights, folder / "pytorch_model.bin")
     bundle = bundles.load(folder, CPU)
     ids = torch.arange(5, 15)[None]
     expected = reference(ids, torch.ones(1, 10, dtype=torch.bool), tensors())
@@ -167,10 +167,10 @@ def test_layouts_that_are_found_in_the_field(tmp_path, layout):
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path, damage, message):
-    given = tensors()
-    damage(given)
+    weights = tensors()
+    damage(weights)
     with pytest.raises(BundleError, match=message):
-        bundles.load(released(tmp_path / "x", given), CPU)
+        bundles.load(released(tmp_path / "x", weights), CPU)
 
 
 def test_another_vocabulary_is_refused(checkpoint):

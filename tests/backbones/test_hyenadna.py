@@ -103,32 +103,32 @@ def tensors(*, order=2, depth=2, taps=3, rows=ROWS, seed=1):
     return found
 
 
-def prefixed(given, prefix):
-    return {prefix + name: tensor for name, tensor in given.items()}
+def prefixed(weights, prefix):
+    return {prefix + name: tensor for name, tensor in weights.items()}
 
 
-def original(given=None):
+def original(weights=None):
     """The tensors of the first release: tied head, counters of a metric."""
-    named = prefixed(tensors() if given is None else given, "model.backbone.")
+    named = prefixed(tensors() if weights is None else weights, "model.backbone.")
     named["model.lm_head.weight"] = named[
         "model.backbone.embeddings.word_embeddings.weight"
     ].clone()
     return named | {"train_torchmetrics.num_tokens.count": torch.tensor(3)}
 
 
-def hugging_face(given=None):
+def hugging_face(weights=None):
     """The tensors of Hugging Face's layout: one of the shared frequencies, a head of its own."""
-    named = prefixed(tensors() if given is None else given, "hyena.backbone.")
+    named = prefixed(tensors() if weights is None else weights, "hyena.backbone.")
     named = {n: t for n, t in named.items() if not n.endswith((".3.freq", ".5.freq"))}
     head = torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(7))
     return named | {"lm_head.weight": head}
 
 
-def released(folder, given, config):
+def released(folder, weights, config):
     """A checkpoint in a released layout."""
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config))
-    safetensors.torch.save_file(given, folder / "model.safetensors")
+    safetensors.torch.save_file(weights, folder / "model.safetensors")
     return folder
 
 
@@ -146,17 +146,19 @@ def checkpoint(request, tmp_path):
     return released(tmp_path / "hyenadna", make(), config)
 
 
-def reference(ids, given, *, order=2, depth=2, delay=0, eps=1e-5, modulate=True):
+def reference(ids, weights, *, order=2, depth=2, delay=0, eps=1e-5, modulate=True):
     """The hidden states (B, T, D) of every layer by the papers' formulas, the convolutions term by term."""
 
     def linear(name, x):
-        return x @ given[f"{name}.weight"].double().T + given.get(f"{name}.bias", torch.zeros(1))
+        return x @ weights[f"{name}.weight"].double().T + weights.get(
+            f"{name}.bias", torch.zeros(1)
+        )
 
     def norm(name, x, eps):
         deviation = (x - x.mean(-1, keepdim=True)) / (
             x.var(-1, unbiased=False, keepdim=True) + eps
         ).sqrt()
-        return deviation * given[f"{name}.weight"] + given[f"{name}.bias"]
+        return deviation * weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
     def shifted(x, by):
         return functional.pad(x, (0, 0, by, 0))[:, : x.shape[1]]
@@ -164,19 +166,19 @@ def reference(ids, given, *, order=2, depth=2, delay=0, eps=1e-5, modulate=True)
     def mixer(name, x):
         tokens = x.shape[1]
         u = linear(f"{name}in_proj", x)
-        taps = given[f"{name}short_filter.weight"][:, 0].double()
+        taps = weights[f"{name}short_filter.weight"][:, 0].double()
         last = taps.shape[1] - 1
         u = sum(shifted(u, delay + last - n) * taps[:, n] for n in range(last + 1))
-        *gates, v = (u + given[f"{name}short_filter.bias"]).chunk(order + 1, -1)
+        *gates, v = (u + weights[f"{name}short_filter.bias"]).chunk(order + 1, -1)
         filters = f"{name}filter_fn."
-        h = given[f"{filters}pos_emb.z"][0, :tokens].double()
+        h = weights[f"{filters}pos_emb.z"][0, :tokens].double()
         for n in range(depth + 1):
             h = linear(f"{filters}implicit_filter.{2 * n}", h)
-            h = torch.sin(given[f"{filters}implicit_filter.1.freq"] * h)
+            h = torch.sin(weights[f"{filters}implicit_filter.1.freq"] * h)
         h = linear(f"{filters}implicit_filter.{2 * depth + 2}", h)
         decay = torch.exp(
-            -given[f"{filters}pos_emb.t"][0, :tokens]
-            * given[f"{filters}modulation.deltas"][0].abs()
+            -weights[f"{filters}pos_emb.t"][0, :tokens]
+            * weights[f"{filters}modulation.deltas"][0].abs()
         )
         h = h * (decay + 0.05) if modulate else h
         width = x.shape[2]
@@ -184,10 +186,10 @@ def reference(ids, given, *, order=2, depth=2, delay=0, eps=1e-5, modulate=True)
             v = v * gate
             own = slice(n * width, (n + 1) * width)
             long = sum(shifted(v, j) * h[j, own] for j in range(tokens))
-            v = long + given[f"{filters}bias"][own] * v
+            v = long + weights[f"{filters}bias"][own] * v
         return linear(f"{name}out_proj", v * gates[0])
 
-    x = given["embeddings.word_embeddings.weight"].double()[ids]
+    x = weights["embeddings.word_embeddings.weight"].double()[ids]
     states = [x]
     for number in range(LAYERS):
         block = f"layers.{number}."
@@ -255,12 +257,12 @@ def test_the_options_of_the_configs(tmp_path):
         ),
     }
     for name, (make, sizes, changed, options) in cases.items():
-        given = tensors(**sizes)
+        weights = tensors(**sizes)
         config = (ORIGINAL if make is original else HUGGING_FACE) | changed
-        named = {n: t for n, t in make(given).items() if not n.endswith(".7.freq")}
+        named = {n: t for n, t in make(weights).items() if not n.endswith(".7.freq")}
         network = load(released(tmp_path / name, named, config)).classifier.networks[0]
         with torch.inference_mode():
-            close(network(ids), reference(ids, given, **options)[-1])
+            close(network(ids), reference(ids, weights, **options)[-1])
 
 
 def test_a_config_need_not_say_what_is_the_default(tmp_path):
@@ -273,12 +275,14 @@ def test_a_config_need_not_say_what_is_the_default(tmp_path):
 
 
 def test_a_frequency_that_is_not_trained_is_the_configs(tmp_path):
-    given = {n: torch.full_like(t, 4.0) if n.endswith(".freq") else t for n, t in tensors().items()}
-    named = {n: t for n, t in hugging_face(given).items() if not n.endswith(".freq")}
+    weights = {
+        n: torch.full_like(t, 4.0) if n.endswith(".freq") else t for n, t in tensors().items()
+    }
+    named = {n: t for n, t in hugging_face(weights).items() if not n.endswith(".freq")}
     config = HUGGING_FACE | {"train_freq": False, "activation_freq": 4}
     network = load(released(tmp_path / "x", named, config)).classifier.networks[0]
     with torch.inference_mode():
-        close(network(token_ids()), reference(token_ids(), given)[-1])
+        close(network(token_ids()), reference(token_ids(), weights)[-1])
 
 
 @pytest.mark.parametrize(
@@ -319,10 +323,10 @@ def test_configs_that_this_network_does_not_follow_are_refused(tmp_path, layout,
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path, damage, message):
-    given = original()
-    damage(given)
+    weights = original()
+    damage(weights)
     with pytest.raises(BundleError, match=message):
-        load(released(tmp_path / "x", given, ORIGINAL))
+        load(released(tmp_path / "x", weights, ORIGINAL))
 
 
 # --- the network
@@ -340,9 +344,9 @@ def test_no_token_knows_a_later_one_and_padding_changes_nothing(network):
     other = ids.clone()
     other[:, 20:] = (other[:, 20:] + 1) % 12
     with torch.inference_mode():
-        whole = network(ids)
-        close(network(other)[:, :20], whole[:, :20], 1e-6)
-        assert not torch.allclose(network(other)[:, 20], whole[:, 20])
+        full = network(ids)
+        close(network(other)[:, :20], full[:, :20], 1e-6)
+        assert not torch.allclose(network(other)[:, 20], full[:, 20])
         mask = torch.arange(30) < torch.tensor([[30], [11], [1]])
         padded = network(ids.where(mask, 4), mask)
         for row, length in enumerate((30, 11, 1)):
@@ -354,7 +358,7 @@ def test_blocks_of_any_size_give_the_same(network, values):
     ids = token_ids(50)
     with torch.inference_mode():
         expected = network(ids)
-        network.values = values
+        network.block_values = values
         close(network(ids), expected, 1e-5)
     loss = network(ids).square().sum()
     assert torch.isclose(loss.detach(), expected.square().sum(), rtol=1e-4)
@@ -478,7 +482,7 @@ def settings(**values):
     return module, made
 
 
-def lightning(file, given, monkeypatch, **more):
+def lightning(file, weights, monkeypatch, **more):
     """A checkpoint as Lightning writes it, of a network trained with gradient checkpoints."""
     module, made = settings(content={"lr": 6e-4}, any=Any)
     modules = {"omegaconf": types.ModuleType("omegaconf"), module.__name__: module}
@@ -486,7 +490,7 @@ def lightning(file, given, monkeypatch, **more):
         monkeypatch.setitem(sys.modules, name, imported)
     named = {
         name.replace(".mixer.", ".mixer.layer.").replace(".mlp.", ".mlp.layer."): tensor
-        for name, tensor in given.items()
+        for name, tensor in weights.items()
     }
     loops = defaultdict(dict, fit={"done": 3})
     torch.save(
@@ -595,11 +599,11 @@ LABELS = {"0": "silencer", "1": "promoter", "2": "enhancer"}
 
 def classifier(folder, **changed):
     """Hugging Face's layout with a head `score` instead of that for next tokens, and the head (3, D)."""
-    given = hugging_face()
-    del given["lm_head.weight"]
-    given["score.weight"] = torch.randn(3, WIDTH, generator=torch.Generator().manual_seed(9))
+    weights = hugging_face()
+    del weights["lm_head.weight"]
+    weights["score.weight"] = torch.randn(3, WIDTH, generator=torch.Generator().manual_seed(9))
     config = HUGGING_FACE | {"id2label": LABELS, "pad_token_id": 4} | changed
-    return released(folder, given, config), given["score.weight"].double()
+    return released(folder, weights, config), weights["score.weight"].double()
 
 
 def test_the_classification_head_of_hugging_face_reads_the_last_token(tmp_path):
@@ -685,12 +689,12 @@ def test_skeletons_of_released_files_open(tmp_path, name):
 @needs_shared
 def test_logits_of_somebodys_fine_tuned_network():
     file = SHARED / "official" / "hyenadna-tiny-1k.finetuned.pt"
-    given = torch.load(file, weights_only=True, map_location="cpu")
+    weights = torch.load(file, weights_only=True, map_location="cpu")
     bundle = load(file)
     ids = torch.from_numpy(bundle.tokenizer.released_ids("ACGTTGCAAGGTCCATTAGC").astype(np.int64))
-    plain = {name.removeprefix("backbone."): tensor for name, tensor in given.items()}
+    plain = {name.removeprefix("backbone."): tensor for name, tensor in weights.items()}
     mean = reference(ids[None], plain)[-1].mean(1)
-    head = [given[f"head.output_transform.{part}"].double() for part in ("weight", "bias")]
+    head = [weights[f"head.output_transform.{part}"].double() for part in ("weight", "bias")]
     close(bundle.classifier(ids[None])["label"], functional.linear(mean, *head))
 
 

@@ -344,9 +344,9 @@ class TestDoubt:
         assert torch.equal(self.fused(0.9)["pop"], self.fused(0.0)["pop"])
 
     def test_an_outsider_makes_all_probabilities_wide(self):
-        whole, wide = self.fused(0.0), self.fused(0.0, outside=0.6)
+        full, wide = self.fused(0.0), self.fused(0.0, outside=0.6)
         for head, classes in (("superpop", 2), ("pop", 3)):
-            assert torch.allclose(wide[head], 0.4 * whole[head] + 0.6 / classes, atol=1e-6)
+            assert torch.allclose(wide[head], 0.4 * full[head] + 0.6 / classes, atol=1e-6)
 
 
 class TestByGroup:
@@ -379,9 +379,9 @@ class TestByGroup:
     def test_within_a_superpopulation_its_own_weights_decide(self, fusion, scores):
         fusion.network_pop[1, 0], fusion.likelihood_pop[1, 0] = 0.4, -0.7
         joined = scores["pop"] + scores[LIKELIHOOD]
-        turned = scores["pop"] * np.exp(0.4) + scores[LIKELIHOOD] * np.exp(-0.7)
+        exchanged = scores["pop"] * np.exp(0.4) + scores[LIKELIHOOD] * np.exp(-0.7)
         populations = self.fused(fusion, scores)["pop"]
-        for members, expected in (([0, 2], joined), ([1, 3, 4], turned)):
+        for members, expected in (([0, 2], joined), ([1, 3, 4], exchanged)):
             within = populations[:, members] / populations[:, members].sum(1, keepdim=True)
             torch.testing.assert_close(within, expected[:, members].softmax(1))
 

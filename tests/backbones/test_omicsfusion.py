@@ -5,9 +5,9 @@ import torch
 
 from genomai_cli.backbones.base import max_length
 from genomai_cli.backbones.omicsfusion import (
+    INITIAL_LOGIT,
+    INITIAL_REACH,
     KNOWN,
-    RARE,
-    REACH,
     VALUES,
     OmicsFusionConfig,
     OmicsFusionNetwork,
@@ -71,9 +71,9 @@ def test_directly_each_track_begins_as_it_was_last_seen():
     known[0, 8:11, :2] = True
     added = network.direct(values, known.float()).detach()[0]
     peak = added[10, 0]
-    assert peak == -2 * RARE
+    assert peak == -2 * INITIAL_LOGIT
     distances = torch.arange(30)
-    assert torch.allclose(added[10:, 0], peak * torch.exp(-distances / REACH))
+    assert torch.allclose(added[10:, 0], peak * torch.exp(-distances / INITIAL_REACH))
     assert not added[:10].any()
     assert not added[:, 1:].any()
 
@@ -117,8 +117,8 @@ def test_tokens_are_spelt_as_the_tokenizer_has_them():
     network, tokenizer = small(factorised=True), Kmers(6, 1)
     bases = torch.full((6, 4), -50.0)
     word = "GATTAC"
-    for place, base in enumerate(word):
-        bases[place, "ACGT".index(base)] = 50.0
+    for position, base in enumerate(word):
+        bases[position, "ACGT".index(base)] = 50.0
     head = torch.nn.Linear(16, 24)
     torch.nn.init.zeros_(head.weight)
     head.bias.data = bases.flatten()

@@ -40,13 +40,13 @@ def test_any_chunks_give_what_single_steps_give(numbers, tokens, seed):
 
 def test_a_scan_can_be_carried_on():
     steps, state = inputs(1)
-    whole, last = selective_scan(steps, state)
+    full, last = selective_scan(steps, state)
     parts = []
-    for where in (slice(0, 5), slice(5, 6), slice(6, None)):
-        u, delta, b, c = (x[:, where] for x in (steps.u, steps.delta, steps.b, steps.c))
+    for span in (slice(0, 5), slice(5, 6), slice(6, None)):
+        u, delta, b, c = (x[:, span] for x in (steps.u, steps.delta, steps.b, steps.c))
         part, state = selective_scan(Steps(u, delta, steps.a, b, c), state)
         parts.append(part)
-    torch.testing.assert_close(torch.cat(parts, 1), whole)
+    torch.testing.assert_close(torch.cat(parts, 1), full)
     torch.testing.assert_close(state, last)
 
 

@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 
 from genomai_cli.alphabet import complement
 from genomai_cli.backbones.base import build_network
-from genomai_cli.backbones.heads import attach_heads, logits, token_slopes
+from genomai_cli.backbones.heads import attach_heads, logits, token_gradients
 from genomai_cli.backbones.kmer_counts import KmerCounts
 from genomai_cli.backbones.sequence_ensemble import (
     Convolution,
     ConvolutionConfig,
-    Positions,
+    PositionRegression,
     PositionsConfig,
     _dropped,
     codes_of_ids,
     one_hot,
-    other_strand,
+    reverse_complement_one_hot,
 )
 from genomai_cli.errors import BundleError
 
@@ -92,15 +92,15 @@ def test_padding_changes_no_answer(texts):
 
 def test_the_other_strand_is_turned_in_front_of_the_padding():
     codes_BL, real_BL = codes_of_ids(*codes("AACGN", "GT"))
-    other_BLA = other_strand(one_hot(codes_BL), real_BL)
+    other_BLA = reverse_complement_one_hot(one_hot(codes_BL), real_BL)
     expected, _ = codes_of_ids(*codes("NCGTT", "AC"))
     assert torch.equal(other_BLA, one_hot(expected))
 
 
-def substituted(ids_BL, place, base):
+def substituted(ids_BL, position, base):
     """The same ids with another base at a place of all sequences."""
     other_BL = ids_BL.clone()
-    other_BL[:, place] = base
+    other_BL[:, position] = base
     return other_BL
 
 
@@ -112,14 +112,16 @@ def test_slopes_of_regressions_are_effects_of_substitutions(both):
     model.parts[0].deviation.uniform_(0.5, 2.0)
     ids_BL, real_BL = codes("ACGTTGCA", "GATTNC", "AC")
     weights = {"label": torch.tensor([[0.5, -1.0]]).repeat(3, 1).double()}
-    slopes_BLV = token_slopes(model, ids_BL, real_BL, weights)
-    before_B = (logits(model, ids_BL, real_BL)["label"] * weights["label"]).sum(1)
-    for row, place in [(0, 0), (0, 5), (0, 7), (1, 2), (1, 5), (2, 1)]:
+    slopes_BLV = token_gradients(model, ids_BL, real_BL, weights)
+    reference_B = (logits(model, ids_BL, real_BL)["label"] * weights["label"]).sum(1)
+    for row, position in [(0, 0), (0, 5), (0, 7), (1, 2), (1, 5), (2, 1)]:
         for base in range(4):
-            other_BL = substituted(ids_BL, place, base)
+            other_BL = substituted(ids_BL, position, base)
             after_B = (logits(model, other_BL, real_BL)["label"] * weights["label"]).sum(1)
-            told = slopes_BLV[row, place, base] - slopes_BLV[row, place, ids_BL[row, place]]
-            assert told.item() == pytest.approx((after_B - before_B)[row].item(), abs=1e-12)
+            expected = (
+                slopes_BLV[row, position, base] - slopes_BLV[row, position, ids_BL[row, position]]
+            )
+            assert expected.item() == pytest.approx((after_B - reference_B)[row].item(), abs=1e-12)
 
 
 @pytest.mark.parametrize("part", [BOTH, GIVEN])
@@ -128,21 +130,21 @@ def test_slopes_of_convolutions_are_finite_differences(part):
     (convolution,) = model.parts
     codes_BL, real_BL = codes_of_ids(*codes("ACGTTGCANGCA", "GATTACA"))
     weight_BO = torch.tensor([[1.0, -0.5], [0.3, 2.0]]).double()
-    slopes_BLA = convolution.letter_slopes(codes_BL, real_BL, weight_BO)
+    slopes_BLA = convolution.base_gradients(codes_BL, real_BL, weight_BO)
     hot_BLA = one_hot(codes_BL).double()
     step = 1e-6
-    for row, place, base in [(0, 0, 1), (0, 4, 3), (0, 11, 0), (1, 3, 2), (1, 6, 0)]:
+    for row, position, base in [(0, 0, 1), (0, 4, 3), (0, 11, 0), (1, 3, 2), (1, 6, 0)]:
         moved_BLA = hot_BLA.clone()
-        moved_BLA[row, place, base] += step
+        moved_BLA[row, position, base] += step
         values = [
-            (convolution._answers(x, real_BL)[0] * weight_BO).sum() for x in (moved_BLA, hot_BLA)
+            (convolution._outputs(x, real_BL)[0] * weight_BO).sum() for x in (moved_BLA, hot_BLA)
         ]
         found = (values[0] - values[1]).item() / step
-        assert slopes_BLA[row, place, base].item() == pytest.approx(found, abs=1e-4)
+        assert slopes_BLA[row, position, base].item() == pytest.approx(found, abs=1e-4)
 
 
 def test_positions_tell_where_a_letter_stands():
-    part = Positions(PositionsConfig(3), 2)
+    part = PositionRegression(PositionsConfig(3), 2)
     assert part.features(codes("CAT")[0]).tolist() == [[0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1]]
     assert part.features(codes("C")[0]).tolist() == [[0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]]
 
@@ -169,12 +171,12 @@ def test_filters_answer_in_means_over_four_letters(text):
     hot_BLA = one_hot(codes_of_ids(ids_BL, real_BL)[0]).double()
     found_BPC = part._filtered(hot_BLA, real_BL)
     around_BLA = torch.nn.functional.pad(hot_BLA, (0, 0, 7, 7))
-    for place in range(0, ids_BL.shape[1], 4):
+    for position in range(0, ids_BL.shape[1], 4):
         each = [
             part.filters(around_BLA[:, i : i + 15].mT.flatten(1)).relu() * real_BL[:, i, None]
-            for i in range(place, min(place + 4, ids_BL.shape[1]))
+            for i in range(position, min(position + 4, ids_BL.shape[1]))
         ]
-        assert torch.allclose(found_BPC[:, place // 4], sum(each) / 4)
+        assert torch.allclose(found_BPC[:, position // 4], sum(each) / 4)
 
 
 def test_dropout_keeps_the_sum_and_drops_its_share():

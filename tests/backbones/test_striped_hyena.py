@@ -162,15 +162,15 @@ def test_hidden_states_are_those_of_the_formulas_by_sums(network):
 @pytest.mark.parametrize("block", [1, 7, 64, 149])
 def test_the_stretch_of_tokens_does_not_show(network, block):
     ids = drawn_ids()
-    whole = network(ids)
-    network.block = block
-    torch.testing.assert_close(network(ids), whole, atol=1e-8, rtol=1e-8)
+    full = network(ids)
+    network.block_tokens = block
+    torch.testing.assert_close(network(ids), full, atol=1e-8, rtol=1e-8)
 
 
 @pytest.mark.parametrize("cuts", [[1], [40], [3, 4, 90, 149]])
 def test_decoding_goes_on_wherever_the_prompt_was_cut(network, cuts):
     ids = drawn_ids()
-    network.block = 32
+    network.block_tokens = 32
     found, cache = [], None
     for start, end in zip([0, *cuts], [*cuts, ids.shape[1]], strict=True):
         hidden, cache = network.decode(ids[:, start:end], cache)
@@ -183,8 +183,8 @@ def test_a_cache_can_be_continued_twice(network):
     _, cache = network.decode(ids[:, :30])
     first, _ = network.decode(ids[:, 30:], cache)
     network.decode(ids[:, 30:].flip(1), cache)
-    again, _ = network.decode(ids[:, 30:], cache)
-    assert torch.equal(first, again)
+    second, _ = network.decode(ids[:, 30:], cache)
+    assert torch.equal(first, second)
 
 
 def test_padding_at_the_right_and_other_rows_do_not_show(network):
@@ -202,11 +202,11 @@ def test_layers_are_the_embeddings_the_blocks_and_the_final_norm(network):
 
 def test_with_gradients_the_answer_is_the_same_and_every_parameter_has_one(network):
     ids = drawn_ids(1, 40)
-    whole = network(ids)
+    full = network(ids)
     network.requires_grad_(True).train()
-    network.block = 16
+    network.block_tokens = 16
     hidden = network(ids)
-    torch.testing.assert_close(hidden.detach(), whole, atol=1e-8, rtol=1e-8)
+    torch.testing.assert_close(hidden.detach(), full, atol=1e-8, rtol=1e-8)
     network.lm_logits(network.lm_head(512).double(), hidden).square().mean().backward()
     assert [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
 

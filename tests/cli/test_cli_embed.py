@@ -20,7 +20,7 @@ from random_bundle import random_bundle
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.bundles.writing import Extras
 from genomai_cli.errors import InputError, UsageError
-from genomai_cli.formats.embeddings import EmbeddingFile, Unseen
+from genomai_cli.formats.embeddings import EmbeddingFile, NewRecords
 from genomai_cli.formats.row_journal import RECORDS, ROWS, RowJournal
 from genomai_cli.population.panel import Panel
 from genomai_cli.records import SequenceRecord
@@ -460,11 +460,11 @@ def test_an_interrupted_addition_leaves_the_file_as_it_was(tmp_path):
     with EmbeddingFile(target, attributes(), 3) as file:
         file.add("a", rows(1))
     before = target.read_bytes()
-    assert interrupted(target, [("b", 2)], append=True).kept == 1
+    assert interrupted(target, [("b", 2)], append=True).stored_count == 1
     assert target.read_bytes() == before
     with EmbeddingFile(target, attributes(), 3, resume=True) as file:
         assert list(file.names()) == ["a", "b"]
-        assert file.there == 2
+        assert file.record_count == 2
         file.add("c", rows(3))
     ids, vectors, _ = content(target)
     assert ids == ["a", "b", "c"]
@@ -489,7 +489,7 @@ def test_a_run_that_was_to_replace_a_file_does_not_add_to_it(tmp_path):
 )
 def test_an_interrupted_new_file_goes_on_or_starts_over(how, expected, tmp_path):
     target = tmp_path / "x.h5"
-    assert interrupted(target, [("a", 1)]).kept == 1
+    assert interrupted(target, [("a", 1)]).stored_count == 1
     assert [path.name for path in tmp_path.iterdir()] == ["x.h5.partial"]
     with EmbeddingFile(target, attributes(), 3, **how) as file:
         file.add("b", rows(2))
@@ -531,7 +531,7 @@ def test_a_short_run_that_fails_leaves_nothing(tmp_path):
     with suppress(KeyError), file:
         file.add("a", rows(1))
         raise KeyError
-    assert file.kept == 0
+    assert file.stored_count == 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -581,9 +581,9 @@ def test_rows_of_a_record_that_is_not_finished_are_cut_off(tmp_path):
 
 
 def test_records_are_passed_over_as_often_as_they_are_there():
-    unseen = Unseen(["a", "b", "a"])
+    unseen = NewRecords(["a", "b", "a"])
     records = [SequenceRecord(name, "ACGT") for name in "aabca"]
-    assert [record.name for record in unseen.of(records)] == ["c", "a"]
+    assert [record.name for record in unseen.filter(records)] == ["c", "a"]
     assert unseen.skipped == 3
 
 

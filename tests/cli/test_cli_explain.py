@@ -190,7 +190,7 @@ def test_a_model_without_heads_is_refused(tmp_path):
 def test_a_network_without_a_gradient_by_letters_is_refused(model, monkeypatch):
     from genomai_cli.backbones.sequence_ensemble import SequenceEnsemble
 
-    monkeypatch.setattr(SequenceEnsemble, "has_token_slopes", False)
+    monkeypatch.setattr(SequenceEnsemble, "has_token_gradients", False)
     message = "a network 'sequence_ensemble' has no gradient by letters: --method ism"
     refused(explain(model, "--method", "gradient"), 1, message)
     assert explain(model).status == 0

@@ -272,7 +272,7 @@ def test_bad_input_leaves_an_existing_output_alone(files):
 
 
 def test_output_beyond_what_is_held_back_streams(monkeypatch):
-    monkeypatch.setattr(outputs, "HELD_BACK", 100)
+    monkeypatch.setattr(outputs, "BUFFER_BYTES", 100)
     result = tokens("--to", "fasta", stdin=b">a\n" + b"ACGT" * 1000 + b"\n>b\n*\n")
     assert result.status == 1
     assert len(result.output) > 4000

@@ -121,20 +121,20 @@ def test_a_folder_takes_its_place_in_one_step(tmp_path, monkeypatch):
     (target / "old").touch()
     renamed = []
     monkeypatch.setattr(Path, "rename", lambda *names: renamed.append(names))
-    with outputs.folder_beside(target) as folder:
+    with outputs.atomic_folder(target) as folder:
         (folder / "new").touch()
     assert [file.name for file in target.iterdir()] == ["new"]
     assert renamed == []
     monkeypatch.undo()
-    monkeypatch.setattr(outputs, "_exchanged", lambda *_: False)
-    with outputs.folder_beside(target) as folder:
+    monkeypatch.setattr(outputs, "_exchange_names", lambda *_: False)
+    with outputs.atomic_folder(target) as folder:
         (folder / "newer").touch()
     assert [file.name for file in target.iterdir()] == ["newer"]
     (tmp_path / ".bundle.x.part").mkdir()
     target.rename(tmp_path / ".bundle.x.part" / "replaced")
-    outputs.sweep(target)
+    outputs.remove_unfinished(target)
     assert [file.name for file in target.iterdir()] == ["newer"]
-    with pytest.raises(KeyError), outputs.folder_beside(target) as folder:
+    with pytest.raises(KeyError), outputs.atomic_folder(target) as folder:
         raise KeyError
     assert [file.name for file in tmp_path.iterdir()] == ["bundle"]
 

@@ -15,7 +15,7 @@ from genomai_cli.formats.fasta import read_entries
 from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.shards import WHOLE, Shard
 from genomai_cli.formats.streams import Input
-from genomai_cli.formats.vcf_rewrite import Addition, Passage, line_count
+from genomai_cli.formats.vcf_rewrite import Addition, VcfRewriter, line_count
 from genomai_cli.mapping.mapper import Mapper
 from genomai_cli.mapping.reference import Reference
 from genomai_cli.population.imputation.models import (
@@ -54,7 +54,7 @@ def test_entries_are_the_input(lines, ended):
 def test_entries_know_their_lines_and_letters():
     text = b"\n\n>a one\nAC-gu\n n\r\n>b\n\n>c"
     blank, a, b, c = read_entries(source_of(text))
-    assert (blank.raw, blank.begun) == (b"\n\n", False)
+    assert (blank.raw, blank.has_title) == (b"\n\n", False)
     assert [(entry.name, entry.line) for entry in (a, b, c)] == [("a", 3), ("b", 6), ("c", 8)]
     assert a.letters().tobytes() == b"AC-GTN"
     assert b.letters().tobytes() == c.letters().tobytes() == b""
@@ -291,13 +291,13 @@ def test_fields_beside_genotypes():
 class Marks:
     """Marks wanted records with a star; adds lines that say where they belong."""
 
-    def wanted(self, contig):
+    def sites(self, contig):
         return {7: 0} if contig == "1" else {}
 
     def edited(self, raw, number, line):
         return raw.replace(b"\tx", b"\t*") if b"\tx" in raw else raw
 
-    def muted(self):
+    def silent(self):
         return self
 
     def added(self, additions, contig):
@@ -312,7 +312,14 @@ HEADER = b"##fileformat=VCFv4.2\n#CHROM\tPOS\n"
 
 def through(text, additions=(), part=WHOLE, there=("1", "3"), natural=("1", "2", "3")):
     out, lines = io.BytesIO(), line_count(source_of(text, Kind.VCF))
-    passage = Passage(Marks(), additions, there=there, natural=natural, part=part, lines=lines)
+    passage = VcfRewriter(
+        Marks(),
+        additions,
+        contigs_present=there,
+        default_order=natural,
+        shard=part,
+        line_count=lines,
+    )
     passage.run(source_of(text, Kind.VCF), out)
     return out.getvalue()
 

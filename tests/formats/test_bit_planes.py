@@ -25,10 +25,10 @@ RNG = np.random.default_rng(5)
     ids=lambda value: f"{value.dtype}-{value.size}" if isinstance(value, np.ndarray) else None,
 )
 def test_an_array_comes_back_from_as_few_planes_as_it_needs(values, planes):
-    held = BitPlanes.of(values)
-    again = held.array()
-    assert (again.dtype, again.shape) == (values.dtype, values.shape)
-    np.testing.assert_array_equal(again, values)
-    assert [len(plane) for plane in held.planes if plane] == [-(-values.size // 8)] * planes
-    again[...] = 1  # it is the caller's own
-    np.testing.assert_array_equal(held.array(), values)
+    packed = BitPlanes.of(values)
+    restored = packed.array()
+    assert (restored.dtype, restored.shape) == (values.dtype, values.shape)
+    np.testing.assert_array_equal(restored, values)
+    assert [len(plane) for plane in packed.planes if plane] == [-(-values.size // 8)] * planes
+    restored[...] = 1  # it is the caller's own
+    np.testing.assert_array_equal(packed.array(), values)

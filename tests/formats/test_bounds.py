@@ -70,7 +70,7 @@ def test_a_sequence_without_end_is_refused(
 
 
 def test_a_table_of_any_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "LARGEST", 1 << 20)
+    monkeypatch.setattr(tables, "MAX_TABLE_BYTES", 1 << 20)
     path = write(tmp_path, b"sample\tlabel\n" + b"a\tb\n" * (1 << 19))
     with pytest.raises(InputError, match="a table of more than 1 MiB"):
         tables.read_table(path)
@@ -97,10 +97,10 @@ def test_a_long_header_is_looked_at_once(tmp_path: Path) -> None:
 
     threading.Thread(target=feed).start()
     with open_input(f"/dev/fd/{reader}") as source:
-        head, again = peeked(source, lambda head, before: bool(looked.append(before)), 1 << 30)
+        head, rewound = peeked(source, lambda head, before: bool(looked.append(before)), 1 << 30)
         assert head == content
         assert looked == sorted(looked)
-        first, _ = first_records(again, most=1 << 26, of_file=1 << 20)
+        first, _ = first_records(rewound, max_bytes=1 << 26, file_bytes=1 << 20)
     os.close(reader)
     assert first.contigs == {"7"}
     assert len(first.header) == 20_001
@@ -115,6 +115,6 @@ def test_the_first_record_is_found_wherever_pieces_end(
     content = HEAD + COLUMNS + b"\tS1\n" + rows
     with open_input(write(tmp_path, content)) as source:
         assert source.kind is Kind.VCF
-        first, again = first_records(source, most=1 << 20, of_file=0)
+        first, rewound = first_records(source, max_bytes=1 << 20, file_bytes=0)
         assert "12" in first.contigs
-        assert again.stream.read() == content
+        assert rewound.stream.read() == content

@@ -5,7 +5,7 @@ from pathlib import Path
 import pysam
 import pytest
 
-from genomai_cli.formats.call_quality import REASONS, CallRules, counted, described
+from genomai_cli.formats.call_quality import REASONS, CallRules, count_no_calls, no_call_message
 from genomai_cli.formats.streams import open_input
 from genomai_cli.formats.vcf import Variant, read_variants
 
@@ -144,7 +144,7 @@ def test_thresholds_are_for_calls_that_have_the_field(tmp_path: Path) -> None:
 
 def test_counts_are_said_by_reason(tmp_path: Path) -> None:
     found = read(tmp_path, *(f"1 {at} . A G . . . GT:GQ 0/1:0 0/1:60" for at in range(1, 4)))
-    counts = counted(row.no_calls for row in found)
+    counts = count_no_calls(row.no_calls for row in found)
     assert counts == {"gq_0": 3}
-    assert described(counts) == "3 calls taken as missing: 3 of GQ 0"
-    assert described({}) == ""
+    assert no_call_message(counts) == "3 calls taken as missing: 3 of GQ 0"
+    assert no_call_message({}) == ""

@@ -97,7 +97,7 @@ class TestValues:
 
 class TestRefusals:
     @pytest.mark.parametrize(
-        ("change", "said"),
+        ("change", "message"),
         [
             (lambda root: root.attrs.update({"format": "HDF5::Other"}), "no contact map"),
             (lambda root: root.attrs.update({"bin-type": "variable"}), "bins of different sizes"),
@@ -113,10 +113,10 @@ class TestRefusals:
             (lambda root: root["indexes/chrom_offset"].__setitem__(1, 3), "damaged"),
         ],
     )
-    def test_what_is_no_map_is_one_line(self, balanced, change, said):
+    def test_what_is_no_map_is_one_line(self, balanced, change, message):
         with h5py.File(balanced, "a") as file:
             change(file)
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             CoolMap(balanced, "balanced").values("a", 0, 5)
 
     def test_an_infinite_count_is_refused(self, balanced):
@@ -130,17 +130,17 @@ class TestRefusals:
 
     def test_a_file_cut_anywhere_is_one_line(self, balanced, tmp_path):
         data = balanced.read_bytes()
-        whole = CoolMap(balanced).values("a", 0, 20)
+        full = CoolMap(balanced).values("a", 0, 20)
         for size in range(16, len(data), len(data) // 40):
             (tmp_path / "cut.cool").write_bytes(data[:size])
             try:
                 found = CoolMap(tmp_path / "cut.cool").values("a", 0, 20)
             except InputError:
                 continue
-            assert np.array_equal(found, whole, equal_nan=True)
+            assert np.array_equal(found, full, equal_nan=True)
 
     @pytest.mark.parametrize(
-        ("row", "said"),
+        ("row", "message"),
         [
             ("m\tm.cool\tdnase\t.\t.", "m.cool is of the assay contact_maps"),
             ("m\tx.bedgraph\tcontact_maps\t.\t.", "track m: a contact map is a .cool"),
@@ -150,12 +150,12 @@ class TestRefusals:
             ("m\tm.cool\tcontact_maps\t.\t.\nn\tm.cool\tcontact_maps\t.\t.", "one of 2 tracks in a file"),
         ],
     )  # fmt: skip
-    def test_a_table_that_does_not_fit_is_one_line(self, tmp_path, balanced, row, said):
+    def test_a_table_that_does_not_fit_is_one_line(self, tmp_path, balanced, row, message):
         (tmp_path / "x.bedgraph").write_text("a\t0\t10\t1\n")
         (tmp_path / "t.tsv").write_text(f"name\tfile\tassay\tabsent\tcounts\n{row}\n")
         with pytest.raises(InputError) as caught:
             AlignedTracks.open(read_track_table(tmp_path / "t.tsv"), LENGTHS, "ref.fa")
-        assert said in str(caught.value) or said in f"{caught.value.path}:{caught.value}"
+        assert message in str(caught.value) or message in f"{caught.value.path}:{caught.value}"
 
     def test_other_lengths_of_contigs_are_refused(self, tmp_path, balanced):
         (tmp_path / "t.tsv").write_text("name\tfile\tassay\nm\tm.cool\tcontact_maps\n")

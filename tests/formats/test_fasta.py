@@ -100,9 +100,9 @@ def test_chunk_borders_do_not_matter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
     content = b"\n>a x\nAC\r\nGT\n\n>b\n>c\nTT\n"
-    whole = read(tmp_path, content)
+    full = read(tmp_path, content)
     monkeypatch.setattr(fasta, "_CHUNK", chunk)
-    assert read(tmp_path, content) == whole
+    assert read(tmp_path, content) == full
     with pytest.raises(InputError, match=":9: '!'"):
         read(tmp_path, content + b"A!\n")
 

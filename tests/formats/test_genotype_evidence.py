@@ -65,7 +65,7 @@ def test_likelihoods_of_missing_and_doubtful_calls_only(tmp_path):
     variant = read(tmp_path, row)
     assert variant.genotypes.tolist() == [MISSING, [0, 1], [0, 1], [0, 0]]
     assert values_of(variant) == [[100, 50, 0], [32, 100, 50], [100] * 3, [100] * 3]
-    assert variant.evidence.given().tolist() == [True, True, False, False]
+    assert variant.evidence.is_informative().tolist() == [True, True, False, False]
 
 
 def test_log_likelihoods(tmp_path):
@@ -82,7 +82,7 @@ def test_what_says_nothing_or_is_damaged_is_missing(tmp_path, values):
 
 def test_gq_tells_which_calls_are_doubtful(tmp_path):
     variant = read(tmp_path, "A G PASS GT:GQ:PL 0/0:60:0,3,30 0/0:3:0,3,30 ./.:.:0,3,30")
-    assert variant.evidence.given().tolist() == [False, True, True]
+    assert variant.evidence.is_informative().tolist() == [False, True, True]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_files_without_genotypes_have_those_that_are_certain(tmp_path):
     variant = read(tmp_path, "A G PASS GP 0.999,0.001,0 0,0,1 0.6,0.4,0 .,.,.")
     assert variant.has_genotypes
     assert variant.genotypes.tolist() == [[0, 0], [1, 1], MISSING, MISSING]
-    assert variant.evidence.given().tolist() == [False, False, True, False]
+    assert variant.evidence.is_informative().tolist() == [False, False, True, False]
     variant = read(tmp_path, "A G,T PASS PL 0,60,255,60,255,255 99,99,99,0,99,99")
     assert variant.genotypes.tolist() == [[0, 0], [0, 2]]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import run
 
-from genomai_cli.formats.outputs import held_output
+from genomai_cli.formats.outputs import buffered_output
 from genomai_cli.formats.parquet import COUNT, NUMBER, OPTIONAL_TEXT, TEXT, parquet_table
 from genomai_cli.names import printable
 
@@ -41,10 +41,10 @@ def test_calls(how, tiny_bundle, cohort, tmp_path):
     assert [types[n] for n in ("sample", "pop", "pop_p", "used", "call_rate", "flags", "PC1")] == [
         "string", "string", "double", "int64", "double", "string", "double",
     ]  # fmt: skip
-    for row, wanted in zip(table.to_pylist(), expected, strict=True):
-        assert row["used"] == int(wanted.pop("used"))
-        found = {name: as_text(row[name], "{:.4f}") for name in wanted}
-        assert found == wanted
+    for row, expected_row in zip(table.to_pylist(), expected, strict=True):
+        assert row["used"] == int(expected_row.pop("used"))
+        found = {name: as_text(row[name], "{:.4f}") for name in expected_row}
+        assert found == expected_row
     assert table.schema.metadata[b"model_name"] == b"tiny"
     assert table.column("flags").null_count
 
@@ -86,13 +86,13 @@ COLUMNS = [("name", TEXT), ("note", OPTIONAL_TEXT), ("n", COUNT), ("x", NUMBER)]
 
 @pytest.fixture
 def small_groups(monkeypatch):
-    monkeypatch.setattr("genomai_cli.formats.parquet._CELLS", 1 << 10)
+    monkeypatch.setattr("genomai_cli.formats.parquet._GROUP_CELLS", 1 << 10)
 
 
 def test_row_groups_go_out_as_they_are_full(small_groups, tmp_path):
     """So memory does not grow with the rows."""
     rows = 1000
-    with held_output(tmp_path / "x") as out, parquet_table(out, COLUMNS, {}) as table:
+    with buffered_output(tmp_path / "x") as out, parquet_table(out, COLUMNS, {}) as table:
         for number in range(rows):
             table.write([number, ".", number, "."])
     file = parquet.ParquetFile(tmp_path / "x")
@@ -104,7 +104,7 @@ def test_row_groups_go_out_as_they_are_full(small_groups, tmp_path):
 
 def test_names_are_text_and_nothing_of_them_is_null(tmp_path):
     names = [".", "a\tb", "\udcfc", "é"]
-    with held_output(tmp_path / "x") as out, parquet_table(out, COLUMNS, {}) as table:
+    with buffered_output(tmp_path / "x") as out, parquet_table(out, COLUMNS, {}) as table:
         for name in names:
             table.write([name, name, 1, "0.5"])
     read = parquet.read_table(tmp_path / "x")

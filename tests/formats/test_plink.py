@@ -126,28 +126,28 @@ def test_records(tmp_path):
 
 
 def refusal(bed):
-    with pytest.raises(InputError) as told, open_input(bed) as source:
+    with pytest.raises(InputError) as message, open_input(bed) as source:
         list(read_bed(source).records)
-    return str(told.value)
+    return str(message.value)
 
 
 def test_what_is_damaged_is_told(tmp_path):
     bed = small(tmp_path)
-    whole = bed.read_bytes()
-    bed.write_bytes(whole[:-1])
+    data = bed.read_bytes()
+    bed.write_bytes(data[:-1])
     assert "truncated, or not the files that belong to it" in refusal(bed)
-    bed.write_bytes(b"\x6c\x1b\x00" + whole[3:])
+    bed.write_bytes(b"\x6c\x1b\x00" + data[3:])
     assert "by samples" in refusal(bed)
-    bed.write_bytes(whole)
+    bed.write_bytes(data)
     fam, bim = bed.with_suffix(".fam"), bed.with_suffix(".bim")
-    for file, wrong, said in (
+    for file, wrong, message in (
         (fam, "f a 0 0 0\n", "x.fam:1: 5 fields"),
         (bim, "1 m 0 x A C\n", "x.bim:1: 'x' is not a position"),
         (bim, "1 m 0 5 A\n", "x.bim:1: 5 fields"),
     ):
         before = file.read_text()
         file.write_text(wrong)
-        assert said in refusal(bed)
+        assert message in refusal(bed)
         file.write_text(before)
     fam.write_text("f a 0 0 0 0\n" * 5)
     assert "sample f_a is there 5 times" in refusal(bed)

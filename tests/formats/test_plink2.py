@@ -54,10 +54,10 @@ def as_pgen(stem: Path, vcf: Path, *, provisional: bool = False, dosages=None) -
     fixed = ["\t".join(fields[:8]) for fields in (columns, *rows)]
     stem.with_suffix(".pvar").write_text("\n".join([*header, *fixed]) + "\n")
     stem.with_suffix(".psam").write_text("#IID\tSEX\n" + "".join(f"{n}\tNA\n" for n in names))
-    most = max(2 + fields[4].count(",") for fields in rows)
+    max_alleles = max(2 + fields[4].count(",") for fields in rows)
     writer = pgenlib.PgenWriter(
         bytes(stem.with_suffix(".pgen")), len(names), variant_ct=len(rows),
-        nonref_flags=provisional, allele_ct_limit=most, hardcall_phase_present=dosages is None,
+        nonref_flags=provisional, allele_ct_limit=max_alleles, hardcall_phase_present=dosages is None,
         dosage_present=dosages is not None,
     )  # fmt: skip
     for number, fields in enumerate(rows):
@@ -73,10 +73,10 @@ def as_pgen(stem: Path, vcf: Path, *, provisional: bool = False, dosages=None) -
     return stem.with_suffix(".pgen")
 
 
-def records_of(pgen: Path, wanted=None, **options):
+def records_of(pgen: Path, sites=None, **options):
     with open_input(pgen) as source:
         assert source.kind is Kind.PGEN
-        file = read_pgen(source, wanted, **options)
+        file = read_pgen(source, sites, **options)
         return file, list(file.records)
 
 
@@ -93,13 +93,13 @@ def plain(record):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("wanted", [None, WANTED])
-def test_the_records_of_the_vcf(wanted, tmp_path):
+@pytest.mark.parametrize("sites", [None, WANTED])
+def test_the_records_of_the_vcf(sites, tmp_path):
     """Several alternate alleles, phase, a deletion and a symbolic one over a wanted position, FILTER, no ALT."""
     vcf = as_vcf(tmp_path)
     with open_input(vcf) as source:
-        expected = [plain(r) for r in read_variants(source, wanted, covering=True).records]
-    file, records = records_of(as_pgen(tmp_path / "x", vcf), wanted, covering=True)
+        expected = [plain(r) for r in read_variants(source, sites, covering=True).records]
+    file, records = records_of(as_pgen(tmp_path / "x", vcf), sites, covering=True)
     assert [plain(record) for record in records] == expected
     assert [record.line for record in records][:2] == [8, 9]
     assert file.samples == tuple(NAMES)
@@ -181,20 +181,20 @@ def test_names_of_samples(tmp_path):
 
 
 def refusal(pgen: Path) -> str:
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as message:
         records_of(pgen)
-    return str(told.value)
+    return str(message.value)
 
 
 def test_what_is_damaged_is_told(tmp_path):
     pgen = as_pgen(tmp_path / "x", as_vcf(tmp_path))
-    whole, pvar, psam = (pgen.with_suffix(s) for s in (".pgen", ".pvar", ".psam"))
-    held = whole.read_bytes()
-    for size in (8, 11, 12, 20, len(held) - 1):
-        whole.write_bytes(held[:size])
+    pgen_file, pvar, psam = (pgen.with_suffix(s) for s in (".pgen", ".pvar", ".psam"))
+    data = pgen_file.read_bytes()
+    for size in (8, 11, 12, 20, len(data) - 1):
+        pgen_file.write_bytes(data[:size])
         assert "truncated" in refusal(pgen)
-    whole.write_bytes(held)
-    for file, wrong, said in (
+    pgen_file.write_bytes(data)
+    for file, wrong, message in (
         (psam, "#IID\na\nb\n", "6 variants of 3 samples, where the .pvar has 6 variants and the .psam 2"),
         (psam, "#IID\tSEX\na\n", "x.psam:2: 1 fields where a .psam has #IID SEX"),
         (pvar, "1 r1 x A G\n", "x.pvar:1: 'x' is not a position"),
@@ -206,7 +206,7 @@ def test_what_is_damaged_is_told(tmp_path):
     ):  # fmt: skip
         before = file.read_text()
         file.write_text(wrong)
-        assert said in refusal(pgen)
+        assert message in refusal(pgen)
         file.write_text(before)
     psam.unlink()
     assert "no x.psam beside it" in refusal(pgen)

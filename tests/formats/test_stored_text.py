@@ -15,10 +15,10 @@ MODEL = REPOSITORY / "tests/data/bundles-format-1/transformer-kmers"
 
 
 def stored(text: str) -> StoredText:
-    made = StoredText()
+    stored = StoredText()
     for start in range(0, len(text), 7):
-        made.append(text[start : start + 7].encode())
-    return made
+        stored.append(text[start : start + 7].encode())
+    return stored
 
 
 def test_stored_letters_read_as_a_text_does():
@@ -84,7 +84,7 @@ def test_a_sequence_too_long_for_memory_is_refused_where_it_is_needed_whole(
 
 
 def test_a_full_disk_for_temporary_files_is_one_line(monkeypatch):
-    made = StoredText()
+    stored = StoredText()
 
     class Full:
         def seek(self, place):
@@ -93,6 +93,6 @@ def test_a_full_disk_for_temporary_files_is_one_line(monkeypatch):
         def write(self, data):
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(made, "_file", Full())
+    monkeypatch.setattr(stored, "_file", Full())
     with pytest.raises(InputError, match="no temporary file of this size"):
-        made.append(b"ACGT")
+        stored.append(b"ACGT")

@@ -81,8 +81,8 @@ def test_foreign_content_is_named(tmp_path: Path, content: bytes, words: str) ->
 @pytest.mark.parametrize("compress", [gzip.compress, bgzip])
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.6, 0.99])
 def test_truncated_files_are_refused(tmp_path: Path, compress, share: float) -> None:
-    whole = compress(b">a\n" + os.urandom(40_000).hex().encode()[:60_000])
-    path = write(tmp_path, whole[: max(20, int(len(whole) * share))])
+    data = compress(b">a\n" + os.urandom(40_000).hex().encode()[:60_000])
+    path = write(tmp_path, data[: max(20, int(len(data) * share))])
     assert "truncated" in str(refusal(path))
 
 
@@ -92,9 +92,9 @@ def test_a_bgzf_cut_between_blocks_is_refused(tmp_path: Path) -> None:
 
 
 def test_damaged_compression_is_refused(tmp_path: Path) -> None:
-    whole = bytearray(gzip.compress(b">a\n" + os.urandom(5000).hex().encode()))
-    whole[2000:2020] = bytes(20)
-    assert "damaged" in str(refusal(write(tmp_path, bytes(whole))))
+    data = bytearray(gzip.compress(b">a\n" + os.urandom(5000).hex().encode()))
+    data[2000:2020] = bytes(20)
+    assert "damaged" in str(refusal(write(tmp_path, bytes(data))))
 
 
 def test_what_cannot_be_opened_is_named(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from genomai_cli.errors import InputError
 from genomai_cli.formats import regions
 from genomai_cli.formats.bgzf import END_MARKER
 from genomai_cli.formats.indexed_fasta import index_covers
-from genomai_cli.formats.regions import Stretches
+from genomai_cli.formats.regions import PositionIntervals
 from genomai_cli.formats.streams import open_input
 from genomai_cli.formats.vcf import read_variants
 
@@ -46,38 +46,40 @@ def cohort(
     return folder / f"{name}.vcf.gz"
 
 
-def found(path: Path, wanted: dict) -> list[tuple[str, int, int, int]]:
+def found(path: Path, sites: dict) -> list[tuple[str, int, int, int]]:
     with open_input(path) as source:
-        records = read_variants(source, wanted, covering=True).records
+        records = read_variants(source, sites, covering=True).records
         return sorted((v.contig, v.position, v.offset, len(v.ref)) for v in records)
 
 
-def lines(path: Path, wanted: dict) -> set[bool]:
+def lines(path: Path, sites: dict) -> set[bool]:
     """Whether the records have lines, which those that an index led to have not."""
     with open_input(path) as source:
-        return {v.line is not None for v in read_variants(source, wanted).records}
+        return {v.line is not None for v in read_variants(source, sites).records}
 
 
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(regions, "_WORTH", 0)
+    monkeypatch.setattr(regions, "_MIN_BYTES_PER_SITE", 0)
 
 
 def some_sites() -> dict:
     rng = np.random.default_rng(8)
     sites = {str(contig): set(rng.integers(1, 1_600_000, 200).tolist()) for contig in (1, 3)}
-    return sites | {"2": Stretches([(1, 70_000), (400_000, 900_000), (1_499_000, 1_700_000)])}
+    return sites | {
+        "2": PositionIntervals([(1, 70_000), (400_000, 900_000), (1_499_000, 1_700_000)])
+    }
 
 
 @pytest.mark.parametrize("csi", [False, True])
 def test_an_index_leads_to_the_records_that_the_whole_file_has(
     tmp_path: Path, monkeypatch, csi: bool
 ) -> None:
-    path, wanted = cohort(tmp_path, csi=csi), some_sites()
-    streamed = found(path, wanted)
-    monkeypatch.setattr(regions, "_WORTH", 0)
-    assert found(path, wanted) == streamed
-    assert lines(path, {"2": Stretches([(1, 9_000_000)])}) == {False}
+    path, sites = cohort(tmp_path, csi=csi), some_sites()
+    streamed = found(path, sites)
+    monkeypatch.setattr(regions, "_MIN_BYTES_PER_SITE", 0)
+    assert found(path, sites) == streamed
+    assert lines(path, {"2": PositionIntervals([(1, 9_000_000)])}) == {False}
     assert len(streamed) > 90
 
 
@@ -88,8 +90,8 @@ def test_a_truncated_file_is_refused_though_its_index_is_newer(
     tmp_path: Path, share: float, marked: bool
 ) -> None:
     path = cohort(tmp_path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(len(whole) * share)] + END_MARKER * marked)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)] + END_MARKER * marked)
     os.utime(f"{path}.tbi")
     with pytest.raises(InputError, match=r"truncated|damaged"):
         found(path, some_sites())
@@ -98,30 +100,30 @@ def test_a_truncated_file_is_refused_though_its_index_is_newer(
 @pytest.mark.usefixtures("always")
 def test_a_damaged_block_is_refused_though_the_index_is_whole(tmp_path: Path) -> None:
     path = cohort(tmp_path)
-    whole = bytearray(path.read_bytes())
-    whole[len(whole) // 2] ^= 0x55
-    path.write_bytes(whole)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x55
+    path.write_bytes(data)
     os.utime(f"{path}.tbi")
     with pytest.raises(InputError, match="damaged"):
-        found(path, {str(n): Stretches([(1, 2_000_000)]) for n in (1, 2, 3)})
+        found(path, {str(n): PositionIntervals([(1, 2_000_000)]) for n in (1, 2, 3)})
 
 
 @pytest.mark.parametrize("contigs", [(1,), (1, 2), (2, 3)])
 @pytest.mark.usefixtures("always")
 def test_an_index_of_another_file_hides_nothing(tmp_path: Path, contigs: tuple[int, ...]) -> None:
-    path, wanted = cohort(tmp_path), some_sites()
+    path, sites = cohort(tmp_path), some_sites()
     other = cohort(tmp_path, "other", contigs)
-    streamed = found(path, wanted)
+    streamed = found(path, sites)
     shutil.copy(f"{other}.tbi", f"{path}.tbi")
-    assert found(path, wanted) == streamed
-    assert lines(path, wanted) == {True}
+    assert found(path, sites) == streamed
+    assert lines(path, sites) == {True}
 
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.usefixtures("always")
 def test_a_damaged_index_gives_the_same_records_or_none(tmp_path: Path, seed: int) -> None:
-    path, wanted = cohort(tmp_path), some_sites()
-    streamed = found(path, wanted)
+    path, sites = cohort(tmp_path), some_sites()
+    streamed = found(path, sites)
     rng = np.random.default_rng(seed)
     with pysam.BGZFile(f"{path}.tbi") as handle:
         content = bytearray(handle.read())
@@ -129,7 +131,7 @@ def test_a_damaged_index_gives_the_same_records_or_none(tmp_path: Path, seed: in
         content[at] = rng.integers(256)
     with pysam.BGZFile(f"{path}.tbi", "wb") as handle:
         handle.write(bytes(content[: rng.integers(len(content) // 2, len(content) + 1)]))
-    assert found(path, wanted) == streamed
+    assert found(path, sites) == streamed
 
 
 @pytest.mark.parametrize("width", [5, 7, 60, 1000])

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.formats.bigwig import BigWig
-from genomai_cli.formats.track_outputs import TABLE, Stretch, file_names, intervals, track_output
+from genomai_cli.formats.track_outputs import (
+    TABLE,
+    TrackSegment,
+    file_names,
+    intervals,
+    track_output,
+)
 from genomai_cli.formats.track_table import Track, read_track_table, strand_partners
 from genomai_cli.formats.tracks import AlignedTracks, binned, other_strand
 
@@ -95,7 +101,7 @@ class TestFiles:
 
 class TestRefusals:
     @pytest.mark.parametrize(
-        ("name", "text", "said"),
+        ("name", "text", "message"),
         [
             ("a.bed", "chr1\t5\t5\n", r"a\.bed:1: no interval: 5 to 5"),
             ("a.bed", "chr1\t1\t5\tx\tmany\n", r"a\.bed:1: no number in column 5"),
@@ -107,12 +113,12 @@ class TestRefusals:
             ("a.wig", "chr1\t1\t2\n", r"no bigWig; text is bedGraph, BED or narrowPeak"),
         ],
     )
-    def test_a_bad_file_is_one_line_with_its_place(self, tmp_path, name, text, said):
-        with pytest.raises(InputError, match=said):
+    def test_a_bad_file_is_one_line_with_its_place(self, tmp_path, name, text, message):
+        with pytest.raises(InputError, match=message):
             opened(tmp_path, name, text)
 
     @pytest.mark.parametrize(
-        ("table", "said"),
+        ("table", "message"),
         [
             ("name\tfile\na\ta.bed\na\ta.bed\n", r"t\.tsv:3: track a is there twice"),
             ("name\tfile\na\tnone.bed\n", r"t\.tsv:2: track a: there is no file .*none\.bed"),
@@ -124,17 +130,17 @@ class TestRefusals:
             ("name\tpath\na\ta.bed\n", r"no column 'file'"),
         ],
     )
-    def test_a_bad_table_is_one_line_with_its_place(self, tmp_path, table, said):
+    def test_a_bad_table_is_one_line_with_its_place(self, tmp_path, table, message):
         (tmp_path / "a.bed").write_text(BED)
         (tmp_path / "t.tsv").write_text(table)
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             read_track_table(tmp_path / "t.tsv")
 
     def test_other_spellings_of_contigs_are_known_and_others_are_told(self, tmp_path):
-        said = []
+        message = []
         text = "1\t2\t6\tp\t500\nchrUn\t1\t2\tp\t5\n"
-        assert values(opened(tmp_path, "a.bed", text, warn=said.append))[2] == 0.5
-        assert said == [f"{tmp_path / 'a.bed'}: 1 contigs that ref.fa lacks are not read: chrUn"]
+        assert values(opened(tmp_path, "a.bed", text, warn=message.append))[2] == 0.5
+        assert message == [f"{tmp_path / 'a.bed'}: 1 contigs that ref.fa lacks are not read: chrUn"]
 
 
 class TestBinsAndStrands:
@@ -169,7 +175,7 @@ class TestBinsAndStrands:
 class TestOutputs:
     def test_neighbours_of_one_value_are_one_interval_and_missing_bins_none(self):
         nan = np.nan
-        found = intervals(Stretch("c", 10, 19, 2, np.float32([[1], [1], [nan], [2], [2]])), 0)
+        found = intervals(TrackSegment("c", 10, 19, 2, np.float32([[1], [1], [nan], [2], [2]])), 0)
         assert [part.tolist() for part in found] == [[10, 16], [14, 19], [1, 2]]
 
     def test_names_of_files_are_safe_and_differ(self):
@@ -181,20 +187,22 @@ class TestOutputs:
         if form == "bigwig":
             pytest.importorskip("pyBigWig")
         rng = np.random.default_rng(0)
-        whole = {c: rng.normal(size=(n, 2)).astype(np.float32) for c, n in LENGTHS.items()}
-        for part in whole.values():
+        values_by_contig = {
+            c: rng.normal(size=(n, 2)).astype(np.float32) for c, n in LENGTHS.items()
+        }
+        for part in values_by_contig.values():
             part[rng.random(part.shape) < 0.4] = np.nan
             part[3:6] = 2.5
         tracks = [Track("a", assay="ATAC", unit="reads"), Track("b")]
         with track_output(tmp_path / "out", form, tracks, LENGTHS, {}) as out:
-            for contig, values_LT in whole.items():
+            for contig, values_LT in values_by_contig.items():
                 for at in range(0, len(values_LT), 7):
                     end = min(at + 7, len(values_LT))
-                    out.add(Stretch(contig, at, end, 1, values_LT[at:end]))
-        again = read_track_table(tmp_path / "out" / TABLE)
-        assert again.tracks == tuple(tracks)
-        read = AlignedTracks.open(again, LENGTHS, "ref.fa")
-        for contig, values_LT in whole.items():
+                    out.add(TrackSegment(contig, at, end, 1, values_LT[at:end]))
+        second = read_track_table(tmp_path / "out" / TABLE)
+        assert second.tracks == tuple(tracks)
+        read = AlignedTracks.open(second, LENGTHS, "ref.fa")
+        for contig, values_LT in values_by_contig.items():
             assert np.array_equal(
                 read.values(contig, 0, LENGTHS[contig]), values_LT, equal_nan=True
             )
@@ -205,7 +213,7 @@ class TestOutputs:
                 for stretch in stretches:
                     out.add(stretch)
 
-        stretch = Stretch("chr1", 4, 6, 1, np.ones((2, 1), np.float32))
+        stretch = TrackSegment("chr1", 4, 6, 1, np.ones((2, 1), np.float32))
         with pytest.raises(UsageError, match="overlaps a region or comes before one"):
             write([stretch, stretch])
         assert not (tmp_path / "out").exists()
@@ -213,8 +221,8 @@ class TestOutputs:
     def test_means_of_regions_weigh_bases(self, tmp_path):
         with track_output(tmp_path / "m.tsv", "tsv", [Track("a"), Track("b")], LENGTHS, {}) as out:
             part = np.float32([[1, np.nan], [4, np.nan]])
-            out.add(Stretch("chr1", 0, 3, 2, part, "r", last=False))
-            out.add(Stretch("chr1", 3, 5, 2, np.float32([[0, np.nan]]), "r"))
+            out.add(TrackSegment("chr1", 0, 3, 2, part, "r", last=False))
+            out.add(TrackSegment("chr1", 3, 5, 2, np.float32([[0, np.nan]]), "r"))
         rows = [line.split("\t") for line in (tmp_path / "m.tsv").read_text().splitlines()]
         assert rows == [
             ["region", "contig", "start", "end", "a", "b"],
@@ -238,23 +246,23 @@ class TestBigWig:
         assert np.isnan(found[[0, 5, 12, 39]]).all()
 
     def test_a_contig_of_another_length_is_refused_with_both(self, tmp_path, bigwig):
-        said = r"a\.bw: contig chr1 has 40 bases, and chr1 of ref\.fa 41"
-        with pytest.raises(InputError, match=said):
+        message = r"a\.bw: contig chr1 has 40 bases, and chr1 of ref\.fa 41"
+        with pytest.raises(InputError, match=message):
             opened(tmp_path, "a.bw", bigwig.read_bytes(), lengths={"chr1": 41})
 
     def test_a_file_cut_anywhere_is_one_line(self, tmp_path, bigwig):
-        whole, target = bigwig.read_bytes(), tmp_path / "b.bw"
-        for size in range(4, len(whole) - 100, 3):
+        values_by_contig, target = bigwig.read_bytes(), tmp_path / "b.bw"
+        for size in range(4, len(values_by_contig) - 100, 3):
             with pytest.raises(InputError, match="a bigWig that is damaged or cut off"):
-                values(opened(tmp_path, target.name, whole[:size]))
+                values(opened(tmp_path, target.name, values_by_contig[:size]))
 
     def test_changed_bytes_end_in_one_line_or_change_nothing_that_a_checksum_covers(
         self, tmp_path, bigwig
     ):
-        whole, rng = bigwig.read_bytes(), np.random.default_rng(1)
+        values_by_contig, rng = bigwig.read_bytes(), np.random.default_rng(1)
         for _ in range(200):
-            damaged = bytearray(whole)
-            damaged[rng.integers(4, len(whole))] ^= 1 << int(rng.integers(8))
+            damaged = bytearray(values_by_contig)
+            damaged[rng.integers(4, len(values_by_contig))] ^= 1 << int(rng.integers(8))
             try:
                 found = values(opened(tmp_path, "b.bw", bytes(damaged)))
             except InputError:

@@ -16,12 +16,12 @@ from genomai_cli.formats.streams import open_input
 from genomai_cli.formats.variant_alleles import (
     AlleleRecord,
     Change,
-    disagreement,
+    as_vcf_alleles,
     is_sequence,
     normalised,
     read_alleles,
     reference_allele,
-    spelled,
+    reference_mismatch,
     with_info,
     with_info_header,
 )
@@ -61,10 +61,10 @@ class TestNormalised:
         if not (change.ref and change.alt):
             size = len(change.ref)
             others = [
-                place
-                for place in range(len(sequence) - size + 1)
-                for put in {made[place : place + len(made) - len(sequence) + size]}
-                if sequence[:place] + put + sequence[place + size :] == made
+                position
+                for position in range(len(sequence) - size + 1)
+                for put in {made[position : position + len(made) - len(sequence) + size]}
+                if sequence[:position] + put + sequence[position + size :] == made
             ]
             assert made == sequence or change.start == min(others)
         else:
@@ -83,7 +83,7 @@ class TestNormalised:
         ],
     )
     def test_as_a_vcf_writes_it(self, position, ref, alt, expected):
-        assert spelled(normalised("1", position, ref, alt, Text()), Text()) == expected
+        assert as_vcf_alleles(normalised("1", position, ref, alt, Text()), Text()) == expected
 
     def test_an_allele_like_the_reference_changes_nothing(self):
         assert normalised("1", 4, "ta", "TA", Text()) == Change("1", 3, "", "")
@@ -92,7 +92,7 @@ class TestNormalised:
 class TestDisagreement:
     @pytest.mark.parametrize("ref", ["A", "a", "N", "ACAA"])
     def test_ref_as_in_the_reference(self, ref):
-        assert disagreement(record(5, ref, "T"), "1", Text()) == ""
+        assert reference_mismatch(record(5, ref, "T"), "1", Text()) == ""
 
     @pytest.mark.parametrize(
         ("position", "ref", "message"),
@@ -104,11 +104,11 @@ class TestDisagreement:
         ],
     )
     def test_it_is_named(self, position, ref, message):
-        assert message in disagreement(record(position, ref, "T"), "1", Text())
+        assert message in reference_mismatch(record(position, ref, "T"), "1", Text())
 
     def test_an_ambiguous_letter_stands_for_its_bases(self):
-        assert disagreement(record(28, "AG", "A"), "1", Text()) == ""
-        assert disagreement(record(29, "T", "A"), "1", Text()) != ""
+        assert reference_mismatch(record(28, "AG", "A"), "1", Text()) == ""
+        assert reference_mismatch(record(29, "T", "A"), "1", Text()) != ""
 
     def test_the_reference_says_what_n_is(self):
         assert reference_allele(record(4, "TNn", "T"), "1", Text()) == "TAC"
@@ -151,7 +151,7 @@ class TestReading:
             ("G", "<DEL>"),
             5,
         )
-        assert one.where == "chr1:3 T>G,<DEL>"
+        assert one.label == "chr1:3 T>G,<DEL>"
         assert two.alts == ()
 
     def test_bcf_says_the_same(self, tmp_path):
@@ -198,8 +198,8 @@ class TestInfo:
         first = [*with_info_header([b"##a", b"#CHROM"], {"X": "what"}, "m")]
         assert first[-1] == b"#CHROM"
         assert b'##INFO=<ID=X,Number=A,Type=Float,Description="what">' in first
-        again = [*with_info_header(first, {"X": "what"}, "m")]
-        assert sum(b"ID=X," in line for line in again) == 1
+        second = [*with_info_header(first, {"X": "what"}, "m")]
+        assert sum(b"ID=X," in line for line in second) == 1
 
 
 class TestReference:
@@ -239,7 +239,7 @@ class TestReference:
             "2",
             None,
         ]
-        assert reference.known() == "chr1, 2"
+        assert reference.contig_list() == "chr1, 2"
 
     @pytest.mark.parametrize("text", ["hello\n", ">a\nACGT\nAC\nACGT\n", ""])
     def test_what_is_none_is_told(self, tmp_path, text):

@@ -15,7 +15,7 @@ from genomai_cli.errors import InputError
 from genomai_cli.formats import regions
 from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.genotypes import parse_genotypes
-from genomai_cli.formats.regions import Stretches
+from genomai_cli.formats.regions import PositionIntervals
 from genomai_cli.formats.streams import open_input
 from genomai_cli.formats.vcf import Variant, read_variants
 
@@ -36,11 +36,11 @@ def vcf(*rows: str, samples: str = "S1 S2") -> bytes:
     return (META + "\n".join(lines).replace(" ", "\t") + "\n").encode()
 
 
-def read(folder: Path, content: bytes, wanted=None) -> list[Variant]:
+def read(folder: Path, content: bytes, sites=None) -> list[Variant]:
     path = folder / "input"
     path.write_bytes(content)
     with open_input(path) as source:
-        return list(read_variants(source, wanted).records)
+        return list(read_variants(source, sites).records)
 
 
 def refusal(folder: Path, content: bytes) -> InputError:
@@ -168,9 +168,9 @@ def test_normal_contig(name: str, normal: str) -> None:
 def test_only_wanted_positions_in_any_order(tmp_path: Path) -> None:
     rows = [f"{chrom} {pos} . A G . . . GT 0/1 0/0" for chrom, pos in
             [("2", 9), ("1", 30), ("chr1", 10), ("1", 20), ("1", 10), ("3", 10)]]  # fmt: skip
-    found = read(tmp_path, vcf(*rows), {"1": {10, 20}, "2": Stretches([(1, 5), (8, 10)])})
-    places = [(variant.contig, variant.position) for variant in found]
-    assert places == [("2", 9), ("1", 10), ("1", 20), ("1", 10)]
+    found = read(tmp_path, vcf(*rows), {"1": {10, 20}, "2": PositionIntervals([(1, 5), (8, 10)])})
+    positions = [(variant.contig, variant.position) for variant in found]
+    assert positions == [("2", 9), ("1", 10), ("1", 20), ("1", 10)]
 
 
 def test_windows_line_ends_and_blank_lines(tmp_path: Path) -> None:
@@ -248,22 +248,22 @@ def test_bcf_at_wanted_positions(tmp_path: Path) -> None:
 
 @needs_bcftools
 def test_damaged_bcf_is_refused_never_a_crash(tmp_path: Path) -> None:
-    whole = as_bcf(tmp_path, vcf(*ROWS), "-Ou")
+    data = as_bcf(tmp_path, vcf(*ROWS), "-Ou")
     rng = np.random.default_rng(3)
     for _ in range(300):
-        damaged = bytearray(whole[: rng.integers(len(whole) // 2, len(whole) + 1)])
-        for place in rng.integers(len(META), len(damaged), 3):
-            damaged[place] = rng.integers(256)
+        damaged = bytearray(data[: rng.integers(len(data) // 2, len(data) + 1)])
+        for offset in rng.integers(len(META), len(damaged), 3):
+            damaged[offset] = rng.integers(256)
         assert "\n" not in outcome(tmp_path, bytes(damaged))
 
 
 def test_damaged_vcf_is_refused_never_a_crash(tmp_path: Path) -> None:
-    whole = vcf(*ROWS)
+    data = vcf(*ROWS)
     rng = np.random.default_rng(4)
     for _ in range(300):
-        damaged = bytearray(whole)
-        for place in rng.integers(0, len(damaged), 3):
-            damaged[place] = rng.integers(256)
+        damaged = bytearray(data)
+        for offset in rng.integers(0, len(damaged), 3):
+            damaged[offset] = rng.integers(256)
         assert "\n" not in outcome(tmp_path, bytes(damaged))
 
 
@@ -282,7 +282,7 @@ def test_an_index_gives_the_same_records(tmp_path: Path, monkeypatch: pytest.Mon
     path = indexed(tmp_path)
     with open_input(path) as source:
         streamed = list(read_variants(source, WANTED).records)
-    monkeypatch.setattr(regions, "_WORTH", 0)
+    monkeypatch.setattr(regions, "_MIN_BYTES_PER_SITE", 0)
     with open_input(path) as source:
         found = list(read_variants(source, WANTED).records)
     assert [v.position for v in found] == [v.position for v in streamed] == [5, 77, 2990]
@@ -298,7 +298,7 @@ def test_a_bad_index_is_not_used(tmp_path: Path, monkeypatch, capfd, fault: str)
         os.utime(index, (1, 1))
     else:
         index.write_bytes(b"nonsense")
-    monkeypatch.setattr(regions, "_WORTH", 0)
+    monkeypatch.setattr(regions, "_MIN_BYTES_PER_SITE", 0)
     with open_input(path) as source:
         found = list(read_variants(source, WANTED).records)
     assert [v.position for v in found] == [5, 77, 2990]
@@ -355,16 +355,16 @@ def test_records_are_counted_by_contig_and_those_that_cover_a_position_are_given
         "chr1 9 . G A . . . GT 1/1 0/0",
         "other 7 . G A . . . GT 1/1 0/0",
     ]
-    wanted = {"1": {7, 8, 20}}
+    sites = {"1": {7, 8, 20}}
     path = tmp_path / "x.vcf"
     path.write_bytes(vcf(*rows))
     with open_input(path) as source:
-        file = read_variants(source, wanted, covering=True)
+        file = read_variants(source, sites, covering=True)
         found = [(one.position, one.ref, one.offset) for one in file.records]
     deletion = [(7, "ACGT", 2), (8, "ACGT", 3)]
     assert found == [*deletion, (7, "CG", 1), (7, "G", 0), (8, "G", 1), (20, "G", 13)]
     assert file.contigs == {"chr1": 4, "other": 1}
-    assert [(one.position, one.ref) for one in read(tmp_path, vcf(*rows), wanted)] == [(7, "G")]
+    assert [(one.position, one.ref) for one in read(tmp_path, vcf(*rows), sites)] == [(7, "G")]
 
 
 @pytest.mark.parametrize("binary", [False, pytest.param(True, marks=needs_bcftools)])

@@ -9,7 +9,7 @@ from conftest import run
 from genomai_cli.alphabet import complement
 from genomai_cli.backbones.alphagenome import AlphaGenomeNetwork
 from genomai_cli.backbones.alphagenome_layers import RELEASED_TRACKS, AlphaGenomeConfig
-from genomai_cli.backbones.alphagenome_tracks import places_of, sizes_of, unnamed_tracks
+from genomai_cli.backbones.alphagenome_tracks import output_slots, sizes_of, unnamed_tracks
 from genomai_cli.backbones.base import complete_config
 from genomai_cli.backbones.classifier import Classifier, Fusion
 from genomai_cli.bundles.bundle import Bundle, save
@@ -113,14 +113,14 @@ def outputs(bundle, text, organism=0):
 
 class TestNames:
     def test_a_track_is_the_column_of_its_place_among_those_of_its_organism_and_assay(self):
-        assert [tuple(place) for place in places_of(HUMAN + MOUSE)] == [
+        assert [tuple(place) for place in output_slots(HUMAN + MOUSE)] == [
             ("cage", 0, 0), ("cage", 0, 1), ("dnase", 0, 0), ("chip_histone", 0, 0), ("contact_maps", 0, 0),
             ("cage", 1, 0), ("dnase", 1, 0),
         ]  # fmt: skip
         tracks = {"dnase": 1, "cage": 2, "chip_histone": 1, "contact_maps": 1}
         assert sizes_of(HUMAN + MOUSE) == {"tracks": tracks, "organisms": 2}
         with pytest.raises(ValueError, match=r"assay is one of atac, .* not 'WGBS'"):
-            places_of([Track("x", assay="WGBS")])
+            output_slots([Track("x", assay="WGBS")])
 
     def test_tracks_of_a_released_file_are_numbered_and_of_strands_that_it_does_not_tell(self):
         config = AlphaGenomeConfig(tissues=[367, 90])
@@ -456,12 +456,14 @@ class TestExplain:
             other = (letter + 1) % 4
             logs = []
             for step in (0, 1e-6):
-                indicators = network.letters(ids)
+                indicators = network.one_hot(ids)
                 indicators[0, letter, at] -= step
                 indicators[0, other, at] += step
-                made = network.embeddings_of(indicators, torch.tensor([0]))
+                made = network.embed_one_hot(indicators, torch.tensor([0]))
                 logs.append(
-                    network.tracks.along("dnase", made, torch.tensor([0]), 1)[1].mean().log()
+                    network.tracks.values_along_genome("dnase", made, torch.tensor([0]), 1)[1]
+                    .mean()
+                    .log()
                 )
         finally:
             network.float()
@@ -481,11 +483,13 @@ class TestExplain:
             other, logs = (letter + 1) % 4, []
             for step in (0, 1e-6):
                 ids = torch.from_numpy(bundle.tokenizer.encode(TEXT)).long()[None]
-                indicators = network.letters(ids)
+                indicators = network.one_hot(ids)
                 indicators[0, letter, at] -= step
                 indicators[0, other, at] += step
-                made = network.embeddings_of(indicators, torch.tensor([0]))
-                size, values = network.tracks.along(place.head, made, torch.tensor([0]), 1)
+                made = network.embed_one_hot(indicators, torch.tensor([0]))
+                size, values = network.tracks.values_along_genome(
+                    place.head, made, torch.tensor([0]), 1
+                )
                 bases = values[0, :, place.column].repeat_interleave(size)
                 logs.append(float(bases[1000:1300].mean().log()))
         finally:

@@ -264,7 +264,7 @@ class TestJunctions:
         both = np.maximum(*found)
         places = []
         for kind in range(4):
-            order = np.argsort(-both[:, kind], kind="stable")[: head.sites]
+            order = np.argsort(-both[:, kind], kind="stable")[: head.max_sites]
             places.append(sorted(p for p in order.tolist() if both[p, kind] >= head.threshold))
         most = max(map(len, places))
         padded = torch.tensor([[*p, *[-1] * (most - len(p))] for p in places])[None]

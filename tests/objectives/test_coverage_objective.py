@@ -10,7 +10,7 @@ from cool_files import random_counts, write_cool
 
 from genomai_cli.alphabet import as_letters, complement
 from genomai_cli.backbones.alphagenome import AlphaGenomeNetwork
-from genomai_cli.backbones.alphagenome_heads import on_experiments_scale, on_networks_scale
+from genomai_cli.backbones.alphagenome_heads import experiment_scale, network_scale
 from genomai_cli.backbones.alphagenome_layers import AlphaGenomeConfig
 from genomai_cli.errors import InputError
 from genomai_cli.formats.consensus import Region
@@ -137,9 +137,9 @@ class TestLoss:
     @pytest.mark.parametrize("squashed", [None, 0.75])
     def test_the_networks_scale_and_back(self, squashed):
         values = torch.tensor([[[0.0, 0.3, 9.0, 11.0, 500.0]]], dtype=torch.float64)
-        scaled = on_networks_scale(values / 2, squashed)
+        scaled = network_scale(values / 2, squashed)
         means = torch.full((1, 5), 2.0, dtype=torch.float64)
-        assert torch.allclose(on_experiments_scale(scaled, means, 1, squashed), values)
+        assert torch.allclose(experiment_scale(scaled, means, 1, squashed), values)
 
     def test_other_organisms_and_what_was_not_measured_change_nothing(self, windows):
         network, objective = network_of(windows), objective_of(windows)

@@ -34,7 +34,7 @@ from genomai_cli.objectives.base import (
 )
 from genomai_cli.objectives.contrastive import Contrastive, ContrastiveSettings, info_nce
 from genomai_cli.objectives.masked import Masked, MaskedSettings, masked_cross_entropy
-from genomai_cli.tokenizers.batch import covering, encode_rows
+from genomai_cli.tokenizers.batch import covering_tokens, encode_rows
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CONFIGS = [
@@ -267,7 +267,7 @@ def test_a_masked_letter_is_in_no_visible_token(sequence, config, span, share, s
     replaced = np.where(chosen, other, letters)
     assert (objective.views(replaced, rng(seed))["ids"] == hidden["ids"]).all()
     # What is to be predicted are exactly the tokens over masked letters.
-    assert ((hidden["targets"] != NO_TARGET) == covering(tokenizer, letters, chosen)).all()
+    assert ((hidden["targets"] != NO_TARGET) == covering_tokens(tokenizer, letters, chosen)).all()
 
 
 def test_bert_shows_some_of_the_tokens_to_be_predicted():

@@ -374,7 +374,7 @@ def test_reference_blocks_through_bcf_and_an_index(
         subprocess.run(["bcftools", "view", option, "-o", str(made), str(path)], check=True)
         assert words(panel, made) == ["ANSN"]
     subprocess.run(["bcftools", "index", "-t", str(tmp_path / "x.vcf.gz")], check=True)
-    monkeypatch.setattr("genomai_cli.formats.regions._WORTH", 0)
+    monkeypatch.setattr("genomai_cli.formats.regions._MIN_BYTES_PER_SITE", 0)
     assert words(panel, tmp_path / "x.vcf.gz") == ["ANSN"]
 
 

@@ -407,7 +407,7 @@ def test_deletions_and_substitutions_that_reach_a_site(
         subprocess.run(["bcftools", "view", form, "-o", made, path], check=True)
         if kind == "indexed":
             subprocess.run(["bcftools", "index", "-t", made], check=True)
-            monkeypatch.setattr("genomai_cli.formats.regions._WORTH", 0)
+            monkeypatch.setattr("genomai_cli.formats.regions._MIN_BYTES_PER_SITE", 0)
         path = made
     expected = {
         "N": "N",

@@ -9,7 +9,7 @@ import pysam
 import pytest
 from conftest import SITES, run, site
 
-from genomai_cli.formats.pileups import Pile
+from genomai_cli.formats.pileups import PileupColumn
 from genomai_cli.population.builds import contig_lengths
 from genomai_cli.population.pileup_genotypes import call_genotype
 
@@ -165,7 +165,7 @@ def test_what_does_not_count(cohort, tmp_path):
 
 def pile(bases, quality=30):
     codes = np.array(["ACGT".index(base) for base in bases], np.uint8)
-    return Pile(codes, np.full(len(codes), 10 ** (-quality / 10)))
+    return PileupColumn(codes, np.full(len(codes), 10 ** (-quality / 10)))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from genomai_cli.formats.consensus import Region
-from genomai_cli.formats.track_outputs import Stretch
+from genomai_cli.formats.track_outputs import TrackSegment
 from genomai_cli.formats.track_table import Track
 from genomai_cli.formats.variant_alleles import AlleleRecord, Change
 from genomai_cli.inference.effect_outputs import Counts
@@ -175,7 +175,7 @@ def predicted():
         wave_R = np.abs(np.sin(np.arange(3000) / 100))
         values_RT = np.stack([wave_R, wave_R**2], axis=1).astype(np.float32)
         values_RT[:50] = np.nan
-        stretch = Stretch("chr1", start, start + 30_000, 10, values_RT, HOSTILE)
+        stretch = TrackSegment("chr1", start, start + 30_000, 10, values_RT, HOSTILE)
         assert list(report.of_region(region, [stretch])) == [stretch]
     return report.page(HOSTILE, None, FACTS)
 

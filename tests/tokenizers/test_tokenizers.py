@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from genomai_cli import registry
 from genomai_cli.errors import BundleError
 from genomai_cli.tokenizers import Tokenizer, from_config
-from genomai_cli.tokenizers.base import MASK, PAD, SPECIAL, UNK, encode_in_pieces
-from genomai_cli.tokenizers.batch import TokenBatch, covering, encode_rows
+from genomai_cli.tokenizers.base import MASK, PAD, SPECIAL, UNK, encode_in_chunks
+from genomai_cli.tokenizers.batch import TokenBatch, covering_tokens, encode_rows
 
 CONFIGS = [
     {"kind": "bert_kmers", "k": 3},
@@ -62,7 +62,7 @@ class Bracketed(Tokenizer):
 
     def encode(self, sequence):
         ids = {token: id_ for id_, token in enumerate(self.vocabulary)}
-        kmers = (sequence[at : at + self.k] for at in range(len(sequence) - self.k + 1))
+        kmers = (sequence[start : start + self.k] for start in range(len(sequence) - self.k + 1))
         return np.array([ids.get(kmer, self.special["unk"]) for kmer in kmers], np.int32)
 
     def decode(self, ids):
@@ -184,7 +184,7 @@ def test_rows_of_letters_make_the_same_batch(tokenizer, sequences, data):
     letters = np.frombuffer(text, np.uint8).reshape(len(sequences), width)
     rows = [tokenizer.template(tokenizer.encode(sequence)) for sequence in sequences]
     batch, ids = TokenBatch.of(tokenizer, rows), encode_rows(tokenizer, letters)
-    assert ids.shape == covering(tokenizer, letters, letters > 0).shape
+    assert ids.shape == covering_tokens(tokenizer, letters, letters > 0).shape
     for row, expected, mask in zip(ids, batch.ids, batch.mask, strict=True):
         assert row[row != tokenizer.pad_id].tolist() == expected[mask].tolist()
         padding = row[::-1] if tokenizer.padding_side == "left" else row
@@ -200,7 +200,7 @@ def test_tokens_over_masked_letters_are_masked_and_no_others(tokenizer, sequence
     flags = st.lists(st.booleans(), min_size=len(sequence), max_size=len(sequence))
     chosen = np.array(data.draw(flags))[None]
     masked, plain = encode_rows(tokenizer, letters, chosen)[0], encode_rows(tokenizer, letters)[0]
-    covered = covering(tokenizer, letters, chosen)[0]
+    covered = covering_tokens(tokenizer, letters, chosen)[0]
     assert (masked == np.where(covered, tokenizer.mask_id, plain)).all()
     starts = np.arange(tokenizer.length(len(sequence))) * tokenizer.stride
     expected = sum(chosen[0, start : start + tokenizer.k].any() for start in starts)
@@ -209,10 +209,10 @@ def test_tokens_over_masked_letters_are_masked_and_no_others(tokenizer, sequence
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS[:-1], ids=NAMES[:-1])
 def test_config_makes_the_same_tokenizer(tokenizer):
-    again = from_config(tokenizer.to_config())
-    assert again == tokenizer
-    assert again.vocabulary == tokenizer.vocabulary
-    assert again.kind == tokenizer.kind
+    second = from_config(tokenizer.to_config())
+    assert second == tokenizer
+    assert second.vocabulary == tokenizer.vocabulary
+    assert second.kind == tokenizer.kind
 
 
 @every_tokenizer
@@ -225,9 +225,9 @@ def test_encoding_leaves_the_tokenizer_as_it_was(tokenizer):
 @given(sequence=any_letters, tokens=st.integers(1, 9))
 @every_tokenizer
 def test_encoding_in_pieces_is_encoding(tokenizer, sequence, tokens):
-    pieces = [*encode_in_pieces(tokenizer, sequence, tokens)]
-    assert all(0 < len(piece) <= tokens for piece in pieces)
-    assert [id_ for piece in pieces for id_ in piece] == tokenizer.encode(sequence).tolist()
+    chunks = [*encode_in_chunks(tokenizer, sequence, tokens)]
+    assert all(0 < len(chunk) <= tokens for chunk in chunks)
+    assert [id_ for chunk in chunks for id_ in chunk] == tokenizer.encode(sequence).tolist()
 
 
 @given(sequence=dna)
@@ -356,7 +356,7 @@ def test_single_letters_as_hyenadna_and_caduceus_read_them(options, sequence, id
     ],
 )
 def test_letters_that_are_not_read_as_bases_are_counted(config, count):
-    assert from_config(config).other_letters("|d__act|ACGTacgRYNU") == count
+    assert from_config(config).noncanonical_letters("|d__act|ACGTacgRYNU") == count
 
 
 @needs_shared

@@ -3,7 +3,7 @@
 import pytest
 
 from genomai_cli.errors import InputError
-from genomai_cli.formats.label_sets import member_column, members, with_members
+from genomai_cli.formats.label_sets import label_column, split_labels, with_label_columns
 from genomai_cli.formats.tables import labels_of, parse_table
 from genomai_cli.training.targets import CLASSES, REGRESSION, are_measured, targets_of
 
@@ -56,9 +56,9 @@ def test_several_labels_become_yes_and_no():
 
 def test_labels_that_would_have_one_name_are_refused():
     with pytest.raises(InputError, match="two labels would be called y_a_b"):
-        with_members(table("a b;a_b", "c"), "y")
-    assert members(" A;;B;A ") == ["A", "B"]
-    assert member_column("y", "x.1") == "y_x_1"
+        with_label_columns(table("a b;a_b", "c"), "y")
+    assert split_labels(" A;;B;A ") == ["A", "B"]
+    assert label_column("y", "x.1") == "y_x_1"
 
 
 def test_a_validation_set_of_words_among_numbers_is_refused():

@@ -21,7 +21,7 @@ from genomai_cli.denoising.base import (
     propose,
 )
 from genomai_cli.formats.fasta import Entry
-from genomai_cli.formats.vcf_replay import Again
+from genomai_cli.formats.vcf_replay import Reopen
 from genomai_cli.population.barcode import BarcodeSites, heterozygote_codes, is_haplotype
 from genomai_cli.population.call_patterns import HAPLOID_CALLS
 from genomai_cli.population.imputation.models import (
@@ -102,7 +102,7 @@ class BarcodeDenoiser:
         at_sites = [np.where(layout.indices < 0, 0, x[layout.indices]) for x in barcodes]
         return BarcodeReading(entries[0].name, at_sites, layout, haploid)
 
-    def read_vcf(self, again: Again, options: VcfOptions) -> VcfSamples:
+    def read_vcf(self, again: Reopen, options: VcfOptions) -> VcfSamples:
         """The samples of a VCF at the panel's sites."""
         return samples_of(again, self._model, options)
 

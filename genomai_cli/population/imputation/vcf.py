@@ -13,7 +13,7 @@ from genomai_cli.alphabet import MISSING, UNKNOWN_CODE
 from genomai_cli.denoising.base import Flags, Settings, Shares, Site, VcfOptions, VcfSamples
 from genomai_cli.errors import InputError
 from genomai_cli.formats.vcf import read_variants
-from genomai_cli.formats.vcf_replay import Again
+from genomai_cli.formats.vcf_replay import Reopen
 from genomai_cli.formats.vcf_rewrite import Addition
 from genomai_cli.population.builds import contig_lengths
 from genomai_cli.population.call_patterns import VARIANTS_ONLY, lacks_reference
@@ -34,7 +34,7 @@ RESTORED = (
 )
 
 
-def samples_of(again: Again, model: GenotypeModel, options: VcfOptions) -> VcfSamples:
+def samples_of(again: Reopen, model: GenotypeModel, options: VcfOptions) -> VcfSamples:
     """The samples of a VCF at the sites of the model's panel."""
     sites = site_index(model.panel)
     with again() as source:

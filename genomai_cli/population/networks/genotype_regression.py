@@ -37,7 +37,7 @@ class GenotypeRegression(Network):
     config_class = GenotypeRegressionConfig
     reads_allele_counts = True
     reads_likelihoods = True
-    solved = True
+    fits_in_closed_form = True
     num_layers = 1
     frequency: Tensor
     weight: Tensor

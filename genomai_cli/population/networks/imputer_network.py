@@ -10,7 +10,7 @@ class ImputerNetwork(Network, ArrayModule):
 
     config_class = ImputerConfig
     has_vectors = False
-    filled = True
+    stores_samples = True
     hidden_size = num_layers = 0
 
     def __init__(self, config: ImputerConfig) -> None:
