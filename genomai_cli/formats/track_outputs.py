@@ -10,7 +10,7 @@ Shape suffixes: R bins, T tracks.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -45,10 +45,6 @@ class TrackSegment:
     values_RT: Values
     region: str = ""
     last: bool = True
-
-    def select(self, columns: Sequence[int]) -> "TrackSegment":
-        """The segment with some of the tracks."""
-        return replace(self, values_RT=self.values_RT[:, list(columns)])
 
 
 class TrackOutput(Protocol):
