@@ -34,7 +34,7 @@ from benchmarks.tracks.coverage_windows import (
 from genomai_cli.formats.tables import read_table
 from genomai_cli.formats.track_table import parse_described, strand_partners
 from genomai_cli.inference.coverage_evaluation import Comparison, Estimate
-from genomai_cli.inputs.track_guesses import GUESSES, CoverageMeans
+from genomai_cli.inputs.track_baselines import BASELINES_FILE, CoverageMeans
 
 BASES = 128  # of a bin
 AROUND = 8192  # bases of DNA on each side of what is trained on
@@ -118,7 +118,9 @@ def evaluated(model: Path, valid: Path, seed: int) -> list[Row]:
 
 def means_of(model: Path) -> Mapping[tuple[str, str], float]:
     """Those of the tracks in the model's training data, in units of which it is measured, by organism and name."""
-    kept = CoverageMeans.from_bytes((model / GUESSES).read_bytes(), str(model / GUESSES))
+    kept = CoverageMeans.from_bytes(
+        (model / BASELINES_FILE).read_bytes(), str(model / BASELINES_FILE)
+    )
     tracks = parse_described(read_table(model / "tracks.tsv"))
     return {(t.organism, t.name): m for t, m in zip(tracks, kept.overall.tolist(), strict=True)}
 

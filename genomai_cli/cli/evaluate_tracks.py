@@ -94,14 +94,14 @@ def measured_tracks(
     from genomai_cli.formats.track_table import read_track_table
     from genomai_cli.formats.tracks import AlignedTracks
     from genomai_cli.inference.track_evaluation import evaluate_tracks
-    from genomai_cli.inputs.track_guesses import GUESSES, Guesses
+    from genomai_cli.inputs.track_baselines import BASELINES_FILE, OmicsBaselines
     from genomai_cli.inputs.tracks import TrackInput
     from genomai_cli.sources.model_choice import load_model
 
     model, tracks, fasta = options.needed("omics", model)
     bundle = load_model(run, model, Compute(device="cpu"))
     to_single_precision([bundle.classifier, *bundle.auxiliary.values()])
-    kept = catalog.find(model) / GUESSES
+    kept = catalog.find(model) / BASELINES_FILE
     if not isinstance(bundle.input, TrackInput) or not kept.is_file():
         raise BundleError(f"the model {bundle.name!r} restores no tracks")
     table = read_track_table(tracks).selected(bundle.input.tracks)
@@ -113,7 +113,7 @@ def measured_tracks(
             reference,
             regions,
             aligned,
-            Guesses.from_bytes(kept.read_bytes(), str(kept)),
+            OmicsBaselines.from_bytes(kept.read_bytes(), str(kept)),
             seed=seed,
             threshold=options.threshold,
         )
@@ -135,14 +135,14 @@ def predicted_tracks(
     from genomai_cli.formats.tracks import AlignedTracks
     from genomai_cli.inference.coverage_evaluation import compared, means_of, measured_here
     from genomai_cli.inference.track_predictions import Reading, TrackPredictor
-    from genomai_cli.inputs.track_guesses import GUESSES
+    from genomai_cli.inputs.track_baselines import BASELINES_FILE
     from genomai_cli.sources.model_choice import load_model
 
     model, tracks, fasta = options.needed("tracks", model)
     bundle = load_model(run, model, Compute(device="cpu"))
     to_single_precision([bundle.classifier])
     table = read_track_table(tracks)
-    kept = catalog.find(model) / GUESSES
+    kept = catalog.find(model) / BASELINES_FILE
     known = kept.read_bytes() if kept.is_file() else None
     found: list[CoverageRow] = []
     with open_reference(fasta) as reference:

@@ -85,7 +85,7 @@ def classify_records(
     reader = bundle.input.reader(bundle, {} if others is None else others)
     device = next(bundle.classifier.parameters()).device
     inputs = map(reader, records)
-    items = ((read, read.windows if read.letters else []) for read in inputs)
+    items = ((read, read.windows if read.used_letters else []) for read in inputs)
     least = bundle.input.rows_per_batch * (bundle.input.row_length or 0)
     batching = replace(batching, tokens=max(batching.tokens, least))
     pad_id = bundle.tokenizer.pad_id
@@ -97,7 +97,7 @@ def classify_records(
         device=device,
         batching=batching,
         left=left,
-        likelihoods=lambda read: read.likelihoods if read.letters else None,
+        likelihoods=lambda read: read.likelihoods if read.used_letters else None,
     )
     for group in _groups(scored, GROUP):
         yield from _measured(_calls(bundle, group), group, measures)
@@ -159,12 +159,12 @@ def _call(
     probabilities: dict[str, NDArray[np.float64]],
 ) -> Call:
     flags = tuple(bundle.input.flags(read, scores))
-    if bundle.input.withheld(read, scores):
+    if bundle.input.withholds_label(read, scores):
         return replace(
-            _unknown(bundle, read), used=read.letters, call_rate=read.call_rate, flags=flags
+            _unknown(bundle, read), used=read.used_letters, call_rate=read.call_rate, flags=flags
         )
     labels = {head: bundle.heads[head][int(p.argmax())] for head, p in probabilities.items()}
-    call = Call(read.name, labels, dict(probabilities), read.letters, read.call_rate, flags)
+    call = Call(read.name, labels, dict(probabilities), read.used_letters, read.call_rate, flags)
     return replace(call, numbers=_numbers(bundle, scores)) if bundle.numbers else call
 
 

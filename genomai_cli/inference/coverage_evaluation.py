@@ -22,7 +22,7 @@ from genomai_cli.formats.track_table import Track, TrackTable, chosen_tracks
 from genomai_cli.formats.tracks import AlignedTracks, binned
 from genomai_cli.inference.track_predictions import TrackPredictor
 from genomai_cli.inference.track_readers import every_track, track_reader
-from genomai_cli.inputs.track_guesses import CoverageMeans, Guesses
+from genomai_cli.inputs.track_baselines import CoverageMeans, OmicsBaselines
 from genomai_cli.metrics.moments import COUNT, MEASURES, Numbers, drawn, sums
 
 WINDOW = 1 << 16  # bases
@@ -140,7 +140,7 @@ def means_of(data: bytes, path: str, bundle: Bundle, tracks: Sequence[Track]) ->
     own = [names.index(track.name) for track in tracks]
     if bundle.classifier.networks[0].predicts_tracks:
         return CoverageMeans.from_bytes(data, path).overall[own]
-    return Guesses.from_bytes(data, path).rates[own]
+    return OmicsBaselines.from_bytes(data, path).rates[own]
 
 
 def compared(

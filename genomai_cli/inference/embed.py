@@ -25,7 +25,7 @@ from genomai_cli.inference.batching import AS_FITS, Batching, Scores, score_wind
 from genomai_cli.inputs.base import InputKind
 from genomai_cli.inputs.windows import (
     UNBOUNDED,
-    ReadStrands,
+    ReaderStrands,
     SequenceStrands,
     Strands,
     Window,
@@ -140,11 +140,11 @@ class Embedder:
             self.strands = SequenceStrands(
                 bundle.tokenizer,
                 self.windows,
-                both=settings.both_strands,
-                first=settings.pool == CLS,
+                both_strands=settings.both_strands,
+                first_only=settings.pool == CLS,
             )
         else:
-            self.strands = ReadStrands(
+            self.strands = ReaderStrands(
                 bundle.input.reader(bundle, {} if others is None else others)
             )
 
@@ -183,7 +183,7 @@ class Embedder:
         ) -> Tensor:
             return classifier.sequence_vectors(ids_BT, mask_BT, self.layer, pool, likelihood_BS3)
 
-        for group in self._by_record(network, self.strands.known, records, batching):
+        for group in self._by_record(network, self.strands.known_windows, records, batching):
             yield self._pooled(group)
 
     def embed_tokens(
@@ -197,7 +197,7 @@ class Embedder:
         def network(ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
             return self.bundle.classifier.token_vectors(ids_BT, mask_BT, self.layer)
 
-        for group in self._by_record(network, self.strands.ordered, records, batching):
+        for group in self._by_record(network, self.strands.ordered_windows, records, batching):
             yield from self._stretches(group)
 
     def _by_record(

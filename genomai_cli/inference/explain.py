@@ -80,7 +80,7 @@ def require_explainable(bundle: Bundle, method: str) -> None:
         return
     bundle.require_answers()
     if bundle.input.coordinates is not None:
-        instead = bundle.input.explained_by
+        instead = bundle.input.explain_alternative
         raise BundleError(f"the model {bundle.name!r} does not read plain DNA: {instead}")
     if method == GRADIENT and not all(n.has_token_slopes for n in bundle.classifier.networks):
         kind = bundle.config["network"]["kind"]

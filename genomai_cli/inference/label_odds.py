@@ -96,7 +96,7 @@ def mean_scores(
     """The mean scores (C,) of the windows of each, by head; None where the model can read nothing."""
     scored = score(
         bundle.classifier,
-        ((read, read.windows if read.letters else []) for read in reads),
+        ((read, read.windows if read.used_letters else []) for read in reads),
         pad_id=bundle.tokenizer.pad_id,
         device=next(bundle.classifier.parameters()).device,
         batching=batching,

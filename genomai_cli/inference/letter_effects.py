@@ -116,7 +116,7 @@ class Slopes:
         reader, template = SequenceReader(self.bundle), self.bundle.tokenizer.template
         weights = self._weights([reader(SequenceRecord("", text)) for text in texts], columns)
         found = [np.zeros((len(text), len(BASES))) for text in texts]
-        placed = [reader.placed(text) for text in texts]
+        placed = [reader.encoded_windows(text) for text in texts]
         windows = [
             ((number, at, ids), template(ids))
             for number, entries in enumerate(placed)

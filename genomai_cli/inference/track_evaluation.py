@@ -26,7 +26,7 @@ from genomai_cli.formats.consensus import Region
 from genomai_cli.formats.indexed_fasta import IndexedFasta
 from genomai_cli.formats.tracks import AlignedTracks
 from genomai_cli.inputs.samples import Letters
-from genomai_cli.inputs.track_guesses import ORDER, Guesses, contexts
+from genomai_cli.inputs.track_baselines import ORDER, OmicsBaselines, kmer_codes
 from genomai_cli.inputs.track_windows import TrackWindows
 from genomai_cli.metrics.score_histograms import ScoreHistogram
 from genomai_cli.objectives.base import BEGINS, NO_TARGET, Alphabet
@@ -72,7 +72,7 @@ def evaluate_tracks(
     reference: IndexedFasta,
     regions: Sequence[Region],
     aligned: AlignedTracks,
-    guesses: Guesses,
+    guesses: OmicsBaselines,
     *,
     seed: int = 0,
     threshold: float | None = None,
@@ -89,7 +89,7 @@ def evaluate_tracks(
     rng = np.random.default_rng(seed)
     for windows, letters_BL in _batches(reference, regions, aligned, int(network.max_length or 0)):
         omics = Omics(settings, Alphabet(bundle.tokenizer, tracks=windows))
-        made = omics.views(letters_BL, rng) | {BEGINS: windows.begins[:, None]}
+        made = omics.views(letters_BL, rng) | {BEGINS: windows.row_offsets[:, None]}
         views = {name: torch.from_numpy(view) for name, view in made.items()}
         views["targets_visible"] = _visible(omics, views)
         shown = omics.shown(views)
@@ -131,7 +131,7 @@ def _count_tokens(
     views: Mapping[str, Tensor],
     likely_BT: NDArray[np.int64],
     letters_BL: Letters,
-    guesses: Guesses,
+    guesses: OmicsBaselines,
 ) -> None:
     """Add the windows' tokens."""
     for group, name in ((VISIBLE, "targets_visible"), (MASKED, "targets")):
@@ -144,7 +144,7 @@ def _count_tokens(
                 last = (
                     chosen + len(letters_L) - len(targets_T)
                 )  # the base that no other token tells
-                words = contexts(letters_L)[np.maximum(last - ORDER, 0)]
+                words = kmer_codes(letters_L)[np.maximum(last - ORDER, 0)]
                 told = (last >= ORDER) & (words >= 0)
                 guessed = int((guesses.next_base[words] == targets_T[chosen] % 4)[told].sum())
             counted.tokens[group].append((len(chosen), right, guessed))
@@ -155,7 +155,7 @@ def _count_scores(
     shown: Shown,
     logits_BTC: NDArray[np.float32],
     whole_BC: NDArray[np.int64],
-    guesses: Guesses,
+    guesses: OmicsBaselines,
 ) -> None:
     """Add the windows' values."""
     above_BTC = (shown.values > 0).numpy()

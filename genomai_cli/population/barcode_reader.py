@@ -108,7 +108,7 @@ def with_uncertain(
     _, worth_1S = Genotypes(likelihood_S3[told_S][None], np.ones(1)).dosage(frequency_S[told_S])
     return replace(
         read,
-        letters=used,
+        used_letters=used,
         heterozygous=int((likeliest_S == 1).sum()),
         reference=reference,
         uncertain=likelihood_S3,

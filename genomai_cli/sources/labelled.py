@@ -94,7 +94,7 @@ class LabelledReader:
         beside: Beside = ALONE,
     ) -> Gathered:
         """The samples of the inputs and beside them; InputError for labels that are wrong, told by file and line."""
-        table, alike = targets.table, self.kind.similar_are_one
+        table, alike = targets.table, self.kind.merges_near_duplicates
         check_labels(table, targets.heads, words_or_numbers=alike, numbers=targets.numbers)
         strata = self._strata(table)
         samples = self._samples(sources, table, targets, strata=strata, similar_are_one=alike)
@@ -180,14 +180,14 @@ class LabelledReader:
             )
 
     def _sequences(self, source: Input) -> list[str]:
-        if not self.kind.similar_are_one:
+        if not self.kind.merges_near_duplicates:
             source.close()
             raise UsageError("--test is for plain sequences, which are compared letter by letter")
         return [record.held for record in self._named([source])]
 
     def _compare(self, samples: Samples, files: Mapping[str, list[str]]) -> None:
         """Warn of those sequences of the files that have near-duplicates among the samples."""
-        if not self.kind.similar_are_one or not files:
+        if not self.kind.merges_near_duplicates or not files:
             return
         known = KmerTable.of(samples.sequences)
         for path, sequences in files.items():

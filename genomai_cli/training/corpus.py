@@ -155,7 +155,7 @@ class Corpus:
         """The same, so many at a time."""
         return (self._rows(self.train[at : at + size]) for at in range(0, len(self.train), size))
 
-    def training_pieces(self) -> Iterator[tuple[int, Letters]]:
+    def training_segments(self) -> Iterator[tuple[int, Letters]]:
         """Where among all letters each piece to train on begins, and its letters (L,)."""
         for begin, end in self.bounds[self.train].tolist():
             yield begin, self.letters[begin:end]

@@ -145,7 +145,7 @@ def test_windows_are_made_as_they_are_needed():
 
     for read in ("known", "ordered"):
         tokenizer = Counting()
-        strands = SequenceStrands(tokenizer, Windows.of(tokenizer, 16), both=True)
+        strands = SequenceStrands(tokenizer, Windows.of(tokenizer, 16), both_strands=True)
         found = getattr(strands, read)(record("ACGTTGCA" * 100_000))
         assert len(list(islice(found, 10))) == 10
         assert tokenizer.asked <= 12

@@ -318,7 +318,7 @@ def test_a_panel_that_lacks_a_site_of_the_model_does_not_serve(panel):
     read = model.input.reader(
         model, {"other": BarcodeInput(panel.subset(range(1, 60))), "larger": BarcodeInput(panel)}
     )
-    assert read(SequenceRecord("x", "N" * SITES)).known == 4
+    assert read(SequenceRecord("x", "N" * SITES)).usable_letters == 4
     with pytest.raises(InputError):
         read(SequenceRecord("x", "N" * 59))
 
@@ -380,7 +380,7 @@ def test_windows_without_a_known_word_do_not_vote(sequence_model):
     read = sequence_model.input.reader(sequence_model, {})
     alone, beside = read(SequenceRecord("x", known)), read(SequenceRecord("x", known + "N" * 400))
     assert len(beside.windows) < len(alone.windows) + 3
-    assert beside.letters == 40
+    assert beside.used_letters == 40
     assert beside.share == pytest.approx(40 / 440)
 
 
