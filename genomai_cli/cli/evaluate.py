@@ -241,7 +241,7 @@ def _classification(
     column_of = evaluation.columns_for(table, known, _columns(labels.column or []))
     remarks = _count(run, evaluation.overlap(table, known), len(table.samples))
     remarks += _tell_leaks(run, labels)
-    if novel := table.novel():
+    if novel := table.count_novel():
         remarks.append(
             f"{novel} of {len(table.samples)} samples are unlike what the model knows (NOVEL)"
         )
@@ -331,8 +331,8 @@ def _count(run: Run, overlap: "Overlap", rows: int) -> list[str]:
         if samples:
             told.append(f"{len(samples)} samples {what}: {shown_names(samples, most=3)}")
             run.console.warn(told[-1])
-    if overlap.only_known:
-        told.append(f"{len(overlap.only_known)} samples of the truth are not predicted")
+    if overlap.only_in_truth:
+        told.append(f"{len(overlap.only_in_truth)} samples of the truth are not predicted")
         run.console.say(told[-1])
     return told
 

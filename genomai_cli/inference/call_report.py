@@ -25,7 +25,7 @@ from genomai_cli.reports.sections import (
     Tile,
     Tiles,
 )
-from genomai_cli.reports.wording import MOST_ROWS, abridged, counted
+from genomai_cli.reports.wording import MAX_ROWS, abridged, counted
 
 MOST_COLUMNS = 8  # fractions that the table shows too
 MOST_BARS = 30  # labels of which probabilities are drawn
@@ -65,7 +65,7 @@ def measures_shown(asked: Sequence[Measure], space: ReferenceSpace | None) -> li
 class CallReport:
     """What a report keeps of calls as they pass; `measures` are those of `measures_shown`.
 
-    Of more than `MOST_ROWS` samples those with flags come first; counts are of all.
+    Of more than `MAX_ROWS` samples those with flags come first; counts are of all.
     """
 
     bundle: Bundle
@@ -85,7 +85,7 @@ class CallReport:
         """The calls as they come."""
         for call in calls:
             kept = self._flagged if call.flags else self._others
-            if len(kept) < MOST_ROWS:
+            if len(kept) < MAX_ROWS:
                 kept.append((self.count, call))
             self.count += 1
             self.unknown += not call.is_known
@@ -98,7 +98,7 @@ class CallReport:
     @property
     def shown(self) -> list[Call]:
         """The calls of the table, map and bars, in input order."""
-        others = self._others[: MOST_ROWS - len(self._flagged)]
+        others = self._others[: MAX_ROWS - len(self._flagged)]
         return [call for _, call in sorted([*self._flagged, *others], key=lambda of: of[0])]
 
     # --- pictures
@@ -198,9 +198,14 @@ class CallReport:
         caption = abridged(len(shown), self.count, "those with flags first")
         parts = self._measured(shown, [column for column, _ in fractions])
         columns = [Column("sample"), *self._head_columns()]
-        columns += [Column("used", number=True, told="sites or letters that entered")]
+        columns += [Column("used", number=True, description="sites or letters that entered")]
         columns += [
-            Column("call rate", number=True, tip=True, told="their share of what the model knows")
+            Column(
+                "call rate",
+                number=True,
+                tip=True,
+                description="their share of what the model knows",
+            )
         ]
         columns += [Column("flags", tip=True, filtered=True, warns=True)]
         columns += [Column(f"{label} %", number=True) for _, label in fractions]
@@ -220,12 +225,15 @@ class CallReport:
         for head in self.bundle.heads:
             yield Column(head, tip=True, filtered=True)
             yield Column(
-                f"{head} p", number=True, tip=True, told="calibrated probability of the label"
+                f"{head} p",
+                number=True,
+                tip=True,
+                description="calibrated probability of the label",
             )
         for head in self.bundle.numbers:
             yield Column(head, number=True, tip=True)
-            yield Column(f"{head} low", number=True, told="90 % of the true ones lie above")
-            yield Column(f"{head} high", number=True, told="90 % of the true ones lie below")
+            yield Column(f"{head} low", number=True, description="90 % of the true ones lie above")
+            yield Column(f"{head} high", number=True, description="90 % of the true ones lie below")
 
     def _summary(self) -> Table:
         rows = [

@@ -23,7 +23,7 @@ from genomai_cli.formats.tracks import AlignedTracks, binned
 from genomai_cli.inference.track_predictions import TrackPredictor
 from genomai_cli.inference.track_readers import every_track, track_reader
 from genomai_cli.inputs.track_baselines import CoverageMeans, OmicsBaselines
-from genomai_cli.metrics.moments import COUNT, MEASURES, Numbers, drawn, sums
+from genomai_cli.metrics.moments import BIN_COUNT, MEASURES, Numbers, bootstrap_sums, window_sums
 
 WINDOW = 1 << 16  # bases
 REPEATS = 1000
@@ -64,7 +64,7 @@ class Comparison:
     def add(self, measured_RC: Values, told: Mapping[str, Values]) -> None:
         """The bins of a window; those that are NaN count nowhere."""
         for name, values_RC in told.items():
-            found = sums(values_RC / self.means, measured_RC / self.means)
+            found = window_sums(values_RC / self.means, measured_RC / self.means)
             self.windows.setdefault(name, []).append(found)
 
     def rows(self, seed: int = 0) -> Iterator[CoverageRow]:
@@ -74,14 +74,16 @@ class Comparison:
             return
         of = {name: np.stack(parts) for name, parts in self.windows.items()}
         first = next(iter(of.values()))
-        bins_C = first[:, COUNT].sum(axis=0).astype(int)
-        windows_C = (first[:, COUNT] > 0).sum(axis=0)
+        bins_C = first[:, BIN_COUNT].sum(axis=0).astype(int)
+        windows_C = (first[:, BIN_COUNT] > 0).sum(axis=0)
         known = np.flatnonzero(bins_C).tolist()
         groups = [(self.tracks[n].name, [n]) for n in known] + [
             ("", own) for own in self._assays(known)
         ]
         totals = {name: part.sum(axis=0) for name, part in of.items()}
-        draws = {n: drawn(part, REPEATS, np.random.default_rng(seed)) for n, part in of.items()}
+        draws = {
+            n: bootstrap_sums(part, REPEATS, np.random.default_rng(seed)) for n, part in of.items()
+        }
         for measure, function in MEASURES.items():
             values = {name: function(part) for name, part in totals.items()}
             of_draws = {name: function(part) for name, part in draws.items()}

@@ -1,6 +1,6 @@
 """What `score` has found, as pages: effects of variants, or likelihoods of sequences, and how they are distributed.
 
-Of more than `MOST_ROWS` the table has those that stand out; the distributions are of all.
+Of more than `MAX_ROWS` the table has those that stand out; the distributions are of all.
 """
 
 import heapq
@@ -27,7 +27,7 @@ from genomai_cli.reports.sections import (
     Tile,
     Tiles,
 )
-from genomai_cli.reports.wording import MOST_ROWS, abridged, counted, decimal
+from genomai_cli.reports.wording import MAX_ROWS, abridged, counted, decimal
 
 MOST_LABELS = 8  # whose changes the table shows
 MOST_DRAWN = 4  # of these
@@ -45,7 +45,7 @@ OF_LIKELIHOODS = (
 class Strongest:
     """The rows of the largest values, at most so many, to be had in the order that they came in."""
 
-    def __init__(self, most: int = MOST_ROWS) -> None:
+    def __init__(self, most: int = MAX_ROWS) -> None:
         self.most, self.count = most, 0
         self._heap: list[tuple[float, int, tuple[str, ...]]] = []
 
@@ -148,16 +148,18 @@ class EffectReport:
         columns = [Column("variant"), Column("ref"), Column("alt")]
         if self.has_likelihood:
             columns += [
-                Column("delta", number=True, told="change of the log-likelihood of the window, nats"),
-                Column("delta per base", number=True, told="change of the mean of the scored bases"),
-                Column("ref score", number=True, told="log-likelihood with the reference allele"),
-                Column("alt score", number=True, told="log-likelihood with this allele"),
+                Column("delta", number=True, description="change of the log-likelihood of the window, nats"),
+                Column("delta per base", number=True, description="change of the mean of the scored bases"),
+                Column("ref score", number=True, description="log-likelihood with the reference allele"),
+                Column("alt score", number=True, description="log-likelihood with this allele"),
             ]  # fmt: skip
         columns += [
-            Column(label, number=True, told=f"change of {what_it_is(label)}")
+            Column(label, number=True, description=f"change of {what_it_is(label)}")
             for label in self.labels
         ]
-        columns += [Column(name, told="where it changes most") for name in self.places.values()]
+        columns += [
+            Column(name, description="where it changes most") for name in self.places.values()
+        ]
         columns.append(Column("window"))
         caption = self.strongest.caption("those of the largest changes either way")
         if self.left_out:
@@ -226,10 +228,10 @@ class LikelihoodReport:
         columns = [
             Column("sequence"),
             Column("length", number=True),
-            Column("log-likelihood", number=True, told="nats"),
-            Column("by base", number=True, told="mean over the scored bases, nats"),
-            Column("perplexity", number=True, told="equally likely bases that the model chooses from"),
-            Column("scored", number=True, told="bases that have a score"),
+            Column("log-likelihood", number=True, description="nats"),
+            Column("by base", number=True, description="mean over the scored bases, nats"),
+            Column("perplexity", number=True, description="equally likely bases that the model chooses from"),
+            Column("scored", number=True, description="bases that have a score"),
         ]  # fmt: skip
         caption = self.strongest.caption("those without a score and the least likely by base")
         return Table("Sequences", columns, self.strongest.rows, caption)

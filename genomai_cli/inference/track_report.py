@@ -28,7 +28,7 @@ from genomai_cli.reports.sections import (
     Tile,
     Tiles,
 )
-from genomai_cli.reports.wording import MOST_ROWS, abridged, counted, decimal
+from genomai_cli.reports.wording import MAX_ROWS, abridged, counted, decimal
 
 GUESSES = {
     "nothing": "of nothing anywhere",
@@ -53,7 +53,7 @@ def evaluation_page(rows: Sequence[Row], threshold: float, facts: Mapping[str, s
         Column("measure", filtered=True),
         *(Column(name, number=True) for name in ("cases", "model", "low", "high")),
         *(
-            Column(name.replace("_", " "), number=True, told=f"the guess {told}")
+            Column(name.replace("_", " "), number=True, description=f"the guess {told}")
             for name, told in GUESSES.items()
         ),
     ]
@@ -90,11 +90,13 @@ def coverage_page(rows: Sequence[CoverageRow], facts: Mapping[str, str]) -> Page
     columns = [
         *(Column(name, filtered=True) for name in ("organism", "assay", "track", "measure")),
         *(Column(name, number=True) for name in ("tracks", "bins", "model", "low", "high")),
-        Column("other tracks", number=True, told="the mean of the others measured at the bin"),
-        Column("track mean", number=True, told="each track everywhere at its mean"),
+        Column(
+            "other tracks", number=True, description="the mean of the others measured at the bin"
+        ),
+        Column("track mean", number=True, description="each track everywhere at its mean"),
     ]
     table = []
-    for row in rows[:MOST_ROWS]:
+    for row in rows[:MAX_ROWS]:
         own = row.told[MODEL]
         values = (own.value, own.low, own.high, row.told[OTHERS].value, row.told[MEAN].value)
         counts = f"{row.tracks:,}", f"{row.bins:,}"
@@ -178,7 +180,7 @@ class TrackReport:
         self._drawn += [] if bins is None else [bins]
         self.regions += 1
         self.bases += region.end - region.start
-        if len(self._rows) < MOST_ROWS:
+        if len(self._rows) < MAX_ROWS:
             self._rows += self._region_rows(region, known_2T, largest_T)
 
     def _region_rows(
@@ -201,15 +203,15 @@ class TrackReport:
             Tile("bases", f"{self.bases:,}"),
         ]
         columns = [
-            Column("region", told="bases from 0, the end not in it"),
+            Column("region", description="bases from 0, the end not in it"),
             Column("name"),
             Column("bases", number=True),
             Column("track", filtered=len(self.tracks) > 1),
-            Column("mean", number=True, told="over the bases that have a value"),
-            Column("largest", number=True, told="value of a bin"),
+            Column("mean", number=True, description="over the bases that have a value"),
+            Column("largest", number=True, description="value of a bin"),
             Column("% without a value", number=True),
         ]
-        rows = self._rows[:MOST_ROWS]
+        rows = self._rows[:MAX_ROWS]
         table = Table("Regions", columns, rows, abridged(len(rows), count, "the first"))
         sections: list[Section] = [Tiles(tiles), *self._pictures(observed), table]
         sections += [Facts("How it was made", facts), Notes("Limits", [OF_PREDICTIONS])]

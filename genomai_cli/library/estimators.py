@@ -19,7 +19,7 @@ from genomai_cli.formats.tables import UNKNOWN_LABEL
 from genomai_cli.library.fitting import Labels, Settings, Training, columns_of, text_of
 from genomai_cli.library.inputs import File, Progress, Records
 from genomai_cli.library.results import Calls, Numbers
-from genomai_cli.metrics.numbers import explained
+from genomai_cli.metrics.numbers import r_squared
 from genomai_cli.training.targets import CLASSES, REGRESSION
 
 Validation = tuple[Records, Labels | None]
@@ -207,7 +207,7 @@ class SequenceRegressor(SequenceEstimator):
         for head, column in self._by_head(labels).items():
             truth_N, found_N = np.array(column, np.float64), calls.numbers(head)[:, 0]
             found_N = np.where(np.isnan(found_N), truth_N.mean(), found_N)
-            shares.append(explained(truth_N, found_N))
+            shares.append(r_squared(truth_N, found_N))
         return float(np.mean(shares))
 
     def __sklearn_tags__(self) -> Any:

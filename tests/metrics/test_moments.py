@@ -10,7 +10,7 @@ TOLD, MEASURED = RNG.gamma(1, 1, (2, 4, 10, 3))
 
 
 def sums(told=TOLD, measured=MEASURED):
-    return np.stack([moments.sums(*pair) for pair in zip(told, measured, strict=True)])
+    return np.stack([moments.window_sums(*pair) for pair in zip(told, measured, strict=True)])
 
 
 def measured_by(name, of):
@@ -53,5 +53,5 @@ def test_what_does_not_vary_has_no_r():
 
 def test_draws_of_one_window_are_that_windows():
     of = sums()[:1]
-    found = moments.drawn(of, 5, np.random.default_rng(0))
+    found = moments.bootstrap_sums(of, 5, np.random.default_rng(0))
     assert np.allclose(found, of[0])
