@@ -350,7 +350,7 @@ class GenomeReader:
 def identity_of(mapped: MappedSequence) -> float:
     """How like the reference, 0 to 1. A few differences say nothing: in the control region people have them, and
     a short sequence may hold nothing else. A record that is mostly something else has 0."""
-    if mapped.left_out > mapped.aligned:
+    if mapped.clipped > mapped.aligned:
         return 0.0
     expected = min(MOST_EXPECTED, EXPECTED * mapped.compared)
     return 1 - max(0.0, mapped.differences - expected) / max(1, mapped.compared)
