@@ -33,7 +33,7 @@ from benchmarks.tracks.coverage_windows import (
 )
 from genomai_cli.formats.tables import read_table
 from genomai_cli.formats.track_table import parse_described, strand_partners
-from genomai_cli.inference.coverage_evaluation import Comparison, Estimate
+from genomai_cli.inference.coverage_evaluation import CoverageComparison, Estimate
 from genomai_cli.inputs.track_baselines import BASELINES_FILE, CoverageMeans
 
 BASES = 128  # of a bin
@@ -139,7 +139,7 @@ def cnn_rows(
         measured_WRC = binned(coverage(data, species, "valid"))
         told_WRC = basenji.predicted(network, windows(data, species, "valid"), species) * scale_C
         units_C = np.array([means[organism, track.name] for track in tracks], np.float32)
-        comparison = Comparison(tracks, units_C)
+        comparison = CoverageComparison(tracks, units_C)
         for measured_RC, told_RC in zip(measured_WRC, told_WRC, strict=True):
             comparison.add(measured_RC, {CNN: told_RC.astype(np.float32)})
         for row in comparison.rows(seed):

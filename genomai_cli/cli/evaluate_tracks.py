@@ -133,8 +133,12 @@ def predicted_tracks(
     from genomai_cli.formats.reference_regions import regions_of
     from genomai_cli.formats.track_table import read_track_table
     from genomai_cli.formats.tracks import AlignedTracks
-    from genomai_cli.inference.coverage_evaluation import compared, means_of, measured_here
-    from genomai_cli.inference.track_predictions import Reading, TrackPredictor
+    from genomai_cli.inference.coverage_evaluation import (
+        compare_coverage,
+        means_of,
+        measured_tracks,
+    )
+    from genomai_cli.inference.track_predictions import PredictionOptions, TrackPredictor
     from genomai_cli.inputs.track_baselines import BASELINES_FILE
     from genomai_cli.sources.model_choice import load_model
 
@@ -147,14 +151,16 @@ def predicted_tracks(
     found: list[CoverageRow] = []
     with open_reference(fasta) as reference:
         regions = list(regions_of(reference, options.regions))
-        here = measured_here(bundle, table, options.only or (), options.organism)
+        here = measured_tracks(bundle, table, options.only or (), options.organism)
         for organism, names in here.items():
-            reading = Reading(resolution=options.resolution or BINS, only=names, organism=organism)
+            reading = PredictionOptions(
+                resolution=options.resolution or BINS, only=names, organism=organism
+            )
             predictor = TrackPredictor(bundle, reference, reading)
             own = table.selected(predictor.reader.tracks)
             aligned = AlignedTracks.open(own, reference.lengths, reference.path, run.console.warn)
             means = None if known is None else means_of(known, str(kept), bundle, predictor.tracks)
-            found += compared(predictor, aligned, regions, means).rows(seed)
+            found += compare_coverage(predictor, aligned, regions, means).rows(seed)
             run.console.say(f"{len(predictor.tracks)} tracks {organism or ''}; {predictor.rules}")
     if not found:
         raise InputError("nothing of the model's tracks was measured in the regions", path=tracks)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from genomai_cli.formats.shards import Shard
     from genomai_cli.formats.streams import Input
     from genomai_cli.inference.likelihood import Likelihood
-    from genomai_cli.inference.score import Piece
+    from genomai_cli.inference.score import ScoredLetters
     from genomai_cli.inference.score_report import LikelihoodReport
     from genomai_cli.records import SequenceRecord
 
@@ -142,8 +142,8 @@ def tell(run: Run, likelihood: "Likelihood") -> None:
 
 
 def _tracked(
-    pieces: "Iterable[Piece]", track: "BaseTrack", journal: "LineJournal"
-) -> "Iterator[Piece]":
+    pieces: "Iterable[ScoredLetters]", track: "BaseTrack", journal: "LineJournal"
+) -> "Iterator[ScoredLetters]":
     for piece in pieces:
         track.add(piece.name, piece.means, last=piece.last)
         journal.add_values(piece.means)
@@ -152,12 +152,12 @@ def _tracked(
 
 def _rows(
     run: Run,
-    pieces: "Iterable[Piece]",
+    pieces: "Iterable[ScoredLetters]",
     likelihood: "Likelihood",
     report: "LikelihoodReport | None",
 ) -> Iterator[tuple[str, list[str]]]:
     """What tells each record from others, and its row's fields."""
-    from genomai_cli.inference.effect_outputs import shown
+    from genomai_cli.inference.effect_outputs import format_number
     from genomai_cli.inference.score import totals
 
     first = 0 if likelihood.tokenizer.prefix or likelihood.method == "masked" else 1
@@ -169,7 +169,7 @@ def _rows(
         if report:
             report.add(found.name, found.length, score)
         numbers = (score.total, score.per_base, score.perplexity)
-        fields = [found.name, str(found.length), *map(shown, numbers), f"{score.bases:g}"]
+        fields = [found.name, str(found.length), *map(format_number, numbers), f"{score.bases:g}"]
         yield f"{found.name} of {found.length} letters", [*fields, likelihood.method]
     if unscored:
         run.console.warn(

@@ -246,7 +246,7 @@ class VariantEffects:
     def of(cls, effects: Sequence[Effect], labels: list[str], places: Sequence[str] = ()) -> Self:
         """From each allele's effect."""
         nothing = np.full(len(labels), np.nan)
-        found: list[Comparison | None] = [effect.compared for effect in effects]
+        found: list[Comparison | None] = [effect.comparison for effect in effects]
         refs = [np.nan if one is None else one.ref.score.total for one in found]
         alts = [np.nan if one is None else one.alt.score.total for one in found]
         odds = [nothing if one is None else one.odds for one in found]
@@ -261,7 +261,7 @@ class VariantEffects:
             np.array(odds, np.float64).reshape(len(odds), len(labels)),
             [effect.skipped for effect in effects],
             {
-                name: [NOTHING if one is None else one.places[at] for one in found]
+                name: [NOTHING if one is None else one.locations[at] for one in found]
                 for at, name in enumerate(places)
             },
         )

@@ -19,13 +19,13 @@ from genomai_cli.formats.consensus import Region
 from genomai_cli.formats.indexed_fasta import open_reference
 from genomai_cli.formats.track_table import Track
 from genomai_cli.formats.variant_alleles import Change
-from genomai_cli.inference.explain import Explainer, readings
+from genomai_cli.inference.explain import Explainer, explained_values
 from genomai_cli.inference.likelihood import Stretch
 from genomai_cli.inference.track_effects import TrackMeans, changes_by_gradient
 from genomai_cli.inference.track_logo import TrackLogo
-from genomai_cli.inference.track_predictions import Reading, TrackPredictor
+from genomai_cli.inference.track_predictions import PredictionOptions, TrackPredictor
 from genomai_cli.inference.track_readers import track_reader
-from genomai_cli.inference.variant_effects import whole_window_of
+from genomai_cli.inference.variant_effects import fixed_window_of
 from genomai_cli.inputs.tracks import TrackInput
 from genomai_cli.records import SequenceRecord
 
@@ -313,7 +313,7 @@ class TestLogo:
 
     def logo(self, place, bundle, region, name="h+", file="ref.fa"):
         with open_reference(place / file) as reference:
-            predictor = TrackPredictor(bundle, reference, Reading(only=["liver"]))
+            predictor = TrackPredictor(bundle, reference, PredictionOptions(only=["liver"]))
             return TrackLogo.of(predictor, region, name)
 
     def test_letters_are_those_of_explain_by_gradient_on_both_strands(self, place, bundle):
@@ -398,13 +398,13 @@ class TestScore:
         [(4000, "A", "T"), (10, "A", "ACGT"), (8990, "ACGTACGTAC", "A"), (8999, "A", "AC")],
     )
     def test_windows_are_as_long_with_either_allele(self, start, ref, alt):
-        window = whole_window_of(Change("a", start, ref, alt), 9000, WINDOW, 2048)
+        window = fixed_window_of(Change("a", start, ref, alt), 9000, WINDOW, 2048)
         assert window is not None
         assert window[1] - window[0] == WINDOW
         assert 0 <= window[0] <= start
         assert start + len(ref) <= window[1] <= 9000
-        assert whole_window_of(Change("a", 5, "A", "T"), 2000, WINDOW, 2048) is None
-        assert whole_window_of(Change("a", 5, "A", "T" * 1500), 3000, WINDOW, 2048) is None
+        assert fixed_window_of(Change("a", 5, "A", "T"), 2000, WINDOW, 2048) is None
+        assert fixed_window_of(Change("a", 5, "A", "T" * 1500), 3000, WINDOW, 2048) is None
 
     def test_rows_have_either_allele_and_what_is_too_short_is_told(self, place, bundle):
         vcf = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
@@ -476,7 +476,7 @@ class TestExplain:
         network = bundle.classifier.networks[0].double()
         try:
             changes, mean = reader.slopes(stretch, column)
-            place = reader.places[column]
+            place = reader.output_slots[column]
             at, letter = 1234, "ACGT".index(TEXT[1234])
             other, logs = (letter + 1) % 4, []
             for step in (0, 1e-6):
@@ -494,7 +494,7 @@ class TestExplain:
         assert changes[at, other] == pytest.approx((logs[1] - logs[0]) / 1e-6, rel=1e-2)
 
     def test_a_record_is_a_multiple(self, bundle):
-        odds = readings(bundle, ["tracks/open"], both_strands=False)
+        odds = explained_values(bundle, ["tracks/open"], both_strands=False)
         explainer = Explainer(odds, ["tracks/open"], "gradient")
         with pytest.raises(Exception, match="reads multiples of 2,048"):
             list(explainer.explain([SequenceRecord("x", TEXT[:3000])]))

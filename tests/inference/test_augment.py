@@ -135,7 +135,7 @@ def test_a_share_is_from_0_to_1(change, share):
 
 
 def test_long_sequences_are_changed_in_stretches_everywhere(monkeypatch):
-    monkeypatch.setattr("genomai_cli.inference.augment._CHUNK", 7)
+    monkeypatch.setattr("genomai_cli.inference.augment._CHUNK_LETTERS", 7)
     changed = view("A" * 50, Changes(mutate=1.0))
     assert len(changed) == 50
     assert "A" not in changed

@@ -16,7 +16,7 @@ import genomai_cli as genomai
 from genomai_cli.backbones.sequence_ensemble import ConvolutionConfig
 from genomai_cli.formats.fasta import write_fasta
 from genomai_cli.inference.classify import write_calls
-from genomai_cli.inference.effect_outputs import shown
+from genomai_cli.inference.effect_outputs import format_number
 from genomai_cli.library.fitting import columns_of
 from genomai_cli.training import selection
 
@@ -175,7 +175,7 @@ class TestVectorsAndScores:
         wanted = command("score", "--model", likely[which], file).rows[1:]
         found = genomai.score({"a": CONTIG, "b": "N"}, likely[which], device="cpu")
         columns = (found.log_likelihoods, found.per_base, found.perplexities)
-        rows = [list(map(shown, values)) for values in zip(*columns, strict=True)]
+        rows = [list(map(format_number, values)) for values in zip(*columns, strict=True)]
         assert rows == [row[2:5] for row in wanted]
         assert found.names == ["a", "b"]
         assert found.lengths.tolist() == [len(CONTIG), 1]
@@ -191,7 +191,7 @@ class TestVectorsAndScores:
         scored = [at for at, reason in enumerate(found.skipped) if not reason]
         assert found.alts == ["C", "T", CONTIG[19], "<DEL>"]
         assert scored == [0, 1, 2]
-        assert [shown(found.deltas[at]) for at in scored] == [row[6] for row in wanted]
+        assert [format_number(found.deltas[at]) for at in scored] == [row[6] for row in wanted]
         assert [str(found.positions[at]) for at in scored] == [row[1] for row in wanted]
         assert np.isnan(found.deltas[3])
         assert model.score([CONTIG]).log_likelihoods == before  # variants change no model
@@ -203,7 +203,7 @@ class TestVectorsAndScores:
         found = genomai.score_variants(vcf, reference, tiny_sequence_bundle, device="cpu")
         at = wanted.rows[0].index(found.labels[0])
         rows = found.label_changes[:3, 0]
-        assert list(map(shown, rows)) == [row[at] for row in wanted.rows[1:]]
+        assert list(map(format_number, rows)) == [row[at] for row in wanted.rows[1:]]
 
 
 class TestExplain:
@@ -213,7 +213,9 @@ class TestExplain:
         model = genomai.load(tiny_sequence_bundle, device="cpu")
         found, nothing = model.explain({"a": CONTIG[:12], "b": "NN"})
         column = wanted.rows[0].index("attribution")
-        assert list(map(shown, found.attributions)) == [row[column] for row in wanted.rows[1:]]
+        assert list(map(format_number, found.attributions)) == [
+            row[column] for row in wanted.rows[1:]
+        ]
         assert nothing is None
         assert genomai.explain(["NN"], model) == [None]
         with pytest.raises(genomai.UsageError, match="method guess: there are ism, gradient"):
