@@ -69,7 +69,7 @@ class Sites(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """What the letters of records are: just DNA, or the positions of a reference of so many letters."""
+    """How records are aligned: not at all, as plain DNA, or to a reference of `length` letters."""
 
     length: int | None = None
 
@@ -79,7 +79,7 @@ class Alignment:
         return self.length is not None
 
     def sites(self, record: SequenceRecord) -> Sites | None:
-        """What the record's letters are letters of; None for other sequences."""
+        """The sites that the record's letters stand at; None for a record that is not aligned to sites."""
         del record
         return None
 

@@ -36,7 +36,7 @@ CALLS_PER_BATCH = 256  # samples whose probabilities are computed together
 
 @dataclass(frozen=True)
 class Number:
-    """What a head of numbers predicts, and the interval in which the true one lies in most cases (90 %)."""
+    """A predicted number, and the interval in which the true one lies in most cases (90 %)."""
 
     value: float
     low: float
@@ -262,7 +262,7 @@ def columns(bundle: Bundle, with_probabilities: bool) -> list[tuple[str, ColumnT
 
 
 def _model_metadata(bundle: Bundle) -> dict[str, str]:
-    """What a file says of the model that made it."""
+    """Metadata of a file: the model that made it."""
     return {
         "model_name": bundle.name,
         "model_version": bundle.version,

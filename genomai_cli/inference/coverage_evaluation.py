@@ -206,7 +206,7 @@ def baseline_predictions(measured_RC: Values, means_C: Values) -> dict[str, Valu
 
 
 def _track_means(parts: Iterable[Values]) -> Values:
-    """Those of each track over bins (C,), 1 where nothing is known or all is 0."""
+    """The mean of each track over bins (C,), 1 where nothing is known or all is 0."""
     total, count = np.zeros(1), np.zeros(1)
     for part_RC in parts:
         total = total + np.nansum(part_RC, axis=0, dtype=np.float64)

@@ -152,7 +152,7 @@ class Embedder:
 
     @property
     def attributes(self) -> dict[str, str | int]:
-        """What the vectors depend on; those of two runs with the same attributes can stand in one file."""
+        """Attributes that the vectors depend on; vectors of runs with the same attributes can be in one file."""
         attributes: dict[str, str | int] = {
             "model_name": self.bundle.name,
             "model_version": self.bundle.version,

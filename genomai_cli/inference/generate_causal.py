@@ -27,7 +27,7 @@ from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers.bytes import TAG
 
 SEQUENCES_PER_BATCH = 32
-DEFAULT_CONTINUATION = 500  # letters after the prompt, unless a length is asked for
+DEFAULT_CONTINUATION = 500  # letters after the prompt, unless a length is given
 
 Ids = NDArray[np.int64]
 

@@ -2,7 +2,7 @@
 
 A sequence longer than the network's window is drawn window by window: each overlaps the one before by half, whose bases
 it is given. Everything random about a sequence follows from the seed, its number and, if the model knows any, the
-phenotype that was asked for.
+requested phenotype.
 
 Views by diffusion: a record is noised up to some time and drawn again from there, by the code that generates.
 
@@ -118,8 +118,8 @@ class SequenceRequest:
     """So many sequences of a `length` in bases (by default the prompt's, or as the model was trained on), which begin
     with a `prompt`, in which N is to be filled in. UsageError for other letters in it, or more than in the sequence.
 
-    Each is of one of the `parts`, labels with their shares, if there are any; `text` is how these were asked for, and
-    `name` what the sequences' names contain.
+    Each is of one of the `parts`, labels with their shares, if there are any; `text` is the option that names these,
+    and `name` what the sequences' names contain.
     """
 
     number: int = 1
@@ -187,7 +187,7 @@ class SequenceGenerator:
         self.windows = Windows.of_half_overlap(self.tokenizer, network.max_length)
         self.device = next(self.network.parameters()).device
         self.phenotypes = phenotypes_of(bundle)
-        self.usual = [REFERENCE] if self.phenotypes else []  # where none is asked for
+        self.default_phenotypes = [REFERENCE] if self.phenotypes else []  # where none is asked for
         self.default_length = int(bundle.config.get("letters", self.windows.size))
 
     def records(self, request: SequenceRequest) -> Iterator[SequenceRecord]:

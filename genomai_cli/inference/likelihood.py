@@ -76,9 +76,9 @@ class Stretch:
     @property
     def other_strand(self) -> "Stretch":
         """The same on the other strand."""
-        own, size = self.scored, len(self.text)
+        scored, size = self.scored, len(self.text)
         text = as_text(reverse_complement(as_letters(self.text)))
-        return Stretch(text, size - own.stop, size - own.start)
+        return Stretch(text, size - scored.stop, size - scored.start)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,11 +152,11 @@ class MaskedBase:
     """Each base given all others."""
 
     tokenizer: Tokenizer
-    every: int | None = None
+    mask_every: int | None = None
 
     def queries(self, stretch: Stretch) -> Iterator[TokenQuery]:
         """One for each set of bases that are masked at once."""
-        ids, before = self.tokenizer.encode(stretch.text), len(self.tokenizer.prefix)
+        ids, prefix_length = self.tokenizer.encode(stretch.text), len(self.tokenizer.prefix)
         for letters in self._sets(stretch):
             tokens, offsets, _ = self._covering(letters, len(ids))
             masked = ids.copy()
@@ -164,7 +164,9 @@ class MaskedBase:
             is_dna = self.tokenizer.is_dna(ids[tokens])
             tokens, offsets = tokens[is_dna], offsets[is_dna]
             choices, answers = self._choices(ids[tokens], offsets)
-            yield TokenQuery(self.tokenizer.template(masked), tokens + before, choices, answers)
+            yield TokenQuery(
+                self.tokenizer.template(masked), tokens + prefix_length, choices, answers
+            )
 
     def logs(self, stretch: Stretch, answers: Sequence[Logs]) -> Logs:
         """See `QueryStrategy`."""
@@ -186,9 +188,9 @@ class MaskedBase:
             known[positions] |= self.tokenizer.is_dna(ids)
         known[: stretch.scored.start] = known[stretch.scored.stop :] = False
         scored = np.flatnonzero(known)
-        if self.every is None:
+        if self.mask_every is None:
             return list(scored[:, None])
-        sets = (scored[scored % self.every == rest] for rest in range(self.every))
+        sets = (scored[scored % self.mask_every == rest] for rest in range(self.mask_every))
         return [letters for letters in sets if len(letters)]
 
     def _covering(self, letters: Indices, tokens: int) -> tuple[Indices, Indices, Indices]:

@@ -48,10 +48,10 @@ class EnrichmentResult:
     tested: int
 
 
-def enriched_motifs(tracks: Sequence[AttributedSequence], seed: int = 0) -> EnrichmentResult:
+def enriched_motifs(sequences: Sequence[AttributedSequence], seed: int = 0) -> EnrichmentResult:
     """The motifs that are found in every other sequence and enriched in those between."""
     rng = np.random.default_rng(seed)
-    discovery, held_out = tracks[::2], tracks[1::2]
+    discovery, held_out = sequences[::2], sequences[1::2]
     motifs, background = find_motifs(discovery, rng), background_of(discovery)
     shuffled_sets = [ShuffledPairs.of(half, rng) for half in (discovery, held_out)]
     tested_motifs = []
@@ -73,9 +73,11 @@ class ShuffledPairs:
     shuffled: list[Codes]
 
     @classmethod
-    def of(cls, tracks: Sequence[AttributedSequence], rng: np.random.Generator) -> "ShuffledPairs":
-        """The sequences of the tracks."""
-        real = [track.codes for track in tracks]
+    def of(
+        cls, sequences: Sequence[AttributedSequence], rng: np.random.Generator
+    ) -> "ShuffledPairs":
+        """The sequences, each with its shuffled copy."""
+        real = [sequence.codes for sequence in sequences]
         return cls(real, [dinucleotide_shuffle(codes, rng) for codes in real])
 
     def scores(self, odds_M5: Array) -> tuple[Array, Array]:

@@ -16,20 +16,20 @@ class MotifSearch:
     """Explanations are added, then `run` finds what those of each label have in common."""
 
     def __init__(self) -> None:
-        self._tracks: dict[str, list[AttributedSequence]] = {}
+        self._sequences: dict[str, list[AttributedSequence]] = {}
         self.found: list[tuple[str, EnrichedMotif]] = []
 
     def add(self, explanation: Explanation) -> None:
         """One more sequence."""
-        track = AttributedSequence.of(explanation.letters, explanation.attributions)
-        self._tracks.setdefault(explanation.label, []).append(track)
+        sequence = AttributedSequence.of(explanation.letters, explanation.attributions)
+        self._sequences.setdefault(explanation.label, []).append(sequence)
 
     def run(self, seed: int) -> Iterator[str]:
         """Find the enriched motifs; a line about each label and each motif."""
-        for label, tracks in sorted(self._tracks.items()):
-            search = enriched_motifs(tracks, seed)
+        for label, sequences in sorted(self._sequences.items()):
+            search = enriched_motifs(sequences, seed)
             yield (
-                f"{label}: of {search.tested} motifs in {len(tracks)} sequences {len(search.enriched)} are enriched "
+                f"{label}: of {search.tested} motifs in {len(sequences)} sequences {len(search.enriched)} are enriched "
                 f"(E at most {MAX_E_VALUE:g}, half of the sequences against shuffled ones)"
             )
             name = re.sub(r"\s", "_", printable(label.partition(":")[2] or label))
@@ -62,12 +62,14 @@ class MotifSearch:
 
     def write(self, out: IO[bytes]) -> None:
         """The motifs in MEME's format."""
-        all_tracks = [track for tracks in self._tracks.values() for track in tracks]
+        all_sequences = [
+            sequence for sequences in self._sequences.values() for sequence in sequences
+        ]
         motifs = (
             MemeMotif(name, e.motif.consensus, e.motif.frequencies, e.motif.sites, e.e_value)
             for name, e in self.found
         )
-        write_meme(out, motifs, background_of(all_tracks).tolist())
+        write_meme(out, motifs, background_of(all_sequences).tolist())
 
     def picture(self, title: str, ending: str) -> bytes:
         """Their logos."""

@@ -49,7 +49,7 @@ class AttributedSequence:
     """A sequence: its codes (L,), and the attribution (L,) of each letter, 0 where there is none."""
 
     codes: Codes
-    values: Array
+    attributions: Array
 
     @classmethod
     def of(cls, letters: str, attributions: Array) -> "AttributedSequence":
@@ -89,30 +89,30 @@ class Motif:
         return np.pad(np.log(shares / background), ((0, 0), (0, 1)))
 
 
-def background_of(tracks: Iterable[AttributedSequence]) -> Array:
+def background_of(sequences: Iterable[AttributedSequence]) -> Array:
     """The share (4,) of each base, the same as of its complement: motifs have no strand."""
     counts = np.ones(len(BASES))
-    for track in tracks:
-        counts += np.bincount(track.codes, minlength=UNKNOWN_CODE + 1)[:UNKNOWN_CODE]
+    for sequence in sequences:
+        counts += np.bincount(sequence.codes, minlength=UNKNOWN_CODE + 1)[:UNKNOWN_CODE]
     shares: Array = (counts + counts[::-1]) / (2 * counts.sum())
     return shares
 
 
-def find_motifs(tracks: Sequence[AttributedSequence], rng: np.random.Generator) -> list[Motif]:
+def find_motifs(sequences: Sequence[AttributedSequence], rng: np.random.Generator) -> list[Motif]:
     """The motifs of the stretches that stand out, those with most attribution first; none where there are fewer than
     `MIN_SEQLETS` such stretches."""
-    stretches = Seqlets.of(tracks, rng)
-    background, found = background_of(tracks), list[Motif]()
+    seqlets = Seqlets.of(sequences, rng)
+    background, motifs = background_of(sequences), list[Motif]()
     for _ in range(2 * MAX_MOTIFS):
-        if len(stretches) < MIN_SEQLETS or len(found) == MAX_MOTIFS:
+        if len(seqlets) < MIN_SEQLETS or len(motifs) == MAX_MOTIFS:
             break
-        motif, explained_S = _motif(stretches, background)
+        motif, explained_S = _motif(seqlets, background)
         if motif is not None and all(
-            similarity(motif.frequencies, other.frequencies) < MAX_SIMILARITY for other in found
+            similarity(motif.frequencies, other.frequencies) < MAX_SIMILARITY for other in motifs
         ):
-            found.append(motif)
-        stretches = stretches.subset(~explained_S)
-    return found
+            motifs.append(motif)
+        seqlets = seqlets.subset(~explained_S)
+    return motifs
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,20 +120,20 @@ class Seqlets:
     """Codes and attributions (S, W) of cores that stand out and their flanks; unknown letters beyond the ends."""
 
     codes: Codes
-    values: Array
+    attributions: Array
 
     @classmethod
-    def of(cls, tracks: Iterable[AttributedSequence], rng: np.random.Generator) -> "Seqlets":
-        """Those of all sequences."""
+    def of(cls, sequences: Iterable[AttributedSequence], rng: np.random.Generator) -> "Seqlets":
+        """The seqlets of all sequences."""
         wide = CORE_LETTERS + 2 * FLANK_LETTERS
         codes, values = [np.zeros((0, wide), np.uint8)], [np.zeros((0, wide))]
-        for track in tracks:
-            starts = seqlet_starts(track.values, rng)
+        for sequence in sequences:
+            starts = seqlet_starts(sequence.attributions, rng)
             if starts:
-                padded_L = np.pad(track.codes, FLANK_LETTERS, constant_values=UNKNOWN_CODE)
+                padded_L = np.pad(sequence.codes, FLANK_LETTERS, constant_values=UNKNOWN_CODE)
                 codes.append(sliding_window_view(padded_L, wide)[starts])
                 values.append(
-                    sliding_window_view(np.pad(track.values, FLANK_LETTERS), wide)[starts]
+                    sliding_window_view(np.pad(sequence.attributions, FLANK_LETTERS), wide)[starts]
                 )
         return cls(np.concatenate(codes), np.concatenate(values))
 
@@ -142,7 +142,7 @@ class Seqlets:
 
     def subset(self, rows: NDArray[np.bool_]) -> "Seqlets":
         """Those in the rows."""
-        return Seqlets(self.codes[rows], self.values[rows])
+        return Seqlets(self.codes[rows], self.attributions[rows])
 
     @property
     def both_strands(self) -> Codes:
@@ -169,9 +169,9 @@ def seqlet_starts(values: Array, rng: np.random.Generator) -> list[int]:
     return sorted(starts)
 
 
-def _motif(stretches: Seqlets, background: Array) -> tuple[Motif | None, NDArray[np.bool_]]:
+def _motif(seqlets: Seqlets, background: Array) -> tuple[Motif | None, NDArray[np.bool_]]:
     """The motif that begins with the best seed, and which stretches it explains; None if these are too few."""
-    sites = _CandidateSites(stretches)
+    sites = _CandidateSites(seqlets)
     chosen = sites.matching_seed(sites.seed())
     for _ in range(MAX_ROUNDS):
         if np.count_nonzero(chosen >= 0) < MIN_SEQLETS:
@@ -189,12 +189,12 @@ class _CandidateSites:
     """Where in seqlets a motif may lie: for each of S seqlets all P windows of `MOTIF_COLUMNS` letters (S, P, M) that
     hold the core's middle, on either strand."""
 
-    def __init__(self, stretches: Seqlets) -> None:
-        self._codes = stretches.both_strands
+    def __init__(self, seqlets: Seqlets) -> None:
+        self._codes = seqlets.both_strands
         windows = sliding_window_view(self._codes, MOTIF_COLUMNS, axis=2)
-        self.letters = windows.reshape(len(stretches), -1, MOTIF_COLUMNS)
+        self.letters = windows.reshape(len(seqlets), -1, MOTIF_COLUMNS)
         self._offsets = windows.shape[2]
-        values = np.stack([stretches.values, stretches.values[:, ::-1]], axis=1)
+        values = np.stack([seqlets.attributions, seqlets.attributions[:, ::-1]], axis=1)
         self._values = sliding_window_view(values, SEED_LETTERS, axis=2).sum(3)
         kmers = sliding_window_view(self._codes, SEED_LETTERS, axis=2).astype(np.int64)
         known = (kmers < UNKNOWN_CODE).all(3)

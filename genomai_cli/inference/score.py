@@ -120,12 +120,12 @@ class SequenceScore:
     score: Score
 
 
-def totals(pieces: Iterable[ScoredLetters]) -> Iterator[SequenceScore]:
+def totals(parts: Iterable[ScoredLetters]) -> Iterator[SequenceScore]:
     """Every record's score, when its last piece has come."""
     length, score = 0, Score(0.0, 0.0)
-    for piece in pieces:
-        length += piece.logs.shape[1]
-        score += Score.of(piece.logs)
-        if piece.last:
-            yield SequenceScore(piece.name, length, score)
+    for part in parts:
+        length += part.logs.shape[1]
+        score += Score.of(part.logs)
+        if part.last:
+            yield SequenceScore(part.name, length, score)
             length, score = 0, Score(0.0, 0.0)

@@ -83,11 +83,11 @@ class SpliceEffects:
         """The values with either allele, and where they are."""
         ref, alt = self._of_reference(pair.ref), self._read(pair.alt)
         values = [*self._sites(pair, ref, alt), *self._junctions(pair, ref, alt)]
-        before, after, locations = zip(*values, strict=True)
-        return LocatedValues(np.array(before), np.array(after), locations)
+        ref_values, alt_values, locations = zip(*values, strict=True)
+        return LocatedValues(np.array(ref_values), np.array(alt_values), locations)
 
     def _of_reference(self, stretch: Stretch) -> Splicing:
-        """What is read of the reference's allele, which is often that of the allele before."""
+        """Predictions for the reference's allele, cached because alleles in turn often share it."""
         if self._cached_reference is None or self._cached_reference[0] != stretch.text:
             self._cached_reference = None  # before there are two
             self._cached_reference = stretch.text, self._read(stretch)
@@ -182,12 +182,12 @@ class _AlleleValues(NamedTuple):
 
     ref: float
     alt: float
-    place: str
+    location: str
 
 
-def _mean(one: Values, other: Values) -> Values:
+def _mean(forward: Values, backward: Values) -> Values:
     """In single precision."""
-    return (one + other) * np.float32(0.5)
+    return (forward + backward) * np.float32(0.5)
 
 
 def aligned_to_reference(alt_LC: Values, pair: AllelePair) -> Values:
@@ -212,8 +212,8 @@ def _alternate_indices(pair: AllelePair) -> Positions:
     alt_index_L[end:] += len(change.alt) - len(change.ref)
     alt_index_L[pair.ref_at + len(change.alt) : end] = DELETED
     alt_index_L[alt_index_L >= len(pair.alt.text)] = OUTSIDE
-    before = alt_index_L[: pair.ref_at]
-    before[before < 0] = OUTSIDE
+    before_change = alt_index_L[: pair.ref_at]
+    before_change[before_change < 0] = OUTSIDE
     return alt_index_L
 
 
@@ -244,13 +244,13 @@ def _sites_on_alternate(pair: AllelePair, sites_4S: Positions, alt_L4: Values) -
 def _pairs(sites_4S: Positions) -> tuple[Positions, Positions, Positions]:
     """The junctions (J,) of sites: the number of the donor, of the acceptor, and 0 or 1 for the strand; introns have at
     least a letter."""
-    found = []
+    junctions = []
     for strand in (0, 1):
         donor_S1, acceptor_1S = sites_4S[2 * strand][:, None], sites_4S[2 * strand + 1][None]
         intron_length = acceptor_1S - donor_S1 if strand == 0 else donor_S1 - acceptor_1S
         first, second = np.nonzero((donor_S1 >= 0) & (acceptor_1S >= 0) & (intron_length > 1))
-        found.append((first, second, np.full(len(first), strand)))
-    first_J, second_J, strand_J = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        junctions.append((first, second, np.full(len(first), strand)))
+    first_J, second_J, strand_J = (np.concatenate(parts) for parts in zip(*junctions, strict=True))
     return first_J, second_J, strand_J
 
 

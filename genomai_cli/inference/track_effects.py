@@ -99,8 +99,8 @@ class TrackMeans:
         forward = self._values(stretch, self._columns)
         contacts_M = self._contacts(stretch)
         if self.both_strands:
-            others = [self.reader.partners[column] for column in self._columns]
-            forward = (forward + self._values(stretch.other_strand, others)) / 2
+            partner_columns = [self.reader.partners[column] for column in self._columns]
+            forward = (forward + self._values(stretch.other_strand, partner_columns)) / 2
             contacts_M = (contacts_M + self._contacts(stretch.other_strand)) / 2
         return np.concatenate([np.log(forward), contacts_M])
 
@@ -122,6 +122,6 @@ class TrackMeans:
             return np.empty(0)
         maps_PPM = self.reader.contacts(stretch.text, self._maps)
         bases = len(stretch.text) // len(maps_PPM)
-        own = stretch.scored
-        rows = slice(own.start // bases, -(-own.stop // bases))
+        scored = stretch.scored
+        rows = slice(scored.start // bases, -(-scored.stop // bases))
         return np.asarray(maps_PPM[rows].mean(axis=(0, 1)), np.float64)

@@ -291,8 +291,8 @@ def _track_rows(
         low, high = np.nanpercentile(values, [2.5, 97.5]) if positives else (np.nan, np.nan)
         return float(low), float(high)
 
-    def row(measure: str, value: float, interval_: tuple[float, float], **guesses: float) -> Row:
-        return Row("tracks", group, measure, cases, value, interval_, guesses)
+    def row(measure: str, value: float, bounds: tuple[float, float], **guesses: float) -> Row:
+        return Row("tracks", group, measure, cases, value, bounds, guesses)
 
     yield row(
         "accuracy",

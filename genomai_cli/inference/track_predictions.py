@@ -61,7 +61,8 @@ class _CoreWindow:
 
 
 class TrackPredictor:
-    """What a model says of regions; BundleError for one without tracks, UsageError for settings that do not fit it."""
+    """Predicts tracks along regions; BundleError for a model without tracks, UsageError for settings that do not fit
+    it."""
 
     def __init__(self, bundle: Bundle, reference: IndexedFasta, options: PredictionOptions) -> None:
         self.reader = track_reader(bundle, options.only, options.organism)
@@ -159,8 +160,8 @@ class TrackPredictor:
         cut = self._two_sided if self.reader.is_bidirectional else self._one_sided
         windows = list(cut(start, end, length))
         windows_per_batch = max(1, LETTERS_PER_BATCH // self.window)
-        for at in range(0, len(windows), windows_per_batch):
-            batch = windows[at : at + windows_per_batch]
+        for first in range(0, len(windows), windows_per_batch):
+            batch = windows[first : first + windows_per_batch]
             inputs = [read(window.begin, window.end) for window in batch]
             blocks = self.reader.read(inputs, columns, self.options.resolution)
             for number, window in enumerate(batch):

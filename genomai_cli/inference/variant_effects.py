@@ -47,7 +47,7 @@ NO_ALLELE, SYMBOLIC, TOO_LONG, MISMATCH, SHORT = (
 
 @dataclass(frozen=True, eq=False)
 class AlleleReading:
-    """What a model says of a sequence: its log-likelihood, NaN without one, and the log odds (labels,)."""
+    """A model's predictions for one allele: the log-likelihood, NaN without one, and the log odds (labels,)."""
 
     score: Score
     odds: Odds

@@ -353,7 +353,7 @@ class InputKind(ABC):
         """Batches of labelled samples, of which the rows `train` may be mixed with each other."""
 
     def alphabet(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> Alphabet:
-        """What the rows are to self-supervised objectives."""
+        """The alphabet of the rows, for self-supervised objectives."""
         del rows, recipe
         return Alphabet(tokenizer)
 
@@ -372,12 +372,12 @@ class InputKind(ABC):
         return CardText(PRETRAINED, OF_VECTORS, BASELINES)
 
     def extra_config(self, rows: TrainingRows) -> dict[str, Any]:
-        """What a pretrained bundle's config says besides."""
+        """Further keys of a pretrained bundle's config."""
         del rows
         return {}
 
     def extra_files(self, rows: TrainingRows, recipe: Recipe) -> dict[str, bytes]:
-        """What a pretrained bundle holds besides."""
+        """Further files of a pretrained bundle."""
         del rows, recipe
         return {}
 

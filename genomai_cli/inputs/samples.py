@@ -137,7 +137,7 @@ class SampleRows:
 
 @dataclass(frozen=True)
 class Hints:
-    """What the first G features of each token's hidden state are drawn to in training, and how strongly.
+    """Targets of the first G features of each token's hidden state in training, and their weight.
 
     `values` (windows * B, T, G) are NaN where there is nothing to say; `weight` is that in the loss.
     """

@@ -133,7 +133,7 @@ class SequenceInput(InputKind):
         return cls() if labels is None else LabelledSequences.of(recipe, read_labels(labels))
 
     def sizes(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> dict[str, Any]:
-        """Those of the vocabulary."""
+        """The sizes of the vocabulary."""
         del rows, recipe
         return vocabulary_sizes(tokenizer)
 
@@ -229,7 +229,7 @@ class LabelledSequences(SequenceInput):
         return replace(self, phenotypes=self.phenotypes.counted(counts.elements()))
 
     def sizes(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> dict[str, Any]:
-        """Those of the vocabulary, and how many labels there are."""
+        """The sizes of the vocabulary, and how many labels there are."""
         return super().sizes(rows, recipe, tokenizer) | {"conditions": len(self.phenotypes)}
 
     def alphabet(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> Alphabet:

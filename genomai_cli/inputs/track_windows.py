@@ -80,7 +80,7 @@ class TrackWindows:
         return contacts_BPPM
 
     def contigs(self, begins_B: Rows) -> list[str]:
-        """Those of windows that begin there among all letters."""
+        """The contigs of windows that begin there among all letters."""
         rows_B = np.searchsorted(self.row_offsets, begins_B, side="right") - 1
         return [self.row_origins[row][0] for row in rows_B.tolist()]
 

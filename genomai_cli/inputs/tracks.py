@@ -193,7 +193,7 @@ class TrackInput(SequenceInput):
             raise TrainingError(f"the model to begin from, {name}, has other tracks")
 
     def sizes(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> dict[str, Any]:
-        """Those that follow from the vocabulary and the tracks, as the network has it."""
+        """The sizes that follow from the vocabulary and the tracks, as the network names them."""
         kind = network_class(recipe.network["kind"])
         try:
             return kind.track_sizes(self.tracks, super().sizes(rows, recipe, tokenizer))
@@ -276,7 +276,7 @@ class TrackInput(SequenceInput):
     def card(
         self, config: Mapping[str, Any], objectives: Sequence[str], network: Network
     ) -> CardText:
-        """What it restores or predicts."""
+        """See `InputKind`: a model that restores, or one that predicts."""
         del config, network
         baselines = BASELINES | {"omics": OMICS_BASELINE, "tracks": COVERAGE_BASELINE}
         if "tracks" in objectives:

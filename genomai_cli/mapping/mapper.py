@@ -205,7 +205,7 @@ class Mapper:
         return segments_of(query_H, reference_H, self._index.k, self._period)
 
     def _frame(self, codes_Q: Codes, letters_Q: Integers, chain: Integers) -> AlignmentFrame:
-        """What is to be aligned with what, once it is known how much of the circle the query covers."""
+        """The frame to align in, by how much of the circle the query covers."""
         size = len(self.reference)
         if self._period is None:
             return AlignmentFrame(codes_Q, letters_Q, self._codes_R, 0, chain, is_full_circle=False)

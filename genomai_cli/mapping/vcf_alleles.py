@@ -135,7 +135,7 @@ def contig_names(reference: Reference) -> frozenset[str]:
 
 
 class ContigPositions(Mapping[str, Sites]):
-    """All positions of a reference's contig, and none of other contigs: what a VCF reader is asked for.
+    """All positions of a reference's contig, and none of other contigs: the sites that a VCF reader reads.
 
     The human mitochondrial reference is found under M and MT too, with or without chr, and under plink's 26. With a
     text in `refuse_others` the first record of another contig raises an InputError that ends with it.
@@ -195,5 +195,5 @@ def conflicting_length(header: Iterable[str], reference: Reference) -> int | Non
 def header_lengths(header: Iterable[str], reference: Reference) -> set[int]:
     """The lengths that a VCF's header gives for contigs of the reference's name."""
     names = contig_names(reference)
-    given = filter(None, map(contig_length, header))
-    return {length for name, length in given if name in names}
+    contigs = filter(None, map(contig_length, header))
+    return {length for name, length in contigs if name in names}

@@ -174,7 +174,7 @@ def brier_scores(probabilities: Floats, truth: NDArray[np.int64]) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What a head called, one entry a sample.
+    """The calls of a head, one entry a sample.
 
     `confidence` is the probability of the called label, NaN for UNKNOWN; `probabilities` has a row a sample and a
     column for each of `labels`, or is None if only the calls are known.

@@ -51,7 +51,7 @@ class PredictionTable:
         return self.table.column("sample")
 
     def predictions(self, head: str, rows: Sequence[int]) -> Predictions:
-        """What the head called in these rows; all labels' probabilities if no call lacks one."""
+        """The calls of a head in these rows; with all labels' probabilities if no call lacks one."""
         row_list = list(rows)
         called = [self.table.column(head)[row] for row in row_list]
         confidence = self._numbers(f"{head}_p")[row_list]
@@ -65,7 +65,7 @@ class PredictionTable:
         return Predictions(called, np.where(is_call, confidence, np.nan), labels, probabilities)
 
     def predicted_numbers(self, head: str, rows: Sequence[int]) -> NumberPredictions:
-        """What a head of numbers predicted in these rows."""
+        """The predictions of a head of numbers in these rows."""
         columns = (head, f"{head}_low", f"{head}_high")
         found = [
             numbers_of(self.table.column(name), self.table.lines, self.path) for name in columns

@@ -33,8 +33,8 @@ def deviance(predicted: Numbers, measured: Numbers) -> Numbers:
     """Twice the Poisson loss of each value, 0 where prediction and measurement are equal."""
     predicted, measured = predicted.clip(min=MIN_PREDICTION), measured.clip(min=0)
     ratio = np.where(measured > 0, measured, predicted) / predicted
-    found: Numbers = 2 * (measured * np.log(ratio) - (measured - predicted))
-    return found
+    deviances: Numbers = 2 * (measured * np.log(ratio) - (measured - predicted))
+    return deviances
 
 
 def pearson(sums_6C: Numbers) -> Numbers:

@@ -84,9 +84,9 @@ def score_numbers(
     true, value = truth_N[known_N], predictions.value[known_N]
     covered = (true >= predictions.low[known_N]) & (true <= predictions.high[known_N])
 
-    def measures(chosen: NDArray[np.int64]) -> dict[str, float]:
-        found = correlations(true[chosen], value[chosen])
-        return found | {"covered": float(covered[chosen].mean())}
+    def measures(indices: NDArray[np.int64]) -> dict[str, float]:
+        found = correlations(true[indices], value[indices])
+        return found | {"covered": float(covered[indices].mean())}
 
     values = measures(np.arange(len(true)))
     intervals = resampling.bootstrap_intervals(measures, len(true), rng)
@@ -99,5 +99,8 @@ def score_numbers(
     return NumberScores(
         len(truth_N),
         int((~known_N).sum()),
-        {name: Estimate(of, *intervals[name], baseline.get(name)) for name, of in values.items()},
+        {
+            name: Estimate(point, *intervals[name], baseline.get(name))
+            for name, point in values.items()
+        },
     )

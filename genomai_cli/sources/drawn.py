@@ -30,7 +30,7 @@ def drawn(
 
     Raises UsageError for a phenotype that it does not know.
     """
-    wanted, requests = phenotypes or generator.usual, [request]
+    wanted, requests = phenotypes or generator.default_phenotypes, [request]
     if wanted:
         assert generator.phenotypes is not None  # others are refused beforehand
         requests = [
