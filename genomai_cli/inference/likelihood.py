@@ -118,10 +118,10 @@ class NextToken:
         """One: all tokens at once."""
         ids, tokens = self.tokenizer.encode(stretch.text), self._scored(stretch)
         if len(tokens):
-            rows = tokens + len(self.tokenizer.prefix) - 1
+            positions = tokens + len(self.tokenizer.prefix) - 1
             templated = self.tokenizer.template(ids)
             yield TokenQuery(
-                templated, rows, ids[tokens, None].astype(np.int64), np.zeros_like(rows)
+                templated, positions, ids[tokens, None].astype(np.int64), np.zeros_like(positions)
             )
 
     def logs(self, stretch: Stretch, answers: Sequence[Logs]) -> Logs:
@@ -172,10 +172,10 @@ class MaskedBase:
         """See `QueryStrategy`."""
         logs_L = np.full(len(stretch.text), np.nan)
         ids = self.tokenizer.encode(stretch.text)
-        for letters, found in zip(self._sets(stretch), answers, strict=True):
+        for letters, token_logs in zip(self._sets(stretch), answers, strict=True):
             tokens, _, which = self._covering(letters, len(ids))
             which = which[self.tokenizer.is_dna(ids[tokens])]
-            probability = np.bincount(which, np.exp(found)) / np.bincount(which)
+            probability = np.bincount(which, np.exp(token_logs)) / np.bincount(which)
             logs_L[letters] = np.log(probability)
         return logs_L
 
@@ -307,10 +307,10 @@ class Likelihood:
         """The answers to queries whose windows are read as one batch."""
         device = next(self.network.parameters()).device
         left = self.tokenizer.padding_side == "left" and self.method != NEXT_TOKEN
-        rows = [query.ids for _, query in batch]
-        ids_BT = torch.from_numpy(padded(rows, self.tokenizer.pad_id, left=left)).to(device)
-        hidden_BTD = self.network(ids_BT, padding_mask(rows, ids_BT, left=left))
-        shifts = [ids_BT.shape[1] - len(ids) if left else 0 for ids in rows]
+        window_ids = [query.ids for _, query in batch]
+        ids_BT = torch.from_numpy(padded(window_ids, self.tokenizer.pad_id, left=left)).to(device)
+        hidden_BTD = self.network(ids_BT, padding_mask(window_ids, ids_BT, left=left))
+        shifts = [ids_BT.shape[1] - len(ids) if left else 0 for ids in window_ids]
         return [
             (number, self._window_logs(hidden_TD[shift:], query))
             for (number, query), hidden_TD, shift in zip(batch, hidden_BTD, shifts, strict=True)
@@ -318,22 +318,22 @@ class Likelihood:
 
     def _window_logs(self, hidden_TD: Tensor, query: TokenQuery) -> Logs:
         """The log-probabilities (N,) of the answers."""
-        parts = []
+        logs = []
         step = max(1, MAX_LOGITS // len(self.tokenizer.vocabulary))
         for begin in range(0, len(query.positions), step):
-            rows_slice = slice(begin, begin + step)
-            rows, choices, answers = (
-                torch.from_numpy(part[rows_slice]).to(hidden_TD.device)
+            part_slice = slice(begin, begin + step)
+            positions, choices, answers = (
+                torch.from_numpy(part[part_slice]).to(hidden_TD.device)
                 for part in (query.positions, query.choices, query.answers)
             )
-            logits_NV = self.network.lm_logits(self.head, hidden_TD[rows])
+            logits_NV = self.network.lm_logits(self.head, hidden_TD[positions])
             logits_NV = logits_NV.double() if logits_NV.device.type != "mps" else logits_NV.float()
             if choices.shape[1] == 1:
                 logs_NC = logits_NV.log_softmax(1).gather(1, choices)
             else:
                 logs_NC = logits_NV.gather(1, choices).log_softmax(1)
-            parts.append(logs_NC.gather(1, answers[:, None])[:, 0].cpu().double().numpy())
-        return cast(Logs, np.concatenate(parts))
+            logs.append(logs_NC.gather(1, answers[:, None])[:, 0].cpu().double().numpy())
+        return cast(Logs, np.concatenate(logs))
 
 
 def likelihood_of(bundle: Bundle) -> tuple[str, Backbone]:

@@ -102,9 +102,11 @@ class SpliceEffects:
         backward = self.reader.splicing(stretch.other_strand.text, partner_columns, self._tissues)
         size = len(stretch.text)
 
-        def counts(places_4S: Positions) -> Values:
-            turned_4S = np.where(places_4S < 0, places_4S, size - 1 - places_4S)[OTHER_STRAND_KINDS]
-            return _mean(forward.counts(places_4S), backward.counts(turned_4S)[:, :, ::-1])
+        def counts(positions_4S: Positions) -> Values:
+            mirrored_4S = np.where(positions_4S < 0, positions_4S, size - 1 - positions_4S)[
+                OTHER_STRAND_KINDS
+            ]
+            return _mean(forward.counts(positions_4S), backward.counts(mirrored_4S)[:, :, ::-1])
 
         sites_L4 = forward.sites
         if sites_L4.shape[1]:
@@ -164,17 +166,17 @@ class SpliceEffects:
         sites_4S = self.reader.likely_sites(
             np.fmax(ref.sites, aligned_to_reference(alt.sites, pair))
         )
-        read_4S = _sites_on_alternate(pair, sites_4S, alt.sites) != OUTSIDE
+        in_both_4S = _sites_on_alternate(pair, sites_4S, alt.sites) != OUTSIDE
         reach = DEFAULT_REACH if self.reach is None else self.reach
         first, last = _nearby_letters(pair, reach, len(pair.ref.text))
-        left, right = sites_4S < last, sites_4S >= first
-        counted = np.stack([left[0], right[1], right[2], left[3]])
-        counted &= read_4S & (sites_4S >= 0)
+        before_4S, after_4S = sites_4S < last, sites_4S >= first
+        counted = np.stack([before_4S[0], after_4S[1], after_4S[2], before_4S[3]])
+        counted &= in_both_4S & (sites_4S >= 0)
         max_sites = max(1, int(counted.sum(axis=1).max()))
-        found_4S = np.full((4, max_sites), DELETED)
+        common_4S = np.full((4, max_sites), DELETED)
         for kind, row in enumerate(counted):
-            found_4S[kind, : row.sum()] = sites_4S[kind, row]
-        return found_4S
+            common_4S[kind, : row.sum()] = sites_4S[kind, row]
+        return common_4S
 
 
 class _AlleleValues(NamedTuple):
@@ -233,12 +235,12 @@ def _sites_on_alternate(pair: AllelePair, sites_4S: Positions, alt_L4: Values) -
     """The letters (4, S) of the other window that sites of the reference's are, where inserted ones count for one the
     likeliest; negative where there is none."""
     alt_index_L = _alternate_indices(pair)
-    found_4S = np.where(sites_4S < 0, DELETED, alt_index_L[np.maximum(sites_4S, 0)])
+    alternate_4S = np.where(sites_4S < 0, DELETED, alt_index_L[np.maximum(sites_4S, 0)])
     anchor, inserted = _inserted(pair)
     for kind in range(4) if inserted else ():
         likeliest = inserted[int(alt_L4[inserted, kind].argmax())]
-        found_4S[kind, sites_4S[kind] == anchor] = likeliest
-    return found_4S
+        alternate_4S[kind, sites_4S[kind] == anchor] = likeliest
+    return alternate_4S
 
 
 def _pairs(sites_4S: Positions) -> tuple[Positions, Positions, Positions]:

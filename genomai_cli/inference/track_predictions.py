@@ -157,8 +157,12 @@ class TrackPredictor:
         values_LC: Values = np.full((end - start, len(columns)), np.nan, np.float32)
         if not columns:
             return values_LC
-        cut = self._two_sided if self.reader.is_bidirectional else self._one_sided
-        windows = list(cut(start, end, length))
+        windows_of = (
+            self._bidirectional_windows
+            if self.reader.is_bidirectional
+            else self._left_context_windows
+        )
+        windows = list(windows_of(start, end, length))
         windows_per_batch = max(1, LETTERS_PER_BATCH // self.window)
         for first in range(0, len(windows), windows_per_batch):
             batch = windows[first : first + windows_per_batch]
@@ -172,7 +176,7 @@ class TrackPredictor:
                     values_LC[output, list(block.columns)] = base_values[core]
         return values_LC
 
-    def _one_sided(self, start: int, end: int, length: int) -> Iterator[_CoreWindow]:
+    def _left_context_windows(self, start: int, end: int, length: int) -> Iterator[_CoreWindow]:
         """The windows of a stretch of a strand; bases without a whole token are in none."""
         end = min(end, length - self.reader.tail)
         first = start
@@ -183,7 +187,7 @@ class TrackPredictor:
             yield _CoreWindow(begin, stop, first, last)
             first = last
 
-    def _two_sided(self, start: int, end: int, length: int) -> Iterator[_CoreWindow]:
+    def _bidirectional_windows(self, start: int, end: int, length: int) -> Iterator[_CoreWindow]:
         """The same of a network that looks both ways, none on a contig shorter than the shortest window."""
         size = min(self.window, length // self.reader.step * self.reader.step)
         overlap = min(self.overlap, size // 4) if size < self.window else self.overlap

@@ -41,7 +41,7 @@ class GenomeGenerator:
 
     of_individuals = False
     of_lineages = True
-    usual: Sequence[str] = ()  # haplogroups, where none is asked for
+    default_phenotypes: Sequence[str] = ()  # haplogroups, where none is asked for
 
     def __init__(self, bundle: Bundle, settings: Settings) -> None:
         network, genomes = bundle.classifier.networks[0], bundle.input
