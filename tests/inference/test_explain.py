@@ -193,14 +193,14 @@ def test_labels_that_can_be_asked_for():
     assert labels_to_explain(two, "b", None) == ["b:y", "b:z", "b:w"]
     assert labels_to_explain(two, None, "z") == ["b:z"]
     assert labels_to_explain(two, "a", "y") == ["a:y"]
-    for head, label, told in [
+    for head, label, message in [
         ("c", None, "--head c: the heads of the model are a, b"),
         (None, None, "--head: which of a, b"),
         (None, "y", "--head: which of a, b"),
         ("a", "z", "--class z: the classes of the model are x, y"),
         (None, "v", "--class v: the classes of the model are x, y, y, z, w"),
     ]:
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=message):
             labels_to_explain(two, head, label)
 
 
@@ -209,11 +209,11 @@ def test_a_number_is_explained_by_its_changes():
     bundle = ensemble(KMERS, CONVOLUTION, labels={"a": ["x", "z"]}, numbers=numbers)
     assert labels_to_explain(bundle, "y", None) == ["y"]
     assert labels_to_explain(bundle, None, "z") == ["a:z"]
-    for head, label, told in [
+    for head, label, message in [
         (None, None, "--head: which of a, y"),
         ("y", "z", "--class z: the classes of the model are none"),
     ]:
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=message):
             labels_to_explain(bundle, head, label)
     text = "ACGTTGCATTGA"
 

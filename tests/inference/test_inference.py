@@ -378,10 +378,13 @@ def test_the_scores_of_windows_are_averaged(sequence_model):
 def test_windows_without_a_known_word_do_not_vote(sequence_model):
     known = "ACGGCGCCGT" * 4
     read = sequence_model.input.reader(sequence_model, {})
-    alone, beside = read(SequenceRecord("x", known)), read(SequenceRecord("x", known + "N" * 400))
-    assert len(beside.windows) < len(alone.windows) + 3
-    assert beside.used_letters == 40
-    assert beside.share == pytest.approx(40 / 440)
+    plain, with_unknown = (
+        read(SequenceRecord("x", known)),
+        read(SequenceRecord("x", known + "N" * 400)),
+    )
+    assert len(with_unknown.windows) < len(plain.windows) + 3
+    assert with_unknown.used_letters == 40
+    assert with_unknown.share == pytest.approx(40 / 440)
 
 
 @pytest.mark.parametrize("letters", ["", "A", "AC", "NNNNNNNN", "ANANANANAN"])

@@ -264,7 +264,7 @@ class TestSites:
 
 
 class TestJunctions:
-    def told(self, bundle, pair, near=128):
+    def expected(self, bundle, pair, near=128):
         """The same from the heads' outputs, junction by junction."""
         network = bundle.classifier.networks[0]
         head = network.tracks.splice_junctions
@@ -298,11 +298,11 @@ class TestJunctions:
         pair = pair_of(start, TEXT[start], other_than(TEXT[start]))
         reader = track_reader(bundle)
         found = SpliceEffects(reader, [6, 7], both_strands=False).of(pair)
-        told = self.told(bundle, pair)
-        assert len(told) > 10
-        assert {name[-1] for name, *_ in told} == {"+", "-"}
+        expected = self.expected(bundle, pair)
+        assert len(expected) > 10
+        assert {name[-1] for name, *_ in expected} == {"+", "-"}
         for tissue in (0, 1):
-            name, ref, alt = max(told, key=lambda row: abs(row[2][tissue] - row[1][tissue]))
+            name, ref, alt = max(expected, key=lambda row: abs(row[2][tissue] - row[1][tissue]))
             assert found.locations[tissue] == name
             assert found.ref[tissue] == pytest.approx(ref[tissue], abs=1e-4)
             assert found.alt[tissue] == pytest.approx(alt[tissue], abs=1e-4)
@@ -440,8 +440,8 @@ class TestScore:
             base = "ACGT".index(letter)
             for n, (label, name) in enumerate(zip(labels, places, strict=True)):
                 assert file["places"][0, base, n].decode() == row[name]
-                told = float(row[f"{label}:ref"])
-                assert file["ref_at_places"][0, base, n] == pytest.approx(told, abs=1e-5)
+                expected = float(row[f"{label}:ref"])
+                assert file["ref_at_places"][0, base, n] == pytest.approx(expected, abs=1e-5)
                 assert file["log_odds"][0, base, n] == pytest.approx(float(row[label]), abs=1e-5)
             assert np.isnan(file["ref_log_odds"][:]).all()
 

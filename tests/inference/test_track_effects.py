@@ -181,8 +181,8 @@ class TestExplain:
     )
     def test_references_that_do_not_fit_are_refused(self, place, tmp_path, words, status, said):
         (tmp_path / "r.bed").write_text("chr1\t0\t300\n")
-        told = [word.format(r=tmp_path / "r.bed", f=place / "ref.fa") for word in words]
-        ended = run(["explain", "--model", place / "model", "--class", "x", *told])
+        arguments = [word.format(r=tmp_path / "r.bed", f=place / "ref.fa") for word in words]
+        ended = run(["explain", "--model", place / "model", "--class", "x", *arguments])
         assert (ended.status, ended.stdout) == (status, "")
         assert said in ended.stderr
 

@@ -45,11 +45,11 @@ def text(mapped):
 
 def substituted(rng, sequence, share):
     """The sequence with other bases in about so many places."""
-    places = rng.random(len(sequence)) < share
+    is_substituted = rng.random(len(sequence)) < share
     other = {"A": "CGT", "C": "AGT", "G": "ACT", "T": "ACG"}
     return "".join(
         str(rng.choice(list(other[x]))) if hit else x
-        for x, hit in zip(sequence, places, strict=True)
+        for x, hit in zip(sequence, is_substituted, strict=True)
     )
 
 

@@ -46,11 +46,11 @@ def heads():
     many = [f"L{n:02}" for n in rng.integers(0, 40, 200)]
     wrong = [many[n - 1] if n % 5 == 0 else label for n, label in enumerate(many)]
     numbers = rng.normal(170, 10, 200)
-    told = numbers + rng.normal(0, 3, 200)
+    predicted = numbers + rng.normal(0, 3, 200)
     cases = {
         HOSTILE: LabelCases(truth, two),
         "many": LabelCases(many, Predictions(wrong, np.full(200, 0.8))),
-        "height": NumberCases(numbers, NumberPredictions(told, told - 5, told + 5)),
+        "height": NumberCases(numbers, NumberPredictions(predicted, predicted - 5, predicted + 5)),
     }
     found = {head: of.scores(np.random.default_rng(0)) for head, of in cases.items()}
     return heads_page(found, cases, facts=FACTS, remarks=[HOSTILE], seed=0)
