@@ -132,8 +132,8 @@ class CallReport:
         )
 
     def bars(self) -> FractionBars | None:
-        """Fractions of ancestry, or else the probabilities of the head with fewest labels, if they can be told "
-        "apart."""
+        """Fractions of ancestry, or else the probabilities of the head with fewest labels; None where all heads have
+        more than `MAX_BAR_LABELS`."""
         calls = self.shown_calls
         names = [call.name for call in calls]
         if self.space is not None:

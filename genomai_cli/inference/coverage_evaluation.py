@@ -74,9 +74,9 @@ class CoverageComparison:
         if not self.window_sums:
             return
         sums_by_source = {name: np.stack(parts) for name, parts in self.window_sums.items()}
-        any_sums = next(iter(sums_by_source.values()))
-        bins_C = any_sums[:, BIN_COUNT].sum(axis=0).astype(int)
-        windows_C = (any_sums[:, BIN_COUNT] > 0).sum(axis=0)
+        first_sums = next(iter(sums_by_source.values()))
+        bins_C = first_sums[:, BIN_COUNT].sum(axis=0).astype(int)
+        windows_C = (first_sums[:, BIN_COUNT] > 0).sum(axis=0)
         known = np.flatnonzero(bins_C).tolist()
         groups = [(self.tracks[n].name, [n]) for n in known] + [
             ("", columns) for columns in self._assays(known)

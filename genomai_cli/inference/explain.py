@@ -187,7 +187,7 @@ class Explainer:
 
     def _check_lengths(self, records: Sequence[SequenceRecord]) -> None:
         """InputError for a record that a model of tracks, which reads one window, does not reach over, or not read."""
-        longest, step = self.odds.max_letters, self.odds.step
+        max_letters, step = self.odds.max_letters, self.odds.step
         for record in records:
             size = len(record.sequence)
             if size % step:
@@ -195,8 +195,10 @@ class Explainer:
                     f"{record.name} has {size:,} letters: the model reads multiples of {step:,}"
                 )
                 raise InputError(message, path=record.path, line=record.line or None)
-            if longest is not None and size > longest:
-                message = f"{record.name} has {size:,} letters: the model reads at most {longest:,}"
+            if max_letters is not None and size > max_letters:
+                message = (
+                    f"{record.name} has {size:,} letters: the model reads at most {max_letters:,}"
+                )
                 raise InputError(message, path=record.path, line=record.line or None)
 
     def _changes(self, texts: Sequence[str], columns: Sequence[int]) -> list[Changes]:

@@ -3,7 +3,7 @@
 Each token is drawn from the model's probabilities of the tokens that spell DNA (and of the one that ends a sequence, if
 there is to be one), sharpened by a temperature and cut to the likeliest: so many (top-k; Fan et al. 2018,
 arXiv:1805.04833), or as many as hold a share of the probability (top-p; Holtzman et al. 2020, arXiv:1904.09751). A
-sequence is a function of the seed and its number, whatever is drawn beside it. When the network has read as many tokens
+sequence is a function of the seed and its number, whatever else is drawn. When the network has read as many tokens
 as it can, it goes on from the last half of them.
 
 Shape suffixes: B sequences, T tokens, V tokens that may be drawn.

@@ -46,7 +46,7 @@ from genomai_cli.tokenizers.batch import encode_rows
 @dataclass(frozen=True)
 class Settings:
     """How to draw: in so many `steps`, with what `guidance`, `temperature` and `context_guidance` (see
-    `DiffusionSettings`); with 1 of each, by the probabilities that were learnt. What is not drawn from nothing is
+    `DiffusionSettings`); with 1 of each, by the probabilities of the model. What is not drawn from nothing is
     noised up to the `start_time` first."""
 
     steps: int = 64
@@ -109,7 +109,7 @@ def phenotypes_of(bundle: Bundle) -> Phenotypes | None:
 
 
 SEQUENCES_PER_BATCH = 32
-LABEL_STREAM = 1  # of randomness, beside that of the letters
+LABEL_STREAM = 1  # of random numbers, besides that of the letters
 Flags = NDArray[np.bool_]
 
 

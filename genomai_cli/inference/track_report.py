@@ -193,8 +193,8 @@ class TrackReport:
         self, region: Region, known_2T: NDArray[np.float64], largest_T: NDArray[np.float64]
     ) -> Iterator[tuple[str, ...]]:
         length = region.end - region.start
-        per_track = zip(self.tracks, *known_2T.tolist(), largest_T.tolist(), strict=True)
-        for track, known, total, largest in per_track:
+        track_figures = zip(self.tracks, *known_2T.tolist(), largest_T.tolist(), strict=True)
+        for track, known, total, largest in track_figures:
             figures = (f"{total / known:.6g}", f"{largest:.6g}") if known else ("", "")
             location = f"{region.contig}:{region.start:,}-{region.end:,}"
             missing_percent = f"{100 * (1 - known / length):.1f}"

@@ -282,8 +282,7 @@ class SequenceReader:
         return ModelInput(record.name, windows, int(IS_BASE[letters].sum()), len(letters))
 
     def encoded_windows(self, sequence: Text) -> list[tuple[int, Ids]]:
-        """Where in the sequence each of its windows begins, and its ids without what the template puts around "
-        "them."""
+        """Where in the sequence each of its windows begins, and its ids without those that the template adds."""
         letters = self.windows.span(len(sequence))
         width = self.windows.width(letters)
         starts = self.windows.starts(letters)
