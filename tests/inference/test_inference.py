@@ -308,7 +308,7 @@ def test_a_larger_panels_barcode_is_read_at_the_models_sites(panel, cohort):
     whole = barcode(panel, cohort.alleles[0])
     part = SequenceRecord("x", "".join(whole.sequence[site] for site in order))
     expected = call(model, part)
-    found = call(model, whole, others={"larger": BarcodeInput(panel)})
+    found = call(model, whole, other_inputs={"larger": BarcodeInput(panel)})
     assert found.used == expected.used == 50
     assert np.array_equal(found.probabilities["pop"], expected.probabilities["pop"])
 
