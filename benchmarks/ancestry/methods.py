@@ -144,7 +144,7 @@ def called(bundle: Bundle, letters: Letters, panel: Panel) -> dict[str, Array]:
         SequenceRecord(str(number), row.tobytes().decode("ascii"))
         for number, row in enumerate(letters)
     )
-    calls = list(classify_records(bundle, records, others={"all": BarcodeInput(panel)}))
+    calls = list(classify_records(bundle, records, other_inputs={"all": BarcodeInput(panel)}))
     return {
         head: np.array([_row(call.probabilities[head], len(labels)) for call in calls])
         for head, labels in bundle.heads.items()

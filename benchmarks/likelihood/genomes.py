@@ -34,7 +34,7 @@ from genomai_cli.formats.indexed_fasta import open_reference
 from genomai_cli.formats.streams import open_input
 from genomai_cli.formats.variant_alleles import AlleleRecord
 from genomai_cli.inference.likelihood import MASKED, Likelihood, Settings, Stretch
-from genomai_cli.inference.variant_effects import Scorer, Site, effects
+from genomai_cli.inference.variant_effects import ReferenceLookup, Scorer, effects
 from genomai_cli.inputs.sequences import SequenceInput
 from genomai_cli.training import corpus_writer
 from genomai_cli.training.baselines import Markov
@@ -183,7 +183,9 @@ def model_row(task: Task, bundle: bundles.Bundle, name: str, made: str) -> Row:
     scorer = Scorer(Likelihood(bundle, Settings(WINDOW)), None, window=WINDOW, flank=flank)
     with open_reference(task.reference) as reference:
         found = [
-            e.compared.delta for e in effects(task.variants, Site(reference), scorer) if e.compared
+            e.comparison.delta
+            for e in effects(task.variants, ReferenceLookup(reference), scorer)
+            if e.comparison
         ]
     higher = [_higher(*pair) for pair in zip(found[::2], found[1::2], strict=True)]
     both = likelihood.method == MASKED

@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmarks.crossvalidation.trials import Array, Rows
 from genomai_cli.alphabet import BASES, codes_of
-from genomai_cli.mapping.seeding import keys_of
+from genomai_cli.mapping.seeding import kmer_keys
 from genomai_cli.metrics.classification import log_losses
 
 PENALTIES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01)  # on half the squared weights, a nat a sequence
@@ -109,7 +109,7 @@ def kmer_counts(sequences: Sequence[str], k: int, *, both_strands: bool) -> Matr
     """How often each k-mer occurs (N, F), in the order of their numbers; with both strands a k-mer and its reverse
     complement are one."""
     joined = _BETWEEN.join([*(text.encode() for text in sequences), b""])
-    keys, starts = keys_of(codes_of(np.frombuffer(joined, np.uint8)), k)
+    keys, starts = kmer_keys(codes_of(np.frombuffer(joined, np.uint8)), k)
     rows = np.searchsorted(np.cumsum([len(text) + 1 for text in sequences]), starts, side="right")
     columns_K = columns_of(k, both_strands=both_strands)
     shape = (len(sequences), int(columns_K.max()) + 1)

@@ -33,8 +33,8 @@ from benchmarks.tracks.coverage_windows import (
 )
 from genomai_cli.formats.tables import read_table
 from genomai_cli.formats.track_table import parse_descriptions, strand_partners
-from genomai_cli.inference.coverage_evaluation import Comparison, Estimate
-from genomai_cli.inputs.track_guesses import GUESSES, CoverageMeans
+from genomai_cli.inference.coverage_evaluation import CoverageComparison, Estimate
+from genomai_cli.inputs.track_baselines import BASELINES_FILE, CoverageMeans
 
 BASES = 128  # of a bin
 AROUND = 8192  # bases of DNA on each side of what is trained on
@@ -118,7 +118,9 @@ def evaluated(model: Path, valid: Path, seed: int) -> list[Row]:
 
 def means_of(model: Path) -> Mapping[tuple[str, str], float]:
     """Those of the tracks in the model's training data, in units of which it is measured, by organism and name."""
-    kept = CoverageMeans.from_bytes((model / GUESSES).read_bytes(), str(model / GUESSES))
+    kept = CoverageMeans.from_bytes(
+        (model / BASELINES_FILE).read_bytes(), str(model / BASELINES_FILE)
+    )
     tracks = parse_descriptions(read_table(model / "tracks.tsv"))
     return {(t.organism, t.name): m for t, m in zip(tracks, kept.overall.tolist(), strict=True)}
 
@@ -137,7 +139,7 @@ def cnn_rows(
         measured_WRC = binned(coverage(data, species, "valid"))
         told_WRC = basenji.predicted(network, windows(data, species, "valid"), species) * scale_C
         units_C = np.array([means[organism, track.name] for track in tracks], np.float32)
-        comparison = Comparison(tracks, units_C)
+        comparison = CoverageComparison(tracks, units_C)
         for measured_RC, told_RC in zip(measured_WRC, told_WRC, strict=True):
             comparison.add(measured_RC, {CNN: told_RC.astype(np.float32)})
         for row in comparison.rows(seed):

@@ -34,7 +34,7 @@ def groups_to_cross(
     if not grouped:
         raise InputError(f"none of the {left_out} records has a {column}", path=table.path)
     for record in grouped:
-        if not alignment.holds(record, alignment.sites(record)):
+        if not alignment.is_aligned(record, alignment.sites(record)):
             message = f"{record.name} is no barcode of an installed panel: --cross needs barcodes (see --panel)"
             raise InputError(message, path=record.path, line=record.line or None)
     if len({len(record.sequence) for record in grouped}) > 1:

@@ -192,7 +192,7 @@ def classify(
     from genomai_cli.cli.inputs import open_run_inputs
     from genomai_cli.formats.shards import Shard
     from genomai_cli.inference.batching import Batching
-    from genomai_cli.inference.call_report import CallReport, measures_shown
+    from genomai_cli.inference.call_report import CallReport, report_measures
     from genomai_cli.inference.classify import (
         classify_records,
         multiqc_header,
@@ -211,11 +211,11 @@ def classify(
     requested = coordinates.requested_measures(bundle)
     measures = bundle.input.measures(requested) if requested else ()
     space = bundle.input.reference_space() if visuals.files else None
-    report = CallReport(bundle, space, measures_shown(measures, space)) if visuals.files else None
+    report = CallReport(bundle, space, report_measures(measures, space)) if visuals.files else None
     calls = classify_records(
         bundle,
         records,
-        others=InstalledInputs(),
+        other_inputs=InstalledInputs(),
         measures=measures if report is None else report.measures,
         batching=Batching(windows=batch_size),
     )

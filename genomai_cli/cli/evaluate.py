@@ -243,7 +243,7 @@ def _classification(
     column_of = evaluation.columns_for(table, truth, _columns(labels.column or []))
     remarks = _count_overlap(run, evaluation.overlap(table, truth), len(table.samples))
     remarks += _report_leaks(run, labels)
-    if novel := table.novel():
+    if novel := table.count_novel():
         remarks.append(
             f"{novel} of {len(table.samples)} samples are unlike what the model knows (NOVEL)"
         )
@@ -333,8 +333,8 @@ def _count_overlap(run: Run, overlap: "Overlap", rows: int) -> list[str]:
         if samples:
             messages.append(f"{len(samples)} samples {problem}: {shown_names(samples, limit=3)}")
             run.console.warn(messages[-1])
-    if overlap.only_known:
-        messages.append(f"{len(overlap.only_known)} samples of the truth are not predicted")
+    if overlap.only_in_truth:
+        messages.append(f"{len(overlap.only_in_truth)} samples of the truth are not predicted")
         run.console.say(messages[-1])
     return messages
 

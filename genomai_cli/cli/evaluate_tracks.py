@@ -94,14 +94,14 @@ def omics_measures(
     from genomai_cli.formats.track_table import read_track_table
     from genomai_cli.formats.tracks import AlignedTracks
     from genomai_cli.inference.track_evaluation import evaluate_tracks
-    from genomai_cli.inputs.track_guesses import GUESSES, Guesses
+    from genomai_cli.inputs.track_baselines import BASELINES_FILE, OmicsBaselines
     from genomai_cli.inputs.tracks import TrackInput
     from genomai_cli.sources.model_choice import load_model
 
     model, tracks, fasta = options.require_files("omics", model)
     bundle = load_model(run, model, Compute(device="cpu"))
     to_single_precision([bundle.classifier, *bundle.auxiliary.values()])
-    guesses_file = catalog.find(model) / GUESSES
+    guesses_file = catalog.find(model) / BASELINES_FILE
     if not isinstance(bundle.input, TrackInput) or not guesses_file.is_file():
         raise BundleError(f"the model {bundle.name!r} restores no tracks")
     table = read_track_table(tracks).selected(bundle.input.tracks)
@@ -113,7 +113,7 @@ def omics_measures(
             reference,
             regions,
             aligned,
-            Guesses.from_bytes(guesses_file.read_bytes(), str(guesses_file)),
+            OmicsBaselines.from_bytes(guesses_file.read_bytes(), str(guesses_file)),
             seed=seed,
             threshold=options.threshold,
         )
@@ -135,23 +135,27 @@ def coverage_measures(
     from genomai_cli.formats.reference_regions import regions_of
     from genomai_cli.formats.track_table import read_track_table
     from genomai_cli.formats.tracks import AlignedTracks
-    from genomai_cli.inference.coverage_evaluation import compared, means_of, measured_here
-    from genomai_cli.inference.track_predictions import Reading, TrackPredictor
-    from genomai_cli.inputs.track_guesses import GUESSES
+    from genomai_cli.inference.coverage_evaluation import (
+        compare_coverage,
+        means_of,
+        measured_tracks,
+    )
+    from genomai_cli.inference.track_predictions import PredictionOptions, TrackPredictor
+    from genomai_cli.inputs.track_baselines import BASELINES_FILE
     from genomai_cli.sources.model_choice import load_model
 
     model, tracks, fasta = options.require_files("tracks", model)
     bundle = load_model(run, model, Compute(device="cpu"))
     to_single_precision([bundle.classifier])
     table = read_track_table(tracks)
-    guesses_file = catalog.find(model) / GUESSES
+    guesses_file = catalog.find(model) / BASELINES_FILE
     guesses = guesses_file.read_bytes() if guesses_file.is_file() else None
     rows: list[CoverageRow] = []
     with open_reference(fasta) as reference:
         regions = list(regions_of(reference, options.regions))
-        tracks_by_organism = measured_here(bundle, table, options.only or (), options.organism)
+        tracks_by_organism = measured_tracks(bundle, table, options.only or (), options.organism)
         for organism, names in tracks_by_organism.items():
-            reading = Reading(
+            reading = PredictionOptions(
                 resolution=options.resolution or DEFAULT_RESOLUTION, only=names, organism=organism
             )
             predictor = TrackPredictor(bundle, reference, reading)
@@ -164,7 +168,7 @@ def coverage_measures(
                 if guesses is None
                 else means_of(guesses, str(guesses_file), bundle, predictor.tracks)
             )
-            rows += compared(predictor, aligned, regions, means).rows(seed)
+            rows += compare_coverage(predictor, aligned, regions, means).rows(seed)
             run.console.say(f"{len(predictor.tracks)} tracks {organism or ''}; {predictor.rules}")
     if not rows:
         raise InputError("nothing of the model's tracks was measured in the regions", path=tracks)

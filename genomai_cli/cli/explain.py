@@ -147,8 +147,8 @@ def explain(
     from genomai_cli.inference.batching import Batching
     from genomai_cli.inference.explain import (
         Explainer,
-        labels_asked,
-        readings,
+        explained_values,
+        labels_to_explain,
         require_explainable,
     )
     from genomai_cli.sources.model_choice import load_model
@@ -161,9 +161,11 @@ def explain(
     bundle = load_model(run, model, compute)
     require_explainable(bundle, method)
     _check(bundle, genome, bool(inputs))
-    labels = labels_asked(bundle, head, label, organism)
+    labels = labels_to_explain(bundle, head, label, organism)
     both_strands, batching = strand is Strand.BOTH, Batching(windows=batch_size)
-    odds = readings(bundle, labels, both_strands=both_strands, batching=batching, organism=organism)
+    odds = explained_values(
+        bundle, labels, both_strands=both_strands, batching=batching, organism=organism
+    )
     explainer = Explainer(odds, labels, str(method))
     with _records(run, bundle, genome) as records:
         _write(run, bundle, explainer, records, pictures, compute.seed, output)
@@ -203,7 +205,7 @@ def _write(
         out = stack.enter_context(explanation_writer(output, model_facts))
         if pictures.plot:
             plot = stack.enter_context(atomic_output(pictures.plot))
-            value = "ln of the mean" if explainer.asked[0].startswith(TRACKS) else "log odds"
+            value = "ln of the mean" if explainer.labels[0].startswith(TRACKS) else "log odds"
             title = f"{bundle.name}: change of the {value} by each substitution"
             explanations = _with_picture(explanations, plot, title, pictures.plot.suffix.lower())
         if pictures.motifs:
@@ -218,10 +220,10 @@ def _write(
 
 def _report_method(run: Run, bundle: "Bundle", explainer: "Explainer") -> dict[str, str]:
     """Say and record how the explanations are computed."""
-    from genomai_cli.inference.label_odds import what_it_is
+    from genomai_cli.inference.label_odds import describe_label
 
     strand = "mean of both strands" if explainer.odds.both_strands else "the strand given"
-    labels = list(explainer.asked)
+    labels = list(explainer.labels)
     model_facts = {
         "model_name": bundle.name,
         "model_sha256": bundle.weights_sha256,
@@ -230,7 +232,7 @@ def _report_method(run: Run, bundle: "Bundle", explainer: "Explainer") -> dict[s
     }
     run.note(**model_facts, labels=labels)
     choice = f"log odds of the most likely of {', '.join(labels)}"
-    quantity = what_it_is(labels[0], "over the record") if len(labels) == 1 else choice
+    quantity = describe_label(labels[0], "over the record") if len(labels) == 1 else choice
     run.console.say(f"{quantity}; {explainer.description}, {strand}")
     return model_facts
 
@@ -242,12 +244,12 @@ def _records(
     """The sequences of all inputs, counted as read, or the regions of the reference."""
     from genomai_cli.cli.inputs import open_run_inputs
     from genomai_cli.formats.indexed_fasta import open_reference
-    from genomai_cli.inference.explain import stretches_of
+    from genomai_cli.inference.explain import sequences_of
     from genomai_cli.sources.records import read_records
 
     if genome.reference is not None:
         with open_reference(genome.reference) as reference:
-            yield _counted(run, stretches_of(reference, genome.regions))
+            yield _counted(run, sequences_of(reference, genome.regions))
         return
     _, sources = open_run_inputs(run)
     yield read_records(
@@ -285,16 +287,16 @@ def _with_picture(
     explanations: "Iterable[Explanation]", out: IO[bytes], title: str, ending: str
 ) -> "Iterator[Explanation]":
     """The explanations as they come, and at the end their picture."""
-    from genomai_cli.inference.substitution_picture import MOST, Row, drawn, rows_of
+    from genomai_cli.inference.substitution_picture import MAX_BASES, Row, draw_rows, rows_of
 
     rows: list[Row] = []
     for explanation in explanations:
         name = f"{explanation.name} ({explanation.label})"
         rows += rows_of(name, explanation.letters, explanation.changes)
-        if sum(len(row.letters) for row in rows) > MOST:
-            raise UsageError(f"--plot: a picture shows at most {MOST} bases")
+        if sum(len(row.letters) for row in rows) > MAX_BASES:
+            raise UsageError(f"--plot: a picture shows at most {MAX_BASES} bases")
         yield explanation
-    out.write(drawn(rows, title, ending))
+    out.write(draw_rows(rows, title, ending))
 
 
 def _with_motifs(

@@ -28,7 +28,7 @@ from genomai_cli.cli.track_outputs import Only, Organism
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from genomai_cli.inference.scorers import Reading as ModelReading
+    from genomai_cli.inference.scorers import ScoringOptions as ModelReading
     from genomai_cli.inference.variant_effects import Scorer
 
 WINDOW, FLANK, TRACK_FLANK = (
@@ -123,7 +123,7 @@ class ReadingOptions:
 
     def reading(self) -> "ModelReading":
         """These options as scorers read them."""
-        from genomai_cli.inference.scorers import Reading as ModelReading
+        from genomai_cli.inference.scorers import ScoringOptions as ModelReading
 
         both_strands = self.strand is Strand.BOTH
         return ModelReading(
@@ -211,7 +211,7 @@ def score(
 
 def _report_scorer(run: Run, scorer: "Scorer") -> None:
     """Say and record how variants are scored."""
-    from genomai_cli.inference.label_odds import OF_TRACKS
+    from genomai_cli.inference.label_odds import TRACK_QUANTITIES
     from genomai_cli.inference.likelihood import MASKED
 
     if scorer.likelihood is not None:
@@ -222,7 +222,7 @@ def _report_scorer(run: Run, scorer: "Scorer") -> None:
     suffix = f"; its bases and {flank} on each side are scored" if masked else ""
     kinds = [
         quantity
-        for prefix, quantity in OF_TRACKS.items()
+        for prefix, quantity in TRACK_QUANTITIES.items()
         if any(label.startswith(prefix) for label in scorer.labels)
     ]
     if kinds:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from genomai_cli.formats.shards import Shard
     from genomai_cli.formats.streams import Input
     from genomai_cli.inference.likelihood import Likelihood
-    from genomai_cli.inference.score import Piece
+    from genomai_cli.inference.score import ScoredLetters
     from genomai_cli.inference.score_report import LikelihoodReport
     from genomai_cli.records import SequenceRecord
 
@@ -142,8 +142,8 @@ def report_likelihood(run: Run, likelihood: "Likelihood") -> None:
 
 
 def _with_track(
-    pieces: "Iterable[Piece]", track: "BaseTrack", journal: "LineJournal"
-) -> "Iterator[Piece]":
+    pieces: "Iterable[ScoredLetters]", track: "BaseTrack", journal: "LineJournal"
+) -> "Iterator[ScoredLetters]":
     for piece in pieces:
         track.add(piece.name, piece.means, last=piece.last)
         journal.add_values(piece.means)
@@ -152,12 +152,12 @@ def _with_track(
 
 def _rows(
     run: Run,
-    pieces: "Iterable[Piece]",
+    pieces: "Iterable[ScoredLetters]",
     likelihood: "Likelihood",
     report: "LikelihoodReport | None",
 ) -> Iterator[tuple[str, list[str]]]:
     """The key of each record in the journal, and its row's fields."""
-    from genomai_cli.inference.effect_outputs import shown
+    from genomai_cli.inference.effect_outputs import format_number
     from genomai_cli.inference.score import totals
 
     unscored_prefix = 0 if likelihood.tokenizer.prefix or likelihood.method == "masked" else 1
@@ -169,7 +169,12 @@ def _rows(
         if report:
             report.add(sequence.name, sequence.length, score)
         numbers = (score.total, score.per_base, score.perplexity)
-        fields = [sequence.name, str(sequence.length), *map(shown, numbers), f"{score.bases:g}"]
+        fields = [
+            sequence.name,
+            str(sequence.length),
+            *map(format_number, numbers),
+            f"{score.bases:g}",
+        ]
         yield f"{sequence.name} of {sequence.length} letters", [*fields, likelihood.method]
     if unscored:
         run.console.warn(

@@ -128,12 +128,12 @@ def write_effects(
     from genomai_cli.formats.line_journal import NoJournal
     from genomai_cli.formats.outputs import atomic_output, buffered_output
     from genomai_cli.inference.effect_outputs import (
+        ColumnNames,
         Counts,
-        Names,
         write_substitutions,
         write_table,
     )
-    from genomai_cli.inference.variant_effects import Site, effects
+    from genomai_cli.inference.variant_effects import ReferenceLookup, effects
 
     assert variants.reference is not None
     counts, picture_rows = Counts(), _picture_rows() if plot else None
@@ -145,7 +145,7 @@ def write_effects(
             _substitutions(variants, reference) if variants.mutate_all else _alleles(run, variants)
         )
         warn = run.repeated_warning("such warnings in all") if variants.skip_mismatches else None
-        site = Site(reference, warn)
+        site = ReferenceLookup(reference, warn)
         # What is about all effects together cannot go on where it stopped.
         needs_all_effects = bool(page) or plot is not None or not variants.in_lines
         journal: LineJournal = NoJournal()
@@ -154,10 +154,10 @@ def write_effects(
             journal = stack.enter_context(line_journal(run, output, resuming, run_facts))
         records = journal.unfinished(shard.part(file.records), lambda record: record.label)
         variant_effects = counts.of(effects(run.console.progress(records, "scoring"), site, scorer))
-        variant_effects = picture_rows.of(variant_effects) if picture_rows else variant_effects
-        variant_effects = report.of(variant_effects) if report else variant_effects
+        variant_effects = picture_rows.watch(variant_effects) if picture_rows else variant_effects
+        variant_effects = report.watch(variant_effects) if report else variant_effects
         out = stack.enter_context(buffered_output(output))
-        names = Names(scorer.labels, scorer.places)
+        names = ColumnNames(scorer.labels, scorer.location_names)
         if variants.to is Target.HDF5:
             write_substitutions(out, variant_effects, names, model_facts)
         elif variants.to is Target.PARQUET:
@@ -189,7 +189,7 @@ def _text(
     """The header of the table or the VCF, and the lines of each record."""
     from genomai_cli.inference import effect_outputs as outputs
 
-    names = outputs.Names(scorer.labels, scorer.places)
+    names = outputs.ColumnNames(scorer.labels, scorer.location_names)
     if to is Target.TSV:
         return outputs.table_header(names), outputs.table_lines(effects, reference)
     header = outputs.vcf_header(file, names, _score_description(bundle, scorer))
@@ -221,7 +221,7 @@ def _make_report(scorer: "Scorer") -> "EffectReport":
     from genomai_cli.inference.score_report import EffectReport  # slow to load
 
     has_likelihood = scorer.likelihood is not None
-    return EffectReport(scorer.labels, scorer.places, has_likelihood=has_likelihood)
+    return EffectReport(scorer.labels, scorer.location_names, has_likelihood=has_likelihood)
 
 
 def _page_facts(run: Run, bundle: "Bundle", scorer: "Scorer") -> dict[str, str]:
@@ -272,11 +272,11 @@ def _substitutions(variants: EffectOptions, reference: "IndexedFasta") -> "Allel
     """Every substitution of every base of the regions."""
     from genomai_cli.formats.consensus import read_regions
     from genomai_cli.formats.variant_alleles import AlleleFile
-    from genomai_cli.inference.variant_effects import every_substitution
+    from genomai_cli.inference.variant_effects import all_substitutions
 
     assert variants.regions is not None
     regions = read_regions(variants.regions)
-    return AlleleFile((), every_substitution(regions, reference, str(variants.regions)))
+    return AlleleFile((), all_substitutions(regions, reference, str(variants.regions)))
 
 
 def _score_description(bundle: "Bundle", scorer: "Scorer") -> str:
@@ -288,7 +288,7 @@ def _score_description(bundle: "Bundle", scorer: "Scorer") -> str:
 
 
 def _title(bundle: "Bundle", scorer: "Scorer") -> str:
-    from genomai_cli.inference.label_odds import what_it_is
+    from genomai_cli.inference.label_odds import describe_label
 
-    quantity = "log-likelihood (nats)" if scorer.likelihood else what_it_is(scorer.labels[0])
+    quantity = "log-likelihood (nats)" if scorer.likelihood else describe_label(scorer.labels[0])
     return f"{bundle.name}: change of the {quantity} by each substitution"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from genomai_cli.formats.tracks import AlignedTracks
     from genomai_cli.inference.track_logo import TrackLogo
     from genomai_cli.inference.track_picture import Contacts
-    from genomai_cli.inference.track_predictions import Reading, TrackPredictor
+    from genomai_cli.inference.track_predictions import PredictionOptions, TrackPredictor
     from genomai_cli.inference.track_report import TrackReport
 
 
@@ -197,11 +197,11 @@ class TrackForm:
     only: Only = None
     organism: Organism = None
 
-    def reading(self) -> "Reading":
+    def reading(self) -> "PredictionOptions":
         """These options as predictors read them."""
-        from genomai_cli.inference.track_predictions import Reading
+        from genomai_cli.inference.track_predictions import PredictionOptions
 
-        return Reading(
+        return PredictionOptions(
             self.overlap,
             self.strand is Strand.BOTH,
             self.resolution,
@@ -253,7 +253,7 @@ def write_tracks(
         with track_output(output, form.to.value, tracks, reference.lengths, model_facts) as out:
             for region in run.console.progress(regions, "predicting"):
                 stretches = predictor.stretches(region, known_tracks, fill=known_tracks is not None)
-                for stretch in report.of_region(region, stretches) if report else stretches:
+                for stretch in report.watch_region(region, stretches) if report else stretches:
                     out.add(stretch)
                     plotted += [stretch] if drawing.plot else []
                 run.count(read=1, used=1)
@@ -273,7 +273,7 @@ def _make_report(tracks: "Sequence[Track]", form: TrackForm) -> "TrackReport":
 
 def _page_facts(run: Run, bundle: "Bundle", predictor: "TrackPredictor") -> dict[str, str]:
     """Facts of the model, its windows and the run for a page."""
-    reading = predictor.reading
+    reading = predictor.options
     return {
         "model": f"{bundle.name} {bundle.version}",
         "SHA-256 of its weights": bundle.weights_sha256,
@@ -370,12 +370,12 @@ def _known_tracks(
 
 def _report_windows(run: Run, predictor: "TrackPredictor", regions: int) -> None:
     """Say and record how regions are cut into windows."""
-    strands = "both strands" if predictor.reading.both_strands else "the forward strand"
+    strands = "both strands" if predictor.options.both_strands else "the forward strand"
     run.console.say(
         f"{len(predictor.tracks)} tracks along {regions} regions, {strands}; {predictor.rules}"
     )
     run.note(
         window=predictor.window,
         overlap=predictor.overlap,
-        resolution=predictor.reading.resolution,
+        resolution=predictor.options.resolution,
     )

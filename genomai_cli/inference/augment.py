@@ -1,4 +1,4 @@
-"""Views of records: the random changes of `genomai_cli.augmentations`, asked for one by one.
+"""Views of records: the random changes of `genomai_cli.augmentations`, each chosen by an option.
 
 A view is drawn from (seed, name, which of the records of that name, number of the view) and from nothing else, so it
 is the same whatever other records stand in the file and in whatever order. Only a cross depends on others: on the
@@ -22,15 +22,17 @@ from genomai_cli.errors import UsageError
 from genomai_cli.records import SequenceRecord
 
 # Letters that are changed at once: a chromosome needs no array of numbers of its length.
-_CHUNK = 1 << 20
+_CHUNK_LETTERS = 1 << 20
 # Letters of two bases become letters of two bases, those of three become others of three.
-_KINDS = tuple((as_letters(kind)[None], letter_set(kind)) for kind in (BASES, "RYSWKM", "BDHV"))
+_LETTER_KINDS = tuple(
+    (as_letters(kind)[None], letter_set(kind)) for kind in (BASES, "RYSWKM", "BDHV")
+)
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What is done to a record: the share of letters masked, of the length kept, of letters replaced (None: nothing
-    of the kind), whether it is read on the other strand, and the time up to which it is noised by `augmented`'s
+    """The changes made to a record: the share of letters masked, of the length retained, of letters replaced (None:
+    nothing of the kind), whether it is read on the other strand, and the time up to which it is noised by `augmented`'s
     diffuser. UsageError for a share or a time outside of 0 to 1."""
 
     mask: float | None = None
@@ -54,8 +56,8 @@ class Changes:
         }
 
     def __str__(self) -> str:
-        words = [f"{name}={share:g}" for name, share in self._shares.items() if share is not None]
-        return " ".join([*words, *(["revcomp"] if self.revcomp else [])])
+        options = [f"{name}={share:g}" for name, share in self._shares.items() if share is not None]
+        return " ".join([*options, *(["revcomp"] if self.revcomp else [])])
 
 
 class Sites(Protocol):
@@ -67,7 +69,7 @@ class Sites(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """What the letters of records are: just DNA, or the positions of a reference of so many letters."""
+    """How records are aligned: not at all, as plain DNA, or to a reference of `length` letters."""
 
     length: int | None = None
 
@@ -77,11 +79,11 @@ class Alignment:
         return self.length is not None
 
     def sites(self, record: SequenceRecord) -> Sites | None:
-        """What the record's letters are letters of; None for other sequences."""
+        """The sites that the record's letters stand at; None for a record that is not aligned to sites."""
         del record
         return None
 
-    def holds(self, record: SequenceRecord, sites: Sites | None) -> bool:
+    def is_aligned(self, record: SequenceRecord, sites: Sites | None) -> bool:
         """Whether a letter's position in the record means something, so that what a crop leaves out is masked."""
         return sites is not None or len(record.sequence) == self.length
 
@@ -106,7 +108,7 @@ class UnchangedView:
     seed: tuple[int, ...]
     rng: np.random.Generator
     sites: Sites | None
-    aligned: bool
+    is_aligned: bool
 
 
 Diffuser = Callable[[Iterable[UnchangedView]], Iterator[UnchangedView]]
@@ -128,21 +130,21 @@ def augmented(
     Raises UsageError for the other strand of a barcode, which has none. A few dozen bytes are kept of every record, to
     tell those of one name apart.
     """
-    unchanged = _unchanged(records, changes, views, seed, alignment or Alignment(), crosses)
+    unchanged = _unchanged_views(records, changes, views, seed, alignment or Alignment(), crosses)
     for view in unchanged if diffuser is None else diffuser(unchanged):
-        words = [str(changes), f"seed={seed}"]
+        description = [str(changes), f"seed={seed}"]
         if crosses is not None:
-            words.insert(0, f"cross={crosses.group(view.record.name)}")
-        changed_BL = _changed(view.letters, changes, view.sites, view.aligned, view.rng)
+            description.insert(0, f"cross={crosses.group(view.record.name)}")
+        changed_BL = _apply_changes(view.letters, changes, view.sites, view.is_aligned, view.rng)
         yield replace(
             view.record,
             name=f"{view.record.name}_view{view.number}",
             sequence=changed_BL.tobytes().decode("ascii"),
-            description=" ".join(filter(None, words)),
+            description=" ".join(filter(None, description)),
         )
 
 
-def _unchanged(
+def _unchanged_views(
     records: Iterable[SequenceRecord],
     changes: Changes,
     views: int,
@@ -153,7 +155,7 @@ def _unchanged(
     seen: Counter[int] = Counter()
     for record in records:
         sites = alignment.sites(record)
-        aligned = alignment.holds(record, sites)
+        aligned = alignment.is_aligned(record, sites)
         if aligned and changes.revcomp:
             raise UsageError(
                 f"--revcomp: {record.name} is aligned to sites, which have no other strand"
@@ -169,7 +171,7 @@ def _unchanged(
             yield UnchangedView(record, letters_BL, view, seeds, rng, sites, aligned)
 
 
-def _changed(
+def _apply_changes(
     letters_BL: Letters,
     changes: Changes,
     sites: Sites | None,
@@ -177,7 +179,7 @@ def _changed(
     rng: np.random.Generator,
 ) -> Letters:
     if changes.mutate is not None:
-        letters_BL = _mutated(letters_BL, changes.mutate, sites, rng)
+        letters_BL = _apply_mutations(letters_BL, changes.mutate, sites, rng)
     if changes.crop is not None:
         letters_BL = (mask_outside if aligned else crop)(letters_BL, changes.crop, rng)
     if changes.revcomp:
@@ -188,7 +190,7 @@ def _changed(
     return letters_BL
 
 
-def _mutated(
+def _apply_mutations(
     letters_BL: Letters, share: float, sites: Sites | None, rng: np.random.Generator
 ) -> Letters:
     """Letters replaced by others of their site, or of their kind where no sites are known."""
@@ -196,24 +198,24 @@ def _mutated(
         choices_SA = sites.choices(letters_BL)
         return _in_chunks(
             letters_BL,
-            lambda part, at: substitute(part, share, rng, choices=choices_SA[at]),
+            lambda part, chunk: substitute(part, share, rng, choices=choices_SA[chunk]),
         )
 
-    def one_of_its_kind(part_BL: Letters, _: slice) -> Letters:
-        for kind_1A, is_of_kind in _KINDS:
+    def mutate_chunk(part_BL: Letters, _: slice) -> Letters:
+        for letters_1A, is_of_kind in _LETTER_KINDS:
             if is_of_kind[part_BL].any():
-                part_BL = substitute(part_BL, share, rng, choices=kind_1A)
+                part_BL = substitute(part_BL, share, rng, choices=letters_1A)
         return part_BL
 
-    return _in_chunks(letters_BL, one_of_its_kind)
+    return _in_chunks(letters_BL, mutate_chunk)
 
 
 def _in_chunks(letters_BL: Letters, change: Callable[[Letters, slice], Letters]) -> Letters:
     """The letters, every stretch of them changed by itself."""
     changed_BL = letters_BL.copy()
-    for start in range(0, letters_BL.shape[1], _CHUNK):
-        at = slice(start, start + _CHUNK)
-        changed_BL[:, at] = change(letters_BL[:, at], at)
+    for start in range(0, letters_BL.shape[1], _CHUNK_LETTERS):
+        chunk = slice(start, start + _CHUNK_LETTERS)
+        changed_BL[:, chunk] = change(letters_BL[:, chunk], chunk)
     return changed_BL
 
 

@@ -36,7 +36,7 @@ class Batching:
     windows: int | None = None
     pairs: int | None = None
 
-    def full(self, count: int, longest: int) -> bool:
+    def is_full(self, count: int, longest: int) -> bool:
         """Whether a batch of `count` windows, of which the longest has so many tokens, is complete."""
         return (
             count * longest >= self.tokens
@@ -45,10 +45,10 @@ class Batching:
         )
 
 
-AS_FITS = Batching()
+DEFAULT_BATCHING = Batching()
 
 
-def _none(item: object) -> None:
+def _no_likelihoods(item: object) -> None:
     del item
 
 
@@ -58,14 +58,14 @@ def score(
     *,
     pad_id: int,
     device: torch.device,
-    batching: Batching = AS_FITS,
+    batching: Batching = DEFAULT_BATCHING,
     left: bool = False,
-    likelihoods: Likelihoods[Item] = _none,
+    likelihoods: Likelihoods[Item] = _no_likelihoods,
 ) -> Iterator[tuple[Item, Scores | None]]:
     """Every item with the mean scores (C,) of its windows; None for an item that has no window.
 
     Items come out in the order in which they went in, and only a batch of them is held. An item with `likelihoods`
-    (S, 3) of its genotypes gives them to the network beside its ids.
+    (S, 3) of its genotypes gives them to the network with its ids.
     """
     scored = score_windows(
         network,
@@ -78,8 +78,8 @@ def score(
     )
     for _, group in groupby(scored, key=lambda entry: entry[0][0]):
         entries = list(group)
-        found = [scores for _, scores in entries if scores is not None]
-        yield entries[0][0][1], _mean(found) if found else None
+        window_scores = [scores for _, scores in entries if scores is not None]
+        yield entries[0][0][1], _mean(window_scores) if window_scores else None
 
 
 def _windows(
@@ -99,9 +99,9 @@ def score_windows(
     *,
     pad_id: int,
     device: torch.device,
-    batching: Batching = AS_FITS,
+    batching: Batching = DEFAULT_BATCHING,
     left: bool = False,
-    likelihoods: Likelihoods[Item] = _none,
+    likelihoods: Likelihoods[Item] = _no_likelihoods,
 ) -> Iterator[tuple[Item, Scores | None]]:
     """Every window with its own row of the network's outputs, on the CPU; None where there are no ids.
 
@@ -110,20 +110,22 @@ def score_windows(
     only a batch of them is held.
     """
 
-    def are_uncertain(entry: tuple[Item, Ids | None]) -> bool:
+    def has_likelihoods(entry: tuple[Item, Ids | None]) -> bool:
         return likelihoods(entry[0]) is not None
 
-    for uncertain, alike in groupby(windows, are_uncertain):
-        at_once = _AtOnce(network, pad_id, device, left, likelihoods if uncertain else None)
-        for batch in batches(alike, batching):
+    for with_likelihoods, group in groupby(windows, has_likelihoods):
+        score_batch = _BatchScorer(
+            network, pad_id, device, left, likelihoods if with_likelihoods else None
+        )
+        for batch in batches(group, batching):
             known = [(item, ids) for item, ids in batch if ids is not None]
-            rows = iter(run_with_batch_halving(at_once, known) if known else ())
+            rows = iter(run_with_batch_halving(score_batch, known) if known else ())
             for item, ids in batch:
                 yield item, None if ids is None else next(rows)
 
 
 @dataclass(frozen=True, eq=False)
-class _AtOnce(Generic[Item]):
+class _BatchScorer(Generic[Item]):
     """Windows through the network as one batch."""
 
     network: Network
@@ -140,8 +142,8 @@ class _AtOnce(Generic[Item]):
         if self.likelihoods is not None:
             values = np.stack([self.likelihoods(item) for item, _ in windows])  # type: ignore[misc]
             inputs.append(torch.from_numpy(values).to(self.device))
-        found = {name: scores.cpu() for name, scores in self.network(*inputs).items()}
-        return [{name: scores[row] for name, scores in found.items()} for row in range(len(rows))]
+        outputs = {name: scores.cpu() for name, scores in self.network(*inputs).items()}
+        return [{name: scores[row] for name, scores in outputs.items()} for row in range(len(rows))]
 
 
 def batches(
@@ -153,7 +155,7 @@ def batches(
     for item, ids in windows:
         batch.append((item, ids))
         longest = max(longest, 0 if ids is None else len(ids))
-        if batching.full(len(batch), longest):
+        if batching.is_full(len(batch), longest):
             yield batch
             batch, longest = [], 0
     if batch:

@@ -25,10 +25,10 @@ from genomai_cli.reports.sections import (
     Tile,
     Tiles,
 )
-from genomai_cli.reports.wording import MOST_ROWS, abridged, counted
+from genomai_cli.reports.wording import MAX_ROWS, abridged, counted
 
-MOST_COLUMNS = 8  # fractions that the table shows too
-MOST_BARS = 30  # labels of which probabilities are drawn
+MAX_FRACTION_COLUMNS = 8  # fractions that the table shows too
+MAX_BAR_LABELS = 30  # labels of which probabilities are drawn
 OTHER_FLAG = FlagText("See docs/outputs.md.", "Look into the sample before its label is used.")
 NOT_RACE = (
     "Labels say which reference groups a sample is most similar to. Similarity to reference groups is neither "
@@ -54,18 +54,25 @@ OF_CENTRES = (
 )  # fmt: skip
 
 
-def measures_shown(asked: Sequence[Measure], space: ReferenceSpace | None) -> list[Measure]:
-    """What is asked for, and behind it what a report shows besides."""
-    there = {column for measure in asked for column in measure.columns}
-    shown = [] if space is None else [space.fractions, space.coordinates]
-    return [*asked, *(measure for measure in shown if not there.issuperset(measure.columns))]
+def report_measures(requested: Sequence[Measure], space: ReferenceSpace | None) -> list[Measure]:
+    """The requested measures, and behind them those that a report shows besides."""
+    requested_columns = {column for measure in requested for column in measure.columns}
+    space_measures = [] if space is None else [space.fractions, space.coordinates]
+    return [
+        *requested,
+        *(
+            measure
+            for measure in space_measures
+            if not requested_columns.issuperset(measure.columns)
+        ),
+    ]
 
 
 @dataclass(eq=False)
 class CallReport:
-    """What a report keeps of calls as they pass; `measures` are those of `measures_shown`.
+    """Collects calls for a report as they pass; `measures` are those of `report_measures`.
 
-    Of more than `MOST_ROWS` samples those with flags come first; counts are of all.
+    Of more than `MAX_ROWS` samples those with flags come first; counts are of all.
     """
 
     bundle: Bundle
@@ -84,9 +91,9 @@ class CallReport:
     def watch(self, calls: Iterable[Call]) -> Iterator[Call]:
         """The calls as they come."""
         for call in calls:
-            kept = self._flagged if call.flags else self._others
-            if len(kept) < MOST_ROWS:
-                kept.append((self.count, call))
+            retained = self._flagged if call.flags else self._others
+            if len(retained) < MAX_ROWS:
+                retained.append((self.count, call))
             self.count += 1
             self.unknown += not call.is_known
             self.flagged += bool(call.flags)
@@ -96,10 +103,12 @@ class CallReport:
             yield call
 
     @property
-    def shown(self) -> list[Call]:
+    def shown_calls(self) -> list[Call]:
         """The calls of the table, map and bars, in input order."""
-        others = self._others[: MOST_ROWS - len(self._flagged)]
-        return [call for _, call in sorted([*self._flagged, *others], key=lambda of: of[0])]
+        others = self._others[: MAX_ROWS - len(self._flagged)]
+        return [
+            call for _, call in sorted([*self._flagged, *others], key=lambda numbered: numbered[0])
+        ]
 
     # --- pictures
 
@@ -109,55 +118,63 @@ class CallReport:
             return None
         head, labels = self.space.head, self.bundle.heads[self.space.head]
         index = {label: number for number, label in enumerate(labels)}
-        known = any(group.spread is not None for group in self.space.groups)
-        shown = self.shown
+        has_spreads = any(group.spread is not None for group in self.space.groups)
+        calls = self.shown_calls
         return SampleMap(
             "Where the samples lie among the reference groups",
-            OF_MAP if known else OF_CENTRES,
+            OF_MAP if has_spreads else OF_CENTRES,
             self.space.coordinates.columns,
-            self._measured(shown, self.space.coordinates.columns),
+            self._measured_columns(calls, self.space.coordinates.columns),
             labels,
-            np.array([index.get(call.labels[head], -1) for call in shown], np.int64),
-            np.array([bool(call.flags) for call in shown], bool),
+            np.array([index.get(call.labels[head], -1) for call in calls], np.int64),
+            np.array([bool(call.flags) for call in calls], bool),
             self.space.groups,
         )
 
     def bars(self) -> FractionBars | None:
-        """Fractions of ancestry, or else the probabilities of the head with fewest labels, if they can be told "
-        "apart."""
-        shown = self.shown
-        names = [call.name for call in shown]
+        """Fractions of ancestry, or else the probabilities of the head with fewest labels; None where all heads have
+        more than `MAX_BAR_LABELS`."""
+        calls = self.shown_calls
+        names = [call.name for call in calls]
         if self.space is not None:
             labels = self.space.fraction_labels
-            found = self._measured(shown, list(self.space.fractions.columns)[: len(labels)])
+            fractions = self._measured_columns(
+                calls, list(self.space.fractions.columns)[: len(labels)]
+            )
             caption = "A bar a sample; samples without a label, or with calls chosen by genotype, have none."
-            return FractionBars("Ancestry proportions", caption, names, labels, found)
-        heads = {head: of for head, of in self.bundle.heads.items() if len(of) <= MOST_BARS}
+            return FractionBars("Ancestry proportions", caption, names, labels, fractions)
+        heads = {
+            head: labels
+            for head, labels in self.bundle.heads.items()
+            if len(labels) <= MAX_BAR_LABELS
+        }
         if not heads:
             return None
         head = min(heads, key=lambda name: len(heads[name]))
-        nothing = np.full(len(heads[head]), np.nan)
-        rows = [call.probabilities[head] for call in shown]
-        table_NK = np.array([nothing if row is None else row for row in rows])
-        table_NK = table_NK.reshape(len(rows), len(nothing))
+        missing = np.full(len(heads[head]), np.nan)
+        rows = [call.probabilities[head] for call in calls]
+        table_NK = np.array([missing if row is None else row for row in rows])
+        table_NK = table_NK.reshape(len(rows), len(missing))
         caption = "A bar a sample, divided by the probability of every label."
         return FractionBars(f"Probabilities of {head}", caption, names, heads[head], table_NK)
 
-    def _measured(self, calls: Sequence[Call], columns: Sequence[str]) -> NDArray[np.float64]:
-        """These columns (N, columns) of what was measured."""
+    def _measured_columns(
+        self, calls: Sequence[Call], columns: Sequence[str]
+    ) -> NDArray[np.float64]:
+        """The values (N, columns) of these columns of the measures."""
         names = [column for measure in self.measures for column in measure.columns]
-        places = [names.index(column) for column in columns]
-        rows = [[call.measured[place] for place in places] for call in calls]
-        return np.array(rows, np.float64).reshape(len(rows), len(places))
+        indices = [names.index(column) for column in columns]
+        rows = [[call.measured[index] for index in indices] for call in calls]
+        return np.array(rows, np.float64).reshape(len(rows), len(indices))
 
     # --- the page
 
     def page(self, facts: Mapping[str, str]) -> Page:
         """The page, with facts of the run: inputs, options."""
-        drawn = [section for section in (self.sample_map(), self.bars()) if section is not None]
+        pictures = [section for section in (self.sample_map(), self.bars()) if section is not None]
         sections: list[Section] = [self._tiles()]
         sections += [self._flags()] if self.flags else []
-        sections += drawn if self.count else []
+        sections += pictures if self.count else []
         sections += [self._table(), self._summary(), self._facts(facts), self._limits()]
         name = f"{self.bundle.name} {self.bundle.version}"
         title = counted(self.count, "sample")
@@ -169,7 +186,7 @@ class CallReport:
         tiles += [Tile("with a label", f"{self.count - self.unknown:,}")]
         tiles += [Tile("UNKNOWN", f"{self.unknown:,}", warn=self.unknown > 0)]
         tiles += [Tile("with flags", f"{self.flagged:,}", warn=self.flagged > 0)]
-        rates = [call.call_rate for call in self.shown]
+        rates = [call.call_rate for call in self.shown_calls]
         if rates:
             tiles.append(Tile("median call rate", f"{float(np.median(rates)):.3f}"))
         return Tiles(tiles)
@@ -194,25 +211,30 @@ class CallReport:
         return Table("What needs attention", columns, rows, prose=True)
 
     def _table(self) -> Table:
-        shown, fractions = self.shown, self._fraction_columns()
-        caption = abridged(len(shown), self.count, "those with flags first")
-        parts = self._measured(shown, [column for column, _ in fractions])
+        calls, fractions = self.shown_calls, self._fraction_columns()
+        caption = abridged(len(calls), self.count, "those with flags first")
+        fraction_rows = self._measured_columns(calls, [column for column, _ in fractions])
         columns = [Column("sample"), *self._head_columns()]
-        columns += [Column("used", number=True, told="sites or letters that entered")]
+        columns += [Column("used", number=True, description="sites or letters that entered")]
         columns += [
-            Column("call rate", number=True, tip=True, told="their share of what the model knows")
+            Column(
+                "call rate",
+                number=True,
+                tip=True,
+                description="their share of what the model knows",
+            )
         ]
         columns += [Column("flags", tip=True, filtered=True, warns=True)]
         columns += [Column(f"{label} %", number=True) for _, label in fractions]
         rows = [
             (*_cells(call), *("" if np.isnan(v) else f"{100 * v:.1f}" for v in values))
-            for call, values in zip(shown, parts.tolist(), strict=True)
+            for call, values in zip(calls, fraction_rows.tolist(), strict=True)
         ]
         return Table("Samples", columns, rows, caption, linked=True)
 
     def _fraction_columns(self) -> list[tuple[str, str]]:
         """The columns of fractions with their labels, if they are few."""
-        if self.space is None or len(self.space.fraction_labels) > MOST_COLUMNS:
+        if self.space is None or len(self.space.fraction_labels) > MAX_FRACTION_COLUMNS:
             return []
         return list(zip(self.space.fractions.columns, self.space.fraction_labels, strict=False))
 
@@ -220,12 +242,15 @@ class CallReport:
         for head in self.bundle.heads:
             yield Column(head, tip=True, filtered=True)
             yield Column(
-                f"{head} p", number=True, tip=True, told="calibrated probability of the label"
+                f"{head} p",
+                number=True,
+                tip=True,
+                description="calibrated probability of the label",
             )
         for head in self.bundle.numbers:
             yield Column(head, number=True, tip=True)
-            yield Column(f"{head} low", number=True, told="90 % of the true ones lie above")
-            yield Column(f"{head} high", number=True, told="90 % of the true ones lie below")
+            yield Column(f"{head} low", number=True, description="90 % of the true ones lie above")
+            yield Column(f"{head} high", number=True, description="90 % of the true ones lie below")
 
     def _summary(self) -> Table:
         rows = [
@@ -239,15 +264,15 @@ class CallReport:
 
     def _facts(self, facts: Mapping[str, str]) -> Facts:
         bundle = self.bundle
-        told = {"model": f"{bundle.name} {bundle.version}"}
+        model_facts = {"model": f"{bundle.name} {bundle.version}"}
         if bundle.weights_sha256:
-            told["SHA-256 of its weights"] = bundle.weights_sha256
-        for head, of in bundle.config.get("provenance", {}).get("validation", {}).items():
-            if "accuracy" in of and "n" in of:
-                told[f"accuracy of {head}, held out"] = (
-                    f"{of['accuracy']:.4f} of {of['n']:,} training samples"
+            model_facts["SHA-256 of its weights"] = bundle.weights_sha256
+        for head, validation in bundle.config.get("provenance", {}).get("validation", {}).items():
+            if "accuracy" in validation and "n" in validation:
+                model_facts[f"accuracy of {head}, held out"] = (
+                    f"{validation['accuracy']:.4f} of {validation['n']:,} training samples"
                 )
-        return Facts("How it was made", told | dict(facts))
+        return Facts("How it was made", model_facts | dict(facts))
 
     def _limits(self) -> Notes:
         paragraphs = [CALIBRATED]

@@ -25,18 +25,18 @@ from genomai_cli.formats.parquet import (
     table_over,
 )
 from genomai_cli.formats.tables import UNKNOWN_LABEL
-from genomai_cli.inference.batching import AS_FITS, Batching, Scores, score
+from genomai_cli.inference.batching import DEFAULT_BATCHING, Batching, Scores, score
 from genomai_cli.inputs.base import InputKind, Measure, ModelInput
 from genomai_cli.names import escaped
 from genomai_cli.records import SequenceRecord
 
 Item = TypeVar("Item")
-GROUP = 256  # samples whose probabilities are computed together
+CALLS_PER_BATCH = 256  # samples whose probabilities are computed together
 
 
 @dataclass(frozen=True)
 class Number:
-    """What a head of numbers predicts, and the interval in which the true one lies in most cases (90 %)."""
+    """A predicted number, and the interval in which the true one lies in most cases (90 %)."""
 
     value: float
     low: float
@@ -65,29 +65,33 @@ class Call:
     def is_known(self) -> bool:
         """Whether there is a label, or a number."""
         answers = [*self.probabilities.values(), *self.numbers.values()]
-        return any(found is not None for found in answers)
+        return any(answer is not None for answer in answers)
 
 
 def classify_records(
     bundle: Bundle,
     records: Iterable[SequenceRecord],
     *,
-    others: Mapping[str, InputKind] | None = None,
+    other_inputs: Mapping[str, InputKind] | None = None,
     measures: Sequence[Measure] = (),
-    batching: Batching = AS_FITS,
+    batching: Batching = DEFAULT_BATCHING,
 ) -> Iterator[Call]:
     """One call a record, in their order; a batch of them is held at a time.
 
-    `others` are the input kinds of other models, whose records are read too where they hold all that this one needs.
+    `other_inputs` are the input kinds of other models, whose records are read too where they hold all that this one
+    needs.
     Raises InputError for a record that the model cannot read, BundleError for a model without any head.
     """
     bundle.require_answers()
-    reader = bundle.input.reader(bundle, {} if others is None else others)
+    reader = bundle.input.reader(bundle, {} if other_inputs is None else other_inputs)
     device = next(bundle.classifier.parameters()).device
-    inputs = map(reader, records)
-    items = ((read, read.windows if read.letters else []) for read in inputs)
-    least = bundle.input.rows_per_batch * (bundle.input.row_length or 0)
-    batching = replace(batching, tokens=max(batching.tokens, least))
+    model_inputs = map(reader, records)
+    items = (
+        (model_input, model_input.windows if model_input.used_letters else [])
+        for model_input in model_inputs
+    )
+    min_tokens = bundle.input.rows_per_batch * (bundle.input.row_length or 0)
+    batching = replace(batching, tokens=max(batching.tokens, min_tokens))
     pad_id = bundle.tokenizer.pad_id
     left = bundle.tokenizer.padding_side == "left"
     scored = score(
@@ -97,74 +101,92 @@ def classify_records(
         device=device,
         batching=batching,
         left=left,
-        likelihoods=lambda read: read.likelihoods if read.letters else None,
+        likelihoods=lambda model_input: (
+            model_input.likelihoods if model_input.used_letters else None
+        ),
     )
-    for group in _groups(scored, GROUP):
-        yield from _measured(_calls(bundle, group), group, measures)
+    for group in _batched(scored, CALLS_PER_BATCH):
+        yield from _with_measures(_calls(bundle, group), group, measures)
 
 
-def _measured(
+def _with_measures(
     calls: Iterator[Call],
     group: list[tuple[ModelInput, Scores | None]],
     measures: Sequence[Measure],
 ) -> Iterator[Call]:
     """The calls with the values of the measures."""
-    made = list(calls)
-    columns = [np.empty((len(made), 0))]
+    call_list = list(calls)
+    columns = [np.empty((len(call_list), 0))]
     for measure in measures:
         rows = [
             number
-            for number, (call, (_, scores)) in enumerate(zip(made, group, strict=True))
+            for number, (call, (_, scores)) in enumerate(zip(call_list, group, strict=True))
             if scores is not None and (call.is_known or not measure.needs_label)
         ]
-        columns.append(np.full((len(made), len(measure.columns)), np.nan))
+        columns.append(np.full((len(call_list), len(measure.columns)), np.nan))
         if rows:
             columns[-1][rows] = measure([group[number][0] for number in rows])
     table = np.concatenate(columns, axis=1).tolist()
-    return (replace(call, measured=tuple(row)) for call, row in zip(made, table, strict=True))
+    return (replace(call, measured=tuple(row)) for call, row in zip(call_list, table, strict=True))
 
 
-def _groups(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
+def _batched(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
     while group := list(islice(items, size)):
         yield group
 
 
 def _calls(bundle: Bundle, group: list[tuple[ModelInput, Scores | None]]) -> Iterator[Call]:
     """The calls of a group of inputs, whose probabilities are computed together."""
-    known = [(read, scores) for read, scores in group if scores is not None]
-    rows = iter(_probabilities(bundle, known) if known else ())
-    for read, scores in group:
+    scored_inputs = [(model_input, scores) for model_input, scores in group if scores is not None]
+    rows = iter(_probabilities(bundle, scored_inputs) if scored_inputs else ())
+    for model_input, scores in group:
         yield (
-            _unknown(bundle, read) if scores is None else _call(bundle, read, scores, next(rows))
+            _unknown(bundle, model_input)
+            if scores is None
+            else _call(bundle, model_input, scores, next(rows))
         )
 
 
 def _probabilities(
-    bundle: Bundle, known: list[tuple[ModelInput, Scores]]
+    bundle: Bundle, scored_inputs: list[tuple[ModelInput, Scores]]
 ) -> Iterator[dict[str, NDArray[np.float64]]]:
     """Every read's probabilities of every head."""
-    names = known[0][1]
-    stacked = {name: torch.stack([s[name] for _, s in known]).double() for name in names}
-    share = torch.tensor([read.share for read, _ in known], dtype=torch.float64)
+    names = scored_inputs[0][1]
+    stacked = {name: torch.stack([s[name] for _, s in scored_inputs]).double() for name in names}
+    share = torch.tensor(
+        [model_input.share for model_input, _ in scored_inputs], dtype=torch.float64
+    )
     with torch.inference_mode():
         logs = bundle.fusion(stacked, share)
     tables = {head: rows.exp().numpy() for head, rows in logs.items()}
-    return ({head: table[row] for head, table in tables.items()} for row in range(len(known)))
+    return (
+        {head: table[row] for head, table in tables.items()} for row in range(len(scored_inputs))
+    )
 
 
 def _call(
     bundle: Bundle,
-    read: ModelInput,
+    model_input: ModelInput,
     scores: Scores,
     probabilities: dict[str, NDArray[np.float64]],
 ) -> Call:
-    flags = tuple(bundle.input.flags(read, scores))
-    if bundle.input.withheld(read, scores):
+    flags = tuple(bundle.input.flags(model_input, scores))
+    if bundle.input.withholds_label(model_input, scores):
         return replace(
-            _unknown(bundle, read), used=read.letters, call_rate=read.call_rate, flags=flags
+            _unknown(bundle, model_input),
+            used=model_input.used_letters,
+            call_rate=model_input.call_rate,
+            flags=flags,
         )
     labels = {head: bundle.heads[head][int(p.argmax())] for head, p in probabilities.items()}
-    call = Call(read.name, labels, dict(probabilities), read.letters, read.call_rate, flags)
+    call = Call(
+        model_input.name,
+        labels,
+        dict(probabilities),
+        model_input.used_letters,
+        model_input.call_rate,
+        flags,
+    )
     return replace(call, numbers=_numbers(bundle, scores)) if bundle.numbers else call
 
 
@@ -176,10 +198,18 @@ def _numbers(bundle: Bundle, scores: Scores) -> dict[str, Number]:
     }
 
 
-def _unknown(bundle: Bundle, read: ModelInput) -> Call:
+def _unknown(bundle: Bundle, model_input: ModelInput) -> Call:
     labels = dict.fromkeys(bundle.heads, UNKNOWN_LABEL)
-    nothing, flag = dict.fromkeys(bundle.heads), bundle.input.unknown_flag(read)
-    return Call(read.name, labels, nothing, 0, 0.0, (flag,), numbers=dict.fromkeys(bundle.numbers))
+    no_probabilities, flag = dict.fromkeys(bundle.heads), bundle.input.unknown_flag(model_input)
+    return Call(
+        model_input.name,
+        labels,
+        no_probabilities,
+        0,
+        0.0,
+        (flag,),
+        numbers=dict.fromkeys(bundle.numbers),
+    )
 
 
 DIGITS = 4
@@ -207,13 +237,13 @@ def write_calls(
 ) -> CallCounts:
     """Write a row a call under a `header`, or as Parquet, and count them; `measures` are the first of those that were
     measured."""
-    further = [(column, NUMBER) for measure in measures for column in measure.columns]
-    typed = [*columns(bundle, with_probabilities), *further]
-    about = _about(bundle) if parquet else None
+    extra_columns = [(column, NUMBER) for measure in measures for column in measure.columns]
+    typed = [*columns(bundle, with_probabilities), *extra_columns]
+    metadata = _model_metadata(bundle) if parquet else None
     known, unknown, flags = 0, 0, Counter[str]()
-    with table_over(out, typed, header=header, parquet=about) as table:
+    with table_over(out, typed, header=header, parquet=metadata) as table:
         for call in calls:
-            table.write(_row(call, bundle, with_probabilities, len(further)))
+            table.write(_row(call, bundle, with_probabilities, len(extra_columns)))
             known += call.is_known
             unknown += not call.is_known
             flags.update(call.flags)
@@ -224,13 +254,15 @@ def columns(bundle: Bundle, with_probabilities: bool) -> list[tuple[str, ColumnT
     """The names of the columns, and what they hold; scripts depend on them."""
     heads = [column for h in bundle.heads for column in ((h, TEXT), (f"{h}_p", NUMBER))]
     heads += [(f"{head}{end}", NUMBER) for head in bundle.numbers for end in ("", "_low", "_high")]
-    every = [(f"{head}:{label}", NUMBER) for head, of in bundle.heads.items() for label in of]
+    label_columns = [
+        (f"{head}:{label}", NUMBER) for head, labels in bundle.heads.items() for label in labels
+    ]
     of_sample = [("used", COUNT), ("call_rate", NUMBER), ("flags", OPTIONAL_TEXT), ("model", TEXT)]
-    return [("sample", TEXT), *heads, *of_sample, *(every if with_probabilities else [])]
+    return [("sample", TEXT), *heads, *of_sample, *(label_columns if with_probabilities else [])]
 
 
-def _about(bundle: Bundle) -> dict[str, str]:
-    """What a file says of the model that made it."""
+def _model_metadata(bundle: Bundle) -> dict[str, str]:
+    """Metadata of a file: the model that made it."""
     return {
         "model_name": bundle.name,
         "model_version": bundle.version,
@@ -255,7 +287,7 @@ def multiqc_header(bundle: Bundle) -> bytes:
     return MULTIQC.format(model=f"{bundle.name} {bundle.version}").encode()
 
 
-def _row(call: Call, bundle: Bundle, with_probabilities: bool, further: int) -> Iterator[str]:
+def _row(call: Call, bundle: Bundle, with_probabilities: bool, num_extra: int) -> Iterator[str]:
     yield call.name
     for head, label in call.labels.items():
         probabilities = call.probabilities[head]
@@ -271,9 +303,9 @@ def _row(call: Call, bundle: Bundle, with_probabilities: bool, further: int) -> 
     if with_probabilities:
         for head, labels in bundle.heads.items():
             probabilities = call.probabilities[head]
-            for place in range(len(labels)):
-                yield NOTHING if probabilities is None else f"{probabilities[place]:.{DIGITS}f}"
-    for value in call.measured[:further]:
+            for index in range(len(labels)):
+                yield NOTHING if probabilities is None else f"{probabilities[index]:.{DIGITS}f}"
+    for value in call.measured[:num_extra]:
         yield NOTHING if np.isnan(value) else f"{value:.{DIGITS}f}"
 
 
@@ -296,11 +328,11 @@ def write_axes(
     """The calls as they come; the coordinates PC1 ... of those that have some go into a table as plink2 --pca writes
     it (.eigenvec): `#IID` and the axes, separated by tabs."""
     columns = [column for measure in measures for column in measure.columns]
-    axes = [place for place, column in enumerate(columns) if re.fullmatch(r"PC\d+", column)]
-    names = "\t".join(["#IID", *(columns[place] for place in axes)])
+    axes = [index for index, column in enumerate(columns) if re.fullmatch(r"PC\d+", column)]
+    names = "\t".join(["#IID", *(columns[index] for index in axes)])
     file.write(f"{names}\n".encode())
     for call in calls:
-        values = [call.measured[place] for place in axes]
+        values = [call.measured[index] for index in axes]
         if not np.isnan(values).any():
             row = "\t".join([escaped(call.name), *(f"{value:.6g}" for value in values)])
             file.write(f"{row}\n".encode("utf-8", "surrogateescape"))

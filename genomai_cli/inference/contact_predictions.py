@@ -1,8 +1,8 @@
 """Contact maps of a model along regions of a reference: how often two bins of 2,048 bases meet, on the model's scale.
 
-A window tells the pairs of its own bins; a pair is taken from the window whose middle the pair's is in, so that as much
-is read on both sides. Bins begin at multiples of 2,048 of the contig; those that reach over its end are in no window.
-Of a region the pairs of the bins that it touches are told, as far apart as windows reach.
+A window has the pairs of its own bins; a pair is taken from the window whose core the pair's middle is in, so that as
+much is read on both sides. Bins begin at multiples of 2,048 of the contig; those that reach over its end are in no
+window. A region has the pairs of the bins that it touches, as far apart as windows reach.
 
 Shape suffixes: P bins of a window, M maps, N pairs.
 """
@@ -21,7 +21,7 @@ from genomai_cli.inference.track_predictions import TrackPredictor
 
 @dataclass(frozen=True, eq=False)
 class ContactPredictor:
-    """What a predictor's model says of pairs of bins; BundleError for one without maps among the tracks chosen."""
+    """Predicts contacts by a predictor's model; BundleError for one without maps among the tracks chosen."""
 
     predictor: TrackPredictor
 
@@ -37,29 +37,31 @@ class ContactPredictor:
         first, last = region.start // step, min(-(-region.end // step), length // step)
         if not bins or first >= last:
             return
-        taken = max(1, bins - 2 * (min(self.predictor.overlap // step, bins // 4)))
-        for begin, middle in _windows(first, last, bins, taken, length // step):
+        core_bins = max(1, bins - 2 * (min(self.predictor.overlap // step, bins // 4)))
+        for begin, middle in _windows(first, last, bins, core_bins, length // step):
             start = begin * step
             text = self.predictor.reference.fetch(region.contig, start, start + bins * step)
             maps_PPM = reader.contacts(text, self.predictor.map_columns)
-            one, other = np.triu_indices(bins)
-            centre = (one + other) / 2 + begin + 0.5
-            own = (centre >= middle[0]) & (centre < middle[1])
-            for place in (one, other):
-                own &= (place + begin >= first) & (place + begin < last)
-            values_NM: Values = maps_PPM[one[own], other[own]]
-            yield ContactPairs(region.contig, one[own] + begin, other[own] + begin, values_NM)
+            first_bins, second_bins = np.triu_indices(bins)
+            centre = (first_bins + second_bins) / 2 + begin + 0.5
+            in_core = (centre >= middle[0]) & (centre < middle[1])
+            for bins_N in (first_bins, second_bins):
+                in_core &= (bins_N + begin >= first) & (bins_N + begin < last)
+            values_NM: Values = maps_PPM[first_bins[in_core], second_bins[in_core]]
+            yield ContactPairs(
+                region.contig, first_bins[in_core] + begin, second_bins[in_core] + begin, values_NM
+            )
 
 
 def _windows(
-    first: int, last: int, bins: int, taken: int, most: int
+    first: int, last: int, bins: int, core_bins: int, total_bins: int
 ) -> Iterator[tuple[int, tuple[int, int]]]:
     """The first bin of each window, and from where to where its middle is, of bins from `first` to before `last`."""
-    at = first
-    while at < last:
-        end = min(last, at + taken)
-        begin = max(0, min((at + end - bins) // 2, most - bins))
+    core_begin = first
+    while core_begin < last:
+        core_end = min(last, core_begin + core_bins)
+        begin = max(0, min((core_begin + core_end - bins) // 2, total_bins - bins))
         if begin + bins >= last:
-            end = last
-        yield begin, (at, end)
-        at = end
+            core_end = last
+        yield begin, (core_begin, core_end)
+        core_begin = core_end

@@ -21,11 +21,11 @@ from torch import Tensor
 from genomai_cli.backbones.classifier import CLS, MAX, MEAN, POOLER, POOLS
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import UsageError
-from genomai_cli.inference.batching import AS_FITS, Batching, Scores, score_windows
+from genomai_cli.inference.batching import DEFAULT_BATCHING, Batching, Scores, score_windows
 from genomai_cli.inputs.base import InputKind
 from genomai_cli.inputs.windows import (
     UNBOUNDED,
-    ReadStrands,
+    ReaderStrands,
     SequenceStrands,
     Strands,
     Window,
@@ -51,24 +51,24 @@ class TokenMeans:
     def add(self, strand: int, start: int, vectors_nE: Vectors) -> None:
         """A window's vectors, of the tokens from `start` on."""
         begin, end = start - self.first, start - self.first + len(vectors_nE)
-        more = max(0, end - self._counts_Sn.shape[1])
-        self._sums_SnE = np.pad(self._sums_SnE, ((0, 0), (0, more), (0, 0)))
-        self._counts_Sn = np.pad(self._counts_Sn, ((0, 0), (0, more)))
+        growth = max(0, end - self._counts_Sn.shape[1])
+        self._sums_SnE = np.pad(self._sums_SnE, ((0, 0), (0, growth), (0, 0)))
+        self._counts_Sn = np.pad(self._counts_Sn, ((0, 0), (0, growth)))
         self._sums_SnE[strand, begin:end] += vectors_nE
         self._counts_Sn[strand, begin:end] += 1
 
     def take(self, end: int) -> NDArray[np.float32]:
         """The vectors of the tokens before `end`, which no further window covers; they are forgotten here."""
-        done = end - self.first
-        means_SnE = self._sums_SnE[:, :done] / self._counts_Sn[:, :done, None]
-        self._sums_SnE, self._counts_Sn = self._sums_SnE[:, done:], self._counts_Sn[:, done:]
+        count = end - self.first
+        means_SnE = self._sums_SnE[:, :count] / self._counts_Sn[:, :count, None]
+        self._sums_SnE, self._counts_Sn = self._sums_SnE[:, count:], self._counts_Sn[:, count:]
         self.first = end
         means_nE: NDArray[np.float32] = means_SnE.mean(axis=0).astype(np.float32)
         return means_nE
 
 
 VECTORS = "vectors"
-PAIRS_A_BATCH = 1 << 24  # of tokens: half a gigabyte a layer for four heads in double precision
+PAIRS_PER_BATCH = 1 << 24  # of tokens: half a gigabyte a layer for four heads in double precision
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class TokenVectors:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _RecordWindow:
     """A window of the record with this number; None stands for a record that has none."""
 
     record: int
@@ -110,7 +110,7 @@ class _Part:
     window: Window | None
 
 
-Scored = tuple[_Part, Scores | None]
+Scored = tuple[_RecordWindow, Scores | None]
 
 
 class Embedder:
@@ -124,34 +124,36 @@ class Embedder:
         self,
         bundle: Bundle,
         settings: Settings | None = None,
-        others: Mapping[str, InputKind] | None = None,
+        other_inputs: Mapping[str, InputKind] | None = None,
     ) -> None:
         settings = settings or Settings()
         _check(bundle, settings)
         self.bundle, self.settings = bundle, settings
         self.layer = bundle.classifier.depth(settings.layer)
         self.width = bundle.classifier.hidden_size
-        self._attends = bundle.classifier.has_token_vectors
+        self._has_token_vectors = bundle.classifier.has_token_vectors
         self.windows: Windows | None = None
         self.strands: Strands
         if _reads_sequences(bundle):
-            room = bundle.tokenizer.tokens_that_fit(bundle.classifier.max_length) or UNBOUNDED
-            self.windows = Windows.of(bundle.tokenizer, room, settings.window, settings.stride)
+            max_tokens = bundle.tokenizer.tokens_that_fit(bundle.classifier.max_length) or UNBOUNDED
+            self.windows = Windows.of(
+                bundle.tokenizer, max_tokens, settings.window, settings.stride
+            )
             self.strands = SequenceStrands(
                 bundle.tokenizer,
                 self.windows,
-                both=settings.both_strands,
-                first=settings.pool == CLS,
+                both_strands=settings.both_strands,
+                first_only=settings.pool == CLS,
             )
         else:
-            self.strands = ReadStrands(
-                bundle.input.reader(bundle, {} if others is None else others)
+            self.strands = ReaderStrands(
+                bundle.input.reader(bundle, {} if other_inputs is None else other_inputs)
             )
 
     @property
     def attributes(self) -> dict[str, str | int]:
-        """What the vectors depend on; those of two runs with the same attributes can stand in one file."""
-        found: dict[str, str | int] = {
+        """Attributes that the vectors depend on; vectors of runs with the same attributes can be in one file."""
+        attributes: dict[str, str | int] = {
             "model_name": self.bundle.name,
             "model_version": self.bundle.version,
             "model_sha256": self.bundle.weights_sha256,
@@ -162,15 +164,15 @@ class Embedder:
             "strand": "both" if self.settings.both_strands else "forward",
         }
         if self.windows is not None:
-            found |= {
+            attributes |= {
                 "window": self.windows.size,
                 "stride": self.windows.stride,
                 "window_weights": "words",
             }
-        return found
+        return attributes
 
     def embed(
-        self, records: Iterable[SequenceRecord], batching: Batching = AS_FITS
+        self, records: Iterable[SequenceRecord], batching: Batching = DEFAULT_BATCHING
     ) -> Iterator[Embedding]:
         """One vector a record, in their order; a batch of windows is held at a time.
 
@@ -183,11 +185,11 @@ class Embedder:
         ) -> Tensor:
             return classifier.sequence_vectors(ids_BT, mask_BT, self.layer, pool, likelihood_BS3)
 
-        for group in self._by_record(network, self.strands.known, records, batching):
+        for group in self._by_record(network, self.strands.known_windows, records, batching):
             yield self._pooled(group)
 
     def embed_tokens(
-        self, records: Iterable[SequenceRecord], batching: Batching = AS_FITS
+        self, records: Iterable[SequenceRecord], batching: Batching = DEFAULT_BATCHING
     ) -> Iterator[TokenVectors]:
         """The vectors of every record's tokens, which are those of `genomai tokenize`, as soon as they are done.
 
@@ -197,24 +199,24 @@ class Embedder:
         def network(ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
             return self.bundle.classifier.token_vectors(ids_BT, mask_BT, self.layer)
 
-        for group in self._by_record(network, self.strands.ordered, records, batching):
-            yield from self._stretches(group)
+        for group in self._by_record(network, self.strands.ordered_windows, records, batching):
+            yield from self._token_vectors(group)
 
     def _by_record(
         self,
         network: Callable[..., Tensor],
-        read: Callable[[SequenceRecord], Iterator[tuple[Window, Ids]]],
+        windows_of: Callable[[SequenceRecord], Iterator[tuple[Window, Ids]]],
         records: Iterable[SequenceRecord],
         batching: Batching,
     ) -> Iterator[Iterator[Scored]]:
         """The outputs for the windows of each record in turn."""
         scored = score_windows(
-            lambda *given: {VECTORS: network(*given)},
-            _parts(records, read),
+            lambda *inputs: {VECTORS: network(*inputs)},
+            _record_windows(records, windows_of),
             pad_id=self.bundle.tokenizer.pad_id,
             left=self.bundle.tokenizer.padding_side == "left",
             device=next(self.bundle.classifier.parameters()).device,
-            batching=replace(batching, pairs=PAIRS_A_BATCH if self._attends else None),
+            batching=replace(batching, pairs=PAIRS_PER_BATCH if self._has_token_vectors else None),
             likelihoods=lambda part: part.window.likelihoods if part.window else None,
         )
         for _, group in groupby(scored, key=lambda entry: entry[0].record):
@@ -227,7 +229,7 @@ class Embedder:
             name = part.name
             if part.window is not None and scores is not None:
                 pool = pools.setdefault(part.window.strand, _Pool(self.settings.pool))
-                pool.add(_doubles(scores), part.window.tokens)
+                pool.add(_as_float64(scores), part.window.tokens)
                 windows += 1
         if not pools:
             return Embedding(name, np.full(self.width, np.nan, np.float32), 0)
@@ -235,14 +237,16 @@ class Embedder:
         mean_E = vectors[0] if len(vectors) == 1 else np.mean(vectors, axis=0)
         return Embedding(name, mean_E.astype(np.float32), windows)
 
-    def _own(self, vectors_TE: NDArray[np.float64], window: Window) -> NDArray[np.float64]:
-        """Those (n, E) of the window's own tokens, without padding, prefix and suffix."""
+    def _without_special_tokens(
+        self, vectors_TE: NDArray[np.float64], window: Window
+    ) -> NDArray[np.float64]:
+        """The vectors (n, E) of the window's tokens, without padding, prefix and suffix."""
         before, after = len(self.bundle.tokenizer.prefix), len(self.bundle.tokenizer.suffix)
         if self.bundle.tokenizer.padding_side == "left":
             vectors_TE = vectors_TE[len(vectors_TE) - before - window.tokens - after :]
         return vectors_TE[before : before + window.tokens]
 
-    def _stretches(self, group: Iterator[Scored]) -> Iterator[TokenVectors]:
+    def _token_vectors(self, group: Iterator[Scored]) -> Iterator[TokenVectors]:
         means: TokenMeans | None = None
         name, total = "", 0
         for part, scores in group:
@@ -253,11 +257,13 @@ class Embedder:
                 means = TokenMeans(window.strands, self.width)
             if window.start > means.first:
                 yield TokenVectors(name, means.take(window.start), last=False)
-            found_nE = self._own(_doubles(scores), window)
-            means.add(window.strand, window.start, found_nE[::-1] if window.flipped else found_nE)
+            vectors_nE = self._without_special_tokens(_as_float64(scores), window)
+            means.add(
+                window.strand, window.start, vectors_nE[::-1] if window.flipped else vectors_nE
+            )
             total = window.total
-        none = np.zeros((0, self.width), np.float32)
-        yield TokenVectors(name, none if means is None else means.take(total), last=True)
+        empty = np.zeros((0, self.width), np.float32)
+        yield TokenVectors(name, empty if means is None else means.take(total), last=True)
 
 
 class _Pool:
@@ -285,20 +291,20 @@ class _Pool:
         return self._total_E / self._tokens if self._kind == MEAN else self._total_E
 
 
-def _parts(
+def _record_windows(
     records: Iterable[SequenceRecord],
-    read: Callable[[SequenceRecord], Iterator[tuple[Window, Ids]]],
-) -> Iterator[tuple[_Part, Ids | None]]:
+    windows_of: Callable[[SequenceRecord], Iterator[tuple[Window, Ids]]],
+) -> Iterator[tuple[_RecordWindow, Ids | None]]:
     for number, record in enumerate(records):
         empty = True
-        for window, ids in read(record):
-            yield _Part(number, record.name, window), ids
+        for window, ids in windows_of(record):
+            yield _RecordWindow(number, record.name, window), ids
             empty = False
         if empty:
-            yield _Part(number, record.name, None), None
+            yield _RecordWindow(number, record.name, None), None
 
 
-def _doubles(scores: Scores) -> NDArray[np.float64]:
+def _as_float64(scores: Scores) -> NDArray[np.float64]:
     return cast(NDArray[np.float64], scores[VECTORS].double().numpy())
 
 
@@ -308,7 +314,7 @@ def _reads_sequences(bundle: Bundle) -> bool:
 
 
 def _check(bundle: Bundle, settings: Settings) -> None:
-    """Refuse what the model cannot do."""
+    """UsageError for settings that the model cannot follow."""
     if not bundle.classifier.has_vectors:
         raise UsageError(f"the model {bundle.name!r} generates or restores: it has no vectors")
     if settings.pool not in POOLS:
@@ -334,6 +340,6 @@ def _check(bundle: Bundle, settings: Settings) -> None:
 
 
 def _refuse(options: Iterable[tuple[str, bool]], reason: str) -> None:
-    for option, given in options:
-        if given:
+    for option, is_given in options:
+        if is_given:
             raise UsageError(f"{option}: {reason}")

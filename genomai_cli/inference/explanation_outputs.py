@@ -18,7 +18,7 @@ from genomai_cli.formats.base_tracks import BEDGRAPH, HDF5, BedGraph
 from genomai_cli.formats.outputs import buffered_output, text_over
 from genomai_cli.formats.spooled_hdf5 import describe, spooled_hdf5
 from genomai_cli.formats.tables import TableWriter
-from genomai_cli.inference.effect_outputs import shown
+from genomai_cli.inference.effect_outputs import format_number
 from genomai_cli.inference.explain import Explanation
 from genomai_cli.names import printable
 
@@ -41,20 +41,20 @@ def explanation_writer(path: Path, about: Mapping[str, str]) -> Iterator[Explana
     with buffered_output(path) as out:
         ending = Path(path.name.removesuffix(".gz")).suffix.lower()
         if ending in BEDGRAPH:
-            yield _Attributions(out)
+            yield _BedGraphRows(out)
             return
         if ending not in HDF5:
-            table = _Table(out)
+            table = _TableRows(out)
             yield table
             table.close()
             return
         with spooled_hdf5(out) as file:
-            made = _Hdf5(file, about)
-            yield made
-            made.close()
+            writer = _Hdf5Datasets(file, about)
+            yield writer
+            writer.close()
 
 
-class _Table:
+class _TableRows:
     def __init__(self, out: IO[bytes]) -> None:
         self._text = text_over(out)
         self._table = TableWriter(self._text, COLUMNS)
@@ -63,10 +63,10 @@ class _Table:
         count = len(explanation.letters)
         self._table.write_columns(
             [explanation.name] * count,
-            [str(place + 1) for place in range(count)],
+            [str(position + 1) for position in range(count)],
             list(explanation.letters),
             [explanation.label] * count,
-            [shown(value) for value in explanation.attributions.tolist()],
+            [format_number(value) for value in explanation.attributions.tolist()],
         )
 
     def close(self) -> None:
@@ -74,7 +74,7 @@ class _Table:
         self._text.detach()
 
 
-class _Attributions:
+class _BedGraphRows:
     def __init__(self, out: IO[bytes]) -> None:
         self._lines = BedGraph(out)
 
@@ -83,7 +83,7 @@ class _Attributions:
         self._lines.add(contig, explanation.attributions, last=True, first=first)
 
 
-class _Hdf5:
+class _Hdf5Datasets:
     def __init__(self, file: h5py.File, about: Mapping[str, str]) -> None:
         describe(file, "genomai attributions of letters", FORMAT_VERSION, about)
         self._file = file

@@ -3,7 +3,7 @@
 Each token is drawn from the model's probabilities of the tokens that spell DNA (and of the one that ends a sequence, if
 there is to be one), sharpened by a temperature and cut to the likeliest: so many (top-k; Fan et al. 2018,
 arXiv:1805.04833), or as many as hold a share of the probability (top-p; Holtzman et al. 2020, arXiv:1904.09751). A
-sequence is a function of the seed and its number, whatever is drawn beside it. When the network has read as many tokens
+sequence is a function of the seed and its number, whatever else is drawn. When the network has read as many tokens
 as it can, it goes on from the last half of them.
 
 Shape suffixes: B sequences, T tokens, V tokens that may be drawn.
@@ -27,7 +27,7 @@ from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers.bytes import TAG
 
 SEQUENCES_PER_BATCH = 32
-CONTINUED = 500  # letters after the prompt, unless a length is asked for
+DEFAULT_CONTINUATION = 500  # letters after the prompt, unless a length is given
 
 Ids = NDArray[np.int64]
 
@@ -53,10 +53,12 @@ class CausalSampling:
         *,
         seed: int,
     ) -> "CausalSampling":
-        """These; what is None changes nothing."""
-        asked = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "stop": stop}
-        given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-        return cls(**given, seed=seed)
+        """From options, of which those that are None keep their defaults."""
+        options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "stop": stop}
+        set_options: dict[str, Any] = {
+            name: value for name, value in options.items() if value is not None
+        }
+        return cls(**set_options, seed=seed)
 
 
 class CausalGenerator:
@@ -73,7 +75,7 @@ class CausalGenerator:
             raise BundleError(f"the model {self.name!r} generates no DNA: its tokens overlap")
         self.sampling, self.batch = sampling, batch
         self.head = bundle.auxiliary[HEADS[method]]
-        self.allowed = _allowed(bundle, sampling.stop)
+        self.allowed_ids = _allowed_ids(bundle, sampling.stop)
         self.device = next(self.network.parameters()).device
 
     def records(
@@ -84,23 +86,23 @@ class CausalGenerator:
 
         UsageError for a prompt that the model cannot go on from, or that is longer than the sequence.
         """
-        begin = self._begin(prompt)
-        written = TAG.sub("", prompt)
-        wanted = self._length(length, written)
-        tokens = -(-(wanted - len(written)) // self.tokenizer.k)
-        for some in chunks(range(1, number + 1), self.batch):
-            for made, which in zip(self._drawn(begin, tokens, some), some, strict=True):
-                sequence = (written + self.tokenizer.decode(made))[:wanted]
+        prompt_ids = self._prompt_ids(prompt)
+        prompt_letters = TAG.sub("", prompt)
+        total = self._length(length, prompt_letters)
+        tokens = -(-(total - len(prompt_letters)) // self.tokenizer.k)
+        for numbers in chunks(range(1, number + 1), self.batch):
+            for ids, index in zip(self._sampled(prompt_ids, tokens, numbers), numbers, strict=True):
+                sequence = (prompt_letters + self.tokenizer.decode(ids))[:total]
                 description = f"model={self.name} seed={self.sampling.seed}"
-                yield SequenceRecord(f"synthetic_{which}", sequence, description)
+                yield SequenceRecord(f"synthetic_{index}", sequence, description)
 
-    def _begin(self, prompt: str) -> Ids:
+    def _prompt_ids(self, prompt: str) -> Ids:
         """The ids (T,) that come before the first token that is drawn."""
         letters = as_letters(TAG.sub("", prompt) if self.tokenizer.any_text else prompt)
-        wrong = letters[~IS_BASE[letters]]
-        if len(wrong):
+        invalid = letters[~IS_BASE[letters]]
+        if len(invalid):
             raise UsageError(
-                f"--prompt: this model goes on from A, C, G and T, not {chr(wrong[0])!r}"
+                f"--prompt: this model goes on from A, C, G and T, not {chr(invalid[0])!r}"
             )
         if len(letters) % self.tokenizer.k:
             raise UsageError(f"--prompt: this model reads {self.tokenizer.k} letters at a time")
@@ -109,63 +111,65 @@ class CausalGenerator:
             raise UsageError(f"--prompt: the model {self.name!r} needs something to go on from")
         return np.array(ids, np.int64)
 
-    def _length(self, asked: int | None, written: str) -> int:
-        if asked is not None and asked < len(written):
-            raise UsageError(f"--length {asked}: the --prompt has {len(written)} letters")
-        return len(written) + CONTINUED if asked is None else asked
+    def _length(self, length: int | None, prompt_letters: str) -> int:
+        if length is not None and length < len(prompt_letters):
+            raise UsageError(f"--length {length}: the --prompt has {len(prompt_letters)} letters")
+        return len(prompt_letters) + DEFAULT_CONTINUATION if length is None else length
 
     @torch.inference_mode()
-    def _drawn(self, begin: Ids, tokens: int, numbers: Sequence[int]) -> Iterator[Ids]:
+    def _sampled(self, prompt_ids: Ids, tokens: int, numbers: Sequence[int]) -> Iterator[Ids]:
         """The tokens of each sequence that follow on the beginning."""
         generators = [np.random.default_rng([self.sampling.seed, number]) for number in numbers]
-        known_BT = np.tile(begin, (len(numbers), 1))
-        new_BT, cache, read = known_BT, None, 0
-        longest = self.network.max_length or UNBOUNDED
-        going_B = np.ones(len(numbers), np.bool_)
-        while known_BT.shape[1] < len(begin) + tokens and going_B.any():
-            if read + new_BT.shape[1] > longest:
-                new_BT, cache, read = self._recent(known_BT, longest // 2), None, 0
+        ids_BT = np.tile(prompt_ids, (len(numbers), 1))
+        new_BT, cache, num_cached = ids_BT, None, 0
+        max_tokens = self.network.max_length or UNBOUNDED
+        active_B = np.ones(len(numbers), np.bool_)
+        while ids_BT.shape[1] < len(prompt_ids) + tokens and active_B.any():
+            if num_cached + new_BT.shape[1] > max_tokens:
+                new_BT, cache, num_cached = self._recent_ids(ids_BT, max_tokens // 2), None, 0
             logits_BV, cache = self._next(new_BT, cache)
-            read += new_BT.shape[1]
+            num_cached += new_BT.shape[1]
             chosen = [
                 draw(logits_V, self.sampling, rng.random())
                 for logits_V, rng in zip(logits_BV, generators, strict=True)
             ]
-            new_BT = self.allowed[chosen][:, None]
-            going_B &= np.isin(new_BT[:, 0], self.tokenizer.dna_ids)
-            known_BT = np.concatenate([known_BT, new_BT], axis=1)
-        for row in known_BT[:, len(begin) :]:
+            new_BT = self.allowed_ids[chosen][:, None]
+            active_B &= np.isin(new_BT[:, 0], self.tokenizer.dna_ids)
+            ids_BT = np.concatenate([ids_BT, new_BT], axis=1)
+        for row in ids_BT[:, len(prompt_ids) :]:
             ends = np.flatnonzero(~np.isin(row, self.tokenizer.dna_ids))
             yield row[: ends[0]] if len(ends) else row
 
-    def _recent(self, known_BT: Ids, tokens: int) -> Ids:
+    def _recent_ids(self, ids_BT: Ids, tokens: int) -> Ids:
         """The last of the tokens, behind the prefix so many."""
         prefix = np.array(self.tokenizer.prefix, np.int64)
-        recent_BT = known_BT[:, -(tokens - len(prefix)) :]
-        return np.concatenate([np.tile(prefix, (len(known_BT), 1)), recent_BT], axis=1)
+        recent_BT = ids_BT[:, -(tokens - len(prefix)) :]
+        return np.concatenate([np.tile(prefix, (len(ids_BT), 1)), recent_BT], axis=1)
 
     def _next(self, new_BT: Ids, cache: Any) -> tuple[NDArray[np.float64], Any]:
         """The logits (B, V) of the tokens that may follow, and the cache with the new ones."""
         hidden_BTD, cache = self.network.decode(torch.from_numpy(new_BT).to(self.device), cache)
         logits_BV: Tensor = self.network.lm_logits(self.head, hidden_BTD[:, -1])
-        return logits_BV.cpu().double().numpy()[:, self.allowed], cache
+        return logits_BV.cpu().double().numpy()[:, self.allowed_ids], cache
 
 
-def draw(logits_V: NDArray[np.float64], sampling: CausalSampling, chance: float) -> int:
+def draw(logits_V: NDArray[np.float64], sampling: CausalSampling, uniform: float) -> int:
     """The token that a random number from 0 to 1 falls on."""
     scaled_V = logits_V / sampling.temperature
     order_V = np.argsort(-scaled_V, kind="stable")
-    chances_V = np.exp(scaled_V[order_V] - scaled_V[order_V[0]])
-    chances_V /= chances_V.sum()
-    kept = len(order_V) if not sampling.top_k else min(sampling.top_k, len(order_V))
-    before_V = np.cumsum(chances_V) - chances_V
-    kept = max(1, min(kept, int(np.count_nonzero(before_V < sampling.top_p))))
-    bounds_V = np.cumsum(chances_V[:kept])
-    at = int(np.searchsorted(bounds_V, chance * bounds_V[-1], side="right"))
-    return int(order_V[min(at, kept - 1)])
+    probabilities_V = np.exp(scaled_V[order_V] - scaled_V[order_V[0]])
+    probabilities_V /= probabilities_V.sum()
+    num_candidates = len(order_V) if not sampling.top_k else min(sampling.top_k, len(order_V))
+    cumulative_V = np.cumsum(probabilities_V) - probabilities_V
+    num_candidates = max(
+        1, min(num_candidates, int(np.count_nonzero(cumulative_V < sampling.top_p)))
+    )
+    bounds_V = np.cumsum(probabilities_V[:num_candidates])
+    rank = int(np.searchsorted(bounds_V, uniform * bounds_V[-1], side="right"))
+    return int(order_V[min(rank, num_candidates - 1)])
 
 
-def _allowed(bundle: Bundle, stop: str) -> Ids:
+def _allowed_ids(bundle: Bundle, stop: str) -> Ids:
     """The ids (V,) that may be drawn; UsageError for a stop token that there is not."""
     tokenizer = bundle.tokenizer
     if not stop:

@@ -2,7 +2,7 @@
 
 A sequence longer than the network's window is drawn window by window: each overlaps the one before by half, whose bases
 it is given. Everything random about a sequence follows from the seed, its number and, if the model knows any, the
-phenotype that was asked for.
+requested phenotype.
 
 Views by diffusion: a record is noised up to some time and drawn again from there, by the code that generates.
 
@@ -46,7 +46,7 @@ from genomai_cli.tokenizers.batch import encode_rows
 @dataclass(frozen=True)
 class Settings:
     """How to draw: in so many `steps`, with what `guidance`, `temperature` and `context_guidance` (see
-    `DiffusionSettings`); with 1 of each, by the probabilities that were learnt. What is not drawn from nothing is
+    `DiffusionSettings`); with 1 of each, by the probabilities of the model. What is not drawn from nothing is
     noised up to the `start_time` first."""
 
     steps: int = 64
@@ -84,12 +84,12 @@ def settings_of(
     """How a bundle's samples are drawn: what is None as its recipe says. What draws none is for its generator to
     refuse."""
     settings = bundle.config["provenance"].get("settings", {}).get("diffusion", {})
-    own = DiffusionSettings(**settings)
+    trained_settings = DiffusionSettings(**settings)
     return Settings(
-        own.steps if steps is None else steps,
+        trained_settings.steps if steps is None else steps,
         guidance,
-        own.temperature if temperature is None else temperature,
-        own.context_guidance,
+        trained_settings.temperature if temperature is None else temperature,
+        trained_settings.context_guidance,
         seed,
         start_time,
     )
@@ -99,15 +99,17 @@ def phenotypes_of(bundle: Bundle) -> Phenotypes | None:
     """The labels by which a model of DNA generates, None for one that knows none; BundleError for damaged ones."""
     if "phenotypes" not in bundle.config:
         return None
-    found = Phenotypes.from_config(bundle.config)
+    phenotypes = Phenotypes.from_config(bundle.config)
     conditions = getattr(bundle.classifier.networks[0].config, "conditions", 0)
-    if conditions != len(found):
-        raise BundleError(f"the model {bundle.name!r} has {len(found)} labels for {conditions}")
-    return found
+    if conditions != len(phenotypes):
+        raise BundleError(
+            f"the model {bundle.name!r} has {len(phenotypes)} labels for {conditions}"
+        )
+    return phenotypes
 
 
 SEQUENCES_PER_BATCH = 32
-LABEL_STREAM = 1  # of randomness, beside that of the letters
+LABEL_STREAM = 1  # of random numbers, besides that of the letters
 Flags = NDArray[np.bool_]
 
 
@@ -116,8 +118,8 @@ class SequenceRequest:
     """So many sequences of a `length` in bases (by default the prompt's, or as the model was trained on), which begin
     with a `prompt`, in which N is to be filled in. UsageError for other letters in it, or more than in the sequence.
 
-    Each is of one of the `parts`, labels with their shares, if there are any; `text` is how these were asked for, and
-    `name` what the sequences' names contain.
+    Each is of one of the `parts`, labels with their shares, if there are any; `text` is the option that names these,
+    and `name` what the sequences' names contain.
     """
 
     number: int = 1
@@ -129,14 +131,14 @@ class SequenceRequest:
 
     def __post_init__(self) -> None:
         letters = as_letters(self.prompt)
-        wrong = (
+        is_invalid = (
             (codes_of(letters) == UNKNOWN_CODE)
             & (letters != UNKNOWN_LETTER)
             & (letters != ord("n"))
         )
-        if wrong.any():
+        if is_invalid.any():
             raise UsageError(
-                f"--prompt: A, C, G, T, or N to be filled in, not {chr(letters[wrong][0])!r}"
+                f"--prompt: A, C, G, T, or N to be filled in, not {chr(letters[is_invalid][0])!r}"
             )
         if self.length is not None and self.length < len(self.prompt):
             raise UsageError(f"--length {self.length}: the --prompt has {len(self.prompt)} letters")
@@ -186,19 +188,19 @@ class SequenceGenerator:
         self.device = next(self.network.parameters()).device
         self.phenotypes = phenotypes_of(bundle)
         self.default_phenotypes = [REFERENCE] if self.phenotypes else []  # where none is asked for
-        self.usual_length = int(bundle.config.get("letters", self.windows.size))
+        self.default_length = int(bundle.config.get("letters", self.windows.size))
 
     def records(self, request: SequenceRequest) -> Iterator[SequenceRecord]:
         """The sequences, `SequenceRequest.record`."""
         seed = self.settings.seed
-        length = request.length or len(request.prompt) or self.usual_length
+        length = request.length or len(request.prompt) or self.default_length
         prompt = np.frombuffer(request.prompt.encode().ljust(length, b"N"), np.uint8)
         numbers = iter(range(1, request.number + 1))
         while chunk := list(islice(numbers, self.batch)):
-            given_BL = np.tile(codes_of(prompt), (len(chunk), 1))
+            prompt_BL = np.tile(codes_of(prompt), (len(chunk), 1))
             seeds = [request.seed(seed, number) for number in chunk]
-            made = self.filled(given_BL, seeds, conditions=self._conditions(request, seeds))
-            for number, letters in zip(chunk, made, strict=True):
+            sequences = self.filled(prompt_BL, seeds, conditions=self._conditions(request, seeds))
+            for number, letters in zip(chunk, sequences, strict=True):
                 yield request.record(number, letters, self.name, seed)
 
     def _conditions(
@@ -227,21 +229,21 @@ class SequenceGenerator:
         """
         to_draw_BL = codes_BL == UNKNOWN_CODE if to_draw_BL is None else to_draw_BL
         size, length = self.tokens.bases, codes_BL.shape[1]
-        beyond = ((0, 0), (0, -length % size))
-        codes_BL = np.pad(codes_BL, beyond, constant_values=UNKNOWN_CODE)
-        to_draw_BL = np.pad(to_draw_BL, beyond, constant_values=True)
+        padding = ((0, 0), (0, -length % size))
+        codes_BL = np.pad(codes_BL, padding, constant_values=UNKNOWN_CODE)
+        to_draw_BL = np.pad(to_draw_BL, padding, constant_values=True)
         width = self.windows.width(codes_BL.shape[1])
         for number, start in enumerate(self.windows.starts(codes_BL.shape[1])):
             window = slice(start, start + width)
             window_seeds = [[*seed, number] for seed in seeds]
-            codes_BL[:, window] = self._drawn(
+            codes_BL[:, window] = self._sampled(
                 codes_BL[:, window], to_draw_BL[:, window], window_seeds, conditions
             )
             to_draw_BL[:, window] = False
         return [row.tobytes().decode() for row in CODE_LETTERS[codes_BL[:, :length]]]
 
     @torch.inference_mode()
-    def _drawn(
+    def _sampled(
         self,
         codes_BL: Codes,
         to_draw_BL: Flags,
@@ -256,24 +258,24 @@ class SequenceGenerator:
             return codes_BL
         tokens_BT = self._tokens(codes_BL)
         unknown_BT = (tokens_BT == MASKED) & ~chosen_BT
-        others_BT = np.where(unknown_BT, self.tokenizer.unk_id or 0, self.tokens.mask_id)
+        fixed_BT = np.where(unknown_BT, self.tokenizer.unk_id or 0, self.tokens.mask_id)
         given_BTK = np.where(to_draw_BTK, UNKNOWN_CODE, codes_BTK)
-        partly = bool((chosen_BT[:, :, None] & (given_BTK != UNKNOWN_CODE)).any())
+        constrained = bool((chosen_BT[:, :, None] & (given_BTK != UNKNOWN_CODE)).any())
         denoiser = TokenDenoiser(
             self.network,
             self.head,
             self.tokens,
-            self._tensor(others_BT),
-            self._tensor(_barred(given_BTK, self._spelling)) if partly else None,
+            self._tensor(fixed_BT),
+            self._tensor(_excluded_tokens(given_BTK, self._spelling)) if constrained else None,
             soft_masked=self.kernel.substitutions,
             condition=None if conditions is None else torch.tensor(conditions, device=self.device),
             guidance=self.settings.guidance,
         )
         initial = InitialTokens(self._tensor(tokens_BT), self._tensor(~chosen_BT))
         sampling = self.settings.sampling(self.schedule, self.tokens.size)
-        made_BT = self.kernel.sample(denoiser, initial, seeds, sampling)
-        made_BTK = self._spelling[made_BT.clamp(min=0).cpu().numpy()]
-        return np.where(chosen_BT[:, :, None], made_BTK, codes_BTK).reshape(codes_BL.shape)
+        sampled_BT = self.kernel.sample(denoiser, initial, seeds, sampling)
+        sampled_BTK = self._spelling[sampled_BT.clamp(min=0).cpu().numpy()]
+        return np.where(chosen_BT[:, :, None], sampled_BTK, codes_BTK).reshape(codes_BL.shape)
 
     def _tokens(self, codes_BL: Codes) -> NDArray[np.int64]:
         """The tokens (B, T) of bases, `MASKED` where one is unknown."""
@@ -290,7 +292,7 @@ class SequenceGenerator:
         return codes_of(as_letters(spelling)).reshape(-1, self.tokens.bases)
 
 
-def _barred(given_BTK: Codes, spelling_VK: Codes) -> Flags:
+def _excluded_tokens(given_BTK: Codes, spelling_VK: Codes) -> Flags:
     """The tokens (B, T, V) that have another base than is given."""
     barred_BTV = np.zeros((*given_BTK.shape[:2], len(spelling_VK)), np.bool_)
     for position in range(given_BTK.shape[2]):
@@ -300,7 +302,7 @@ def _barred(given_BTK: Codes, spelling_VK: Codes) -> Flags:
 
 
 VIEWS_PER_BATCH = 64
-STREAM = 0xD1FF  # of the randomness of a view
+VIEW_STREAM = 0xD1FF  # of the randomness of a view
 
 
 class SequenceDiffuser:
@@ -320,9 +322,9 @@ class SequenceDiffuser:
             yield from views
             return
         codes_BL = codes_of(np.concatenate([view.letters for view in views]))
-        seeds = [[*view.seed, STREAM] for view in views]
+        seeds = [[*view.seed, VIEW_STREAM] for view in views]
         known_BL = codes_BL != UNKNOWN_CODE
-        made = self.generator.filled(codes_BL, seeds, known_BL)
-        for view, known_L, text in zip(views, known_BL, made, strict=True):
+        sequences = self.generator.filled(codes_BL, seeds, known_BL)
+        for view, known_L, text in zip(views, known_BL, sequences, strict=True):
             drawn_L: Letters = np.frombuffer(text.encode(), np.uint8)
             yield replace(view, letters=np.where(known_L, drawn_L, view.letters[0])[None])

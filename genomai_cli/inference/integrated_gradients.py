@@ -18,27 +18,33 @@ from torch import Tensor
 Function = Callable[[Tensor], Tensor]
 """Inputs (B, X) to one number each (B,), every one by itself."""
 METHOD = "integrated gradients (Sundararajan et al. 2017)"
-PARTS = (0.0, 1e-3, 1e-2, 1e-1, 1.0)  # of the path: near its beginning layer norms turn quickly
-POINTS = 16  # of each part: Gauss-Legendre's are exact for polynomials of degree 31
+PATH_BREAKS = (
+    0.0,
+    1e-3,
+    1e-2,
+    1e-1,
+    1.0,
+)  # of the path: near its beginning layer norms turn quickly
+POINTS_PER_PART = 16  # of each part: Gauss-Legendre's are exact for polynomials of degree 31
 
 
 def mean_gradients(function: Function, inputs_BX: Tensor, baseline_BX: Tensor) -> Tensor:
     """The mean (B, X) of the gradients on the path from the baseline to the inputs."""
-    away_BX = inputs_BX - baseline_BX
-    mean_BX = torch.zeros_like(away_BX)
+    difference_BX = inputs_BX - baseline_BX
+    mean_BX = torch.zeros_like(difference_BX)
     for point, weight in path_points():
-        mean_BX += weight * _gradient(function, baseline_BX + point * away_BX)
+        mean_BX += weight * _gradient(function, baseline_BX + point * difference_BX)
     return mean_BX
 
 
 def path_points() -> list[tuple[float, float]]:
     """Points between 0 and 1, and their weights, by the rule of Gauss and Legendre in each part of the path."""
-    points, weights = np.polynomial.legendre.leggauss(POINTS)
-    found: list[tuple[float, float]] = []
-    for begin, end in pairwise(PARTS):
+    points, weights = np.polynomial.legendre.leggauss(POINTS_PER_PART)
+    nodes: list[tuple[float, float]] = []
+    for begin, end in pairwise(PATH_BREAKS):
         size = end - begin
-        found += zip(begin + size * (points + 1) / 2, size * weights / 2, strict=True)
-    return [(float(point), float(weight)) for point, weight in found]
+        nodes += zip(begin + size * (points + 1) / 2, size * weights / 2, strict=True)
+    return [(float(point), float(weight)) for point, weight in nodes]
 
 
 def _gradient(function: Function, point_BX: Tensor) -> Tensor:

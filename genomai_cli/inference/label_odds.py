@@ -1,5 +1,5 @@
-"""What models of plain DNA say of sequences, to be compared: of every label the log odds, log p - log (1 - p) of its
-calibrated probability, and the numbers that they predict.
+"""Predictions of models of plain DNA on a scale to compare sequences: of every label the log odds, log p - log (1 - p)
+of its calibrated probability, and the numbers that models predict.
 
 Shape suffixes: N texts, C classes of a head.
 """
@@ -14,32 +14,32 @@ from torch import Tensor
 from genomai_cli.alphabet import as_letters, as_text, reverse_complement
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import BundleError
-from genomai_cli.inference.batching import AS_FITS, Batching, Scores, score
+from genomai_cli.inference.batching import DEFAULT_BATCHING, Batching, Scores, score
 from genomai_cli.inference.likelihood import Stretch
 from genomai_cli.inputs.base import ModelInput
 from genomai_cli.records import SequenceRecord
 
 Odds = NDArray[np.float64]
 # They begin the labels of tracks, and no name of a head.
-TRACKS, LARGEST, CONTACTS = "tracks/", "largest/", "contacts/"
+TRACKS, LARGEST_VALUES, CONTACTS = "tracks/", "largest/", "contacts/"
 SITES, USAGE, JUNCTIONS = "splice_sites/", "splice_site_usage/", "splice_junctions/"
-OF_TRACKS = {
+TRACK_QUANTITIES = {
     TRACKS: "ln of the mean of the track",
-    LARGEST: "ln of the largest value of the track",
+    LARGEST_VALUES: "ln of the largest value of the track",
     CONTACTS: "mean of the contact map",
 }
-OF_SPLICING = {
+SPLICING_QUANTITIES = {
     SITES: "probability, at the base where it changes most, of the splice site",
     USAGE: "usage, at the base where it changes most, of splice sites as of the track",
     JUNCTIONS: "ln of the reads of the junction that changes most in",
 }
 
 
-def what_it_is(label: str, where: str = "around the variant") -> str:
-    """What the model says under a name of `LabelOdds.labels` or of a track, whose mean is taken `where`, in words."""
-    for begin, what in (OF_TRACKS | OF_SPLICING).items():
-        if label.startswith(begin):
-            return f"{what} {label.removeprefix(begin)} {where}"
+def describe_label(label: str, where: str = "around the variant") -> str:
+    """The quantity with a name of `LabelOdds.labels` or of a track, whose mean is taken `where`, in words."""
+    for prefix, quantity in (TRACK_QUANTITIES | SPLICING_QUANTITIES).items():
+        if label.startswith(prefix):
+            return f"{quantity} {label.removeprefix(prefix)} {where}"
     return f"log odds of {label}" if ":" in label else f"the number {label}"
 
 
@@ -49,10 +49,12 @@ class LabelOdds:
     BundleError for another model.
     """
 
-    longest: int | None = None  # letters of a text: of any length, in windows
+    max_letters: int | None = None  # letters of a text: of any length, in windows
     step = 1  # letters, of which a text has a multiple
 
-    def __init__(self, bundle: Bundle, *, both_strands: bool, batching: Batching = AS_FITS) -> None:
+    def __init__(
+        self, bundle: Bundle, *, both_strands: bool, batching: Batching = DEFAULT_BATCHING
+    ) -> None:
         if bundle.input.coordinates is not None:
             raise BundleError(
                 f"the model {bundle.name!r} does not read plain DNA: it scores no variants"
@@ -68,35 +70,43 @@ class LabelOdds:
         return self.of([stretch.text for stretch in stretches])
 
     def of(self, texts: Sequence[str]) -> Odds:
-        """The log odds (N, labels) of each text; NaN where the model can read nothing. Means over both strands, if
-        asked for."""
+        """The log odds (N, labels) of each text; NaN where the model can read nothing. With `both_strands` means over
+        both."""
         forward = self._one_strand(texts)
         if not self.both_strands:
             return forward
-        turned = [as_text(reverse_complement(as_letters(text))) for text in texts]
-        return (forward + self._one_strand(turned)) / 2
+        reversed_texts = [as_text(reverse_complement(as_letters(text))) for text in texts]
+        return (forward + self._one_strand(reversed_texts)) / 2
 
     def _one_strand(self, texts: Sequence[str]) -> Odds:
-        reads = [self._reader(SequenceRecord("", text)) for text in texts]
-        found = mean_scores(self.bundle, reads, self.batching)
-        known = [place for place, scores in enumerate(found) if scores is not None]
+        model_inputs = [self._reader(SequenceRecord("", text)) for text in texts]
+        scores_by_text = mean_scores(self.bundle, model_inputs, self.batching)
+        known = [index for index, scores in enumerate(scores_by_text) if scores is not None]
         odds = np.full((len(texts), len(self.labels)), np.nan)
         if known:
-            some = [scores for scores in found if scores is not None]
-            stacked = {name: torch.stack([s[name] for s in some]).double() for name in some[0]}
-            share = torch.tensor([reads[place].share for place in known], dtype=torch.float64)
+            known_scores = [scores for scores in scores_by_text if scores is not None]
+            stacked = {
+                name: torch.stack([s[name] for s in known_scores]).double()
+                for name in known_scores[0]
+            }
+            share = torch.tensor(
+                [model_inputs[index].share for index in known], dtype=torch.float64
+            )
             with torch.inference_mode():
                 odds[known] = fused_odds(self.bundle, stacked, share).numpy()
         return odds
 
 
 def mean_scores(
-    bundle: Bundle, reads: Sequence[ModelInput], batching: Batching
+    bundle: Bundle, model_inputs: Sequence[ModelInput], batching: Batching
 ) -> list[Scores | None]:
     """The mean scores (C,) of the windows of each, by head; None where the model can read nothing."""
     scored = score(
         bundle.classifier,
-        ((read, read.windows if read.letters else []) for read in reads),
+        (
+            (model_input, model_input.windows if model_input.used_letters else [])
+            for model_input in model_inputs
+        ),
         pad_id=bundle.tokenizer.pad_id,
         device=next(bundle.classifier.parameters()).device,
         batching=batching,

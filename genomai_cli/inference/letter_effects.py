@@ -1,4 +1,4 @@
-"""What every substitution of a letter changes of a label's log odds: by trying each, or by the gradient at once.
+"""How every substitution of a letter changes a label's log odds: by trying each, or by the gradient at once.
 
 - `MUTAGENESIS`, in-silico: the model reads every sequence with one base replaced (Zhou & Troyanskaya 2015, Nat Methods
   12:931; Nair et al. 2022, Bioinformatics 38:2397). Exact, for 3 L readings of a sequence of L letters.
@@ -42,48 +42,48 @@ from genomai_cli.tokenizers.batch import padded
 
 MUTAGENESIS = "ism"
 GRADIENT = "gradient"
-MUTANTS_AT_ONCE = 4096
-LETTERS_OF_MUTANTS = 1 << 22  # at once
-SLOPES_AT_ONCE = 1 << 24  # values
+MAX_MUTANTS = 4096
+MAX_MUTANT_LETTERS = 1 << 22  # at once
+MAX_SLOPES = 1 << 24  # values
 
 Changes = NDArray[np.float64]
 
 
-class Readings(Protocol):
-    """What a model says of texts: see `LabelOdds`."""
+class Predictor(Protocol):
+    """Predicts values for texts, as `LabelOdds` does."""
 
     def of(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """The values (N, labels) of each text."""
 
 
-def mutated(odds: Readings, texts: Sequence[str], columns: Sequence[int]) -> list[Changes]:
+def by_mutagenesis(odds: Predictor, texts: Sequence[str], columns: Sequence[int]) -> list[Changes]:
     """The change (L, 4) of one value of each text, as the log odds of a label, by every substitution; NaN for a letter
     itself and for letters that are no bases."""
-    before_N = odds.of(texts)[np.arange(len(texts)), columns]
-    found = [np.full((len(text), len(BASES)), np.nan) for text in texts]
+    reference_N = odds.of(texts)[np.arange(len(texts)), columns]
+    changes = [np.full((len(text), len(BASES)), np.nan) for text in texts]
     longest = max(map(len, texts), default=1)
-    size = max(1, min(MUTANTS_AT_ONCE, LETTERS_OF_MUTANTS // max(1, longest)))
-    for some in chunks(_mutants(texts), size):
-        after = odds.of([text for *_, text in some])
-        for (number, place, base, _), row in zip(some, after, strict=True):
-            found[number][place, base] = row[columns[number]] - before_N[number]
-    return found
+    size = max(1, min(MAX_MUTANTS, MAX_MUTANT_LETTERS // max(1, longest)))
+    for mutants in chunks(_mutants(texts), size):
+        mutant_odds = odds.of([text for *_, text in mutants])
+        for (number, position, base, _), row in zip(mutants, mutant_odds, strict=True):
+            changes[number][position, base] = row[columns[number]] - reference_N[number]
+    return changes
 
 
 def _mutants(texts: Sequence[str]) -> Iterator[tuple[int, int, int, str]]:
-    """Every text with one of its bases replaced: its number, the place, the base that is put there, the text."""
+    """Every text with one of its bases replaced: its number, the position, the new base, the changed text."""
     for number, text in enumerate(texts):
-        for place, letter in enumerate(text):
+        for position, letter in enumerate(text):
             for code, base in enumerate(BASES) if letter in BASES else ():
                 if base != letter:
-                    yield number, place, code, text[:place] + base + text[place + 1 :]
+                    yield number, position, code, text[:position] + base + text[position + 1 :]
 
 
-def substitutions(text: str) -> NDArray[np.bool_]:
+def substitution_mask(text: str) -> NDArray[np.bool_]:
     """Where (L, 4) another base would replace one."""
     letters_L1 = as_letters(text)[:, None]
-    there: NDArray[np.bool_] = IS_BASE[letters_L1] & (letters_L1 != BASE_LETTERS)
-    return there
+    is_substitution: NDArray[np.bool_] = IS_BASE[letters_L1] & (letters_L1 != BASE_LETTERS)
+    return is_substitution
 
 
 def mean_loss(changes: Changes) -> NDArray[np.float64]:
@@ -99,8 +99,8 @@ def by_gradient(odds: LabelOdds, texts: Sequence[str], columns: Sequence[int]) -
     forward = slopes.changes(texts, columns)
     if not odds.both_strands:
         return forward
-    turned = [as_text(reverse_complement(as_letters(text))) for text in texts]
-    backward = slopes.changes(turned, columns)
+    reversed_texts = [as_text(reverse_complement(as_letters(text))) for text in texts]
+    backward = slopes.changes(reversed_texts, columns)
     return [(one + other[::-1, ::-1]) / 2 for one, other in zip(forward, backward, strict=True)]
 
 
@@ -115,51 +115,61 @@ class Slopes:
         """The changes (L, 4) of each text as it stands."""
         reader, template = SequenceReader(self.bundle), self.bundle.tokenizer.template
         weights = self._weights([reader(SequenceRecord("", text)) for text in texts], columns)
-        found = [np.zeros((len(text), len(BASES))) for text in texts]
-        placed = [reader.placed(text) for text in texts]
+        changes = [np.zeros((len(text), len(BASES))) for text in texts]
+        windows_by_text = [reader.encoded_windows(text) for text in texts]
         windows = [
-            ((number, at, ids), template(ids))
-            for number, entries in enumerate(placed)
-            for at, ids in entries
+            ((number, start, ids), template(ids))
+            for number, entries in enumerate(windows_by_text)
+            for start, ids in entries
         ]
         for batch in batches(windows, self._batching):
-            known = [(number, ids) for (number, _, _), ids in batch]
-            counts = [len(entries) for entries in placed]
-            slopes_BTV = run_with_batch_halving(partial(self._of_tokens, weights, counts), known)
-            for ((number, at, ids), _), slopes_TV in zip(batch, slopes_BTV, strict=True):
-                text = texts[number][at:]
-                change_LA = of_letters(self.bundle.tokenizer, text, ids, slopes_TV)
-                found[number][at : at + len(change_LA)] += change_LA
+            numbered_windows = [(number, ids) for (number, _, _), ids in batch]
+            counts = [len(entries) for entries in windows_by_text]
+            slopes_BTV = run_with_batch_halving(
+                partial(self._token_slopes, weights, counts), numbered_windows
+            )
+            for ((number, start, ids), _), slopes_TV in zip(batch, slopes_BTV, strict=True):
+                text = texts[number][start:]
+                change_LA = letter_changes(self.bundle.tokenizer, text, ids, slopes_TV)
+                changes[number][start : start + len(change_LA)] += change_LA
         return [
-            np.where(substitutions(text), change_LA, np.nan)
-            for text, change_LA in zip(texts, found, strict=True)
+            np.where(substitution_mask(text), change_LA, np.nan)
+            for text, change_LA in zip(texts, changes, strict=True)
         ]
 
     @property
     def _batching(self) -> Batching:
-        """As asked, and no more tokens than slopes of the whole vocabulary have room for."""
-        tokens = max(1, SLOPES_AT_ONCE // len(self.bundle.tokenizer.vocabulary))
+        """As set, with at most `MAX_SLOPES` values: slopes by every token of the vocabulary."""
+        tokens = max(1, MAX_SLOPES // len(self.bundle.tokenizer.vocabulary))
         return replace(self.batching, tokens=min(self.batching.tokens, tokens))
 
-    def _weights(self, reads: Sequence[ModelInput], columns: Sequence[int]) -> dict[str, Tensor]:
+    def _weights(
+        self, model_inputs: Sequence[ModelInput], columns: Sequence[int]
+    ) -> dict[str, Tensor]:
         """How fast one log odds of each rises with its mean scores (N, C) by head."""
-        found = [scores for scores in mean_scores(self.bundle, reads, self.batching) if scores]
-        leaves = {
-            head: torch.stack([scores[head] for scores in found]).double().requires_grad_()
+        scores_by_text = [
+            scores for scores in mean_scores(self.bundle, model_inputs, self.batching) if scores
+        ]
+        leaf_scores = {
+            head: torch.stack([scores[head] for scores in scores_by_text]).double().requires_grad_()
             for head in (*self.bundle.heads, *self.bundle.numbers)
         }
-        share_N = torch.tensor([read.share for read in reads], dtype=torch.float64)
-        odds_NK = fused_odds(self.bundle, leaves, share_N)
-        asked_N = odds_NK[torch.arange(len(reads)), torch.tensor(columns)]
-        grown = torch.autograd.grad(asked_N.sum(), list(leaves.values()), allow_unused=True)
+        share_N = torch.tensor(
+            [model_input.share for model_input in model_inputs], dtype=torch.float64
+        )
+        odds_NK = fused_odds(self.bundle, leaf_scores, share_N)
+        chosen_N = odds_NK[torch.arange(len(model_inputs)), torch.tensor(columns)]
+        gradients = torch.autograd.grad(
+            chosen_N.sum(), list(leaf_scores.values()), allow_unused=True
+        )
         return {
             head: weight_NC
-            for head, weight_NC in zip(leaves, grown, strict=True)
+            for head, weight_NC in zip(leaf_scores, gradients, strict=True)
             if weight_NC is not None
         }
 
     @torch.no_grad()
-    def _of_tokens(
+    def _token_slopes(
         self, weights: dict[str, Tensor], counts: list[int], batch: Sequence[tuple[int, Ids]]
     ) -> list[Changes]:
         """The slopes (T, V) of the weighed logits by the tokens of each window, without those of its template; with
@@ -171,18 +181,22 @@ class Slopes:
         left, values = tokenizer.padding_side == "left", next(classifier.parameters())
         ids_BT = torch.from_numpy(padded(windows, tokenizer.pad_id, left=left)).to(values.device)
         mask_BT = padding_mask(windows, ids_BT, left=left)
-        asked = {head: (one_NC[rows] / count_B1).to(values) for head, one_NC in weights.items()}
-        each = [token_gradients(net, ids_BT, mask_BT, asked) for net in classifier.networks]
-        mean_BTV = torch.stack(each).mean(0).double().cpu().numpy()
+        weights_by_head = {
+            head: (one_NC[rows] / count_B1).to(values) for head, one_NC in weights.items()
+        }
+        slopes_by_network = [
+            token_gradients(net, ids_BT, mask_BT, weights_by_head) for net in classifier.networks
+        ]
+        mean_BTV = torch.stack(slopes_by_network).mean(0).double().cpu().numpy()
         before, after = len(tokenizer.prefix), len(tokenizer.suffix)
         first = [ids_BT.shape[1] - len(ids) if left else 0 for ids in windows]
         return [
-            slopes_TV[at + before : at + len(ids) - after]
-            for at, ids, slopes_TV in zip(first, windows, mean_BTV, strict=True)
+            slopes_TV[begin + before : begin + len(ids) - after]
+            for begin, ids, slopes_TV in zip(first, windows, mean_BTV, strict=True)
         ]
 
 
-def of_letters(tokenizer: Tokenizer, text: str, ids: Ids, slopes_TV: Changes) -> Changes:
+def letter_changes(tokenizer: Tokenizer, text: str, ids: Ids, slopes_TV: Changes) -> Changes:
     """The changes (L, 4) by every letter that the tokens (T,) of the text's beginning cover: what the tokens with
     another letter have more than those that are there.
 
@@ -192,12 +206,12 @@ def of_letters(tokenizer: Tokenizer, text: str, ids: Ids, slopes_TV: Changes) ->
     width = (len(ids) - 1) * step + k
     letters_L, token_T = as_letters(text[:width]), np.arange(len(ids))
     change_LA = np.zeros((width, len(BASES)))
-    there_T = slopes_TV[token_T, ids]
+    reference_T = slopes_TV[token_T, ids]
     for phase in range(k):
-        place_T = token_T * step + (phase - token_T * step) % k
+        position_T = token_T * step + (phase - token_T * step) % k
         for code, base in enumerate(BASE_LETTERS):
             other_L = letters_L.copy()
             other_L[phase::k] = base
             other_T = slopes_TV[token_T, tokenizer.encode(as_text(other_L))]
-            np.add.at(change_LA[:, code], place_T, other_T - there_T)
+            np.add.at(change_LA[:, code], position_T, other_T - reference_T)
     return change_LA

@@ -28,7 +28,7 @@ from genomai_cli.backbones.base import Backbone
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.device import map_single_threaded, run_with_batch_halving
 from genomai_cli.errors import BundleError, UsageError
-from genomai_cli.inference.batching import AS_FITS, Batching, batches, padding_mask
+from genomai_cli.inference.batching import DEFAULT_BATCHING, Batching, batches, padding_mask
 from genomai_cli.tokenizers import Tokenizer
 from genomai_cli.tokenizers.base import Ids
 from genomai_cli.tokenizers.batch import padded
@@ -40,8 +40,8 @@ HEADS = {NEXT_TOKEN: "causal", MASKED: "masked"}
 TOKENS_PER_BATCH = 1 << 16
 TOKENS_ON_CPU = 1 << 12  # larger arrays are given back to the system at once, and asked for again
 PAIRS_PER_BATCH = 1 << 24  # of tokens that attend to each other
-LOGITS_AT_ONCE = 1 << 24  # values
-STRETCHES_AT_ONCE = 64  # pieces of work that are prepared together
+MAX_LOGITS = 1 << 24  # values
+STRETCHES_PER_BATCH = 64  # pieces of work that are prepared together
 
 Item = TypeVar("Item")
 
@@ -50,55 +50,55 @@ Item = TypeVar("Item")
 class Settings:
     """How to score: in windows of so many letters (None: as many as the model reads), on the forward or on both
     strands, with bases `mask_every` letters apart masked at once (None: one at a time). With `only_bases` nothing else
-    counts, whatever the tokenizer knows. `apart` reads each window by itself, with one of the processor's threads: what
-    rounding does to its score depends on no other window and on no number of threads."""
+    counts, whatever the tokenizer knows. `window_by_window` reads each window by itself, with one of the processor's
+    threads: what rounding does to its score depends on no other window and on no number of threads."""
 
     window: int | None = None
     both_strands: bool = False
     mask_every: int | None = None
     only_bases: bool = False
-    apart: bool = False
+    window_by_window: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A text to score, of which the letters from `start` to before `end` count; by default all."""
+    """A text to read, of which the letters from `start` to before `end` are scored; by default all."""
 
     text: str
     start: int = 0
     end: int | None = None
 
     @property
-    def own(self) -> slice:
-        """The letters that count."""
+    def scored(self) -> slice:
+        """The letters that are scored."""
         return slice(self.start, len(self.text) if self.end is None else self.end)
 
     @property
-    def turned(self) -> "Stretch":
+    def other_strand(self) -> "Stretch":
         """The same on the other strand."""
-        own, size = self.own, len(self.text)
+        scored, size = self.scored, len(self.text)
         text = as_text(reverse_complement(as_letters(self.text)))
-        return Stretch(text, size - own.stop, size - own.start)
+        return Stretch(text, size - scored.stop, size - scored.start)
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
-    """What is asked of one window: the probability of the token `choices[n, answers[n]]` at the place `rows[n]`.
+class TokenQuery:
+    """Tokens of one window to score: the probability of the token `choices[n, answers[n]]` at `positions[n]`.
 
     It is one among the `choices` (N, C), or with a single one among all tokens.
     """
 
     ids: Ids
-    rows: Indices
+    positions: Indices
     choices: Indices
     answers: Indices
 
 
-class Asking(Protocol):
-    """How a kind of model is asked: questions about a stretch, and what their answers say of its letters."""
+class QueryStrategy(Protocol):
+    """How the letters of a stretch are scored: queries to the model, and log-probabilities from their answers."""
 
-    def questions(self, stretch: Stretch) -> Iterator[Question]:
-        """What to ask of the model."""
+    def queries(self, stretch: Stretch) -> Iterator[TokenQuery]:
+        """The queries to the model."""
 
     def logs(self, stretch: Stretch, answers: Sequence[Logs]) -> Logs:
         """The log-probability (L,) of each letter of the text, NaN where it is not scored.
@@ -114,16 +114,18 @@ class NextToken:
     tokenizer: Tokenizer
     only_bases: bool = False
 
-    def questions(self, stretch: Stretch) -> Iterator[Question]:
+    def queries(self, stretch: Stretch) -> Iterator[TokenQuery]:
         """One: all tokens at once."""
         ids, tokens = self.tokenizer.encode(stretch.text), self._scored(stretch)
         if len(tokens):
-            rows = tokens + len(self.tokenizer.prefix) - 1
+            positions = tokens + len(self.tokenizer.prefix) - 1
             templated = self.tokenizer.template(ids)
-            yield Question(templated, rows, ids[tokens, None].astype(np.int64), np.zeros_like(rows))
+            yield TokenQuery(
+                templated, positions, ids[tokens, None].astype(np.int64), np.zeros_like(positions)
+            )
 
     def logs(self, stretch: Stretch, answers: Sequence[Logs]) -> Logs:
-        """See `Asking`."""
+        """See `QueryStrategy`."""
         tokens = self._scored(stretch)
         logs_L = np.full(len(stretch.text), np.nan)
         if len(tokens):
@@ -139,7 +141,7 @@ class NextToken:
         ids = self.tokenizer.encode(stretch.text)
         ends = np.arange(len(ids)) * self.tokenizer.stride + self.tokenizer.k - 1
         known = self.tokenizer.is_dna(ids) if self.only_bases else self.tokenizer.is_known(ids)
-        counts = known & (ends >= stretch.own.start) & (ends < stretch.own.stop)
+        counts = known & (ends >= stretch.scored.start) & (ends < stretch.scored.stop)
         if not self.tokenizer.prefix:
             counts[:1] = False
         return np.flatnonzero(counts)
@@ -150,29 +152,31 @@ class MaskedBase:
     """Each base given all others."""
 
     tokenizer: Tokenizer
-    every: int | None = None
+    mask_every: int | None = None
 
-    def questions(self, stretch: Stretch) -> Iterator[Question]:
+    def queries(self, stretch: Stretch) -> Iterator[TokenQuery]:
         """One for each set of bases that are masked at once."""
-        ids, before = self.tokenizer.encode(stretch.text), len(self.tokenizer.prefix)
+        ids, prefix_length = self.tokenizer.encode(stretch.text), len(self.tokenizer.prefix)
         for letters in self._sets(stretch):
             tokens, offsets, _ = self._covering(letters, len(ids))
             masked = ids.copy()
             masked[tokens] = self.tokenizer.mask_id
-            told = self.tokenizer.is_dna(ids[tokens])
-            tokens, offsets = tokens[told], offsets[told]
+            is_dna = self.tokenizer.is_dna(ids[tokens])
+            tokens, offsets = tokens[is_dna], offsets[is_dna]
             choices, answers = self._choices(ids[tokens], offsets)
-            yield Question(self.tokenizer.template(masked), tokens + before, choices, answers)
+            yield TokenQuery(
+                self.tokenizer.template(masked), tokens + prefix_length, choices, answers
+            )
 
     def logs(self, stretch: Stretch, answers: Sequence[Logs]) -> Logs:
-        """See `Asking`."""
+        """See `QueryStrategy`."""
         logs_L = np.full(len(stretch.text), np.nan)
         ids = self.tokenizer.encode(stretch.text)
-        for letters, found in zip(self._sets(stretch), answers, strict=True):
+        for letters, token_logs in zip(self._sets(stretch), answers, strict=True):
             tokens, _, which = self._covering(letters, len(ids))
             which = which[self.tokenizer.is_dna(ids[tokens])]
-            chance = np.bincount(which, np.exp(found)) / np.bincount(which)
-            logs_L[letters] = np.log(chance)
+            probability = np.bincount(which, np.exp(token_logs)) / np.bincount(which)
+            logs_L[letters] = np.log(probability)
         return logs_L
 
     def _sets(self, stretch: Stretch) -> list[Indices]:
@@ -180,13 +184,13 @@ class MaskedBase:
         ids = self.tokenizer.encode(stretch.text)
         known = np.zeros(len(stretch.text), np.bool_)
         for offset in range(self.tokenizer.k):
-            places = np.arange(len(ids)) * self.tokenizer.stride + offset
-            known[places] |= self.tokenizer.is_dna(ids)
-        known[: stretch.own.start] = known[stretch.own.stop :] = False
+            positions = np.arange(len(ids)) * self.tokenizer.stride + offset
+            known[positions] |= self.tokenizer.is_dna(ids)
+        known[: stretch.scored.start] = known[stretch.scored.stop :] = False
         scored = np.flatnonzero(known)
-        if self.every is None:
+        if self.mask_every is None:
             return list(scored[:, None])
-        sets = (scored[scored % self.every == rest] for rest in range(self.every))
+        sets = (scored[scored % self.mask_every == rest] for rest in range(self.mask_every))
         return [letters for letters in sets if len(letters)]
 
     def _covering(self, letters: Indices, tokens: int) -> tuple[Indices, Indices, Indices]:
@@ -194,9 +198,9 @@ class MaskedBase:
         k, stride = self.tokenizer.k, self.tokenizer.stride
         offsets = np.broadcast_to(np.arange(k), (len(letters), k))
         starts = letters[:, None] - offsets
-        there = (starts >= 0) & (starts % stride == 0) & (starts // stride < tokens)
-        which = np.broadcast_to(np.arange(len(letters))[:, None], there.shape)
-        return starts[there] // stride, offsets[there], which[there]
+        is_token = (starts >= 0) & (starts % stride == 0) & (starts // stride < tokens)
+        which = np.broadcast_to(np.arange(len(letters))[:, None], is_token.shape)
+        return starts[is_token] // stride, offsets[is_token], which[is_token]
 
     def _choices(self, ids: Ids, offsets: Indices) -> tuple[Indices, Indices]:
         """The tokens (N, 4) that agree with each but for the letter at the offset, and which of them it is."""
@@ -227,13 +231,15 @@ class Likelihood:
     `method` is `next-token` or `masked`; `window` is how many letters are read at once.
     """
 
-    def __init__(self, bundle: Bundle, settings: Settings, batching: Batching = AS_FITS) -> None:
+    def __init__(
+        self, bundle: Bundle, settings: Settings, batching: Batching = DEFAULT_BATCHING
+    ) -> None:
         self.settings, self.batching, self.tokenizer = settings, batching, bundle.tokenizer
         self.method, self.network = likelihood_of(bundle)
         self.head = bundle.auxiliary[HEADS[self.method]]
         if self.method == NEXT_TOKEN and settings.mask_every is not None:
             raise UsageError(f"--mask-every: the model {bundle.name!r} predicts next tokens")
-        self.asking: Asking = (
+        self.strategy: QueryStrategy = (
             NextToken(self.tokenizer, settings.only_bases)
             if self.method == NEXT_TOKEN
             else MaskedBase(self.tokenizer, settings.mask_every)
@@ -267,67 +273,67 @@ class Likelihood:
         """The log-probabilities (S, L) of each text's letters on one strand or two, both in the order of the text; NaN
         where a letter is not scored. Texts come in order and are no longer than a window.
         """
-        for some in chunks(stretches, STRETCHES_AT_ONCE):
-            strands_SL = [self._one_strand(some)]
+        for batch in chunks(stretches, STRETCHES_PER_BATCH):
+            strands_SL = [self._one_strand(batch)]
             if self.settings.both_strands:
-                turned = self._one_strand([stretch.turned for stretch in some])
-                strands_SL.append([logs_L[::-1] for logs_L in turned])
+                reversed_SL = self._one_strand([stretch.other_strand for stretch in batch])
+                strands_SL.append([logs_L[::-1] for logs_L in reversed_SL])
             yield from map(np.stack, zip(*strands_SL, strict=True))
 
     def _one_strand(self, stretches: Sequence[Stretch]) -> list[Logs]:
-        asked = (
-            (number, question)
-            for number, stretch in enumerate(stretches)
-            for question in self.asking.questions(stretch)
+        queries = (
+            (index, query)
+            for index, stretch in enumerate(stretches)
+            for query in self.strategy.queries(stretch)
         )
         answers: list[list[Logs]] = [[] for _ in stretches]
-        for number, logs_N in self._answered(asked):
-            answers[number].append(logs_N)
-        return [self.asking.logs(*pair) for pair in zip(stretches, answers, strict=True)]
+        for index, logs_N in self._answers(queries):
+            answers[index].append(logs_N)
+        return [self.strategy.logs(*pair) for pair in zip(stretches, answers, strict=True)]
 
-    def _answered(self, asked: Iterable[tuple[int, Question]]) -> Iterator[tuple[int, Logs]]:
-        if self.settings.apart:
-            yield from map_single_threaded(lambda entry: self._together([entry])[0], asked)
+    def _answers(self, queries: Iterable[tuple[int, TokenQuery]]) -> Iterator[tuple[int, Logs]]:
+        if self.settings.window_by_window:
+            yield from map_single_threaded(lambda entry: self._answer_batch([entry])[0], queries)
             return
-        windows = ((entry, entry[1].ids) for entry in asked)
+        windows = ((entry, entry[1].ids) for entry in queries)
         pairs = PAIRS_PER_BATCH if self.network.max_length is not None else None
         on_cpu = next(self.network.parameters()).device.type == "cpu"
         tokens = TOKENS_ON_CPU if on_cpu else TOKENS_PER_BATCH
         for batch in batches(windows, replace(self.batching, tokens=tokens, pairs=pairs)):
-            yield from run_with_batch_halving(self._together, [entry for entry, _ in batch])
+            yield from run_with_batch_halving(self._answer_batch, [entry for entry, _ in batch])
 
     @torch.inference_mode()
-    def _together(self, batch: Sequence[tuple[int, Question]]) -> list[tuple[int, Logs]]:
-        """The answers to questions whose windows are read as one batch."""
+    def _answer_batch(self, batch: Sequence[tuple[int, TokenQuery]]) -> list[tuple[int, Logs]]:
+        """The answers to queries whose windows are read as one batch."""
         device = next(self.network.parameters()).device
         left = self.tokenizer.padding_side == "left" and self.method != NEXT_TOKEN
-        rows = [question.ids for _, question in batch]
-        ids_BT = torch.from_numpy(padded(rows, self.tokenizer.pad_id, left=left)).to(device)
-        hidden_BTD = self.network(ids_BT, padding_mask(rows, ids_BT, left=left))
-        shifts = [ids_BT.shape[1] - len(ids) if left else 0 for ids in rows]
+        window_ids = [query.ids for _, query in batch]
+        ids_BT = torch.from_numpy(padded(window_ids, self.tokenizer.pad_id, left=left)).to(device)
+        hidden_BTD = self.network(ids_BT, padding_mask(window_ids, ids_BT, left=left))
+        shifts = [ids_BT.shape[1] - len(ids) if left else 0 for ids in window_ids]
         return [
-            (number, self._of_window(hidden_TD[shift:], question))
-            for (number, question), hidden_TD, shift in zip(batch, hidden_BTD, shifts, strict=True)
+            (number, self._window_logs(hidden_TD[shift:], query))
+            for (number, query), hidden_TD, shift in zip(batch, hidden_BTD, shifts, strict=True)
         ]
 
-    def _of_window(self, hidden_TD: Tensor, question: Question) -> Logs:
+    def _window_logs(self, hidden_TD: Tensor, query: TokenQuery) -> Logs:
         """The log-probabilities (N,) of the answers."""
-        parts = []
-        step = max(1, LOGITS_AT_ONCE // len(self.tokenizer.vocabulary))
-        for begin in range(0, len(question.rows), step):
-            some = slice(begin, begin + step)
-            rows, choices, answers = (
-                torch.from_numpy(part[some]).to(hidden_TD.device)
-                for part in (question.rows, question.choices, question.answers)
+        logs = []
+        step = max(1, MAX_LOGITS // len(self.tokenizer.vocabulary))
+        for begin in range(0, len(query.positions), step):
+            part_slice = slice(begin, begin + step)
+            positions, choices, answers = (
+                torch.from_numpy(part[part_slice]).to(hidden_TD.device)
+                for part in (query.positions, query.choices, query.answers)
             )
-            logits_NV = self.network.lm_logits(self.head, hidden_TD[rows])
+            logits_NV = self.network.lm_logits(self.head, hidden_TD[positions])
             logits_NV = logits_NV.double() if logits_NV.device.type != "mps" else logits_NV.float()
             if choices.shape[1] == 1:
                 logs_NC = logits_NV.log_softmax(1).gather(1, choices)
             else:
                 logs_NC = logits_NV.gather(1, choices).log_softmax(1)
-            parts.append(logs_NC.gather(1, answers[:, None])[:, 0].cpu().double().numpy())
-        return cast(Logs, np.concatenate(parts))
+            logs.append(logs_NC.gather(1, answers[:, None])[:, 0].cpu().double().numpy())
+        return cast(Logs, np.concatenate(logs))
 
 
 def likelihood_of(bundle: Bundle) -> tuple[str, Backbone]:
@@ -354,7 +360,7 @@ def predicts_next_token(bundle: Bundle) -> bool:
 
 
 def has_likelihood(bundle: Bundle) -> bool:
-    """Whether there is one."""
+    """Whether the model has a likelihood."""
     try:
         likelihood_of(bundle)
     except BundleError:
@@ -362,25 +368,27 @@ def has_likelihood(bundle: Bundle) -> bool:
     return True
 
 
-def window_letters(bundle: Bundle, asked: int | None) -> int | None:
-    """How many letters are read at once: as many as asked, or as the model can; None for any number.
+def window_letters(bundle: Bundle, requested: int | None) -> int | None:
+    """How many letters are read at once: as many as requested, or as the model can; None for any number.
 
     UsageError for a window that the model cannot read.
     """
     tokenizer = bundle.tokenizer
-    room = tokenizer.tokens_that_fit(bundle.classifier.max_length)
-    most = None if room is None else (room - 1) * tokenizer.stride + tokenizer.k
-    if asked is None:
-        return most
-    least = 2 * (tokenizer.k + tokenizer.stride)
-    if asked < least or (most is not None and asked > most):
-        bounds = f"at least {least}" if most is None else f"{least} to {most}"
-        raise UsageError(f"--window {asked}: this model reads windows of {bounds} letters")
-    return asked
+    max_tokens = tokenizer.tokens_that_fit(bundle.classifier.max_length)
+    max_letters = None if max_tokens is None else (max_tokens - 1) * tokenizer.stride + tokenizer.k
+    if requested is None:
+        return max_letters
+    min_letters = 2 * (tokenizer.k + tokenizer.stride)
+    if requested < min_letters or (max_letters is not None and requested > max_letters):
+        bounds = (
+            f"at least {min_letters}" if max_letters is None else f"{min_letters} to {max_letters}"
+        )
+        raise UsageError(f"--window {requested}: this model reads windows of {bounds} letters")
+    return requested
 
 
 def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     """The items in lists of at most so many."""
     remaining = iter(items)
-    while some := list(islice(remaining, size)):
-        yield some
+    while chunk := list(islice(remaining, size)):
+        yield chunk

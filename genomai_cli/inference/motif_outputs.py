@@ -6,9 +6,9 @@ from typing import IO, Any
 
 from genomai_cli.formats.meme import MemeMotif, write_meme
 from genomai_cli.inference.explain import Explanation
-from genomai_cli.inference.motif_enrichment import LARGEST_E, Enriched, enriched_motifs
+from genomai_cli.inference.motif_enrichment import MAX_E_VALUE, EnrichedMotif, enriched_motifs
 from genomai_cli.inference.motif_picture import motif_picture
-from genomai_cli.inference.motifs import Track, background_of
+from genomai_cli.inference.motifs import AttributedSequence, background_of
 from genomai_cli.names import printable
 
 
@@ -16,32 +16,32 @@ class MotifSearch:
     """Explanations are added, then `run` finds what those of each label have in common."""
 
     def __init__(self) -> None:
-        self._tracks: dict[str, list[Track]] = {}
-        self.found: list[tuple[str, Enriched]] = []
+        self._sequences: dict[str, list[AttributedSequence]] = {}
+        self.found: list[tuple[str, EnrichedMotif]] = []
 
     def add(self, explanation: Explanation) -> None:
         """One more sequence."""
-        track = Track.of(explanation.letters, explanation.attributions)
-        self._tracks.setdefault(explanation.label, []).append(track)
+        sequence = AttributedSequence.of(explanation.letters, explanation.attributions)
+        self._sequences.setdefault(explanation.label, []).append(sequence)
 
     def run(self, seed: int) -> Iterator[str]:
         """Find the enriched motifs; a line about each label and each motif."""
-        for label, tracks in sorted(self._tracks.items()):
-            search = enriched_motifs(tracks, seed)
+        for label, sequences in sorted(self._sequences.items()):
+            search = enriched_motifs(sequences, seed)
             yield (
-                f"{label}: of {search.tested} motifs in {len(tracks)} sequences {len(search.enriched)} are enriched "
-                f"(E at most {LARGEST_E:g}, half of the sequences against shuffled ones)"
+                f"{label}: of {search.tested} motifs in {len(sequences)} sequences {len(search.enriched)} are enriched "
+                f"(E at most {MAX_E_VALUE:g}, half of the sequences against shuffled ones)"
             )
             name = re.sub(r"\s", "_", printable(label.partition(":")[2] or label))
             for number, entry in enumerate(search.enriched, start=1):
                 self.found.append((f"{name}_{number}", entry))
-                yield self._told(*self.found[-1])
+                yield self._caption(*self.found[-1])
 
     @staticmethod
-    def _told(name: str, entry: Enriched) -> str:
+    def _caption(name: str, entry: EnrichedMotif) -> str:
         return (
             f"{name} {entry.motif.consensus}: {entry.motif.sites} sites, in {entry.matched} of {entry.tested} "
-            f"sequences and {entry.by_chance} shuffled ones, E {entry.e_value:.1e}"
+            f"sequences and {entry.matched_shuffled} shuffled ones, E {entry.e_value:.1e}"
         )
 
     @property
@@ -54,7 +54,7 @@ class MotifSearch:
                 "sites": entry.motif.sites,
                 "tested": entry.tested,
                 "matched": entry.matched,
-                "shuffled": entry.by_chance,
+                "shuffled": entry.matched_shuffled,
                 "e_value": entry.e_value,
             }
             for name, entry in self.found
@@ -62,15 +62,17 @@ class MotifSearch:
 
     def write(self, out: IO[bytes]) -> None:
         """The motifs in MEME's format."""
-        every = [track for tracks in self._tracks.values() for track in tracks]
+        all_sequences = [
+            sequence for sequences in self._sequences.values() for sequence in sequences
+        ]
         motifs = (
             MemeMotif(name, e.motif.consensus, e.motif.frequencies, e.motif.sites, e.e_value)
             for name, e in self.found
         )
-        write_meme(out, motifs, background_of(every).tolist())
+        write_meme(out, motifs, background_of(all_sequences).tolist())
 
     def picture(self, title: str, ending: str) -> bytes:
         """Their logos."""
         return motif_picture(
-            [(self._told(*one), one[1].motif) for one in self.found], title, ending
+            [(self._caption(*named), named[1].motif) for named in self.found], title, ending
         )

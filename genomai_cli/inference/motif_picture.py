@@ -11,8 +11,8 @@ from genomai_cli.inference.motifs import Array, Motif, bits
 from genomai_cli.inference.sequence_logo import draw_letter, picture_of
 from genomai_cli.names import caption
 
-EVEN = np.full(len(BASES), 1 / len(BASES))
-MOST_BITS = 2.0
+UNIFORM = np.full(len(BASES), 1 / len(BASES))
+MAX_BITS = 2.0
 
 
 def motif_picture(motifs: Sequence[tuple[str, Motif]], title: str, ending: str) -> bytes:
@@ -24,23 +24,23 @@ def motif_picture(motifs: Sequence[tuple[str, Motif]], title: str, ending: str) 
         panels = figure.subplots(max(1, len(motifs)), 1, squeeze=False)[:, 0]
         for axes in panels[len(motifs) :]:
             axes.set_axis_off()
-        for axes, (told, motif) in zip(panels, motifs, strict=False):
-            axes.set_title(caption(told), fontsize=9)
+        for axes, (title_line, motif) in zip(panels, motifs, strict=False):
+            axes.set_title(caption(title_line), fontsize=9)
             _logo(axes, motif, widest)
 
     return picture_of(draw, max(6.0, 1.5 + 0.35 * widest), 0.6 + 1.8 * max(1, len(motifs)), ending)
 
 
 def _logo(axes: Axes, motif: Motif, widest: int) -> None:
-    heights: Array = motif.frequencies * np.clip(bits(motif, EVEN), 0, None)[:, None]
-    for place, column in enumerate(heights):
+    heights: Array = motif.frequencies * np.clip(bits(motif, UNIFORM), 0, None)[:, None]
+    for position, column in enumerate(heights):
         low = 0.0
         for base in np.argsort(column, kind="stable"):
             if column[base] > 0:
-                draw_letter(axes, BASES[base], place, low, float(column[base]))
+                draw_letter(axes, BASES[base], position, low, float(column[base]))
             low += float(column[base])
     axes.set_xlim(0, widest)
-    axes.set_ylim(0, MOST_BITS)
-    axes.set_xticks([place + 0.5 for place in range(len(motif.counts))])
-    axes.set_xticklabels([str(place + 1) for place in range(len(motif.counts))], fontsize=7)
+    axes.set_ylim(0, MAX_BITS)
+    axes.set_xticks([position + 0.5 for position in range(len(motif.counts))])
+    axes.set_xticklabels([str(position + 1) for position in range(len(motif.counts))], fontsize=7)
     axes.set_ylabel("bits")

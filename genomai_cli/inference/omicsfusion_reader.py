@@ -1,4 +1,4 @@
-"""What a network of OmicsFUSION's design says of windows: the probability that a base is in a peak of each track.
+"""Predictions of a network of OmicsFUSION's design for windows: the probability that a base is in a peak of a track.
 
 A value belongs to the first base of a token; one whose token holds a letter that is no base, and a window's last ones,
 which begin no whole token, have none.
@@ -19,7 +19,7 @@ from genomai_cli.errors import UsageError
 from genomai_cli.formats.bigwig import Values
 from genomai_cli.formats.track_table import strand_partners
 from genomai_cli.inference.label_odds import Odds
-from genomai_cli.inference.letter_effects import of_letters
+from genomai_cli.inference.letter_effects import letter_changes
 from genomai_cli.inference.likelihood import Stretch
 from genomai_cli.inference.track_readers import Block, Positions, Splicing, Window, known_bases
 from genomai_cli.tokenizers.batch import padded
@@ -32,7 +32,7 @@ class OmicsFusionReader:
     splicing_heads: ClassVar[Mapping[int, str]] = {}
     junctions: frozenset[int] = frozenset()
     step = 1
-    two_sided = False
+    is_bidirectional = False
     reads_tracks = True
     organism = ""
 
@@ -47,7 +47,7 @@ class OmicsFusionReader:
         self.network, self.tokenizer = network, bundle.tokenizer
         self.tracks = bundle.input.tracks
         self.partners = strand_partners(self.tracks)
-        self.longest = int(network.max_length or 0)
+        self.max_length = int(network.max_length or 0)
         self.tail = self.tokenizer.k - 1
 
     @property
@@ -66,26 +66,26 @@ class OmicsFusionReader:
             features = self._features(ids_BT.shape, windows)
             hidden_BTD = self.network(torch.from_numpy(ids_BT).to(device), features=features)
             logits_BTC = self.network.track_logits(hidden_BTD, features)[..., list(columns)]
-            chances_BTC = logits_BTC.float().sigmoid().cpu().numpy()
+            probabilities_BTC = logits_BTC.float().sigmoid().cpu().numpy()
         longest = max(len(text) for text, _ in windows)
-        values_BTC = known_bases(self.tokenizer.is_dna(ids_BT), chances_BTC)
-        behind = ((0, 0), (0, longest - values_BTC.shape[1]), (0, 0))
-        values_BLC = np.pad(values_BTC, behind, constant_values=np.nan)
+        values_BTC = known_bases(self.tokenizer.is_dna(ids_BT), probabilities_BTC)
+        padding = ((0, 0), (0, longest - values_BTC.shape[1]), (0, 0))
+        values_BLC = np.pad(values_BTC, padding, constant_values=np.nan)
         return [Block(range(len(columns)), 1, values_BLC)]
 
     def _features(self, shape: tuple[int, ...], windows: Sequence[Window]) -> dict[str, Tensor]:
-        """What is known of the tracks, at the tokens' first bases."""
+        """The known values of the tracks, at the tokens' first bases."""
         if windows[0][1] is None:
             return {}
         values_BTC = np.full((*shape, self.network.config.tracks), np.nan, np.float32)
-        for row, (_, given) in zip(values_BTC, windows, strict=True):
-            assert given is not None
-            room = min(len(given), len(row))
-            row[:room] = given[:room]
+        for row, (_, track_values) in zip(values_BTC, windows, strict=True):
+            assert track_values is not None
+            length = min(len(track_values), len(row))
+            row[:length] = track_values[:length]
         values = torch.from_numpy(values_BTC).to(self.network.norm.weight.device)
         return {VALUES: values.nan_to_num(0.0), KNOWN: ~values.isnan()}
 
-    def as_told(self, values: Values) -> Values:
+    def to_model_scale(self, values: Values) -> Values:
         """See `TrackReader`: 1 in a peak, else 0."""
         return np.where(np.isnan(values), values, np.float32(1) * (values > 0))
 
@@ -103,17 +103,17 @@ class OmicsFusionReader:
 
     def slopes(self, stretch: Stretch, column: int) -> tuple[Odds, float]:
         """See `TrackReader`."""
-        text, own = stretch.text, stretch.own
+        text, scored = stretch.text, stretch.scored
         ids_T = self.tokenizer.encode(text)
-        told_T = torch.from_numpy(self.tokenizer.is_dna(ids_T))
-        told_T[: own.start] = told_T[own.stop :] = False
+        scored_T = torch.from_numpy(self.tokenizer.is_dna(ids_T))
+        scored_T[: scored.start] = scored_T[scored.stop :] = False
         means: list[Tensor] = []
 
         def value(logits_BTC: Tensor) -> Tensor:
-            means.append(logits_BTC[0, told_T, column].sigmoid().mean())
+            means.append(logits_BTC[0, scored_T, column].sigmoid().mean())
             return means[0].log()
 
         device = next(self.network.parameters()).device
         slopes_BTV = self.network.track_gradients(torch.from_numpy(ids_T).to(device)[None], value)
         slopes_TV = slopes_BTV[0].detach().double().cpu().numpy()
-        return of_letters(self.tokenizer, text, ids_T, slopes_TV), float(means[0].detach())
+        return letter_changes(self.tokenizer, text, ids_T, slopes_TV), float(means[0].detach())

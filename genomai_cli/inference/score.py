@@ -1,4 +1,4 @@
-"""The scores of sequences: what the log-likelihoods of their letters add up to.
+"""The scores of sequences: the sums of the log-likelihoods of their letters.
 
 A sequence that is longer than a window is read in windows that overlap by half, and each letter is scored once: in the
 first window that ends with or after it (next token, one strand), else in the one in whose middle it lies.
@@ -16,7 +16,7 @@ import numpy as np
 from genomai_cli.formats.parquet import COUNT, NUMBER, TEXT, Columns
 from genomai_cli.inference.likelihood import (
     MASKED,
-    STRETCHES_AT_ONCE,
+    STRETCHES_PER_BATCH,
     Likelihood,
     Logs,
     Stretch,
@@ -66,7 +66,7 @@ class Score:
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
+class ScoredLetters:
     """Some letters of a record, in their order: their log-probabilities `logs` (S, L) by strand; `last` ends the record
     of this `name`."""
 
@@ -82,17 +82,19 @@ class Piece:
         return np.where(counts_L > 0, sums_L / np.maximum(counts_L, 1), np.nan)
 
 
-def score_sequences(likelihood: Likelihood, records: Iterable[SequenceRecord]) -> Iterator[Piece]:
+def score_sequences(
+    likelihood: Likelihood, records: Iterable[SequenceRecord]
+) -> Iterator[ScoredLetters]:
     """Every record's letters in order, a window's worth at a time; a record without letters has one empty piece."""
-    planned = (
+    named_stretches = (
         (record.name, stretch, last)
         for record in records
         for stretch, last in _windows(likelihood, record.sequence)
     )
-    for some in chunks(planned, STRETCHES_AT_ONCE):
-        found = likelihood.letters(stretch for _, stretch, _ in some)
-        for (name, stretch, last), logs_SL in zip(some, found, strict=True):
-            yield Piece(name, logs_SL[:, stretch.own], last)
+    for batch in chunks(named_stretches, STRETCHES_PER_BATCH):
+        logs_by_stretch = likelihood.letters(stretch for _, stretch, _ in batch)
+        for (name, stretch, last), logs_SL in zip(batch, logs_by_stretch, strict=True):
+            yield ScoredLetters(name, logs_SL[:, stretch.scored], last)
 
 
 def _windows(likelihood: Likelihood, text: Text) -> Iterator[tuple[Stretch, bool]]:
@@ -105,8 +107,8 @@ def _windows(likelihood: Likelihood, text: Text) -> Iterator[tuple[Stretch, bool
     if likelihood.method == MASKED or likelihood.settings.both_strands:
         middles = [(start + end) // 2 for start, end in zip(starts[1:], ends, strict=False)]
         cuts = [0, *middles, len(text)]
-    for start, stop, (begin, end) in zip(starts, ends, pairwise(cuts), strict=True):
-        yield Stretch(text[start:stop], begin - start, end - start), stop == len(text)
+    for start, window_end, (begin, end) in zip(starts, ends, pairwise(cuts), strict=True):
+        yield Stretch(text[start:window_end], begin - start, end - start), window_end == len(text)
 
 
 @dataclass(frozen=True)
@@ -118,12 +120,12 @@ class SequenceScore:
     score: Score
 
 
-def totals(pieces: Iterable[Piece]) -> Iterator[SequenceScore]:
+def totals(parts: Iterable[ScoredLetters]) -> Iterator[SequenceScore]:
     """Every record's score, when its last piece has come."""
     length, score = 0, Score(0.0, 0.0)
-    for piece in pieces:
-        length += piece.logs.shape[1]
-        score += Score.of(piece.logs)
-        if piece.last:
-            yield SequenceScore(piece.name, length, score)
+    for part in parts:
+        length += part.logs.shape[1]
+        score += Score.of(part.logs)
+        if part.last:
+            yield SequenceScore(part.name, length, score)
             length, score = 0, Score(0.0, 0.0)

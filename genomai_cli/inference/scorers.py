@@ -1,4 +1,4 @@
-"""How a model scores: its likelihood, its labels' log odds, or both, with what is not asked for settled."""
+"""How a model scores: by its likelihood, its labels' log odds, or both, with defaults for options that are not set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.device import to_single_precision
 from genomai_cli.errors import UsageError
 from genomai_cli.formats.track_table import chosen_tracks
-from genomai_cli.inference.batching import AS_FITS, Batching
+from genomai_cli.inference.batching import DEFAULT_BATCHING, Batching
 from genomai_cli.inference.label_odds import LabelOdds
 from genomai_cli.inference.likelihood import (
     MASKED,
@@ -17,18 +17,18 @@ from genomai_cli.inference.likelihood import (
     likelihood_of,
     window_letters,
 )
-from genomai_cli.inference.splice_effects import NEAR, SpliceEffects
+from genomai_cli.inference.splice_effects import DEFAULT_REACH, SpliceEffects
 from genomai_cli.inference.track_effects import MEAN, TrackMeans
 from genomai_cli.inference.track_readers import has_tracks, window_for
 from genomai_cli.inference.variant_effects import Scorer
 
-WINDOW = 1024  # letters around a variant, or of a masked model, if it can read so many
-FLANK = 8  # letters on each side of a variant that a masked model scores
-TRACK_FLANK = NEAR  # and over which the mean of a track is
+DEFAULT_WINDOW = 1024  # letters around a variant, or of a masked model, if it can read so many
+DEFAULT_FLANK = 8  # letters on each side of a variant that a masked model scores
+TRACK_FLANK = DEFAULT_REACH  # and over which the mean of a track is
 
 
 @dataclass(frozen=True)
-class Reading:
+class ScoringOptions:
     """How the model is to read: so many letters at once, and of masked models so many on each side of a variant, every
     so-manieth base masked at once; None for what `docs/commands.md` says."""
 
@@ -42,48 +42,54 @@ class Reading:
 
 
 def likelihood_for(
-    bundle: Bundle, reading: Reading, batching: Batching = AS_FITS, *, of_variants: bool = False
+    bundle: Bundle,
+    reading: ScoringOptions,
+    batching: Batching = DEFAULT_BATCHING,
+    *,
+    of_variants: bool = False,
 ) -> Likelihood:
-    """The model's; unless others are asked for, in windows as long as it can read, of masked models and of variants of
-    at most 1,024 letters. BundleError for a model that has none."""
+    """The model's likelihood, by default in windows as long as it can read, of masked models and of variants of at most
+    1,024 letters. BundleError for a model that has none."""
     window = reading.window
     if window is None and (of_variants or likelihood_of(bundle)[0] == MASKED):
-        window = min(WINDOW, window_letters(bundle, None) or WINDOW)
+        window = min(DEFAULT_WINDOW, window_letters(bundle, None) or DEFAULT_WINDOW)
     settings = Settings(
         window,
         reading.both_strands,
         reading.mask_every,
         only_bases=of_variants,
-        apart=of_variants and is_apart(bundle),
+        window_by_window=of_variants and reads_window_by_window(bundle),
     )
     return Likelihood(bundle, settings, batching)
 
 
-def is_apart(bundle: Bundle) -> bool:
+def reads_window_by_window(bundle: Bundle) -> bool:
     """Whether variants are read window by window, so that single precision gives the same rows in any batch."""
     on_cpu = next(bundle.classifier.parameters()).device.type == "cpu"
     return on_cpu and not bundle.heads
 
 
-def scorer_for(bundle: Bundle, reading: Reading, batching: Batching = AS_FITS) -> Scorer:
-    """What the model can say of variants; one that is read window by window is in single precision from then on.
+def scorer_for(
+    bundle: Bundle, reading: ScoringOptions, batching: Batching = DEFAULT_BATCHING
+) -> Scorer:
+    """The scorer of variants by the model; one that is read window by window is in single precision from then on.
 
     Raises UsageError for settings that are not for this model, BundleError where it can say nothing.
     """
-    both = reading.both_strands
+    both_strands = reading.both_strands
     if has_tracks(bundle):
-        return _of_tracks(bundle, reading)
-    asked = {
+        return _track_scorer(bundle, reading)
+    track_options = {
         "only": bool(reading.only),
         "organism": reading.organism is not None,
         "aggregation": reading.aggregation != MEAN,
     }
-    if given := [name for name, value in asked.items() if value]:
-        raise UsageError(f"--{given[0]}: the model {bundle.name!r} has no tracks")
-    answers = bool(bundle.heads or bundle.numbers)
-    odds = LabelOdds(bundle, both_strands=both, batching=batching) if answers else None
+    if set_options := [name for name, value in track_options.items() if value]:
+        raise UsageError(f"--{set_options[0]}: the model {bundle.name!r} has no tracks")
+    has_heads = bool(bundle.heads or bundle.numbers)
+    odds = LabelOdds(bundle, both_strands=both_strands, batching=batching) if has_heads else None
     likelihood = None
-    if is_apart(bundle):
+    if reads_window_by_window(bundle):
         to_single_precision([bundle.classifier, *bundle.auxiliary.values()])
     if odds is None or has_likelihood(bundle):
         likelihood = likelihood_for(bundle, reading, batching, of_variants=True)
@@ -92,13 +98,13 @@ def scorer_for(bundle: Bundle, reading: Reading, batching: Batching = AS_FITS) -
     if reading.flank is not None and (likelihood is None or likelihood.method != MASKED):
         raise UsageError("--flank is for the likelihood of masked models")
     window = likelihood.window if likelihood else reading.window
-    window = window or min(WINDOW, window_letters(bundle, None) or WINDOW)
-    flank = FLANK if reading.flank is None else reading.flank
+    window = window or min(DEFAULT_WINDOW, window_letters(bundle, None) or DEFAULT_WINDOW)
+    flank = DEFAULT_FLANK if reading.flank is None else reading.flank
     return Scorer(likelihood, odds, window=window, flank=flank)
 
 
-def _of_tracks(bundle: Bundle, reading: Reading) -> Scorer:
-    """The means of the model's tracks around variants, and what variants change of splicing."""
+def _track_scorer(bundle: Bundle, reading: ScoringOptions) -> Scorer:
+    """The scorer by the means of the model's tracks around variants, and by changes of splicing."""
     if reading.mask_every is not None:
         raise UsageError(f"--mask-every: the model {bundle.name!r} has no likelihood")
     to_single_precision([bundle.classifier])

@@ -16,14 +16,14 @@ from matplotlib.transforms import Affine2D
 COLORS = {"A": "#2e7d32", "C": "#1565c0", "G": "#f9a825", "T": "#c62828"}
 
 
-def draw_letter(axes: Axes, letter: str, place: float, low: float, height: float) -> None:
-    """Draw a base one unit wide from `place`, so high from `low`, upside down if that is negative."""
+def draw_letter(axes: Axes, letter: str, left: float, bottom: float, height: float) -> None:
+    """Draw a base one unit wide from `left`, so high from `bottom`, upside down if that is negative."""
     path = TextPath(
         (0, 0), letter, size=1, prop=FontProperties(family="DejaVu Sans", weight="bold")
     )
     box = path.get_extents()
     scale = Affine2D().translate(-box.x0, -box.y0).scale(0.9 / box.width, height / box.height)
-    shape = scale.translate(place + 0.05, low).transform_path(path)
+    shape = scale.translate(left + 0.05, bottom).transform_path(path)
     axes.add_patch(PathPatch(shape, facecolor=COLORS[letter], edgecolor="none"))
 
 

@@ -1,4 +1,4 @@
-"""What a variant changes of splicing, as AlphaGenome's scorers have it (Avsec et al. 2026,
+"""How a variant changes splicing, as AlphaGenome's scorers have it (Avsec et al. 2026,
 doi:10.1038/s41586-025-10014-0, methods, variant scoring): of splice sites and of their usage the largest difference of
 a base, of junctions the largest log fold change of the reads.
 
@@ -23,14 +23,16 @@ from genomai_cli.inference.track_readers import (
     TrackReader,
     require_partners,
 )
-from genomai_cli.inference.variant_effects import Alleles, Located
+from genomai_cli.inference.variant_effects import AllelePair, LocatedValues
 
-TINY = 1e-7  # reads, added before the logarithm, as the paper's code does
-NEAR = 128  # letters from a variant at which junctions still count, unless others are asked for
+PSEUDOCOUNT = 1e-7  # reads, added before the logarithm, as the paper's code does
+DEFAULT_REACH = (
+    128  # letters from a variant at which junctions still count, unless others are asked for
+)
 COLUMNS_AT_ONCE = 64
 DONOR, ACCEPTOR, OTHER_DONOR, OTHER_ACCEPTOR = range(4)
-TURNED = [OTHER_DONOR, OTHER_ACCEPTOR, DONOR, ACCEPTOR]  # the kinds on the other strand
-NOWHERE, DELETED, BEYOND = ".", -1, -2
+OTHER_STRAND_KINDS = [OTHER_DONOR, OTHER_ACCEPTOR, DONOR, ACCEPTOR]  # the kinds on the other strand
+NO_LOCATION, DELETED, OUTSIDE = ".", -1, -2
 
 
 class SpliceEffects:
@@ -57,199 +59,211 @@ class SpliceEffects:
         heads, tracks = reader.splicing_heads, reader.tracks
         ordered = [*self._along, *self._tissues]
         self.labels = [f"{heads[column]}/{tracks[column].name}" for column in ordered]
-        said = ["distance"] * len(self._along) + ["junction"] * len(self._tissues)
-        self.places = [f"{label}:{what}" for label, what in zip(self.labels, said, strict=True)]
-        self._last: tuple[str, Splicing] | None = None
+        location_kinds = ["distance"] * len(self._along) + ["junction"] * len(self._tissues)
+        self.location_names = [
+            f"{label}:{kind}" for label, kind in zip(self.labels, location_kinds, strict=True)
+        ]
+        self._cached_reference: tuple[str, Splicing] | None = None
 
     @property
     def description(self) -> str:
         """What they are, and how they are read, in words."""
-        near = NEAR if self.reach is None else self.reach
-        where = "in the window" if self.reach is None else f"within {near} of it"
-        said = []
+        reach = DEFAULT_REACH if self.reach is None else self.reach
+        region = "in the window" if self.reach is None else f"within {reach} of it"
+        parts = []
         if self._along:
-            said.append(f"splice sites where they change most {where}")
+            parts.append(f"splice sites where they change most {region}")
         if self._tissues:
-            said.append(f"the junction that changes most, of those that reach within {near} of it")
-        return ", ".join(said) + (", mean of both strands" if self.both_strands else "")
+            parts.append(
+                f"the junction that changes most, of those that reach within {reach} of it"
+            )
+        return ", ".join(parts) + (", mean of both strands" if self.both_strands else "")
 
-    def of(self, pair: Alleles) -> Located:
+    def of(self, pair: AllelePair) -> LocatedValues:
         """The values with either allele, and where they are."""
         ref, alt = self._of_reference(pair.ref), self._read(pair.alt)
-        found = [*self._sites(pair, ref, alt), *self._junctions(pair, ref, alt)]
-        before, after, places = zip(*found, strict=True)
-        return Located(np.array(before), np.array(after), places)
+        values = [*self._sites(pair, ref, alt), *self._junctions(pair, ref, alt)]
+        ref_values, alt_values, locations = zip(*values, strict=True)
+        return LocatedValues(np.array(ref_values), np.array(alt_values), locations)
 
     def _of_reference(self, stretch: Stretch) -> Splicing:
-        """What is read of the reference's allele, which is often that of the allele before."""
-        if self._last is None or self._last[0] != stretch.text:
-            self._last = None  # before there are two
-            self._last = stretch.text, self._read(stretch)
-        return self._last[1]
+        """Predictions for the reference's allele, cached because alleles in turn often share it."""
+        if self._cached_reference is None or self._cached_reference[0] != stretch.text:
+            self._cached_reference = None  # before there are two
+            self._cached_reference = stretch.text, self._read(stretch)
+        return self._cached_reference[1]
 
     def _read(self, stretch: Stretch) -> Splicing:
         """One strand's, or the mean of both."""
         forward = self.reader.splicing(stretch.text, self._along, self._tissues)
         if not self.both_strands:
             return forward
-        others = [self.reader.partners[column] for column in self._along]
-        backward = self.reader.splicing(stretch.turned.text, others, self._tissues)
+        partner_columns = [self.reader.partners[column] for column in self._along]
+        backward = self.reader.splicing(stretch.other_strand.text, partner_columns, self._tissues)
         size = len(stretch.text)
 
-        def counts(places_4S: Positions) -> Values:
-            turned_4S = np.where(places_4S < 0, places_4S, size - 1 - places_4S)[TURNED]
-            return _mean(forward.counts(places_4S), backward.counts(turned_4S)[:, :, ::-1])
+        def counts(positions_4S: Positions) -> Values:
+            mirrored_4S = np.where(positions_4S < 0, positions_4S, size - 1 - positions_4S)[
+                OTHER_STRAND_KINDS
+            ]
+            return _mean(forward.counts(positions_4S), backward.counts(mirrored_4S)[:, :, ::-1])
 
         sites_L4 = forward.sites
         if sites_L4.shape[1]:
-            sites_L4 = _mean(sites_L4, backward.sites[::-1, TURNED])
+            sites_L4 = _mean(sites_L4, backward.sites[::-1, OTHER_STRAND_KINDS])
         return Splicing(sites_L4, _mean(forward.values, backward.values[::-1]), counts)
 
-    def _sites(self, pair: Alleles, ref: Splicing, alt: Splicing) -> Iterator["_Found"]:
+    def _sites(self, pair: AllelePair, ref: Splicing, alt: Splicing) -> Iterator["_AlleleValues"]:
         """Of each track the letter with the largest difference; nowhere if none differs, as of ALT equal to REF."""
         first, last = 0, len(pair.ref.text)
         if self.reach is not None:
-            first, last = _around(pair, self.reach, last)
+            first, last = _nearby_letters(pair, self.reach, last)
         for begin in range(0, len(self._along), COLUMNS_AT_ONCE):
-            own = slice(begin, begin + COLUMNS_AT_ONCE)
-            ref_LC, alt_LC = ref.values[:, own], laid_on(alt.values[:, own], pair)
+            chunk = slice(begin, begin + COLUMNS_AT_ONCE)
+            ref_LC, alt_LC = ref.values[:, chunk], aligned_to_reference(alt.values[:, chunk], pair)
             change_LC = np.nan_to_num(np.abs(alt_LC - ref_LC)[first:last], nan=-1.0)
-            for column, most in enumerate(change_LC.argmax(axis=0).tolist()):
-                differ = change_LC[most, column] > 0
-                letter = first + most if differ else max(0, pair.ref_at)
-                place = str(_distance(pair, letter)) if differ else NOWHERE
-                yield _Found(ref_LC[letter, column], alt_LC[letter, column], place)
+            for column, largest in enumerate(change_LC.argmax(axis=0).tolist()):
+                differ = change_LC[largest, column] > 0
+                letter = first + largest if differ else max(0, pair.ref_at)
+                location = str(_distance(pair, letter)) if differ else NO_LOCATION
+                yield _AlleleValues(ref_LC[letter, column], alt_LC[letter, column], location)
 
-    def _junctions(self, pair: Alleles, ref: Splicing, alt: Splicing) -> Iterator["_Found"]:
+    def _junctions(
+        self, pair: AllelePair, ref: Splicing, alt: Splicing
+    ) -> Iterator["_AlleleValues"]:
         """Of each tissue the junction with the largest log fold change; none where no two sites are likely enough."""
         if not self._tissues:
             return
-        places_4S = self._common_sites(pair, ref, alt)
-        other_4S = _on_alternate(pair, places_4S, alt.sites)
-        first_J, second_J, strand_J = _pairs(places_4S)
+        sites_4S = self._common_sites(pair, ref, alt)
+        alt_sites_4S = _sites_on_alternate(pair, sites_4S, alt.sites)
+        first_J, second_J, strand_J = _pairs(sites_4S)
         ref_JU, alt_JU = (
             counts[first_J, second_J, strand_J]
-            for counts in (ref.counts(places_4S), alt.counts(other_4S))
+            for counts in (ref.counts(sites_4S), alt.counts(alt_sites_4S))
         )
         donors_J, acceptors_J = (2 * strand_J, first_J), (2 * strand_J + 1, second_J)
-        alt_JU[(other_4S[donors_J] < 0) | (other_4S[acceptors_J] < 0)] = 0
+        alt_JU[(alt_sites_4S[donors_J] < 0) | (alt_sites_4S[acceptors_J] < 0)] = 0
         ref_JU, alt_JU = (
-            np.log(counts_JU.astype(np.float64) + TINY) for counts_JU in (ref_JU, alt_JU)
+            np.log(counts_JU.astype(np.float64) + PSEUDOCOUNT) for counts_JU in (ref_JU, alt_JU)
         )
         for tissue in range(len(self._tissues)):
             if not len(first_J):
-                yield _Found(np.nan, np.nan, NOWHERE)
+                yield _AlleleValues(np.nan, np.nan, NO_LOCATION)
                 continue
             change_J = np.abs(alt_JU[:, tissue] - ref_JU[:, tissue])
             junction = int(change_J.argmax())
             if not change_J[junction] > 0:
-                yield _Found(ref_JU[junction, tissue], alt_JU[junction, tissue], NOWHERE)
+                yield _AlleleValues(ref_JU[junction, tissue], alt_JU[junction, tissue], NO_LOCATION)
                 continue
-            ends = places_4S[donors_J][junction], places_4S[acceptors_J][junction]
+            donor_acceptor = sites_4S[donors_J][junction], sites_4S[acceptors_J][junction]
             strand = "+-"[strand_J[junction]]
-            intron = f"{pair.begin + min(ends) + 2}-{pair.begin + max(ends)}:{strand}"
-            yield _Found(ref_JU[junction, tissue], alt_JU[junction, tissue], intron)
+            intron = f"{pair.begin + min(donor_acceptor) + 2}-{pair.begin + max(donor_acceptor)}:{strand}"
+            yield _AlleleValues(ref_JU[junction, tissue], alt_JU[junction, tissue], intron)
 
-    def _common_sites(self, pair: Alleles, ref: Splicing, alt: Splicing) -> Positions:
+    def _common_sites(self, pair: AllelePair, ref: Splicing, alt: Splicing) -> Positions:
         """The letters (4, S) of the reference's window that are likely sites with either allele, and can be the ends of
         junctions that count; -1 where there are fewer."""
-        places_4S = self.reader.likely_sites(np.fmax(ref.sites, laid_on(alt.sites, pair)))
-        read_4S = _on_alternate(pair, places_4S, alt.sites) != BEYOND
-        near = NEAR if self.reach is None else self.reach
-        first, last = _around(pair, near, len(pair.ref.text))
-        left, right = places_4S < last, places_4S >= first
-        counted = np.stack([left[0], right[1], right[2], left[3]])
-        counted &= read_4S & (places_4S >= 0)
-        most = max(1, int(counted.sum(axis=1).max()))
-        found_4S = np.full((4, most), DELETED)
+        sites_4S = self.reader.likely_sites(
+            np.fmax(ref.sites, aligned_to_reference(alt.sites, pair))
+        )
+        in_both_4S = _sites_on_alternate(pair, sites_4S, alt.sites) != OUTSIDE
+        reach = DEFAULT_REACH if self.reach is None else self.reach
+        first, last = _nearby_letters(pair, reach, len(pair.ref.text))
+        before_4S, after_4S = sites_4S < last, sites_4S >= first
+        counted = np.stack([before_4S[0], after_4S[1], after_4S[2], before_4S[3]])
+        counted &= in_both_4S & (sites_4S >= 0)
+        max_sites = max(1, int(counted.sum(axis=1).max()))
+        common_4S = np.full((4, max_sites), DELETED)
         for kind, row in enumerate(counted):
-            found_4S[kind, : row.sum()] = places_4S[kind, row]
-        return found_4S
+            common_4S[kind, : row.sum()] = sites_4S[kind, row]
+        return common_4S
 
 
-class _Found(NamedTuple):
-    """A value with either allele, and where."""
+class _AlleleValues(NamedTuple):
+    """A value with either allele, and its location."""
 
     ref: float
     alt: float
-    place: str
+    location: str
 
 
-def _mean(one: Values, other: Values) -> Values:
+def _mean(forward: Values, backward: Values) -> Values:
     """In single precision."""
-    return (one + other) * np.float32(0.5)
+    return (forward + backward) * np.float32(0.5)
 
 
-def laid_on(alt_LC: Values, pair: Alleles) -> Values:
+def aligned_to_reference(alt_LC: Values, pair: AllelePair) -> Values:
     """The other allele's values (L, C) at the letters of the reference's window: 0 at deleted letters, at the letter
     before inserted ones the largest of all these; NaN where the other window does not reach."""
-    at_L = _letters_on_alternate(pair)
-    found_LC = np.where(at_L[:, None] >= 0, alt_LC[np.maximum(at_L, 0)], np.float32(0))
-    found_LC[at_L == BEYOND] = np.nan
-    host, inserted = _inserted(pair)
+    alt_index_L = _alternate_indices(pair)
+    aligned_LC = np.where(
+        alt_index_L[:, None] >= 0, alt_LC[np.maximum(alt_index_L, 0)], np.float32(0)
+    )
+    aligned_LC[alt_index_L == OUTSIDE] = np.nan
+    anchor, inserted = _inserted(pair)
     if inserted:
-        found_LC[host] = alt_LC[inserted].max(axis=0)
-    return found_LC
+        aligned_LC[anchor] = alt_LC[inserted].max(axis=0)
+    return aligned_LC
 
 
-def _letters_on_alternate(pair: Alleles) -> Positions:
+def _alternate_indices(pair: AllelePair) -> Positions:
     """Where (L,) each letter of the reference's window is in the other."""
     size, change = len(pair.ref.text), pair.change
-    at_L = np.arange(size) - pair.ref_at + pair.alt_at
+    alt_index_L = np.arange(size) - pair.ref_at + pair.alt_at
     end = pair.ref_at + len(change.ref)
-    at_L[end:] += len(change.alt) - len(change.ref)
-    at_L[pair.ref_at + len(change.alt) : end] = DELETED
-    at_L[at_L >= len(pair.alt.text)] = BEYOND
-    before = at_L[: pair.ref_at]
-    before[before < 0] = BEYOND
-    return at_L
+    alt_index_L[end:] += len(change.alt) - len(change.ref)
+    alt_index_L[pair.ref_at + len(change.alt) : end] = DELETED
+    alt_index_L[alt_index_L >= len(pair.alt.text)] = OUTSIDE
+    before_change = alt_index_L[: pair.ref_at]
+    before_change[before_change < 0] = OUTSIDE
+    return alt_index_L
 
 
-def _inserted(pair: Alleles) -> tuple[int, list[int]]:
+def _inserted(pair: AllelePair) -> tuple[int, list[int]]:
     """The letter of the reference's window at which inserted ones count, and it and they in the other's; none of a
     change that inserts nothing."""
     lengths = len(pair.change.ref), len(pair.change.alt)
-    host = max(0, pair.ref_at + lengths[0] - 1)
+    anchor = max(0, pair.ref_at + lengths[0] - 1)
     if lengths[0] >= lengths[1]:
-        return host, []
+        return anchor, []
     first = pair.alt_at + lengths[0] - 1
     letters = range(max(0, first), pair.alt_at + lengths[1] + (first < 0))
-    return host, list(letters)
+    return anchor, list(letters)
 
 
-def _on_alternate(pair: Alleles, places_4S: Positions, alt_L4: Values) -> Positions:
+def _sites_on_alternate(pair: AllelePair, sites_4S: Positions, alt_L4: Values) -> Positions:
     """The letters (4, S) of the other window that sites of the reference's are, where inserted ones count for one the
     likeliest; negative where there is none."""
-    at_L = _letters_on_alternate(pair)
-    found_4S = np.where(places_4S < 0, DELETED, at_L[np.maximum(places_4S, 0)])
-    host, inserted = _inserted(pair)
+    alt_index_L = _alternate_indices(pair)
+    alternate_4S = np.where(sites_4S < 0, DELETED, alt_index_L[np.maximum(sites_4S, 0)])
+    anchor, inserted = _inserted(pair)
     for kind in range(4) if inserted else ():
         likeliest = inserted[int(alt_L4[inserted, kind].argmax())]
-        found_4S[kind, places_4S[kind] == host] = likeliest
-    return found_4S
+        alternate_4S[kind, sites_4S[kind] == anchor] = likeliest
+    return alternate_4S
 
 
-def _pairs(places_4S: Positions) -> tuple[Positions, Positions, Positions]:
+def _pairs(sites_4S: Positions) -> tuple[Positions, Positions, Positions]:
     """The junctions (J,) of sites: the number of the donor, of the acceptor, and 0 or 1 for the strand; introns have at
     least a letter."""
-    found = []
+    junctions = []
     for strand in (0, 1):
-        donor_S1, acceptor_1S = places_4S[2 * strand][:, None], places_4S[2 * strand + 1][None]
-        along = acceptor_1S - donor_S1 if strand == 0 else donor_S1 - acceptor_1S
-        first, second = np.nonzero((donor_S1 >= 0) & (acceptor_1S >= 0) & (along > 1))
-        found.append((first, second, np.full(len(first), strand)))
-    first_J, second_J, strand_J = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        donor_S1, acceptor_1S = sites_4S[2 * strand][:, None], sites_4S[2 * strand + 1][None]
+        intron_length = acceptor_1S - donor_S1 if strand == 0 else donor_S1 - acceptor_1S
+        first, second = np.nonzero((donor_S1 >= 0) & (acceptor_1S >= 0) & (intron_length > 1))
+        junctions.append((first, second, np.full(len(first), strand)))
+    first_J, second_J, strand_J = (np.concatenate(parts) for parts in zip(*junctions, strict=True))
     return first_J, second_J, strand_J
 
 
-def _around(pair: Alleles, reach: int, size: int) -> tuple[int, int]:
+def _nearby_letters(pair: AllelePair, reach: int, size: int) -> tuple[int, int]:
     """From where to where letters of the reference's window are at most so far from the change; of an insertion, those
     beside it are at no distance."""
-    more = reach if pair.change.ref else max(reach, 1)
-    return max(0, pair.ref_at - more), min(size, pair.ref_at + len(pair.change.ref) + more)
+    margin = reach if pair.change.ref else max(reach, 1)
+    return max(0, pair.ref_at - margin), min(size, pair.ref_at + len(pair.change.ref) + margin)
 
 
-def _distance(pair: Alleles, letter: int) -> int:
+def _distance(pair: AllelePair, letter: int) -> int:
     """How far a letter of the reference's window is from the change, negative before it; 0 in it."""
     last = pair.ref_at + max(1, len(pair.change.ref)) - 1
     return letter - pair.ref_at if letter < pair.ref_at else max(0, letter - last)

@@ -21,7 +21,7 @@ from genomai_cli.inference.sequence_logo import draw_letter, picture_of
 from genomai_cli.inference.variant_effects import Comparison, Effect
 from genomai_cli.names import caption
 
-PER_ROW, MOST = 100, 5000  # bases
+BASES_PER_ROW, MAX_BASES = 100, 5000  # bases
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,42 +47,45 @@ class PictureRows:
         self._letters: list[AlleleRecord] = []
         self._changes: list[NDArray[np.float64]] = []
 
-    def of(self, effects: Iterable[Effect]) -> Iterator[Effect]:
+    def watch(self, effects: Iterable[Effect]) -> Iterator[Effect]:
         """The effects themselves; UsageError for more positions than a picture can show."""
         for effect in effects:
-            if effect.compared is not None:
-                self._add(effect.record, effect.compared)
+            if effect.comparison is not None:
+                self._add(effect.record, effect.comparison)
             yield effect
 
-    def _add(self, record: AlleleRecord, compared: Comparison) -> None:
+    def _add(self, record: AlleleRecord, comparison: Comparison) -> None:
         if not self._letters or self._letters[-1] is not record:
             self._letters.append(record)
             self._changes.append(np.full(len(BASES), np.nan))
-        if len(self._letters) > MOST:
-            raise UsageError(f"--plot: a picture shows at most {MOST} bases")
-        delta = compared.delta
-        change = float(compared.odds[0]) if np.isnan(delta) and len(compared.odds) else delta
-        self._changes[-1][BASES.index(compared.change.alt)] = change
+        if len(self._letters) > MAX_BASES:
+            raise UsageError(f"--plot: a picture shows at most {MAX_BASES} bases")
+        delta = comparison.delta
+        change = float(comparison.odds[0]) if np.isnan(delta) and len(comparison.odds) else delta
+        self._changes[-1][BASES.index(comparison.change.alt)] = change
 
     def rows(self) -> Iterator[Row]:
         """Neighbours together, at most so many that they can be read."""
         begin = 0
-        for at, record in enumerate(self._letters):
-            after = self._letters[at + 1] if at + 1 < len(self._letters) else record
-            follows = (after.contig, after.position) == (record.contig, record.position + 1)
-            if not follows or at + 1 - begin == PER_ROW:
-                some = slice(begin, at + 1)
-                letters = "".join(found.ref for found in self._letters[some])
+        for index, record in enumerate(self._letters):
+            next_record = self._letters[index + 1] if index + 1 < len(self._letters) else record
+            follows = (next_record.contig, next_record.position) == (
+                record.contig,
+                record.position + 1,
+            )
+            if not follows or index + 1 - begin == BASES_PER_ROW:
+                chunk = slice(begin, index + 1)
+                letters = "".join(base.ref for base in self._letters[chunk])
                 first = self._letters[begin].position
-                yield Row(record.contig, first, letters, np.array(self._changes[some]))
-                begin = at + 1
+                yield Row(record.contig, first, letters, np.array(self._changes[chunk]))
+                begin = index + 1
 
     def picture(self, title: str, ending: str) -> bytes:
         """The picture as PNG or SVG, the same bytes for the same rows; UsageError where there is nothing to show."""
-        return drawn(list(self.rows()), title, ending)
+        return draw_rows(list(self.rows()), title, ending)
 
 
-def drawn(rows: Sequence[Row], title: str, ending: str) -> bytes:
+def draw_rows(rows: Sequence[Row], title: str, ending: str) -> bytes:
     """See `PictureRows.picture`."""
     if not rows:
         raise UsageError("--plot: there is no base that could be scored")
@@ -96,8 +99,8 @@ def drawn(rows: Sequence[Row], title: str, ending: str) -> bytes:
         )[:, 0]
         for number, row in enumerate(rows):
             _logo(panels[2 * number], row, widest)
-            shown = _heatmap(panels[2 * number + 1], row, widest, limit)
-        figure.colorbar(shown, ax=list(panels), label="change", shrink=0.6)
+            heatmap = _heatmap(panels[2 * number + 1], row, widest, limit)
+        figure.colorbar(heatmap, ax=list(panels), label="change", shrink=0.6)
 
     return picture_of(draw, max(4.0, 1.5 + 0.16 * widest), 2.6 * len(rows), ending)
 
@@ -107,17 +110,17 @@ def rows_of(name: str, letters: str, changes: NDArray[np.float64]) -> Iterator[R
     out."""
     known = [bool(row.any()) for row in np.isfinite(changes)]
     for is_base, run in groupby(range(len(letters)), known.__getitem__):
-        places = list(run)
-        size = -(-len(places) // -(-len(places) // PER_ROW))
-        for begin in places[::size] if is_base else ():
-            row = slice(begin, min(begin + size, places[-1] + 1))
+        positions = list(run)
+        size = -(-len(positions) // -(-len(positions) // BASES_PER_ROW))
+        for begin in positions[::size] if is_base else ():
+            row = slice(begin, min(begin + size, positions[-1] + 1))
             yield Row(name, begin + 1, letters[row], changes[row])
 
 
 def _logo(axes: Axes, row: Row, widest: int) -> None:
     heights = row.heights
-    for place, (letter, height) in enumerate(zip(row.letters, heights.tolist(), strict=True)):
-        draw_letter(axes, letter, place, 0.0, height)
+    for position, (letter, height) in enumerate(zip(row.letters, heights.tolist(), strict=True)):
+        draw_letter(axes, letter, position, 0.0, height)
     low, high = min(0.0, float(heights.min())), max(0.0, float(heights.max()))
     margin = 0.05 * (high - low) or 1.0
     axes.set_xlim(0, widest)
@@ -132,7 +135,7 @@ def _logo(axes: Axes, row: Row, widest: int) -> None:
 
 def _heatmap(axes: Axes, row: Row, widest: int, limit: float) -> mpl.cm.ScalarMappable:
     extent = (0, len(row.letters), len(BASES), 0)
-    shown = axes.imshow(
+    heatmap = axes.imshow(
         row.changes.T,
         cmap="RdBu",
         vmin=-limit,
@@ -148,4 +151,4 @@ def _heatmap(axes: Axes, row: Row, widest: int, limit: float) -> mpl.cm.ScalarMa
     axes.set_xticks(
         [tick + 0.5 for tick in ticks], [str(row.first + tick) for tick in ticks], fontsize=7
     )
-    return shown
+    return heatmap

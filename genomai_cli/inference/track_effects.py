@@ -1,5 +1,5 @@
-"""What a model of tracks says of sequences, to be compared: of every track the logarithm of its mean, or its largest
-value, over some bases, and of contact maps the mean contact of the bins that these bases are in.
+"""Predictions of models of tracks on a scale to compare sequences: of every track the logarithm of its mean, or of its
+largest value, over some bases, and of contact maps the mean contact of the bins that these bases are in.
 
 The difference of two logarithms is a log fold change. Shape suffixes: N texts, L letters, A bases, C tracks, P bins of
 contact maps, M maps.
@@ -12,13 +12,13 @@ import numpy as np
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import BundleError
 from genomai_cli.formats.bigwig import Values
-from genomai_cli.inference.label_odds import CONTACTS, LARGEST, TRACKS, Odds
-from genomai_cli.inference.letter_effects import Changes, substitutions
+from genomai_cli.inference.label_odds import CONTACTS, LARGEST_VALUES, TRACKS, Odds
+from genomai_cli.inference.letter_effects import Changes, substitution_mask
 from genomai_cli.inference.likelihood import Stretch
 from genomai_cli.inference.track_readers import (
     TrackReader,
+    base_values,
     columns_along,
-    of_bases,
     require_partners,
     track_reader,
 )
@@ -37,10 +37,10 @@ def changes_by_gradient(
     first order; NaN for a letter itself and for letters that are no bases."""
     change_LA, mean = reader.slopes(stretch, column)
     if both_strands:
-        other_LA, other = reader.slopes(stretch.turned, reader.partners[column])
+        other_LA, other = reader.slopes(stretch.other_strand, reader.partners[column])
         # The logarithm of the mean of two: each counts by its share.
         change_LA = (mean * change_LA + other * other_LA[::-1, ::-1]) / (mean + other)
-    return np.where(substitutions(stretch.text), change_LA, np.nan)
+    return np.where(substitution_mask(stretch.text), change_LA, np.nan)
 
 
 class TrackMeans:
@@ -63,7 +63,7 @@ class TrackMeans:
     ) -> None:
         self.reader = track_reader(bundle, only, organism)
         self.both_strands = both_strands
-        self.longest, self.step = self.reader.longest, self.reader.step  # letters of a text
+        self.max_letters, self.step = self.reader.max_length, self.reader.step  # letters of a text
         self._columns, self._maps = columns_along(self.reader, only)
         if not splicing:
             heads = self.reader.splicing_heads
@@ -71,14 +71,14 @@ class TrackMeans:
         if both_strands:
             require_partners(self.reader, self._columns)
         self._summary = AGGREGATIONS[aggregation]
-        begin = TRACKS if aggregation == MEAN else LARGEST
+        prefix = TRACKS if aggregation == MEAN else LARGEST_VALUES
         names = [track.name for track in self.reader.tracks]
-        self.labels = [begin + names[column] for column in self._columns]
+        self.labels = [prefix + names[column] for column in self._columns]
         self.labels += [CONTACTS + names[column] for column in self._maps]
 
     def of_stretches(self, stretches: Sequence[Stretch]) -> Odds:
         """The values (N, labels) of each; NaN where none of the bases that count has a value. Stretches are read one by
-        one, so that others beside them do not show in the rounding."""
+        one, so that rounding does not depend on other stretches of a batch."""
         return np.array([self._of(stretch) for stretch in stretches]).reshape(-1, len(self.labels))
 
     def of(self, texts: Sequence[str]) -> Odds:
@@ -99,22 +99,22 @@ class TrackMeans:
         forward = self._values(stretch, self._columns)
         contacts_M = self._contacts(stretch)
         if self.both_strands:
-            others = [self.reader.partners[column] for column in self._columns]
-            forward = (forward + self._values(stretch.turned, others)) / 2
-            contacts_M = (contacts_M + self._contacts(stretch.turned)) / 2
+            partner_columns = [self.reader.partners[column] for column in self._columns]
+            forward = (forward + self._values(stretch.other_strand, partner_columns)) / 2
+            contacts_M = (contacts_M + self._contacts(stretch.other_strand)) / 2
         return np.concatenate([np.log(forward), contacts_M])
 
     def _values(self, stretch: Stretch, columns: Sequence[int]) -> Odds:
         """Of each track over the bases that count."""
-        if len(stretch.text) > self.longest:
+        if len(stretch.text) > self.max_letters:
             raise BundleError(f"{len(stretch.text)} letters are more than the model reads")
-        nothing_C = np.full(len(columns), np.nan)
+        missing_C = np.full(len(columns), np.nan)
         if len(stretch.text) <= self.reader.tail or not columns:
-            return nothing_C
+            return missing_C
         blocks = self.reader.read([(stretch.text, None)], columns)
-        values_LC = of_bases(blocks, len(columns))[0, stretch.own]
+        values_LC = base_values(blocks, len(columns))[0, stretch.scored]
         known_LC = values_LC[~np.isnan(values_LC).all(axis=1)]
-        return self._summary(known_LC) if len(known_LC) else nothing_C
+        return self._summary(known_LC) if len(known_LC) else missing_C
 
     def _contacts(self, stretch: Stretch) -> Odds:
         """Of each map the mean over all bins of what the bins of the bases that count have with them."""
@@ -122,6 +122,6 @@ class TrackMeans:
             return np.empty(0)
         maps_PPM = self.reader.contacts(stretch.text, self._maps)
         bases = len(stretch.text) // len(maps_PPM)
-        own = stretch.own
-        rows = slice(own.start // bases, -(-own.stop // bases))
+        scored = stretch.scored
+        rows = slice(scored.start // bases, -(-scored.stop // bases))
         return np.asarray(maps_PPM[rows].mean(axis=(0, 1)), np.float64)

@@ -20,7 +20,7 @@ from genomai_cli.inference.track_effects import changes_by_gradient
 from genomai_cli.inference.track_predictions import TrackPredictor
 from genomai_cli.names import caption
 
-MOST_LETTERS = 400
+MAX_LETTERS = 400
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,40 +41,40 @@ class TrackLogo:
 
         UsageError for a track that is not among those predicted, and for a region that is too long or has no value.
         """
-        reader, named = (
+        reader, track_numbers = (
             predictor.reader,
             {track.name: n for n, track in enumerate(predictor.tracks)},
         )
-        if name not in named:
-            drawn = (
-                f"no track that is drawn ({shown_names(list(named))})"
-                if named
+        if name not in track_numbers:
+            problem = (
+                f"no track that is drawn ({shown_names(list(track_numbers))})"
+                if track_numbers
                 else "no track is drawn, maps alone"
             )
-            raise UsageError(f"--plot-logo {name}: {drawn}")
-        begin, end = _window(predictor, region)
-        column = predictor.columns[named[name]]
-        text = predictor.reference.fetch(region.contig, begin, end)
-        stretch = Stretch(text, region.start - begin, region.end - begin)
-        both = reader.partners[column] >= 0
-        change_LA = changes_by_gradient(reader, stretch, column, both_strands=both)
-        heights = mean_loss(change_LA)[stretch.own]
+            raise UsageError(f"--plot-logo {name}: {problem}")
+        window_start, window_end = _window(predictor, region)
+        column = predictor.columns[track_numbers[name]]
+        text = predictor.reference.fetch(region.contig, window_start, window_end)
+        stretch = Stretch(text, region.start - window_start, region.end - window_start)
+        both_strands = reader.partners[column] >= 0
+        change_LA = changes_by_gradient(reader, stretch, column, both_strands=both_strands)
+        heights = mean_loss(change_LA)[stretch.scored]
         if np.isnan(heights).all():
             raise UsageError(f"--plot-logo {name}: the model has no value in the region")
-        return cls(name, region.start, text[stretch.own], heights, both)
+        return cls(name, region.start, text[stretch.scored], heights, both_strands)
 
     def draw(self, axes: Axes) -> None:
         """The letters as high as what they add, below zero where they lower the track."""
-        for place, (letter, height) in enumerate(zip(self.letters, self.heights, strict=True)):
+        for position, (letter, height) in enumerate(zip(self.letters, self.heights, strict=True)):
             if letter in BASES and height:
-                draw_letter(axes, letter, self.start + place, 0.0, float(height))
+                draw_letter(axes, letter, self.start + position, 0.0, float(height))
         low, high = min(0.0, np.nanmin(self.heights)), max(0.0, np.nanmax(self.heights))
         margin = 0.05 * (high - low) or 1.0
         axes.set_ylim(low - margin, high + margin)
         axes.axhline(0, color="black", linewidth=0.5)
         strands = "both strands" if self.both_strands else "the forward strand"
-        what = f"what letters add to the ln of its mean (gradient, {strands})"
-        axes.set_title(f"{caption(self.track)}: {what}", fontsize=8, loc="left", pad=2)
+        quantity = f"what letters add to the ln of its mean (gradient, {strands})"
+        axes.set_title(f"{caption(self.track)}: {quantity}", fontsize=8, loc="left", pad=2)
         axes.set_ylabel("ln fold change", fontsize=7)
         axes.tick_params(labelsize=7)
 
@@ -84,9 +84,9 @@ def _window(predictor: TrackPredictor, region: Region) -> tuple[int, int]:
     reader, length = predictor.reader, predictor.reference.lengths[region.contig]
     size = min(predictor.window, length // reader.step * reader.step)
     letters = region.end - region.start
-    if letters > MOST_LETTERS:
+    if letters > MAX_LETTERS:
         raise UsageError(
-            f"--plot-logo: {letters:,} letters of the region cannot be read in a picture: at most {MOST_LETTERS}"
+            f"--plot-logo: {letters:,} letters of the region cannot be read in a picture: at most {MAX_LETTERS}"
         )
     if letters + reader.tail > size:
         raise UsageError(f"--plot-logo: the region does not fit into a window of {size:,} bases")

@@ -22,7 +22,7 @@ from genomai_cli.inference.sequence_logo import picture_of
 from genomai_cli.inference.track_logo import TrackLogo
 from genomai_cli.names import caption
 
-MOST_TRACKS, MOST_BINS = 24, 200_000
+MAX_TRACKS, MAX_BINS = 24, 200_000
 WIDTH, PANEL, TRIANGLE, LOGO, LETTER = 9.0, 0.8, 2.5, 1.3, 0.08  # inches
 PREDICTED, OBSERVED, MISSING = "#1565c0", "#bdbdbd", "#f5e6e6"
 
@@ -71,40 +71,42 @@ def panels_of(
     """What draws a panel a track on a figure, above them the letters that drive one, and below them a triangle a
     contact map, where these are given."""
     bins = sum(len(stretch.values_RT) for stretch in stretches)
-    if len(tracks) > MOST_TRACKS:
+    if len(tracks) > MAX_TRACKS:
         raise UsageError(
-            f"--plot shows at most {MOST_TRACKS} tracks, not {len(tracks)}: --only chooses some"
+            f"--plot shows at most {MAX_TRACKS} tracks, not {len(tracks)}: --only chooses some"
         )
-    if bins > MOST_BINS:
+    if bins > MAX_BINS:
         raise UsageError(
-            f"--plot shows at most {MOST_BINS:,} bins, not {bins:,}: --resolution makes fewer"
+            f"--plot shows at most {MAX_BINS:,} bins, not {bins:,}: --resolution makes fewer"
         )
     first, last = stretches[0], stretches[-1]
     values_RC = np.concatenate([stretch.values_RT for stretch in stretches])
-    places = first.start + np.arange(bins + 1) * first.resolution
-    given_RC: Values | None = None
+    edges = first.start + np.arange(bins + 1) * first.resolution
+    observed_RC: Values | None = None
     if observed is not None:
-        given_RC = binned(observed.values(first.contig, first.start, last.end), first.resolution)
+        observed_RC = binned(observed.values(first.contig, first.start, last.end), first.resolution)
 
     def draw(figure: Figure) -> None:
         figure.suptitle(caption(title), fontsize=10)
         maps = contacts.maps if contacts else ()
-        above = [LOGO] if logo else []
-        heights = [*above, *[PANEL] * len(tracks), *[TRIANGLE] * len(maps)]
-        given = {"height_ratios": heights}
-        every = figure.subplots(len(heights), 1, squeeze=False, sharex=True, gridspec_kw=given)
-        panels = every[len(above) :, 0]
+        logo_heights = [LOGO] if logo else []
+        heights = [*logo_heights, *[PANEL] * len(tracks), *[TRIANGLE] * len(maps)]
+        grid_options = {"height_ratios": heights}
+        all_axes = figure.subplots(
+            len(heights), 1, squeeze=False, sharex=True, gridspec_kw=grid_options
+        )
+        panels = all_axes[len(logo_heights) :, 0]
         if logo:
-            logo.draw(every[0, 0])
+            logo.draw(all_axes[0, 0])
         for column, (axes, track) in enumerate(zip(panels, tracks, strict=False)):
-            own_R = values_RC[:, column]
-            if given_RC is not None:
-                given_R = given_RC[:, column]
+            predicted_R = values_RC[:, column]
+            if observed_RC is not None:
+                observed_R = observed_RC[:, column]
                 axes.stairs(
-                    np.nan_to_num(given_R), places, fill=True, color=OBSERVED, label="observed"
+                    np.nan_to_num(observed_R), edges, fill=True, color=OBSERVED, label="observed"
                 )
-                _shade(axes, places, np.isnan(given_R))
-            axes.stairs(own_R, places, color=PREDICTED, baseline=None, label="predicted")
+                _shade(axes, edges, np.isnan(observed_R))
+            axes.stairs(predicted_R, edges, color=PREDICTED, baseline=None, label="predicted")
             axes.set_ylim(bottom=0)
             axes.set_ylabel(track.unit or "value", fontsize=7)
             axes.set_title(caption(track.name), fontsize=8, loc="left", pad=2)
@@ -120,13 +122,15 @@ def panels_of(
             panels[0].legend(fontsize=7, loc="upper right", frameon=False)
         panels[-1].set_xlabel(f"{caption(first.contig)}, position (bases, from 0)", fontsize=8)
         panels[-1].ticklabel_format(axis="x", style="plain", useOffset=False)
-        panels[-1].set_xlim(places[0], last.end)
+        panels[-1].set_xlim(edges[0], last.end)
 
     return draw
 
 
-def _shade(axes: Axes, places: NDArray[np.int64], missing_R: NDArray[np.bool_]) -> None:
+def _shade(axes: Axes, positions: NDArray[np.int64], missing_R: NDArray[np.bool_]) -> None:
     """Colour where nothing was observed, which is not zero."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], missing_R, [False]]).astype(np.int8)))
-    for begin, end in zip(edges[::2], edges[1::2], strict=True):
-        axes.axvspan(places[begin], places[end], color=MISSING, linewidth=0)
+    boundaries = np.flatnonzero(
+        np.diff(np.concatenate([[False], missing_R, [False]]).astype(np.int8))
+    )
+    for begin, end in zip(boundaries[::2], boundaries[1::2], strict=True):
+        axes.axvspan(positions[begin], positions[end], color=MISSING, linewidth=0)

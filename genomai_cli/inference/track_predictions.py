@@ -30,12 +30,12 @@ from genomai_cli.inference.track_readers import (
     window_for,
 )
 
-CHUNK = 1 << 16  # bases whose values are held at once, or more where a window has more
-LETTERS_AT_ONCE = 1 << 14
+CHUNK_BASES = 1 << 16  # bases whose values are held at once, or more where a window has more
+LETTERS_PER_BATCH = 1 << 14
 
 
 @dataclass(frozen=True)
-class Reading:
+class PredictionOptions:
     """How regions are read: windows of so many bases, by default as many as the model reads, with `overlap` bases of
     context, by default a quarter of the window; along both strands; bins of `resolution` bases by their `aggregation`.
     `only` chooses tracks by name, assay or tissue, `organism` the weights of a model that has those of several."""
@@ -50,49 +50,51 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class _Taken:
-    """A window: its letters from `begin` to `end` of a strand, of which those from `first` to `last` are taken."""
+class _CoreWindow:
+    """A window: its letters from `begin` to `end` of a strand, of which those from `core_start` to `core_end` get its
+    values."""
 
     begin: int
     end: int
-    first: int
-    last: int
+    core_start: int
+    core_end: int
 
 
 class TrackPredictor:
-    """What a model says of regions; BundleError for one without tracks, UsageError for settings that do not fit it."""
+    """Predicts tracks along regions; BundleError for a model without tracks, UsageError for settings that do not fit
+    it."""
 
-    def __init__(self, bundle: Bundle, reference: IndexedFasta, reading: Reading) -> None:
-        self.reader = track_reader(bundle, reading.only, reading.organism)
-        self.reference, self.reading = reference, reading
-        self.columns, self.map_columns = columns_along(self.reader, reading.only)
+    def __init__(self, bundle: Bundle, reference: IndexedFasta, options: PredictionOptions) -> None:
+        self.reader = track_reader(bundle, options.only, options.organism)
+        self.reference, self.options = reference, options
+        self.columns, self.map_columns = columns_along(self.reader, options.only)
         self.tracks = [self.reader.tracks[column] for column in self.columns]
-        self.window = window_for(self.reader, reading.window)
-        self.overlap = self.window // 4 if reading.overlap is None else reading.overlap
+        self.window = window_for(self.reader, options.window)
+        self.overlap = self.window // 4 if options.overlap is None else options.overlap
         self._check()
 
     def _check(self) -> None:
         reader, window = self.reader, self.window
         if not self.columns and not self.map_columns:
             raise UsageError("--only chooses junctions alone, which have no place along a genome")
-        sides = 2 * self.overlap if reader.two_sided else self.overlap + reader.tail
+        sides = 2 * self.overlap if reader.is_bidirectional else self.overlap + reader.tail
         if sides >= window:
             raise UsageError(f"--overlap {self.overlap}: the model reads windows of {window}")
-        if self.reading.both_strands:
+        if self.options.both_strands:
             require_partners(reader, self.columns)
 
     @property
     def rules(self) -> str:
         """How regions are cut into windows, in words."""
-        taken = f"that begin {self.overlap} before what is taken (fewer at a contig's beginning)"
-        if self.reader.two_sided:
-            taken = f"whose middle is taken, {self.overlap} or more from either end (but at a contig's ends)"
-        return (
-            f"windows of {self.window} bases {taken}; nothing is filled up: {self.reader.remarks}"
+        window_rule = (
+            f"that begin {self.overlap} before what is taken (fewer at a contig's beginning)"
         )
+        if self.reader.is_bidirectional:
+            window_rule = f"whose middle is taken, {self.overlap} or more from either end (but at a contig's ends)"
+        return f"windows of {self.window} bases {window_rule}; nothing is filled up: {self.reader.remarks}"
 
     def known(self, aligned: AlignedTracks | None) -> AlignedTracks | None:
-        """The tracks that are known, if the model reads such; BundleError otherwise."""
+        """The tracks that are known; BundleError for any if the model reads DNA alone."""
         if aligned is not None and not self.reader.reads_tracks:
             raise BundleError(
                 "the model reads DNA alone: it fills no tracks by others (`genomai predict`)"
@@ -104,15 +106,15 @@ class TrackPredictor:
     ) -> Iterator[TrackSegment]:
         """The values of the region's bins, some at a time. `known` are values that the network reads besides DNA; with
         `fill` these stay where they are, and only what is missing is predicted."""
-        resolution = self.reading.resolution
-        size = max(1, max(CHUNK, self.window - 2 * self.overlap) // resolution) * resolution
+        resolution = self.options.resolution
+        size = max(1, max(CHUNK_BASES, self.window - 2 * self.overlap) // resolution) * resolution
         for start in range(region.start, region.end, size):
             end = min(region.end, start + size)
-            found_LC = self.values(region.contig, start, end, known)
+            predicted_LC = self.values(region.contig, start, end, known)
             if fill and known is not None:
-                given_LC = known.values(region.contig, start, end)[:, self.columns]
-                found_LC = np.where(np.isnan(given_LC), found_LC, given_LC)
-            bins_RC = binned(found_LC, resolution, self.reading.aggregation)
+                known_LC = known.values(region.contig, start, end)[:, self.columns]
+                predicted_LC = np.where(np.isnan(known_LC), predicted_LC, known_LC)
+            bins_RC = binned(predicted_LC, resolution, self.options.aggregation)
             last = end == region.end
             yield TrackSegment(region.contig, start, end, resolution, bins_RC, region.name, last)
 
@@ -124,25 +126,25 @@ class TrackPredictor:
         partners = self.reader.partners
 
         def forward(begin: int, stop: int) -> Window:
-            given = known.values(contig, begin, stop) if known else None
-            return self.reference.fetch(contig, begin, stop), given
+            known_values = known.values(contig, begin, stop) if known else None
+            return self.reference.fetch(contig, begin, stop), known_values
 
         def backward(begin: int, stop: int) -> Window:
-            text, given = forward(length - stop, length - begin)
-            turned = None if given is None else other_strand(given, partners)
-            return complement(text)[::-1], turned
+            text, known_values = forward(length - stop, length - begin)
+            flipped = None if known_values is None else other_strand(known_values, partners)
+            return complement(text)[::-1], flipped
 
-        found_LC = self._strand(forward, self.columns, start, end, length)
-        if self.reading.both_strands:
-            others = [partners[column] for column in self.columns]
-            other_LC = self._strand(backward, others, length - end, length - start, length)
-            both = np.stack([found_LC, other_LC[::-1]])
-            count_LC = (~np.isnan(both)).sum(axis=0)
-            sums_LC = np.nansum(both, axis=0)
-            found_LC = np.where(count_LC > 0, sums_LC / np.maximum(count_LC, 1), np.nan).astype(
+        values_LC = self._strand(forward, self.columns, start, end, length)
+        if self.options.both_strands:
+            partner_columns = [partners[column] for column in self.columns]
+            other_LC = self._strand(backward, partner_columns, length - end, length - start, length)
+            strand_values = np.stack([values_LC, other_LC[::-1]])
+            count_LC = (~np.isnan(strand_values)).sum(axis=0)
+            sums_LC = np.nansum(strand_values, axis=0)
+            values_LC = np.where(count_LC > 0, sums_LC / np.maximum(count_LC, 1), np.nan).astype(
                 np.float32
             )
-        return found_LC
+        return values_LC
 
     def _strand(
         self,
@@ -152,25 +154,29 @@ class TrackPredictor:
         end: int,
         length: int,
     ) -> Values:
-        found_LC: Values = np.full((end - start, len(columns)), np.nan, np.float32)
+        values_LC: Values = np.full((end - start, len(columns)), np.nan, np.float32)
         if not columns:
-            return found_LC
-        cut = self._two_sided if self.reader.two_sided else self._one_sided
-        windows = list(cut(start, end, length))
-        most = max(1, LETTERS_AT_ONCE // self.window)
-        for at in range(0, len(windows), most):
-            some = windows[at : at + most]
-            read_some = [read(window.begin, window.end) for window in some]
-            blocks = self.reader.read(read_some, columns, self.reading.resolution)
-            for number, window in enumerate(some):
-                own = slice(window.first - window.begin, window.last - window.begin)
+            return values_LC
+        windows_of = (
+            self._bidirectional_windows
+            if self.reader.is_bidirectional
+            else self._left_context_windows
+        )
+        windows = list(windows_of(start, end, length))
+        windows_per_batch = max(1, LETTERS_PER_BATCH // self.window)
+        for first in range(0, len(windows), windows_per_batch):
+            batch = windows[first : first + windows_per_batch]
+            inputs = [read(window.begin, window.end) for window in batch]
+            blocks = self.reader.read(inputs, columns, self.options.resolution)
+            for number, window in enumerate(batch):
+                core = slice(window.core_start - window.begin, window.core_end - window.begin)
                 for block in blocks:
-                    of_window = np.repeat(block.values[number], block.bases, axis=0)
-                    place = slice(window.first - start, window.last - start)
-                    found_LC[place, list(block.columns)] = of_window[own]
-        return found_LC
+                    base_values = np.repeat(block.values[number], block.bases, axis=0)
+                    output = slice(window.core_start - start, window.core_end - start)
+                    values_LC[output, list(block.columns)] = base_values[core]
+        return values_LC
 
-    def _one_sided(self, start: int, end: int, length: int) -> Iterator[_Taken]:
+    def _left_context_windows(self, start: int, end: int, length: int) -> Iterator[_CoreWindow]:
         """The windows of a stretch of a strand; bases without a whole token are in none."""
         end = min(end, length - self.reader.tail)
         first = start
@@ -178,10 +184,10 @@ class TrackPredictor:
             begin = max(0, first - self.overlap)
             stop = min(length, begin + self.window)
             last = min(end, stop - self.reader.tail)
-            yield _Taken(begin, stop, first, last)
+            yield _CoreWindow(begin, stop, first, last)
             first = last
 
-    def _two_sided(self, start: int, end: int, length: int) -> Iterator[_Taken]:
+    def _bidirectional_windows(self, start: int, end: int, length: int) -> Iterator[_CoreWindow]:
         """The same of a network that looks both ways, none on a contig shorter than the shortest window."""
         size = min(self.window, length // self.reader.step * self.reader.step)
         overlap = min(self.overlap, size // 4) if size < self.window else self.overlap
@@ -193,5 +199,5 @@ class TrackPredictor:
                 last = min(end, size - overlap) if size < length else end
             elif begin == length - size:
                 last = end
-            yield _Taken(begin, begin + size, first, last)
+            yield _CoreWindow(begin, begin + size, first, last)
             first = last

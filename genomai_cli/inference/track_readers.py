@@ -1,4 +1,4 @@
-"""What a model of tracks says of windows, whatever its family: the families' readers are in
+"""The protocol by which windows are read by models of tracks, whatever their family; the families' readers are in
 `registry.TRACK_READERS`.
 
 Shape suffixes: B windows, R bins, C tracks, P bins of a contact map, M maps, L letters, A bases, S splice sites of a
@@ -23,8 +23,8 @@ Window = tuple[str, Values | None]  # its letters, and the values of tracks that
 
 
 class Block(NamedTuple):
-    """`values` (B, R, C) of one base of some of the tracks that were asked for, `columns` among these, in bins of
-    `bases`; NaN where there is none."""
+    """`values` (B, R, C), each of one base, of some of the requested tracks, in bins of `bases`; `columns` are their
+    indices among the requested ones; NaN where there is none."""
 
     columns: Sequence[int]
     bases: int
@@ -35,10 +35,10 @@ Positions = NDArray[np.int64]  # of letters in a window; -1 for none
 
 
 class Splicing(NamedTuple):
-    """What a network says of a window's splicing: the probabilities (L, 4) that a letter is a donor or an acceptor of
-    the forward strand, or of the other; values (L, C) of the tracks asked for; and what gives the reads (S, S, 2, U)
-    that join each donor with each acceptor of either strand in the tissues asked for, of sites (4, S) in the same
-    order.
+    """Predictions of a window's splicing: the probabilities (L, 4) that a letter is a donor or an acceptor of the
+    forward strand, or of the other; values (L, C) of the requested tracks; and a function of sites (4, S), in the same
+    order, that gives the reads (S, S, 2, U) that join each donor with each acceptor of either strand in the requested
+    tissues.
 
     A donor is the last base of an exon, an acceptor the first.
     """
@@ -56,10 +56,10 @@ class TrackReader(Protocol):
     maps: frozenset[int]  # which of the tracks are of pairs of bins and not along the genome
     splicing_heads: Mapping[int, str]  # the heads of the tracks of splicing
     junctions: frozenset[int]  # which of these are of pairs of splice sites, each a tissue's
-    longest: int  # letters of a window
+    max_length: int  # letters of a window
     step: int  # letters, of which a window has a multiple
     tail: int  # of a window's last letters have no value
-    two_sided: bool  # whether what comes behind a base counts as what comes before it does
+    is_bidirectional: bool  # whether what comes behind a base counts as what comes before it does
     reads_tracks: bool  # besides letters
     organism: str  # whose weights are read; empty for a network that knows none
 
@@ -68,14 +68,14 @@ class TrackReader(Protocol):
     ) -> list[Block]:
         """The values of tracks along windows, in bins of at most so many bases where there are such."""
 
-    def as_told(self, values: Values) -> Values:
-        """What the model would say of bases with these values if it knew them; NaN stays."""
+    def to_model_scale(self, values: Values) -> Values:
+        """Measured values on the scale of the model's predictions; NaN stays."""
 
     def contacts(self, text: str, columns: Sequence[int]) -> Values:
         """The contact maps (P, P, M) of a window."""
 
     def splicing(self, text: str, columns: Sequence[int], tissues: Sequence[int]) -> Splicing:
-        """What a window's splicing is, with tracks along it, and tracks of junctions as `tissues`."""
+        """The splicing of a window, with tracks along it, and tracks of junctions as `tissues`."""
 
     def likely_sites(self, sites: Values) -> Positions:
         """The letters (4, S) of the likeliest splice sites of each kind, ascending, by their probabilities (L, 4)."""
@@ -86,7 +86,7 @@ class TrackReader(Protocol):
 
     @property
     def remarks(self) -> str:
-        """What to know of values, in words."""
+        """Remarks on which bases have values, and which values they are."""
 
 
 def has_tracks(bundle: Bundle) -> bool:
@@ -97,8 +97,8 @@ def has_tracks(bundle: Bundle) -> bool:
 def track_reader(
     bundle: Bundle, only: Sequence[str] = (), organism: str | None = None
 ) -> TrackReader:
-    """What reads the model, in the weights of the organism, or else of that of the tracks with one of the texts `only`
-    as name, assay or tissue.
+    """The reader of the model, with the weights of the organism, by default of that of the tracks with one of the texts
+    `only` as name, assay or tissue.
 
     BundleError for a model without tracks, UsageError where an organism is to be named, or is none of the model's.
     """
@@ -107,11 +107,11 @@ def track_reader(
         raise BundleError(
             f"the model {bundle.name!r} has no tracks: `genomai pretrain --objective omics`, or tracks, makes one"
         )
-    found: TrackReader = registry.find(registry.TRACK_READERS, kind)(bundle, only, organism)
-    return found
+    reader: TrackReader = registry.find(registry.TRACK_READERS, kind)(bundle, only, organism)
+    return reader
 
 
-class EveryTrack(NamedTuple):
+class AllTracks(NamedTuple):
     """All tracks of a model, which of them are along the genome, and whether organisms have weights of their own."""
 
     tracks: Sequence[Track]
@@ -119,8 +119,8 @@ class EveryTrack(NamedTuple):
     of_organisms: bool
 
 
-def every_track(bundle: Bundle) -> EveryTrack:
-    """Those of a model, of all its organisms; BundleError for a model without tracks, or that names none."""
+def all_tracks(bundle: Bundle) -> AllTracks:
+    """The tracks of a model, of all its organisms; BundleError for a model without tracks, or that names none."""
     organisms: list[str | None] = [None]
     if has_tracks(bundle) and bundle.classifier.networks[0].predicts_tracks:
         organisms = list(dict.fromkeys(track.organism for track in bundle.input.tracks))
@@ -130,28 +130,29 @@ def every_track(bundle: Bundle) -> EveryTrack:
             )
     readers = [track_reader(bundle, (), organism) for organism in organisms]
     tracks = [track for reader in readers for track in reader.tracks]
-    along, before = set[int](), 0
+    along, offset = set[int](), 0
     for reader in readers:
-        along |= {before + column for column in columns_along(reader, ())[0]}
-        before += len(reader.tracks)
-    return EveryTrack(tracks, frozenset(along), bool(readers[0].organism))
+        along |= {offset + column for column in columns_along(reader, ())[0]}
+        offset += len(reader.tracks)
+    return AllTracks(tracks, frozenset(along), bool(readers[0].organism))
 
 
-def window_for(reader: TrackReader, asked: int | None) -> int:
-    """The letters of a window: those asked for, by default as many as the model reads; UsageError for what it does
-    not."""
-    window = reader.longest if asked is None else asked
-    if window > reader.longest or window % reader.step:
+def window_for(reader: TrackReader, requested: int | None) -> int:
+    """The letters of a window: as requested, by default as many as the model reads; UsageError for what it does not."""
+    window = reader.max_length if requested is None else requested
+    if window > reader.max_length or window % reader.step:
         multiple = f"multiples of {reader.step:,} up to " if reader.step > 1 else ""
-        raise UsageError(f"--window {window}: the model reads {multiple}{reader.longest} letters")
+        raise UsageError(
+            f"--window {window}: the model reads {multiple}{reader.max_length} letters"
+        )
     return window
 
 
 def require_partners(reader: TrackReader, columns: Sequence[int]) -> None:
     """UsageError unless each of the tracks has a partner on the other strand."""
-    alone = [reader.tracks[column].name for column in columns if reader.partners[column] < 0]
-    if alone:
-        raise UsageError(f"--strand both: track {alone[0]} has no partner on the other strand")
+    unpaired = [reader.tracks[column].name for column in columns if reader.partners[column] < 0]
+    if unpaired:
+        raise UsageError(f"--strand both: track {unpaired[0]} has no partner on the other strand")
 
 
 def columns_along(reader: TrackReader, only: Sequence[str]) -> tuple[list[int], list[int]]:
@@ -161,14 +162,14 @@ def columns_along(reader: TrackReader, only: Sequence[str]) -> tuple[list[int], 
     return along, [column for column in chosen if column in reader.maps]
 
 
-def of_bases(blocks: Sequence[Block], columns: int) -> Values:
+def base_values(blocks: Sequence[Block], columns: int) -> Values:
     """The values (B, L, C) of the bases of windows."""
     first = blocks[0]
     rows, bins = first.values.shape[:2]
-    found_BLC: Values = np.empty((rows, bins * first.bases, columns), np.float32)
+    values_BLC: Values = np.empty((rows, bins * first.bases, columns), np.float32)
     for block in blocks:
-        found_BLC[:, :, list(block.columns)] = np.repeat(block.values, block.bases, axis=1)
-    return found_BLC
+        values_BLC[:, :, list(block.columns)] = np.repeat(block.values, block.bases, axis=1)
+    return values_BLC
 
 
 def known_bases(mask_BL: NDArray[np.bool_], values_BLC: Values) -> Values:

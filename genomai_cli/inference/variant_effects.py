@@ -1,4 +1,4 @@
-"""What changes when an allele takes the reference's place: log-likelihoods and log odds of labels, beside each other.
+"""Effects of alleles: how log-likelihoods and log odds of labels change from the reference's allele to another.
 
 Both alleles are read in the same surroundings: a window of the reference that has as many letters on one side of the
 change as on the other, together with the longer allele at most as long as asked. At a contig's end the window is moved
@@ -27,7 +27,13 @@ from genomai_cli.formats.variant_alleles import (
     reference_mismatch,
 )
 from genomai_cli.inference.label_odds import Odds
-from genomai_cli.inference.likelihood import MASKED, STRETCHES_AT_ONCE, Likelihood, Stretch, chunks
+from genomai_cli.inference.likelihood import (
+    MASKED,
+    STRETCHES_PER_BATCH,
+    Likelihood,
+    Stretch,
+    chunks,
+)
 from genomai_cli.inference.score import Score
 
 NO_ALLELE, SYMBOLIC, TOO_LONG, MISMATCH, SHORT = (
@@ -40,8 +46,8 @@ NO_ALLELE, SYMBOLIC, TOO_LONG, MISMATCH, SHORT = (
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
-    """What a model says of a sequence: its log-likelihood, NaN without one, and the log odds (labels,)."""
+class AlleleReading:
+    """A model's predictions for one allele: the log-likelihood, NaN without one, and the log odds (labels,)."""
 
     score: Score
     odds: Odds
@@ -49,14 +55,14 @@ class Reading:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A change, the window of the reference around it (from 0), and what a model says of it with either allele; of
-    labels that are those of one place, where that is."""
+    """A change, the window of the reference around it (from 0), and a model's predictions for it with either allele;
+    `locations` are where values of `Contrasts` were taken."""
 
     change: Change
     window: tuple[int, int]
-    ref: Reading
-    alt: Reading
-    places: Sequence[str] = ()
+    ref: AlleleReading
+    alt: AlleleReading
+    locations: Sequence[str] = ()
 
     @property
     def delta(self) -> float:
@@ -81,12 +87,12 @@ class Effect:
     number: int
     record: AlleleRecord
     alt: str
-    compared: Comparison | None = None
+    comparison: Comparison | None = None
     skipped: str = ""
 
 
-class Answers(Protocol):
-    """What a model says of sequences besides a likelihood: of labels, or of tracks."""
+class SequencePredictor(Protocol):
+    """A model's predictions for sequences besides a likelihood: log odds of labels, numbers, or values of tracks."""
 
     @property
     def labels(self) -> list[str]:
@@ -101,7 +107,7 @@ class Answers(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Alleles:
+class AllelePair:
     """The windows with the reference's allele, which begins at `begin` of the contig, and with the other, and the
     letters at which the change begins in each."""
 
@@ -114,35 +120,35 @@ class Alleles:
 
 
 @dataclass(frozen=True, eq=False)
-class Located:
-    """The values (labels,) of either allele at one place a label, and these in words."""
+class LocatedValues:
+    """The values (labels,) of either allele, each at one location, and the locations in words."""
 
     ref: Odds
     alt: Odds
-    places: Sequence[str]
+    locations: Sequence[str]
 
 
 class Contrasts(Protocol):
-    """What a model says of two alleles beside each other, at places that neither tells alone."""
+    """Predictions that need both alleles at once, as they are taken where the two differ most."""
 
     @property
     def labels(self) -> list[str]:
         """The names of the values."""
 
     @property
-    def places(self) -> list[str]:
-        """The names of what is told of their places."""
+    def location_names(self) -> list[str]:
+        """The names of the columns of locations."""
 
     @property
     def description(self) -> str:
         """What they are, and how they are read, in words."""
 
-    def of(self, pair: Alleles) -> Located:
+    def of(self, pair: AllelePair) -> LocatedValues:
         """The values of two alleles."""
 
 
 class Scorer:
-    """What is asked of a model: a likelihood, log odds of labels, or both, or means of tracks and contrasts of alleles;
+    """Scores alleles by a model: by a likelihood, log odds of labels, or both, or means of tracks and contrasts;
     `window` in letters, `flank` in letters on each side of a change that a masked model, or one of tracks, scores
     besides it. With a `step` texts are multiples of it: the window's length, whatever the allele's. `organism` is that
     whose weights are read, of a model that has those of several."""
@@ -150,7 +156,7 @@ class Scorer:
     def __init__(
         self,
         likelihood: Likelihood | None,
-        odds: Answers | None,
+        odds: SequencePredictor | None,
         *,
         window: int,
         flank: int,
@@ -171,96 +177,103 @@ class Scorer:
         return of_odds + ([] if self.contrasts is None else self.contrasts.labels)
 
     @property
-    def places(self) -> list[str]:
-        """The names of what is told of the places of some."""
-        return [] if self.contrasts is None else self.contrasts.places
+    def location_names(self) -> list[str]:
+        """The names of the columns of locations; none without contrasts."""
+        return [] if self.contrasts is None else self.contrasts.location_names
 
-    def compared(
-        self, window: tuple[int, int], pair: Alleles, ref: Reading, alt: Reading
+    def compare(
+        self, window: tuple[int, int], pair: AllelePair, ref: AlleleReading, alt: AlleleReading
     ) -> Comparison:
-        """What is read of two alleles, and what is seen of both together."""
+        """The comparison of two alleles, with the values of contrasts."""
         if self.contrasts is None:
             return Comparison(pair.change, window, ref, alt)
-        found = self.contrasts.of(pair)
+        located = self.contrasts.of(pair)
         ref, alt = (
-            replace(reading, odds=np.concatenate([reading.odds, more]))
-            for reading, more in ((ref, found.ref), (alt, found.alt))
+            replace(reading, odds=np.concatenate([reading.odds, extra_odds]))
+            for reading, extra_odds in ((ref, located.ref), (alt, located.alt))
         )
-        return Comparison(pair.change, window, ref, alt, found.places)
+        return Comparison(pair.change, window, ref, alt, located.locations)
 
-    def readings(self, stretches: Sequence[Stretch]) -> list[Reading]:
-        """What the model says of each."""
+    def readings(self, stretches: Sequence[Stretch]) -> list[AlleleReading]:
+        """The model's predictions for each."""
         scores = [Score(math.nan, math.nan)] * len(stretches)
         odds = np.empty((len(stretches), 0))
         if self.likelihood is not None:
             scores = [Score.of(logs_SL) for logs_SL in self._scored(stretches)]
         if self.odds is not None:
             odds = self.odds.of_stretches(stretches)
-        return [Reading(*pair) for pair in zip(scores, odds, strict=True)]
+        return [AlleleReading(*pair) for pair in zip(scores, odds, strict=True)]
 
     def _scored(self, stretches: Sequence[Stretch]) -> Iterator[Odds]:
         assert self.likelihood is not None
-        whole = self.likelihood.method != MASKED
-        return self.likelihood.letters(Stretch(s.text) if whole else s for s in stretches)
+        full_window = self.likelihood.method != MASKED
+        return self.likelihood.letters(Stretch(s.text) if full_window else s for s in stretches)
 
 
 @dataclass(frozen=True)
-class Site:
-    """Where alleles are looked up: the reference, and what becomes of a record that disagrees with it: with `skip` it
-    is told and left out, else it is an error."""
+class ReferenceLookup:
+    """The reference that alleles are looked up in, and what becomes of a record that disagrees with it: with
+    `on_mismatch`, which gets a message, it is left out; else it is an error."""
 
     reference: IndexedFasta
-    skip: Callable[[str], None] | None = None
+    on_mismatch: Callable[[str], None] | None = None
 
-    def checked(self, record: AlleleRecord) -> str | None:
+    def checked_contig(self, record: AlleleRecord) -> str | None:
         """The reference's name of the record's contig; None for a record to be left out, InputError for one that is
         not to."""
         contig = self.reference.name(record.contig)
         if contig is None:
-            wrong = f"contig {record.contig} is not in {self.reference.path} (which has {self.reference.contig_list()})"
+            contigs = self.reference.contig_list()
+            problem = (
+                f"contig {record.contig} is not in {self.reference.path} (which has {contigs})"
+            )
         else:
-            wrong = reference_mismatch(record, contig, self.reference)
-        if not wrong:
+            problem = reference_mismatch(record, contig, self.reference)
+        if not problem:
             return contig
-        if self.skip is None:
-            raise InputError(f"{record.label}: {wrong}", path=record.path, line=record.line)
-        self.skip(f"{record.label}: {wrong}")
+        if self.on_mismatch is None:
+            raise InputError(f"{record.label}: {problem}", path=record.path, line=record.line)
+        self.on_mismatch(f"{record.label}: {problem}")
         return None
 
 
-def effects(records: Iterable[AlleleRecord], site: Site, scorer: Scorer) -> Iterator[Effect]:
+def effects(
+    records: Iterable[AlleleRecord], site: ReferenceLookup, scorer: Scorer
+) -> Iterator[Effect]:
     """The effect of every allele of every record, in order; a record without alleles has one that is skipped."""
-    planned = (
+    planned_effects = (
         allele
         for number, record in enumerate(records)
         for allele in _alleles(number, record, site, scorer)
     )
-    for some in chunks(planned, STRETCHES_AT_ONCE):
+    for batch in chunks(planned_effects, STRETCHES_PER_BATCH):
         pairs = [
-            _alleles_in(*placed, site.reference, scorer) if placed else None for _, placed in some
+            _allele_pair(*placed, site.reference, scorer) if placed else None for _, placed in batch
         ]
-        unique = list(
+        unique_stretches = list(
             dict.fromkeys(text for pair in pairs if pair for text in (pair.ref, pair.alt))
         )
-        readings = dict(zip(unique, scorer.readings(unique), strict=True))
-        for (effect, placed), pair in zip(some, pairs, strict=True):
+        readings = dict(zip(unique_stretches, scorer.readings(unique_stretches), strict=True))
+        for (effect, placed), pair in zip(batch, pairs, strict=True):
             if placed and pair:
-                read = readings[pair.ref], readings[pair.alt]
-                effect = replace(effect, compared=scorer.compared(placed[1], pair, *read))
+                allele_readings = readings[pair.ref], readings[pair.alt]
+                effect = replace(
+                    effect, comparison=scorer.compare(placed[1], pair, *allele_readings)
+                )
             yield effect
 
 
-Placed = tuple[Change, tuple[int, int]]  # a change and its window
+WindowedChange = tuple[Change, tuple[int, int]]  # a change and its window
 
 
 def _alleles(
-    number: int, record: AlleleRecord, site: Site, scorer: Scorer
-) -> Iterator[tuple[Effect, Placed | None]]:
+    number: int, record: AlleleRecord, site: ReferenceLookup, scorer: Scorer
+) -> Iterator[tuple[Effect, WindowedChange | None]]:
     """The alleles of a record, not yet scored, each with what is to be scored."""
     if not record.alts:
         yield Effect(number, record, "", skipped=NO_ALLELE), None
         return
-    contig = site.checked(record) if any(map(is_sequence, record.alts)) else None
+    contig = site.checked_contig(record) if any(map(is_sequence, record.alts)) else None
     for alt in record.alts:
         if not is_sequence(alt):
             yield Effect(number, record, alt, skipped=SYMBOLIC), None
@@ -271,11 +284,11 @@ def _alleles(
             change = normalised(contig, record.position, ref, alt, site.reference)
             length = site.reference.lengths[contig]
             if scorer.step > 1:
-                found = whole_window_of(change, length, scorer.window, scorer.step)
+                window = fixed_window_of(change, length, scorer.window, scorer.step)
             else:
-                found = window_of(change, length, scorer.window)
-            skipped = "" if found else SHORT if length < 2 * scorer.step else TOO_LONG
-            yield Effect(number, record, alt, skipped=skipped), found and (change, found)
+                window = window_of(change, length, scorer.window)
+            skipped = "" if window else SHORT if length < 2 * scorer.step else TOO_LONG
+            yield Effect(number, record, alt, skipped=skipped), window and (change, window)
 
 
 def window_of(change: Change, length: int, window: int) -> tuple[int, int] | None:
@@ -289,11 +302,11 @@ def window_of(change: Change, length: int, window: int) -> tuple[int, int] | Non
     return max(0, change.start - before), min(length, change.end + after)
 
 
-def whole_window_of(change: Change, length: int, window: int, step: int) -> tuple[int, int] | None:
+def fixed_window_of(change: Change, length: int, window: int, step: int) -> tuple[int, int] | None:
     """The window around a change for networks that read multiples of `step` letters: so many, or as many as the contig
     has with either allele. None where the longer allele has more than half of them."""
-    shorter = length - max(0, len(change.ref) - len(change.alt))
-    size = min(window, shorter // step * step)
+    shorter_length = length - max(0, len(change.ref) - len(change.alt))
+    size = min(window, shorter_length // step * step)
     if 2 * max(len(change.ref), len(change.alt)) > size:
         return None
     begin = (change.start + change.end - size) // 2
@@ -301,9 +314,9 @@ def whole_window_of(change: Change, length: int, window: int, step: int) -> tupl
     return begin, begin + size
 
 
-def _alleles_in(
+def _allele_pair(
     change: Change, window: tuple[int, int], reference: IndexedFasta, scorer: Scorer
-) -> Alleles:
+) -> AllelePair:
     """The window with the reference's allele and with the other, of which that of networks that read multiples is as
     long: its end moves, and its beginning where the contig, or what lies behind the change, ends."""
     length = reference.lengths[change.contig]
@@ -320,10 +333,10 @@ def _alleles_in(
         return Stretch(text, max(0, first - scorer.flank), last), first
 
     (ref, ref_at), (alt, alt_at) = stretch(change.ref), stretch(change.alt)
-    return Alleles(change, change.start - ref_at, ref, alt, ref_at, alt_at)
+    return AllelePair(change, change.start - ref_at, ref, alt, ref_at, alt_at)
 
 
-def every_substitution(
+def all_substitutions(
     regions: Iterable[Region], reference: IndexedFasta, path: str
 ) -> Iterator[AlleleRecord]:
     """A record with three alleles for each base of the regions of a BED file; ambiguous letters have none."""

@@ -31,36 +31,34 @@ from genomai_cli.reports.sections import ReferenceGroup
 from genomai_cli.tokenizers import Tokenizer
 from genomai_cli.tokenizers.base import Ids
 
-VALIDATION_MASKED = (0.0, 0.5, 0.85)  # shares of sites masked in the validation loss
-CALIBRATION_MASKED = (0.0, 0.25, 0.5, 0.75, 0.9, 0.96, 0.99)
+VALIDATION_MASKED_SHARES = (0.0, 0.5, 0.85)  # shares of sites masked in the validation loss
+CALIBRATION_MASKED_SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.96, 0.99)
 LOW_CALL_RATE_BELOW = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class ModelInput:
-    """A record as a network reads it: ids of its windows, and how many letters there are to use.
-
-    `letters` are those that mean something to the model, of `known` that it could use.
-    """
+    """A record as a network reads it: ids of its windows; of `usable_letters` that the model could use the record has
+    `used_letters`."""
 
     name: str
     windows: list[Ids]
-    letters: int
-    known: int
+    used_letters: int
+    usable_letters: int
 
     @property
     def likelihoods(self) -> NDArray[np.float32] | None:
-        """Those of its genotypes (S, 3), which then count instead of ids; None where the letters say it all."""
+        """Genotype likelihoods (S, 3), which are read besides the ids; None where genotypes are certain."""
         return None
 
     @property
     def share(self) -> float:
         """The part of what the model can use that the record has."""
-        return self.letters / self.known if self.known else 0.0
+        return self.used_letters / self.usable_letters if self.usable_letters else 0.0
 
     @property
     def call_rate(self) -> float:
-        """The part of it that the record was told, and not only assumed to have."""
+        """The part of it that was observed, and not only assumed."""
         return self.share
 
 
@@ -102,7 +100,7 @@ class Model(Protocol):
 
 
 class Measure(Protocol):
-    """What a table of calls says of samples besides labels: columns of numbers.
+    """Extra columns of numbers in a table of calls.
 
     `needs_label` is whether they mean something only for samples that have a label.
     """
@@ -113,7 +111,7 @@ class Measure(Protocol):
     def columns(self) -> Sequence[str]:
         """The names of the columns."""
 
-    def __call__(self, reads: Sequence[ModelInput]) -> NDArray[np.float64]:
+    def __call__(self, model_inputs: Sequence[ModelInput]) -> NDArray[np.float64]:
         """A row (B, columns) for each input that has something to read; NaN where nothing can be said."""
 
 
@@ -151,14 +149,16 @@ class InputKind(ABC):
     settings: ClassVar[type]  # the [input] of a recipe
     views_settings: ClassVar[type]  # the [views] of a recipe
     evidence_kind: ClassVar[str | None] = None  # the section of a recipe, in `registry.EVIDENCE`
-    files_used: ClassVar[frozenset[str]] = frozenset()  # options whose files `given` takes
+    files_used: ClassVar[frozenset[str]] = frozenset()  # options whose files `from_files` takes
 
-    explained_by: ClassVar[str] = ""  # what there is instead of `genomai explain`
+    explain_alternative: ClassVar[str] = ""  # what there is instead of `genomai explain`
     holds_out_records: ClassVar[bool] = (
         False  # whole records are validated on, however few there are
     )
-    similar_are_one: ClassVar[bool] = False  # near-duplicates count as one individual in a split
-    calibration_masked: ClassVar[tuple[float, ...]] = (0.0,)  # shares of letters
+    merges_near_duplicates: ClassVar[bool] = (
+        False  # near-duplicates count as one individual in a split
+    )
+    calibration_masked_shares: ClassVar[tuple[float, ...]] = (0.0,)  # shares of letters
     rows_per_batch: ClassVar[int] = 1  # at least, where a row is long
     flag_texts: ClassVar[Mapping[str, FlagText]] = {"LOW_CALL_RATE": FEW_LETTERS}
 
@@ -201,27 +201,28 @@ class InputKind(ABC):
         return record
 
     @abstractmethod
-    def reader(self, model: Model, others: Mapping[str, "InputKind"]) -> Reader:
-        """What turns records into model input; `others` are those of other models, whose records may be read too."""
+    def reader(self, model: Model, other_inputs: Mapping[str, "InputKind"]) -> Reader:
+        """What turns records into model input; `other_inputs` are the kinds of input of other models, whose records may
+        be read too."""
 
     def reads_likelihoods(self, model: Model) -> bool:
         """Whether the model takes genotypes that are not certain by their likelihoods."""
         del model
         return False
 
-    def flags(self, read: ModelInput, scores: Mapping[str, Tensor]) -> Iterator[str]:
+    def flags(self, model_input: ModelInput, scores: Mapping[str, Tensor]) -> Iterator[str]:
         """What to mind about a call; docs/outputs.md says what each flag means."""
-        if self.tells_little(read, scores):
+        if self.has_low_call_rate(model_input, scores):
             yield "LOW_CALL_RATE"
 
-    def tells_little(self, read: ModelInput, scores: Mapping[str, Tensor]) -> bool:
+    def has_low_call_rate(self, model_input: ModelInput, scores: Mapping[str, Tensor]) -> bool:
         """Whether so little is known that labels may well be wrong: here less than half of what could be."""
         del scores
-        return read.share < LOW_CALL_RATE_BELOW
+        return model_input.share < LOW_CALL_RATE_BELOW
 
-    def withheld(self, read: ModelInput, scores: Mapping[str, Tensor]) -> bool:
+    def withholds_label(self, model_input: ModelInput, scores: Mapping[str, Tensor]) -> bool:
         """Whether a call gets no label (UNKNOWN) though something could be read; the flags say why."""
-        del read, scores
+        del model_input, scores
         return False
 
     def faults(self, record: SequenceRecord) -> Iterator[str]:
@@ -234,17 +235,17 @@ class InputKind(ABC):
         del fault
         return ""
 
-    def unknown_flag(self, read: ModelInput) -> str:
+    def unknown_flag(self, model_input: ModelInput) -> str:
         """Why a record in which nothing can be read gets no label."""
-        del read
+        del model_input
         return "LOW_CALL_RATE"
 
-    def measures(self, asked: Mapping[str, str | int]) -> Sequence[Measure]:
-        """What else is told of a sample, by name with its argument; see docs/outputs.md.
+    def measures(self, requests: Mapping[str, str | int]) -> Sequence[Measure]:
+        """The measures that are requested, by name with an argument; see docs/outputs.md.
 
         Raises BundleError where there is nothing of the kind, UsageError for an argument that does not fit.
         """
-        names = " and ".join(f"--{name}" for name in asked)
+        names = " and ".join(f"--{name}" for name in requests)
         raise BundleError(f"{names}: only for models of barcodes, not of {self.name} input")
 
     def reference_space(self) -> ReferenceSpace | None:
@@ -255,11 +256,11 @@ class InputKind(ABC):
 
     @classmethod
     @abstractmethod
-    def given(
-        cls, recipe: Recipe, files: Mapping[str, Path | None], start: "InputKind | None"
+    def from_files(
+        cls, recipe: Recipe, files: Mapping[str, Path | None], initial_input: "InputKind | None"
     ) -> "InputKind":
-        """The input kind of a run: from the files that the user gave by option, those in `files_used`, and from that of
-        the model to begin from.
+        """The input kind of a run: from the files that the user gave by option, those in `files_used`, and from
+        `initial_input`, that of the model to begin from.
 
         Raises UsageError where one is missing.
         """
@@ -291,7 +292,7 @@ class InputKind(ABC):
         """What must be the same when a run is resumed: digests of its files by name."""
         return {}
 
-    def validation_masked(self, recipe: Recipe) -> tuple[float, ...]:
+    def validation_masked_shares(self, recipe: Recipe) -> tuple[float, ...]:
         """The shares of letters that are masked in turn for the validation loss."""
         del recipe
         return (0.0,)
@@ -315,7 +316,9 @@ class InputKind(ABC):
         del rows, recipe, tokenizer
         return self
 
-    def chosen(self, samples: Samples, train: Rows, recipe: Recipe) -> tuple["InputKind", Samples]:
+    def select_sites(
+        self, samples: Samples, train: Rows, recipe: Recipe
+    ) -> tuple["InputKind", Samples]:
         """The same for labelled samples, and the samples as it reads them."""
         del train, recipe
         return self, samples
@@ -340,7 +343,7 @@ class InputKind(ABC):
         """Add to the evidence of the finished model what that of folds does without."""
         del evidence, samples, recipe
 
-    def remembering(self, samples: Samples, recipe: Recipe) -> "InputKind":
+    def with_training_summary(self, samples: Samples, recipe: Recipe) -> "InputKind":
         """The same with what a finished model keeps of its training samples besides its weights."""
         del samples, recipe
         return self
@@ -350,7 +353,7 @@ class InputKind(ABC):
         """Batches of labelled samples, of which the rows `train` may be mixed with each other."""
 
     def alphabet(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> Alphabet:
-        """What the rows are to self-supervised objectives."""
+        """The alphabet of the rows, for self-supervised objectives."""
         del rows, recipe
         return Alphabet(tokenizer)
 
@@ -369,12 +372,12 @@ class InputKind(ABC):
         return CardText(PRETRAINED, OF_VECTORS, BASELINES)
 
     def extra_config(self, rows: TrainingRows) -> dict[str, Any]:
-        """What a pretrained bundle's config says besides."""
+        """Further keys of a pretrained bundle's config."""
         del rows
         return {}
 
     def extra_files(self, rows: TrainingRows, recipe: Recipe) -> dict[str, bytes]:
-        """What a pretrained bundle holds besides."""
+        """Further files of a pretrained bundle."""
         del rows, recipe
         return {}
 
@@ -382,7 +385,7 @@ class InputKind(ABC):
 def input_class(kind: object) -> type[InputKind]:
     """The class of the input kind of that name; BundleError if there is none."""
     try:
-        found: type[InputKind] = registry.find(registry.INPUT_KINDS, kind)
+        kind_class: type[InputKind] = registry.find(registry.INPUT_KINDS, kind)
     except KeyError as error:
         raise BundleError(f"input kind: {error.args[0]}") from error
-    return found
+    return kind_class

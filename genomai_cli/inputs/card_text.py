@@ -1,4 +1,4 @@
-"""What the cards of pretrained models say of what they read."""
+"""Texts of the cards of pretrained models, by their kind of input."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class CardText:
-    """What the card of a pretrained model says of its kind of input: what it is for, its limits, and what the loss of
-    each objective is compared with."""
+    """Texts of the card of a pretrained model: its purpose, its limits, and the baseline that the loss of each
+    objective is compared with."""
 
     purpose: str
     limits: str

@@ -82,8 +82,8 @@ class TrainingRows(Protocol):
     def training_blocks(self, size: int) -> Iterator[Letters]:
         """The rows to train on, so many at a time (size, L)."""
 
-    def training_pieces(self) -> Iterator[tuple[int, Letters]]:
-        """Where among all letters each piece to train on begins, and its letters (L,)."""
+    def training_segments(self) -> Iterator[tuple[int, Letters]]:
+        """The stretches to train on: where among all letters each begins, and its letters (L,)."""
 
     def all_letters(self) -> Letters:
         """All rows, those for validation included."""
@@ -117,7 +117,7 @@ class SampleRows:
         letters_NL = self.training_letters()
         return (letters_NL[at : at + size] for at in range(0, len(letters_NL), size))
 
-    def training_pieces(self) -> Iterator[tuple[int, Letters]]:
+    def training_segments(self) -> Iterator[tuple[int, Letters]]:
         """See `TrainingRows`."""
         ends = np.cumsum([len(sequence) for sequence in self.samples.sequences])
         for row in range(len(self.samples)) if self.rows is None else self.rows.tolist():
@@ -137,7 +137,7 @@ class SampleRows:
 
 @dataclass(frozen=True)
 class Hints:
-    """What the first G features of each token's hidden state are drawn to in training, and how strongly.
+    """Targets of the first G features of each token's hidden state in training, and their weight.
 
     `values` (windows * B, T, G) are NaN where there is nothing to say; `weight` is that in the loss.
     """
@@ -151,7 +151,7 @@ class TrainingBatch:
     """Ids (windows * B, T), all first windows before all second ones, and labels (B,) of every head.
 
     `mask` (windows * B, T) is True for real tokens, None where all are; `share` (B,) is the part of each sample's
-    letters that is known. `hints` are what its tokens are told while training, if anything.
+    letters that is known. `hints` are targets of its tokens' hidden states while training, if there are any.
     """
 
     ids: Tensor
@@ -175,14 +175,14 @@ class Views(Protocol):
     def varied(self, rows: Rows, rng: np.random.Generator) -> TrainingBatch:
         """The samples in these rows, changed at random as the recipe says."""
 
-    def plain(self, rows: Rows, masked: float = 0.0, seed: int = 0) -> TrainingBatch:
+    def plain(self, rows: Rows, masked_share: float = 0.0, seed: int = 0) -> TrainingBatch:
         """The samples as they are, with a share of their letters masked."""
 
     def for_calibration(
-        self, rows: Rows, masked: Sequence[float], seed: int
+        self, rows: Rows, masked_shares: Sequence[float], seed: int
     ) -> Iterator[TrainingBatch]:
         """The samples with each of these shares masked in turn, and as letters are missing otherwise."""
-        for number, share in enumerate(masked):
+        for number, share in enumerate(masked_shares):
             yield self.plain(rows, share, seed + number)
 
 
@@ -191,7 +191,7 @@ def labels_of(samples: Samples, rows: Rows) -> dict[str, Tensor]:
     return {head: torch.from_numpy(labels[rows]) for head, labels in samples.labels.items()}
 
 
-def choices(counts_LA: Rows) -> Letters:
+def observed_letters(counts_LA: Rows) -> Letters:
     """The letters (L, A) seen at each position, from the left and filled up with 0; N apart."""
     counted = np.frombuffer(COUNTED, np.uint8)
     seen_LA = np.where((counts_LA > 0) & (counted != UNKNOWN_LETTER), counted, 0).astype(np.uint8)

@@ -86,7 +86,7 @@ class SequenceInput(InputKind):
     name = "sequence"
     settings: ClassVar[type] = SequenceSettings
     views_settings = SequenceViewsSettings
-    similar_are_one = True
+    merges_near_duplicates = True
     files_used = frozenset({"labels"})
     flag_texts: ClassVar[Mapping[str, FlagText]] = {
         "LOW_CALL_RATE": FEW_LETTERS,
@@ -107,33 +107,33 @@ class SequenceInput(InputKind):
         """What tells sequences unlike those of training, if the model has it."""
         return SequenceNovelty() if config.get("novelty") else None
 
-    def flags(self, read: ModelInput, scores: Mapping[str, Tensor]) -> Iterator[str]:
+    def flags(self, model_input: ModelInput, scores: Mapping[str, Tensor]) -> Iterator[str]:
         """LOW_CALL_RATE, NOVEL."""
-        yield from super().flags(read, scores)
+        yield from super().flags(model_input, scores)
         if NOVELTY in scores and float(scores[NOVELTY]) > 0:
             yield "NOVEL"
 
-    def withheld(self, read: ModelInput, scores: Mapping[str, Tensor]) -> bool:
+    def withholds_label(self, model_input: ModelInput, scores: Mapping[str, Tensor]) -> bool:
         """Whether the sequence is so unlike those of training that hardly any of them would be taken for it."""
-        del read
+        del model_input
         return NOVELTY in scores and float(scores[NOVELTY]) > 1
 
-    def reader(self, model: Model, others: Mapping[str, InputKind]) -> Reader:
+    def reader(self, model: Model, other_inputs: Mapping[str, InputKind]) -> Reader:
         """See `SequenceReader`."""
-        del others
+        del other_inputs
         return SequenceReader(model)
 
     @classmethod
-    def given(
-        cls, recipe: Recipe, files: Mapping[str, Path | None], start: InputKind | None
+    def from_files(
+        cls, recipe: Recipe, files: Mapping[str, Path | None], initial_input: InputKind | None
     ) -> InputKind:
         """Sequences need nothing else; those with labels are of another class, see `LabelledSequences`."""
-        del start
+        del initial_input
         labels = files.get("labels")
         return cls() if labels is None else LabelledSequences.of(recipe, read_labels(labels))
 
     def sizes(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> dict[str, Any]:
-        """Those of the vocabulary."""
+        """The sizes of the vocabulary."""
         del rows, recipe
         return vocabulary_sizes(tokenizer)
 
@@ -153,8 +153,8 @@ class SequenceInput(InputKind):
     ) -> "SequenceViews":
         """See `SequenceViews`; sequences are not mixed."""
         del train
-        longest = tokenizer.tokens_that_fit(max_length(recipe.network))
-        return SequenceViews(samples, tokenizer, recipe.views, longest)
+        max_tokens = tokenizer.tokens_that_fit(max_length(recipe.network))
+        return SequenceViews(samples, tokenizer, recipe.views, max_tokens)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,9 +177,11 @@ class LabelledSequences(SequenceInput):
                 f"--labels are for --objective diffusion alone; {recipe.name} has another"
             )
         if not network_class(recipe.network["kind"]).supports_condition:
-            able = [name for name in registry.NETWORKS if network_class(name).supports_condition]
+            supporting = [
+                name for name in registry.NETWORKS if network_class(name).supports_condition
+            ]
             raise UsageError(
-                f"recipe {recipe.name}: sequences with labels need a network of kind {' or '.join(able)}"
+                f"recipe {recipe.name}: sequences with labels need a network of kind {' or '.join(supporting)}"
             )
         phenotypes = Phenotypes.of(labels, recipe.input.phenotypes or list(labels.columns))
         tokenizer = tokenizers.from_config(recipe.tokenizer)
@@ -227,7 +229,7 @@ class LabelledSequences(SequenceInput):
         return replace(self, phenotypes=self.phenotypes.with_counts(counts.elements()))
 
     def sizes(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> dict[str, Any]:
-        """Those of the vocabulary, and how many labels there are."""
+        """The sizes of the vocabulary, and how many labels there are."""
         return super().sizes(rows, recipe, tokenizer) | {"conditions": len(self.phenotypes)}
 
     def alphabet(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> Alphabet:
@@ -245,8 +247,8 @@ class LabelledSequences(SequenceInput):
             for block in rows.training_blocks(BLOCK)
             for length in (self.rows.sequences(block) != 0).sum(axis=1)
         )
-        most = max(lengths, key=lambda length: (lengths[length], length))
-        return {"phenotypes": self.phenotypes.to_config(), "letters": most}
+        mode = max(lengths, key=lambda length: (lengths[length], length))
+        return {"phenotypes": self.phenotypes.to_config(), "letters": mode}
 
     def card(
         self, config: Mapping[str, Any], objectives: Sequence[str], network: Network
@@ -276,17 +278,16 @@ class SequenceReader:
 
     def __call__(self, record: SequenceRecord) -> ModelInput:
         letters = as_letters(record.held)
-        windows = [self.tokenizer.template(ids) for _, ids in self.placed(record.sequence)]
+        windows = [self.tokenizer.template(ids) for _, ids in self.encoded_windows(record.sequence)]
         return ModelInput(record.name, windows, int(IS_BASE[letters].sum()), len(letters))
 
-    def placed(self, sequence: Text) -> list[tuple[int, Ids]]:
-        """Where in the sequence each of its windows begins, and its ids without what the template puts around "
-        "them."""
+    def encoded_windows(self, sequence: Text) -> list[tuple[int, Ids]]:
+        """Where in the sequence each of its windows begins, and its ids without those that the template adds."""
         letters = self.windows.span(len(sequence))
         width = self.windows.width(letters)
         starts = self.windows.starts(letters)
-        encoded = [(at, self.tokenizer.encode(sequence[at : at + width])) for at in starts]
-        return [(at, ids) for at, ids in encoded if self.tokenizer.is_known(ids).any()]
+        windows = [(at, self.tokenizer.encode(sequence[at : at + width])) for at in starts]
+        return [(at, ids) for at, ids in windows if self.tokenizer.is_known(ids).any()]
 
 
 class SequenceViews(Views):
@@ -297,39 +298,39 @@ class SequenceViews(Views):
         samples: Samples,
         tokenizer: Tokenizer,
         settings: SequenceViewsSettings,
-        longest: int | None,
+        max_tokens: int | None,
     ) -> None:
         self.samples, self.tokenizer, self.settings = samples, tokenizer, settings
-        self.longest = longest
+        self.max_tokens = max_tokens
 
     def varied(self, rows: Rows, rng: np.random.Generator) -> TrainingBatch:
         """See `Views`."""
         flipped = rng.random(len(rows)) < self.settings.reverse_complement
         sequences = [self._letters(row) for row in rows]
-        turned = [
+        oriented = [
             reverse_complement(s) if f else s for s, f in zip(sequences, flipped, strict=True)
         ]
         shares = rng.random(len(rows)) * self.settings.hide
         shares *= rng.random(len(rows)) < self.settings.hide_often
-        seen = [mask_letters(s[None], shares[i : i + 1], rng)[0] for i, s in enumerate(turned)]
-        starts = [rng.integers(max(1, len(s) - self._room(s) + 1)) for s in seen]
+        masked = [mask_letters(s[None], shares[i : i + 1], rng)[0] for i, s in enumerate(oriented)]
+        starts = [rng.integers(max(1, len(s) - self._max_letters(s) + 1)) for s in masked]
         return self._batch(
-            rows, [s[a : a + self._room(s)] for s, a in zip(seen, starts, strict=True)]
+            rows, [s[a : a + self._max_letters(s)] for s, a in zip(masked, starts, strict=True)]
         )
 
-    def plain(self, rows: Rows, masked: float = 0.0, seed: int = 0) -> TrainingBatch:
+    def plain(self, rows: Rows, masked_share: float = 0.0, seed: int = 0) -> TrainingBatch:
         """See `Views`."""
         rng = np.random.default_rng([seed, len(rows)])
         sequences = (
-            mask_letters(self._letters(row)[None], np.array([masked]), rng)[0] for row in rows
+            mask_letters(self._letters(row)[None], np.array([masked_share]), rng)[0] for row in rows
         )
-        return self._batch(rows, [letters[: self._room(letters)] for letters in sequences])
+        return self._batch(rows, [letters[: self._max_letters(letters)] for letters in sequences])
 
-    def _room(self, letters: Letters) -> int:
+    def _max_letters(self, letters: Letters) -> int:
         """How many of the letters the network can read at once."""
-        if self.longest is None:
+        if self.max_tokens is None:
             return len(letters)
-        return (self.longest - 1) * self.tokenizer.stride + self.tokenizer.k
+        return (self.max_tokens - 1) * self.tokenizer.stride + self.tokenizer.k
 
     def _letters(self, row: int) -> Letters:
         return as_letters(self.samples.sequences[row])

@@ -32,7 +32,12 @@ from genomai_cli.inputs.base import InputKind, Recipe
 from genomai_cli.inputs.card_text import BASELINES, CardText
 from genomai_cli.inputs.samples import Letters, TrainingRows
 from genomai_cli.inputs.sequences import SequenceInput, SequenceViewsSettings
-from genomai_cli.inputs.track_guesses import GUESSES, CoverageMeans, Guesses, expected_contacts
+from genomai_cli.inputs.track_baselines import (
+    BASELINES_FILE,
+    CoverageMeans,
+    OmicsBaselines,
+    expected_contacts,
+)
 from genomai_cli.inputs.track_windows import TrackWindows
 from genomai_cli.objectives.base import Alphabet, objective_class
 from genomai_cli.objectives.omics import Omics
@@ -40,8 +45,12 @@ from genomai_cli.objectives.tracks import Tracks
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers import Tokenizer
 
-FILE = "tracks.tsv"  # in a bundle
-ROW, FEWEST_ROWS, SHORTEST_ROW = 1 << 20, 20, 1 << 12  # letters; rows of a small reference
+TRACKS_FILE = "tracks.tsv"  # in a bundle
+MAX_ROW_LENGTH, MIN_ROWS, MIN_ROW_LENGTH = (
+    1 << 20,
+    20,
+    1 << 12,
+)  # letters; rows of a small reference
 RESTORES = """\
 It restores DNA and tracks over it from each other: `genomai predict --model DIR --reference ref.fa` writes the tracks,
 `genomai denoise --model DIR --tracks tracks.tsv --reference ref.fa` fills those that are missing. A value is the
@@ -55,9 +64,9 @@ them. What it says of other genomes, builds or species is not measured by the lo
 COVERAGE = """\
 Tracks are those of the cells and the laboratory that it was trained on, in the units of its files. What it says of
 other genomes, builds or species is not measured by the losses above."""
-SHOWN = 5  # contigs in a warning
-GUESSED = "one base of four for a masked token, each track at its rate in the same windows"
-MEANS = "each track's mean in the training data"
+MAX_SHOWN_CONTIGS = 5  # contigs in a warning
+OMICS_BASELINE = "one base of four for a masked token, each track at its rate in the same windows"
+COVERAGE_BASELINE = "each track's mean in the training data"
 NO_MEANS = "has no value above 0 in the rows to train on: leave it out, or if its values are negative change their sign"
 
 
@@ -75,7 +84,7 @@ class TrackInput(SequenceInput):
     name = "tracks"
     settings = TrackSettings
     views_settings = SequenceViewsSettings
-    similar_are_one = False
+    merges_near_duplicates = False
     files_used = frozenset({"tracks", "reference", "regions"})
     holds_out_records = True
 
@@ -99,35 +108,44 @@ class TrackInput(SequenceInput):
     @classmethod
     def read(cls, folder: Path, config: Mapping[str, Any]) -> Self:
         """The tracks of a bundle, without their files."""
-        if not (folder / FILE).is_file():
+        if not (folder / TRACKS_FILE).is_file():
             name = config.get("name")
-            raise BundleError(f"{name}: a model of tracks needs a list of them, {folder / FILE}")
-        return cls(parse_descriptions(read_table(folder / FILE)))
+            raise BundleError(
+                f"{name}: a model of tracks needs a list of them, {folder / TRACKS_FILE}"
+            )
+        return cls(parse_descriptions(read_table(folder / TRACKS_FILE)))
 
     def write(self, folder: Path) -> None:
         """The tracks, without their files."""
         text = io.StringIO()
         write_descriptions(TableWriter(text, ["name", *DESCRIPTION_COLUMNS]), self.tracks)
-        (folder / FILE).write_text(text.getvalue(), encoding="utf-8")
+        (folder / TRACKS_FILE).write_text(text.getvalue(), encoding="utf-8")
 
     @classmethod
-    def given(
-        cls, recipe: Recipe, files: Mapping[str, Path | None], start: InputKind | None
+    def from_files(
+        cls, recipe: Recipe, files: Mapping[str, Path | None], initial_input: InputKind | None
     ) -> InputKind:
         """The tracks of the files, those of the model to begin from if there is one, over the reference."""
         table, fasta = files.get("tracks"), files.get("reference")
         if table is None or fasta is None:
             raise UsageError(f"the recipe {recipe.name} needs --tracks and a --reference")
-        found = read_track_table(table)
-        if isinstance(start, TrackInput):
-            found = found.selected(start.tracks)
-        said: list[str] = []
+        track_table = read_track_table(table)
+        if isinstance(initial_input, TrackInput):
+            track_table = track_table.selected(initial_input.tracks)
+        messages: list[str] = []
         with open_reference(fasta) as reference:
-            aligned = AlignedTracks.open(found, reference.lengths, fasta, said.append)
-            said += _without_tracks(aligned, list(regions_of(reference, files.get("regions"))))
+            aligned = AlignedTracks.open(track_table, reference.lengths, fasta, messages.append)
+            messages += _trackless_contig_warnings(
+                aligned, list(regions_of(reference, files.get("regions")))
+            )
         cls._check_maps(aligned, recipe)
-        given = {name: file for name, file in files.items() if file is not None}
-        return cls(tuple(_with_units(aligned)), aligned, given, [*said, *_raw(aligned)])
+        input_files = {name: file for name, file in files.items() if file is not None}
+        return cls(
+            tuple(_with_units(aligned)),
+            aligned,
+            input_files,
+            [*messages, *_raw_count_warnings(aligned)],
+        )
 
     @classmethod
     def _check_maps(cls, aligned: AlignedTracks, recipe: Recipe) -> None:
@@ -149,7 +167,7 @@ class TrackInput(SequenceInput):
         with open_reference(self.files["reference"]) as reference:
             regions = list(regions_of(reference, self.files.get("regions")))
             total = sum(region.end - region.start for region in regions)
-            size = min(ROW, max(SHORTEST_ROW, -(-total // FEWEST_ROWS)))
+            size = min(MAX_ROW_LENGTH, max(MIN_ROW_LENGTH, -(-total // MIN_ROWS)))
             for region in regions:
                 count = -(-(region.end - region.start) // size)
                 bounds = np.linspace(region.start, region.end, count + 1).astype(np.int64)
@@ -175,7 +193,7 @@ class TrackInput(SequenceInput):
             raise TrainingError(f"the model to begin from, {name}, has other tracks")
 
     def sizes(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> dict[str, Any]:
-        """Those that follow from the vocabulary and the tracks, as the network has it."""
+        """The sizes that follow from the vocabulary and the tracks, as the network names them."""
         kind = network_class(recipe.network["kind"])
         try:
             return kind.track_sizes(self.tracks, super().sizes(rows, recipe, tokenizer))
@@ -186,15 +204,18 @@ class TrackInput(SequenceInput):
             raise TrainingError(f"recipe {recipe.name}: {error}") from None
 
     def prepared(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> "TrackInput":
-        """The same, which knows what it is trained by."""
+        """The same with the objective of the run, and the means of the tracks in the rows to train on."""
         assert self.aligned is not None
         (name,) = {"omics", "tracks"} & recipe.objectives.keys() or {"omics"}
         means = expected = None
         if name == Tracks.name:
             windows = TrackWindows.of(self.aligned, rows.names)
             means = CoverageMeans.of(rows, windows)
-            kind, longest = network_class(recipe.network["kind"]), max_length(recipe.network) or 0
-            bins = min(recipe.corpus.window or longest, longest) // kind.length_multiple
+            kind, max_letters = (
+                network_class(recipe.network["kind"]),
+                max_length(recipe.network) or 0,
+            )
+            bins = min(recipe.corpus.window or max_letters, max_letters) // kind.length_multiple
             expected = expected_contacts(rows, windows, bins)
         found = TrackInput(
             self.tracks, self.aligned, self.files, self.warnings, means=means, expected=expected
@@ -211,35 +232,38 @@ class TrackInput(SequenceInput):
         del tokenizer, rows
         if self.means is None:
             return
-        above, shares = self.means.above.tolist(), self.means.shares.tolist()
+        positive_means, positive_shares = (
+            self.means.positive_means.tolist(),
+            self.means.positive_shares.tolist(),
+        )
         assert self.aligned is not None
         assert self.expected is not None
         maps = {
             source.column: row for source, row in zip(self.aligned.maps, self.expected, strict=True)
         }
-        for column, (track, mean) in enumerate(zip(self.tracks, above, strict=True)):
+        for column, (track, mean) in enumerate(zip(self.tracks, positive_means, strict=True)):
             if not (maps[column].max() if column in maps else mean) > 0:
                 raise TrainingError(f"recipe {recipe.name}: track {track.name} {NO_MEANS}")
         for network in classifier.networks:
             if network.predicts_tracks:
-                network.set_track_means(self.tracks, above, shares)
+                network.set_track_means(self.tracks, positive_means, positive_shares)
 
     def alphabet(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> Alphabet:
         """The tokens, and the values of the tracks over the rows."""
         assert self.aligned is not None
-        shares = () if self.means is None else self.means.shares.tolist()
-        windows = TrackWindows.of(self.aligned, rows.names, shares, self.expected)
+        positive_shares = () if self.means is None else self.means.positive_shares.tolist()
+        windows = TrackWindows.of(self.aligned, rows.names, positive_shares, self.expected)
         return replace(super().alphabet(rows, recipe, tokenizer), tracks=windows)
 
     def extra_files(self, rows: TrainingRows, recipe: Recipe) -> dict[str, bytes]:
-        """What the baselines of an evaluation of restored tracks know of the training data."""
+        """The baselines, fitted to the training data, for the evaluation of tracks."""
         if self.means is not None:
-            return {GUESSES: self.means.to_bytes()}
+            return {BASELINES_FILE: self.means.to_bytes()}
         if "omics" not in recipe.objectives:
             return {}
         assert self.aligned is not None
         windows = TrackWindows.of(self.aligned, rows.names)
-        return {GUESSES: Guesses.of(rows, windows).to_bytes()}
+        return {BASELINES_FILE: OmicsBaselines.of(rows, windows).to_bytes()}
 
     def baseline(
         self, network: Network, objective: str, views: Mapping[str, Tensor]
@@ -252,29 +276,29 @@ class TrackInput(SequenceInput):
     def card(
         self, config: Mapping[str, Any], objectives: Sequence[str], network: Network
     ) -> CardText:
-        """What it restores or predicts."""
+        """See `InputKind`: a model that restores, or one that predicts."""
         del config, network
-        baselines = BASELINES | {"omics": GUESSED, "tracks": MEANS}
+        baselines = BASELINES | {"omics": OMICS_BASELINE, "tracks": COVERAGE_BASELINE}
         if "tracks" in objectives:
             return CardText(PREDICTS, COVERAGE, baselines)
         return CardText(RESTORES, PEAKS, baselines)
 
 
-def _without_tracks(aligned: AlignedTracks, regions: Sequence[Region]) -> list[str]:
-    """What to know of contigs that no track is on."""
+def _trackless_contig_warnings(aligned: AlignedTracks, regions: Sequence[Region]) -> list[str]:
+    """Warnings about contigs that no track is on."""
     letters = dict.fromkeys((region.contig for region in regions), 0)
     for region in regions:
         letters[region.contig] += region.end - region.start
-    bare = [contig for contig in letters if not aligned.tracks_on(contig)]
-    if not bare:
+    trackless = [contig for contig in letters if not aligned.tracks_on(contig)]
+    if not trackless:
         return []
-    own, total = sum(letters[contig] for contig in bare), sum(letters.values())
-    teach = f"{own:,} of {total:,} letters teach nothing of tracks (--regions leaves them out)"
-    return [f"no track has a value on {shown_names(bare, SHOWN)}: {teach}"]
+    trackless_letters, total = sum(letters[contig] for contig in trackless), sum(letters.values())
+    remark = f"{trackless_letters:,} of {total:,} letters teach nothing of tracks (--regions leaves them out)"
+    return [f"no track has a value on {shown_names(trackless, MAX_SHOWN_CONTIGS)}: {remark}"]
 
 
 def _with_units(aligned: AlignedTracks) -> list[Track]:
-    """The tracks; a contact map without a unit has that of what is learnt of it."""
+    """The tracks; a contact map without a unit gets that of the training target."""
     units = {
         source.column: f"ln(observed / expected), {source.file.counts} counts"
         for source in aligned.maps
@@ -285,8 +309,8 @@ def _with_units(aligned: AlignedTracks) -> list[Track]:
     ]
 
 
-def _raw(aligned: AlignedTracks) -> list[str]:
-    """What to know of maps whose counts are raw without being asked for."""
+def _raw_count_warnings(aligned: AlignedTracks) -> list[str]:
+    """Warnings about maps whose counts are raw though the table does not ask for raw ones."""
     return [
         f"{source.file.path}: no weights of bins: its counts are read as they are (`cooler balance` adds weights)"
         for source in aligned.maps

@@ -42,28 +42,34 @@ class Windows:
 
     @classmethod
     def of(
-        cls, tokenizer: Tokenizer, longest: int, size: int | None = None, stride: int | None = None
+        cls,
+        tokenizer: Tokenizer,
+        max_tokens: int,
+        size: int | None = None,
+        stride: int | None = None,
     ) -> "Windows":
-        """Windows for a network that reads at most `longest` tokens: by default as long as it can read, every
+        """Windows for a network that reads at most `max_tokens` tokens: by default as long as it can read, every
         half of their length; both are rounded down to whole tokens.
 
         Raises UsageError for a window that the network cannot read, and for a stride that would skip tokens.
         """
         k, step = tokenizer.k, tokenizer.stride
-        most = (longest - 1) * step + k
-        asked = most if size is None else size
-        if not k <= asked <= most:
-            raise UsageError(f"--window {size}: this model reads windows of {k} to {most} letters")
-        tokens = (asked - k) // step + 1
-        return cls((tokens - 1) * step + k, _stride(asked, tokens, step, stride), k, step)
+        max_letters = (max_tokens - 1) * step + k
+        letters = max_letters if size is None else size
+        if not k <= letters <= max_letters:
+            raise UsageError(
+                f"--window {size}: this model reads windows of {k} to {max_letters} letters"
+            )
+        tokens = (letters - k) // step + 1
+        return cls((tokens - 1) * step + k, _stride(letters, tokens, step, stride), k, step)
 
     @classmethod
-    def of_half_overlap(cls, tokenizer: Tokenizer, longest: int | None) -> "Windows":
+    def of_half_overlap(cls, tokenizer: Tokenizer, max_tokens: int | None) -> "Windows":
         """Windows as long as the network can read that share half of their tokens with the next."""
-        longest = UNBOUNDED if longest is None else longest
-        step = max(1, longest // 2) * tokenizer.stride
+        max_tokens = UNBOUNDED if max_tokens is None else max_tokens
+        step = max(1, max_tokens // 2) * tokenizer.stride
         return cls(
-            (longest - 1) * tokenizer.stride + tokenizer.k, step, tokenizer.k, tokenizer.stride
+            (max_tokens - 1) * tokenizer.stride + tokenizer.k, step, tokenizer.k, tokenizer.stride
         )
 
     def span(self, letters: int) -> int:
@@ -79,8 +85,10 @@ class Windows:
         if not self.span(letters):
             return iter(())
         last = letters - self.width(letters)
-        others = range(0, last, self.stride)
-        return chain([last], reversed(others)) if backward else chain(others, [last])
+        regular_starts = range(0, last, self.stride)
+        return (
+            chain([last], reversed(regular_starts)) if backward else chain(regular_starts, [last])
+        )
 
 
 def _stride(size: int, tokens: int, step: int, stride: int | None) -> int:
@@ -102,10 +110,10 @@ def window(recipe: Recipe) -> int:
         raise TrainingError(
             f"recipe {recipe.name}: the network reads any length: set corpus.window"
         )
-    longest = (
+    max_letters = (
         recipe.corpus.window if tokens is None else (tokens - 1) * tokenizer.stride + tokenizer.k
     )
-    return min(longest, recipe.corpus.window or longest)
+    return min(max_letters, recipe.corpus.window or max_letters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,37 +135,41 @@ class Window:
 class Strands(Protocol):
     """How a model's records are read; a record in which nothing can be read has no windows."""
 
-    def known(self, record: SequenceRecord) -> Iterator[tuple[Window, Ids]]:
+    def known_windows(self, record: SequenceRecord) -> Iterator[tuple[Window, Ids]]:
         """The windows that have a known token, strand by strand; together they hold every letter."""
 
-    def ordered(self, record: SequenceRecord) -> Iterator[tuple[Window, Ids]]:
+    def ordered_windows(self, record: SequenceRecord) -> Iterator[tuple[Window, Ids]]:
         """All windows in the order of `start`, whatever their strand; together they hold every whole token."""
 
 
 @dataclass(frozen=True)
 class SequenceStrands:
-    """Reads plain DNA; with `both` the reverse complement as well, with `first` a strand's first window only."""
+    """Reads plain DNA; with `both_strands` the reverse complement as well, with `first_only` only the first window of a
+    strand."""
 
     tokenizer: Tokenizer
     windows: Windows
-    both: bool = False
-    first: bool = False
+    both_strands: bool = False
+    first_only: bool = False
 
-    def known(self, record: SequenceRecord) -> Iterator[tuple[Window, Ids]]:
+    def known_windows(self, record: SequenceRecord) -> Iterator[tuple[Window, Ids]]:
         """See `Strands`. Where the last window does not fit the grid of the tokens it has tokens of its own."""
         letters = len(record.sequence)
-        for strand in range(1 + self.both):
+        for strand in range(1 + self.both_strands):
             for start in self.windows.starts(letters):
                 ids = self._window(record.sequence, letters, start, backward=strand == 1)
                 if self.tokenizer.is_known(ids).any():
-                    yield Window(strand, 1 + self.both, len(ids)), self.tokenizer.template(ids)
-                    if self.first:
+                    yield (
+                        Window(strand, 1 + self.both_strands, len(ids)),
+                        self.tokenizer.template(ids),
+                    )
+                    if self.first_only:
                         break
 
-    def ordered(self, record: SequenceRecord) -> Iterator[tuple[Window, Ids]]:
+    def ordered_windows(self, record: SequenceRecord) -> Iterator[tuple[Window, Ids]]:
         """See `Strands`."""
         letters = self.windows.span(len(record.sequence))
-        strands = [self._strand(record.sequence, letters, n) for n in range(1 + self.both)]
+        strands = [self._strand(record.sequence, letters, n) for n in range(1 + self.both_strands)]
         return merge(*strands, key=lambda entry: entry[0].start)
 
     def _strand(self, sequence: Text, letters: int, strand: int) -> Iterator[tuple[Window, Ids]]:
@@ -168,7 +180,7 @@ class SequenceStrands:
             first, tokens = start // self.windows.step, len(ids)
             if strand == 1:
                 first = total - first - tokens
-            window = Window(strand, 1 + self.both, tokens, first, total, strand == 1)
+            window = Window(strand, 1 + self.both_strands, tokens, first, total, strand == 1)
             yield window, self.tokenizer.template(ids)
 
     def _window(self, sequence: Text, letters: int, start: int, *, backward: bool) -> Ids:
@@ -177,26 +189,30 @@ class SequenceStrands:
         if not backward:
             return self.tokenizer.encode(sequence[start : start + width])
         end = letters - start
-        turned = reverse_complement(as_letters(sequence[end - width : end]))
-        return self.tokenizer.encode(as_text(turned))
+        reverse = reverse_complement(as_letters(sequence[end - width : end]))
+        return self.tokenizer.encode(as_text(reverse))
 
 
 @dataclass(frozen=True)
-class ReadStrands:
-    """What a reader of barcodes or mapped genomes makes of a record: its pieces are the strands."""
+class ReaderStrands:
+    """Reads barcodes or mapped genomes by their `Reader`: each of its windows is a strand."""
 
     read: Reader
 
-    def known(self, record: SequenceRecord) -> Iterator[tuple[Window, Ids]]:
+    def known_windows(self, record: SequenceRecord) -> Iterator[tuple[Window, Ids]]:
         """See `Strands`."""
-        read = self.read(record)
-        pieces = read.windows if read.letters else []
-        for strand, ids in enumerate(pieces):
-            whole = Window(
-                strand, len(pieces), len(ids), total=len(ids), likelihoods=read.likelihoods
+        model_input = self.read(record)
+        strand_ids = model_input.windows if model_input.used_letters else []
+        for strand, ids in enumerate(strand_ids):
+            window = Window(
+                strand,
+                len(strand_ids),
+                len(ids),
+                total=len(ids),
+                likelihoods=model_input.likelihoods,
             )
-            yield whole, ids
+            yield window, ids
 
-    def ordered(self, record: SequenceRecord) -> Iterator[tuple[Window, Ids]]:
+    def ordered_windows(self, record: SequenceRecord) -> Iterator[tuple[Window, Ids]]:
         """See `Strands`."""
-        return self.known(record)
+        return self.known_windows(record)

@@ -19,7 +19,6 @@ from genomai_cli.formats.tables import UNKNOWN_LABEL
 from genomai_cli.library.fitting import Labels, Settings, Training, columns_of, text_of
 from genomai_cli.library.inputs import File, Progress, Records
 from genomai_cli.library.results import Calls, Numbers
-from genomai_cli.metrics.numbers import explained
 from genomai_cli.training.targets import CLASSES, REGRESSION
 
 Validation = tuple[Records, Labels | None]
@@ -209,12 +208,12 @@ class SequenceRegressor(SequenceEstimator):
     def score(self, records: Records, labels: Labels) -> float:
         """R^2, of several heads their mean; where the model can tell nothing, nothing is explained: the mean is
         taken."""
-        calls, r_squared = self.classify(records), []
+        calls, by_head = self.classify(records), []
         for head, column in self._by_head(labels).items():
             true_N, predicted_N = np.array(column, np.float64), calls.numbers(head)[:, 0]
             predicted_N = np.where(np.isnan(predicted_N), true_N.mean(), predicted_N)
-            r_squared.append(explained(true_N, predicted_N))
-        return float(np.mean(r_squared))
+            by_head.append(r_squared(true_N, predicted_N))
+        return float(np.mean(by_head))
 
     def __sklearn_tags__(self) -> Any:
         """See `SequenceEstimator`."""

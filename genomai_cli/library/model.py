@@ -17,14 +17,19 @@ from genomai_cli.inference.explain import (
     METHODS,
     Explainer,
     Explanation,
-    labels_asked,
-    readings,
+    explained_values,
+    labels_to_explain,
     require_explainable,
 )
 from genomai_cli.inference.letter_effects import MUTAGENESIS
 from genomai_cli.inference.score import score_sequences, totals
-from genomai_cli.inference.scorers import Reading, is_apart, likelihood_for, scorer_for
-from genomai_cli.inference.variant_effects import Site, effects
+from genomai_cli.inference.scorers import (
+    ScoringOptions,
+    likelihood_for,
+    reads_window_by_window,
+    scorer_for,
+)
+from genomai_cli.inference.variant_effects import ReferenceLookup, effects
 from genomai_cli.library.generation import AS_TRAINED, Generation, Sampling, require_unset
 from genomai_cli.library.inputs import (
     AS_WRITTEN,
@@ -115,7 +120,7 @@ class Model:
         progress: Progress | None = None,
     ) -> SequenceScores:
         """Log-likelihoods of sequences in nats, as `genomai score`; BundleError for a model that has none."""
-        reading = Reading(window, None, mask_every, both_strands)
+        reading = ScoringOptions(window, None, mask_every, both_strands)
         likelihood = likelihood_for(self.bundle, reading)
         scores = list(totals(score_sequences(likelihood, self._sequences(records, progress))))
         return SequenceScores.of(scores, likelihood.method)
@@ -137,13 +142,13 @@ class Model:
         InputError for a record that is not as in the `reference`, a FASTA; with `skip_mismatches` a warning, and the
         allele is among those that were skipped.
         """
-        bundle = copy.deepcopy(self.bundle) if is_apart(self.bundle) else self.bundle
-        scorer = scorer_for(bundle, Reading(window, flank, mask_every, both_strands))
+        bundle = copy.deepcopy(self.bundle) if reads_window_by_window(self.bundle) else self.bundle
+        scorer = scorer_for(bundle, ScoringOptions(window, flank, mask_every, both_strands))
         listener = Listener(progress)
         with open_reference(Path(reference)) as fasta:
-            site = Site(fasta, listener.warn if skip_mismatches else None)
+            site = ReferenceLookup(fasta, listener.warn if skip_mismatches else None)
             allele_effects = list(effects(_alleles(variants), site, scorer))
-        return VariantEffects.of(allele_effects, scorer.labels, scorer.places)
+        return VariantEffects.of(allele_effects, scorer.labels, scorer.location_names)
 
     def explain(
         self,
@@ -165,8 +170,8 @@ class Model:
         if method not in METHODS:
             raise UsageError(f"method {method}: there are {', '.join(METHODS)}")
         require_explainable(self.bundle, method)
-        odds = readings(self.bundle, both_strands=both_strands)
-        explainer = Explainer(odds, labels_asked(self.bundle, head, label), method)
+        odds = explained_values(self.bundle, both_strands=both_strands)
+        explainer = Explainer(odds, labels_to_explain(self.bundle, head, label), method)
         return [
             explanation for _, explanation in explainer.explain(self._sequences(records, progress))
         ]
@@ -332,7 +337,7 @@ def _classify(
     options = {"proportions": proportions, "pcs": pcs}
     requested = {name: value for name, value in options.items() if value is not None}
     measures = bundle.input.measures(requested) if requested else ()
-    calls = classify_records(bundle, records, others=InstalledInputs(), measures=measures)
+    calls = classify_records(bundle, records, other_inputs=InstalledInputs(), measures=measures)
     columns = tuple(column for measure in measures for column in measure.columns)
     model = f"{bundle.name}@{bundle.version}"
     return Calls(tuple(calls), bundle.heads, model, columns, tuple(bundle.numbers))

@@ -251,7 +251,7 @@ class VariantEffects:
     def of(cls, effects: Sequence[Effect], labels: list[str], places: Sequence[str] = ()) -> Self:
         """From each allele's effect."""
         missing = np.full(len(labels), np.nan)
-        comparisons: list[Comparison | None] = [effect.compared for effect in effects]
+        comparisons: list[Comparison | None] = [effect.comparison for effect in effects]
         refs = [
             np.nan if comparison is None else comparison.ref.score.total
             for comparison in comparisons
@@ -273,7 +273,7 @@ class VariantEffects:
             [effect.skipped for effect in effects],
             {
                 name: [
-                    NOTHING if comparison is None else comparison.places[index]
+                    NOTHING if comparison is None else comparison.locations[index]
                     for comparison in comparisons
                 ]
                 for index, name in enumerate(places)

@@ -21,59 +21,65 @@ from genomai_cli.formats.vcf import Variant
 Flags = NDArray[np.bool_]
 Fractions = NDArray[np.float64]
 HOMOPLASMIC = 0.9
-_BETWEEN_ALLELES = re.compile(rb"[/|,]")  # a comma in BCF
-_CONTRADICTED = 0.5  # a homozygous call whose allele has fewer of the reads than this
-_SHALLOW = 50  # reads; below, Mutect2's AF is drawn towards the middle, and the reads themselves tell better
+_ALLELE_SEPARATOR = re.compile(rb"[/|,]")  # a comma in BCF
+_MIN_HOMOZYGOUS_FRACTION = 0.5  # a homozygous call whose allele has fewer of the reads than this
+_LOW_DEPTH = 50  # reads; below, Mutect2's AF is drawn towards the middle, and the reads themselves tell better
 # Fractions of the alternate alleles: Mutect2 and DRAGEN, DeepVariant and mity, MToolBox, VarScan (in percent), MuTect.
 _PERCENT = "FREQ"
 _FRACTIONS = ("AF", "VAF", "HF", _PERCENT, "FA")
 
 
-class Settled(NamedTuple):
-    """Genotypes (N, 2) with two alleles left only where both are there; who (N,) was called with two; whose call (N,)
-    has two, or contradicts its reads, without fractions that settle it; and whether the record has fractions."""
+class ResolvedCalls(NamedTuple):
+    """Genotypes (N, 2) with two alleles left only where both are there; which samples (N,) were called with two; of
+    which the call (N,) has two, or contradicts its reads, without fractions that resolve it; and whether the record has
+    fractions."""
 
     genotypes: NDArray[np.int16]
-    mixed: Flags
-    unsettled: Flags
+    two_alleles: Flags
+    unresolved: Flags
     has_fractions: bool
 
 
-def settled(variant: Variant) -> Settled:
+def resolved_calls(variant: Variant) -> ResolvedCalls:
     """The calls of a record by its allele fractions. An alternate allele that a filter names (Mutect2's possible_numt,
     weak_evidence) and few reads have leaves the reference's."""
     fractions = allele_fractions(variant)
-    genotypes = _with_filtered(variant, fractions)
+    genotypes = _with_filtered_as_reference(variant, fractions)
     first = genotypes[:, 0]
     second = np.where(genotypes[:, 1] == ABSENT, first, genotypes[:, 1])
     known = (first != MISSING) & (second != MISSING)
-    mixed = known & (first != second)
+    two_alleles = known & (first != second)
     if fractions is None:
-        return Settled(genotypes, mixed, mixed, has_fractions=False)
+        return ResolvedCalls(genotypes, two_alleles, two_alleles, has_fractions=False)
     rows = np.arange(len(first))
-    top = np.nan_to_num(fractions, nan=-1.0).argmax(axis=1)
-    is_settled = np.nan_to_num(fractions[rows, top]) >= HOMOPLASMIC
-    several = ~known if known.all() else ~known & _of_several(variant)
-    mixed = mixed | several
-    first = np.where(several, top, first)
-    contradicted = known & ~mixed & (fractions[rows, np.maximum(first, 0)] < _CONTRADICTED)
-    asked = mixed | contradicted
-    other = np.where(top == first, np.where(first == 0, 1, 0), top)
-    as_two = contradicted | several
-    pairs = np.where(as_two[:, None], np.stack([first, other], axis=1), genotypes)
-    pairs = np.where((asked & is_settled)[:, None], top[:, None], pairs)
-    return Settled(pairs.astype(np.int16), mixed, asked & ~is_settled, has_fractions=True)
+    major = np.nan_to_num(fractions, nan=-1.0).argmax(axis=1)
+    is_resolved = np.nan_to_num(fractions[rows, major]) >= HOMOPLASMIC
+    multi_allelic = ~known if known.all() else ~known & _multi_allelic(variant)
+    two_alleles = two_alleles | multi_allelic
+    first = np.where(multi_allelic, major, first)
+    contradicted = (
+        known & ~two_alleles & (fractions[rows, np.maximum(first, 0)] < _MIN_HOMOZYGOUS_FRACTION)
+    )
+    to_resolve = two_alleles | contradicted
+    minor = np.where(major == first, np.where(first == 0, 1, 0), major)
+    as_two = contradicted | multi_allelic
+    pairs = np.where(as_two[:, None], np.stack([first, minor], axis=1), genotypes)
+    pairs = np.where((to_resolve & is_resolved)[:, None], major[:, None], pairs)
+    return ResolvedCalls(
+        pairs.astype(np.int16), two_alleles, to_resolve & ~is_resolved, has_fractions=True
+    )
 
 
-def _of_several(variant: Variant) -> Flags:
-    """Who (N,) is called with more than two alleles, as Mutect2's 0/1/2; such genotypes are read as missing."""
-    texts = None if variant.fields is None else variant.fields.texts("GT")
-    if texts is None or variant.no_calls is not None:
+def _multi_allelic(variant: Variant) -> Flags:
+    """Which samples (N,) are called with more than two alleles, as Mutect2's 0/1/2; such genotypes are read as
+    missing."""
+    genotype_texts = None if variant.fields is None else variant.fields.texts("GT")
+    if genotype_texts is None or variant.no_calls is not None:
         return np.zeros(len(variant.genotypes), np.bool_)
-    return np.array([len(_BETWEEN_ALLELES.split(text)) > 2 for text in texts], np.bool_)
+    return np.array([len(_ALLELE_SEPARATOR.split(text)) > 2 for text in genotype_texts], np.bool_)
 
 
-def _with_filtered(variant: Variant, fractions: Fractions | None) -> NDArray[np.int16]:
+def _with_filtered_as_reference(variant: Variant, fractions: Fractions | None) -> NDArray[np.int16]:
     """The genotypes (N, 2), those that a filter took away being the reference's where nearly all reads have that."""
     if fractions is None or variant.no_calls is None:
         return variant.genotypes
@@ -82,37 +88,37 @@ def _with_filtered(variant: Variant, fractions: Fractions | None) -> NDArray[np.
 
 
 def allele_fractions(variant: Variant) -> Fractions | None:
-    """The share (N, A) of each allele among a sample's reads, NaN where unknown; None if no field tells."""
+    """The share (N, A) of each allele among a sample's reads, NaN where unknown; None if no field has it."""
     alleles = len(variant.alts) + 1
     if variant.fields is None or alleles == 1:
         return None
-    given = _given(variant.fields, alleles)
-    counts = _counts(variant.fields, alleles)
+    reported = _reported_fractions(variant.fields, alleles)
+    counts = _read_counts(variant.fields, alleles)
     if counts is None:
-        return given
+        return reported
     depth = counts.sum(axis=1, keepdims=True)
-    of_reads: Fractions = np.divide(
+    read_fractions: Fractions = np.divide(
         counts, depth, out=np.full(counts.shape, np.nan), where=depth > 0
     )
-    if given is None:
-        return of_reads
-    top = given.max(axis=1, keepdims=True)
-    by_reads = np.isnan(top) | ((top < HOMOPLASMIC) & (depth > 0) & (depth < _SHALLOW))
-    fractions: Fractions = np.where(by_reads, of_reads, given)
+    if reported is None:
+        return read_fractions
+    major = reported.max(axis=1, keepdims=True)
+    use_reads = np.isnan(major) | ((major < HOMOPLASMIC) & (depth > 0) & (depth < _LOW_DEPTH))
+    fractions: Fractions = np.where(use_reads, read_fractions, reported)
     return fractions
 
 
-def _given(fields: SampleFields, alleles: int) -> Fractions | None:
+def _reported_fractions(fields: SampleFields, alleles: int) -> Fractions | None:
     """Fractions as the caller gives them."""
     for key in _FRACTIONS:
         values = _percentages(fields) if key == _PERCENT else fields.numbers(key)
         if values is None or values.shape[1] not in (alleles - 1, alleles):
             continue
-        alts = values[:, -(alleles - 1) :]
-        if key == _PERCENT or np.nan_to_num(alts).max(initial=0.0) > 1:
-            alts = alts / 100
-        fractions: Fractions = np.column_stack([1 - np.nansum(alts, axis=1), alts])
-        fractions[np.isnan(alts[:, 0])] = np.nan
+        alternates = values[:, -(alleles - 1) :]
+        if key == _PERCENT or np.nan_to_num(alternates).max(initial=0.0) > 1:
+            alternates = alternates / 100
+        fractions: Fractions = np.column_stack([1 - np.nansum(alternates, axis=1), alternates])
+        fractions[np.isnan(alternates[:, 0])] = np.nan
         return fractions
     return None
 
@@ -125,7 +131,7 @@ def _percentages(fields: SampleFields) -> Fractions | None:
     return np.array([[number_of(text.replace(b",", b"."))] for text in texts])
 
 
-def _counts(fields: SampleFields, alleles: int) -> Fractions | None:
+def _read_counts(fields: SampleFields, alleles: int) -> Fractions | None:
     """Reads (N, A) of each allele: AD, or as VarScan (RD, AD) and freebayes (RO, AO; DP) have them."""
     depths = fields.numbers("AD")
     if depths is not None and depths.shape[1] == alleles:

@@ -25,28 +25,33 @@ from genomai_cli.alphabet import (
 )
 from genomai_cli.mapping import alignment
 from genomai_cli.mapping.alignment import Block
-from genomai_cli.mapping.reference import MIN_LETTERS, Reference, compared_in_place, is_crowded
+from genomai_cli.mapping.reference import (
+    MIN_LETTERS,
+    Reference,
+    compared_in_place,
+    has_clustered_differences,
+)
 from genomai_cli.mapping.seeding import Integers, KmerIndex, best_chain, segments_of
 from genomai_cli.records import SequenceRecord
 
-LONGEST_END = 400  # letters after the last anchor that are looked at
-END_ROOM = 32  # more letters of the reference than of the query at a free end
+MAX_END_LENGTH = 400  # letters after the last anchor that are looked at
+END_MARGIN = 32  # more letters of the reference than of the query at a free end
 
 
 @dataclass(frozen=True, eq=False)
 class AlignmentFrame:
     """A query, a stretch of the reference that begins at `origin`, and anchors (C, 3) between the two.
 
-    `letters` tells which letter of the sequence as given, whatever its strand, each of the query's is.
+    `source_indices` tells which letter of the sequence as given, whatever its strand, each of the query's is.
     """
 
     query: Codes  # (Q,)
-    letters: Integers  # (Q,)
+    source_indices: Integers  # (Q,)
     window: Codes  # (W,)
     origin: int
     chain: Integers
-    closed: bool
-    passed_over: int = 0  # known letters of further copies
+    is_full_circle: bool
+    extra_copy_letters: int = 0  # known letters of further copies
 
     @property
     def anchors(self) -> list[Block]:
@@ -59,35 +64,35 @@ def aligned_blocks(frame: AlignmentFrame) -> list[Block]:
     query_Q, reference_W = frame.query, frame.window
     n, size = len(query_Q), len(reference_W)
     chain = frame.anchors
-    if frame.closed:
+    if frame.is_full_circle:
         if n == size and all(q == r for q, r, _ in chain):
             return [(0, 0, n)]
         chain = [(0, 0, 0), *chain, (n, size, 0)]
-    blocks = [] if frame.closed else head_blocks(frame)
+    blocks = [] if frame.is_full_circle else head_blocks(frame)
     for (q, r, length), (next_q, next_r, _) in pairwise(chain):
         begin_q, begin_r = q + length, r + length
-        inner = alignment.between(query_Q[begin_q:next_q], reference_W[begin_r:next_r])
-        blocks += [(q, r, length), *_moved(inner, begin_q, begin_r)]
-    blocks += [chain[-1], *([] if frame.closed else tail_blocks(frame))]
-    return alignment.gaps_to_the_right(blocks, query_Q, reference_W)
+        inner = alignment.align_between(query_Q[begin_q:next_q], reference_W[begin_r:next_r])
+        blocks += [(q, r, length), *_shifted(inner, begin_q, begin_r)]
+    blocks += [chain[-1], *([] if frame.is_full_circle else tail_blocks(frame))]
+    return alignment.right_align_gaps(blocks, query_Q, reference_W)
 
 
 def tail_blocks(frame: AlignmentFrame) -> list[Block]:
     """The blocks after the last anchor."""
     query, reference, length = frame.anchors[-1]
-    return _end(frame.query, frame.window, query + length, reference + length)
+    return _align_end(frame.query, frame.window, query + length, reference + length)
 
 
 def head_blocks(frame: AlignmentFrame) -> list[Block]:
     """The blocks before the first anchor: a tail in the mirror."""
     query, reference, _ = frame.anchors[0]
     n, size = len(frame.query), len(frame.window)
-    mirrored = _end(frame.query[::-1], frame.window[::-1], n - query, size - reference)
+    mirrored = _align_end(frame.query[::-1], frame.window[::-1], n - query, size - reference)
     return [(n - q - length, size - r - length, length) for q, r, length in reversed(mirrored)]
 
 
-def members(blocks: list[Block], column: int) -> Integers:
-    """all indices of the blocks in the query (column 0) or the reference (1)."""
+def block_indices(blocks: list[Block], column: int) -> Integers:
+    """All indices of the blocks in the query (column 0) or the reference (1)."""
     indices = [np.arange(block[column], block[column] + block[2]) for block in blocks]
     return np.concatenate([np.empty(0, np.int64), *indices])
 
@@ -95,27 +100,27 @@ def members(blocks: list[Block], column: int) -> Integers:
 def gaps_between(frame: AlignmentFrame, blocks: list[Block]) -> Iterator[tuple[int, int, int, int]]:
     """Between blocks: index in the query, in the reference, letters inserted and letters deleted there."""
     n, size = len(frame.query), len(frame.window)
-    around = [(0, 0, 0), *blocks, (n, size, 0)] if frame.closed else blocks
-    for (q, r, length), (next_q, next_r, _) in pairwise(around):
+    bounded = [(0, 0, 0), *blocks, (n, size, 0)] if frame.is_full_circle else blocks
+    for (q, r, length), (next_q, next_r, _) in pairwise(bounded):
         inserted, deleted = next_q - q - length, next_r - r - length
         if inserted or deleted:
             yield q + length, r + length, inserted, deleted
 
 
-def _end(query_Q: Codes, reference_W: Codes, query: int, reference: int) -> list[Block]:
+def _align_end(query_Q: Codes, reference_W: Codes, query: int, reference: int) -> list[Block]:
     """The blocks of a free end, from these indices on."""
-    end_Q = query_Q[query : query + LONGEST_END]
-    end_W = reference_W[reference : reference + len(end_Q) + END_ROOM]
-    return _moved(alignment.free_end(end_Q, end_W), query, reference)
+    end_Q = query_Q[query : query + MAX_END_LENGTH]
+    end_W = reference_W[reference : reference + len(end_Q) + END_MARGIN]
+    return _shifted(alignment.align_free_end(end_Q, end_W), query, reference)
 
 
-def _moved(blocks: list[Block], query: int, reference: int) -> list[Block]:
+def _shifted(blocks: list[Block], query: int, reference: int) -> list[Block]:
     return [(q + query, r + reference, length) for q, r, length in blocks]
 
 
 K = 16
 MIN_SHARE = 0.1  # of the known letters in exact stretches of K: a fifth of them may differ
-CLOSING_GAP = 64  # letters by which the ends of a complete circle may overlap or fall short
+MAX_CLOSING_GAP = 64  # letters by which the ends of a complete circle may overlap or fall short
 MAX_COPIES = 4  # of a reference are looked at
 
 
@@ -126,8 +131,8 @@ class MappedSequence:
     `letters` (R,) are ASCII codes of A C G T, and N where the query has no letter or none that is known.
     `strand` is "+" or "-"; `start` the reference position (from 0) of the query's first letter, read on the
     reference's strand. `aligned` counts the letters that are known; of them `compared` were compared with a
-    known letter of the reference, of which they have `differences`. `inserted` and `deleted` count letters
-    between aligned ones, `insertions` (reference position before it, letters) lists the former. `left_out`
+    known letter of the reference, and `differences` of these differ. `inserted` and `deleted` count letters
+    between aligned ones, `insertions` (reference position before it, letters) lists the former. `clipped`
     counts the known letters at the ends that are unlike the reference; further copies of a circle are passed
     over. `in_place` tells that the query was in the reference's coordinates already: `compared_in_place`.
     `query_index` (R,) is the index in the query of the letter at each position, known or not, -1 where there is none.
@@ -142,7 +147,7 @@ class MappedSequence:
     query_index: Integers
     inserted: int = 0
     deleted: int = 0
-    left_out: int = 0
+    clipped: int = 0
     insertions: tuple[tuple[int, str], ...] = ()
     in_place: bool = False
 
@@ -163,14 +168,14 @@ class Mapper:
 
     def __call__(self, sequence: str) -> MappedSequence | None:
         """The sequence in the reference's coordinates, None if it does not belong to the reference."""
-        given = codes_of(as_letters(sequence))
-        in_place = compared_in_place(given, self._codes_R)
-        if in_place is not None and not is_crowded(given, self._codes_R):
-            return _as_it_is(given, in_place)
-        codes_Q = given[: MAX_COPIES * len(self.reference)]
+        given_codes = codes_of(as_letters(sequence))
+        in_place = compared_in_place(given_codes, self._codes_R)
+        if in_place is not None and not has_clustered_differences(given_codes, self._codes_R):
+            return _mapped_in_place(given_codes, in_place)
+        codes_Q = given_codes[: MAX_COPIES * len(self.reference)]
         strand, codes_Q, chain = self._strand(codes_Q)
         if not len(chain):  # too many unknown letters for k-mers?
-            return None if in_place is None else _as_it_is(given, in_place)
+            return None if in_place is None else _mapped_in_place(given_codes, in_place)
         start = int(chain[0, 1] - chain[0, 0])
         numbers_Q = np.arange(len(codes_Q))
         frame = self._frame(codes_Q, numbers_Q if strand == "+" else numbers_Q[::-1], chain)
@@ -186,7 +191,9 @@ class Mapper:
         other_Q = reverse_complement_codes(codes_Q)
         other = self._chain(other_Q)
         strand, codes_Q, chain = max(
-            ("+", codes_Q, chain), ("-", other_Q, other), key=lambda one: int(one[2][:, 2].sum())
+            ("+", codes_Q, chain),
+            ("-", other_Q, other),
+            key=lambda entry: int(entry[2][:, 2].sum()),
         )
         enough = chain[:, 2].sum() >= max(MIN_LETTERS, MIN_SHARE * known)
         return strand, codes_Q, chain if enough else chain[:0]
@@ -198,28 +205,28 @@ class Mapper:
         return segments_of(query_H, reference_H, self._index.k, self._period)
 
     def _frame(self, codes_Q: Codes, letters_Q: Integers, chain: Integers) -> AlignmentFrame:
-        """What is to be aligned with what, once it is known how much of the circle the query covers."""
+        """The frame to align in, by how much of the circle the query covers."""
         size = len(self.reference)
         if self._period is None:
-            return AlignmentFrame(codes_Q, letters_Q, self._codes_R, 0, chain, closed=False)
-        begin, missing = self._circle(codes_Q, chain)
-        if missing < -CLOSING_GAP:  # further copies, or ends that are something else
+            return AlignmentFrame(codes_Q, letters_Q, self._codes_R, 0, chain, is_full_circle=False)
+        begin, missing = self._circle_bounds(codes_Q, chain)
+        if missing < -MAX_CLOSING_GAP:  # further copies, or ends that are something else
             similar = self._similar(codes_Q, chain)
             codes_Q, letters_Q = codes_Q[similar], letters_Q[similar]
             chain = self._chain(codes_Q)
-            begin, missing = self._circle(codes_Q, chain)
-        if missing < -CLOSING_GAP:
+            begin, missing = self._circle_bounds(codes_Q, chain)
+        if missing < -MAX_CLOSING_GAP:
             end = _query_index(chain, begin + size)
-            turned = self._turned(codes_Q[:end], letters_Q[:end])
-            return replace(turned, passed_over=_known(codes_Q[end:]))
-        if missing <= CLOSING_GAP:
-            return self._turned(codes_Q, letters_Q)
+            rotated = self._rotated(codes_Q[:end], letters_Q[:end])
+            return replace(rotated, extra_copy_letters=_known(codes_Q[end:]))
+        if missing <= MAX_CLOSING_GAP:
+            return self._rotated(codes_Q, letters_Q)
         origin = begin - missing // 2
-        moved = chain - np.array([0, origin, 0])
+        shifted = chain - np.array([0, origin, 0])
         window_R = np.roll(self._codes_R, -origin)
-        return AlignmentFrame(codes_Q, letters_Q, window_R, origin, moved, closed=False)
+        return AlignmentFrame(codes_Q, letters_Q, window_R, origin, shifted, is_full_circle=False)
 
-    def _circle(self, codes_Q: Codes, chain: Integers) -> tuple[int, int]:
+    def _circle_bounds(self, codes_Q: Codes, chain: Integers) -> tuple[int, int]:
         """The reference position of the first letter, and how many letters the circle lacks after the last."""
         begin = int(chain[0, 1] - chain[0, 0])
         end = int(chain[-1, 1] - chain[-1, 0]) + len(codes_Q)
@@ -227,19 +234,19 @@ class Mapper:
 
     def _similar(self, codes_Q: Codes, chain: Integers) -> slice:
         """The query without what is unlike the reference at its ends."""
-        origin = int(chain[0, 1]) - LONGEST_END - END_ROOM
-        stop = int(chain[-1, 1] + chain[-1, 2]) + LONGEST_END + END_ROOM
+        origin = int(chain[0, 1]) - MAX_END_LENGTH - END_MARGIN
+        stop = int(chain[-1, 1] + chain[-1, 2]) + MAX_END_LENGTH + END_MARGIN
         window = self._codes_R[np.arange(origin, stop) % len(self.reference)]
-        moved = chain - np.array([0, origin, 0])
+        shifted = chain - np.array([0, origin, 0])
         frame = AlignmentFrame(
-            codes_Q, np.arange(len(codes_Q)), window, origin, moved, closed=False
+            codes_Q, np.arange(len(codes_Q)), window, origin, shifted, is_full_circle=False
         )
         head, tail = head_blocks(frame), tail_blocks(frame)
         first = head[0][0] if head else int(chain[0, 0])
         last = tail[-1] if tail else frame.anchors[-1]
         return slice(first, last[0] + last[2])
 
-    def _turned(self, codes_Q: Codes, letters_Q: Integers) -> AlignmentFrame:
+    def _rotated(self, codes_Q: Codes, letters_Q: Integers) -> AlignmentFrame:
         """A complete circle from the first anchor of the reference on, wherever its record was cut."""
         n, size, k = len(codes_Q), len(self.reference), self._index.k
         query_H, reference_H = self._index.hits(np.append(codes_Q, codes_Q[: k - 1]))
@@ -250,17 +257,17 @@ class Mapper:
         segments = segments_of(query_H[order], reference_H[order], k, None)
         query_Q, reference_W = np.roll(codes_Q, -first_q), np.roll(self._codes_R, -first_r)
         letters_Q, chain = np.roll(letters_Q, -first_q), best_chain(segments, None)
-        return AlignmentFrame(query_Q, letters_Q, reference_W, first_r, chain, closed=True)
+        return AlignmentFrame(query_Q, letters_Q, reference_W, first_r, chain, is_full_circle=True)
 
     def _mapped(
         self, frame: AlignmentFrame, blocks: list[Block], strand: str, start: int, known: int
     ) -> MappedSequence:
         size = len(self.reference)
-        query, window = (members(blocks, column) for column in (0, 1))
+        query, window = (block_indices(blocks, column) for column in (0, 1))
         codes_R = np.full(size, UNKNOWN_CODE, np.uint8)
         letter_R = np.full(size, -1, np.int64)
         position = (window + frame.origin) % size
-        codes_R[position], letter_R[position] = frame.query[query], frame.letters[query]
+        codes_R[position], letter_R[position] = frame.query[query], frame.source_indices[query]
         gaps = list(gaps_between(frame, blocks))
         insertions = tuple(
             ((frame.origin + r - 1) % size, _text(frame.query[q : q + inserted]))
@@ -269,8 +276,8 @@ class Mapper:
         )
         compared = (codes_R != UNKNOWN_CODE) & (self._codes_R != UNKNOWN_CODE)
         differences = int((compared & (codes_R != self._codes_R)).sum())
-        placed = _known(frame.query[query])
-        within = sum(len(letters) - letters.count("N") for _, letters in insertions)
+        aligned_letters = _known(frame.query[query])
+        inserted_letters = sum(len(letters) - letters.count("N") for _, letters in insertions)
         return MappedSequence(
             CODE_LETTERS[codes_R],
             strand,
@@ -281,7 +288,7 @@ class Mapper:
             letter_R,
             sum(inserted for _, _, inserted, _ in gaps),
             sum(deleted for *_, deleted in gaps),
-            known - frame.passed_over - placed - within,
+            known - frame.extra_copy_letters - aligned_letters - inserted_letters,
             insertions,
         )
 
@@ -295,17 +302,17 @@ class RecordMapper:
 
     def mapped(self, record: SequenceRecord) -> SequenceRecord | None:
         """The record with one letter for each position of the reference; None for one that does not belong to it."""
-        found = self._mapper(record.held)
-        if found is None:
+        mapped_sequence = self._mapper(record.held)
+        if mapped_sequence is None:
             return None
-        return replace(record, sequence=as_text(found.letters))
+        return replace(record, sequence=as_text(mapped_sequence.letters))
 
 
 def _known(codes: Codes) -> int:
     return int(np.count_nonzero(codes != UNKNOWN_CODE))
 
 
-def _as_it_is(codes_R: Codes, compared: tuple[int, int]) -> MappedSequence:
+def _mapped_in_place(codes_R: Codes, compared: tuple[int, int]) -> MappedSequence:
     letter_R = np.arange(len(codes_R))
     return MappedSequence(
         CODE_LETTERS[codes_R], "+", 0, _known(codes_R), *compared, letter_R, in_place=True
@@ -325,10 +332,10 @@ def _lowest(chain: Integers, size: int) -> tuple[int, int]:
     if not len(chain):
         return 0, 0
     position = chain[:, 1] % size
-    ahead = np.where(position + chain[:, 2] > size, size - position, 0)
-    lowest = np.where(ahead > 0, 0, position)
+    letters_to_origin = np.where(position + chain[:, 2] > size, size - position, 0)
+    lowest = np.where(letters_to_origin > 0, 0, position)
     first = int(lowest.argmin())
-    return int(chain[first, 0] + ahead[first]), int(lowest[first])
+    return int(chain[first, 0] + letters_to_origin[first]), int(lowest[first])
 
 
 def _text(codes_Q: Codes) -> str:

@@ -26,7 +26,7 @@ from genomai_cli.formats.tables import TableWriter, read_table
 from genomai_cli.records import SequenceRecord
 
 _CIRCULAR = re.compile(r"(?:^|\s)circular=(\S+)")
-_LINE = 70  # letters a line, as NCBI writes them
+_LINE_WIDTH = 70  # letters a line, as NCBI writes them
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Reference:
         description = f"circular={str(self.circular).lower()}"
         record = SequenceRecord(self.name, self.sequence, description)
         with atomic_output(Path(path)) as out:
-            write_fasta(out, [record], width=_LINE)
+            write_fasta(out, [record], width=_LINE_WIDTH)
 
 
 def _is_circular(record: SequenceRecord) -> bool:
@@ -90,7 +90,7 @@ def _is_circular(record: SequenceRecord) -> bool:
     return found[1] == "true"
 
 
-COLUMNS = ("position", *BASES)
+SITE_COLUMNS = ("position", *BASES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,14 +104,16 @@ class VariableSites:
         return len(self.positions)
 
     @classmethod
-    def of(cls, counts_LW: NDArray[np.int64], reference: Reference, fewest: int) -> "VariableSites":
-        """The positions at which at least two bases were seen `fewest` times, from counts (L, 4).
+    def of(
+        cls, counts_LW: NDArray[np.int64], reference: Reference, min_count: int
+    ) -> "VariableSites":
+        """The positions at which at least two bases were seen `min_count` times, from counts (L, 4).
 
         Where the reference has no base (3107 of rCRS, a placeholder), genomes have none either: a letter there
         tells of the pipeline that made the sequence, not of the individual.
         """
         has_base_L = IS_BASE[reference.letters]
-        positions_S = np.flatnonzero(((counts_LW >= fewest).sum(1) >= 2) & has_base_L)
+        positions_S = np.flatnonzero(((counts_LW >= min_count).sum(1) >= 2) & has_base_L)
         return cls(positions_S, counts_LW[positions_S])
 
     @classmethod
@@ -119,7 +121,7 @@ class VariableSites:
         """The sites of a table as `write` makes it; InputError for a damaged one."""
         table = read_table(path)
         try:
-            columns = [np.array(table.column(name), np.int64) for name in COLUMNS]
+            columns = [np.array(table.column(name), np.int64) for name in SITE_COLUMNS]
         except ValueError as error:
             raise InputError("a site that is not whole numbers", path=path) from error
         positions = columns[0] - 1
@@ -130,15 +132,15 @@ class VariableSites:
     def write(self, path: Path) -> None:
         """A table: the 1-based position and how often each base was seen there."""
         with atomic_text(path) as handle:
-            table = TableWriter(handle, COLUMNS)
+            table = TableWriter(handle, SITE_COLUMNS)
             for position, counts in zip(self.positions, self.counts, strict=True):
                 table.write((position + 1, *counts))
 
 
 MIN_LETTERS = 24  # that must agree: random DNA has no two k-mers of the reference in one order
-SHORT_GAP = 32  # letters not told between two that are
-MOST_DIFFERENT = 0.25
-WINDOW, MOST_DIFFERENCES = 32, 6  # after a missed insertion three in four letters differ
+SHORT_GAP = 32  # unknown letters between two known ones
+MAX_DIFFERENT_SHARE = 0.25
+WINDOW, MAX_WINDOW_DIFFERENCES = 32, 6  # after a missed insertion three in four letters differ
 
 
 def compared_in_place(codes_R: Codes, reference_R: Codes) -> tuple[int, int] | None:
@@ -154,25 +156,31 @@ def compared_in_place(codes_R: Codes, reference_R: Codes) -> tuple[int, int] | N
     comparable = known & (reference_R != UNKNOWN_CODE)
     differences = int(np.count_nonzero(comparable & (codes_R != reference_R)))
     compared = np.flatnonzero(comparable)
-    alone = _stand_alone(known)
+    isolated = _is_mostly_isolated(known)
     gaps = np.diff(compared) - 1
     letters = len(compared) + int(gaps[gaps < SHORT_GAP].sum())
-    letters = len(codes_R) if alone else letters
-    enough = alone or len(compared) >= MIN_LETTERS
-    return (letters, differences) if enough and differences <= MOST_DIFFERENT * letters else None
+    letters = len(codes_R) if isolated else letters
+    is_enough = isolated or len(compared) >= MIN_LETTERS
+    return (
+        (letters, differences)
+        if is_enough and differences <= MAX_DIFFERENT_SHARE * letters
+        else None
+    )
 
 
-def is_crowded(codes_R: Codes, reference_R: Codes) -> bool:
+def has_clustered_differences(codes_R: Codes, reference_R: Codes) -> bool:
     """Whether differences crowd somewhere, as they do between an insertion and a deletion that make up for it."""
     different = (codes_R != reference_R) & (codes_R != UNKNOWN_CODE) & (reference_R != UNKNOWN_CODE)
     indices = np.flatnonzero(different)
-    spans = indices[MOST_DIFFERENCES:] - indices[: max(0, len(indices) - MOST_DIFFERENCES)]
+    spans = (
+        indices[MAX_WINDOW_DIFFERENCES:] - indices[: max(0, len(indices) - MAX_WINDOW_DIFFERENCES)]
+    )
     return bool((spans < WINDOW).any())
 
 
-def _stand_alone(known_R: NDArray[np.bool_]) -> bool:
+def _is_mostly_isolated(known_R: NDArray[np.bool_]) -> bool:
     """Whether most known letters have no known neighbour; also true if there is none at all."""
-    beside = np.zeros(len(known_R) + 2, np.bool_)
-    beside[1:-1] = known_R
-    alone = known_R & ~beside[:-2] & ~beside[2:]
-    return bool(2 * np.count_nonzero(alone) >= np.count_nonzero(known_R))
+    padded = np.zeros(len(known_R) + 2, np.bool_)
+    padded[1:-1] = known_R
+    isolated = known_R & ~padded[:-2] & ~padded[2:]
+    return bool(2 * np.count_nonzero(isolated) >= np.count_nonzero(known_R))

@@ -19,16 +19,16 @@ from genomai_cli.formats.regions import is_block
 from genomai_cli.formats.vcf import Variant
 from genomai_cli.mapping.reference import Reference
 
-_MOST_STRANGE = 0.1  # share of a file's records that may not fit
-_FEWEST = 5  # records from which on a single one may be at fault
-_TURNED, _FEWEST_TURNED = (
+_MAX_MISMATCH_SHARE = 0.1  # share of a file's records that may not fit
+_MIN_RECORDS = 5  # records from which on a single one may be at fault
+_OTHER_STRAND_SHARE, _MIN_OTHER_STRAND = (
     0.9,
     10,
 )  # share and number of records by which a file is on the other strand
-_ARRAY = (
+_MIN_ARRAY_RECORDS = (
     50  # records; with so many that fit or are turned, and none else, both strands are in the file
 )
-_MANY_CONTRARY = 3
+_MIN_CONTRARY = 3
 # Of rCRS. Source: Andrews et al. 1999, Nat Genet 23:147, rare polymorphisms of the reference sequence.
 _RCRS_LENGTH, _RARE_LETTERS, _CODING, _FEW_VARIANTS = 16569, (8860, 15326), (577, 16023), 5
 
@@ -38,9 +38,9 @@ class Fit(Enum):
 
     SAME = "as it is"
     SWAPPED = "REF and ALT swapped"
-    TURNED = "on the other strand"
-    UNCLEAR = "swapped, or on the other strand"
-    STRANGE = "other letters"
+    OTHER_STRAND = "on the other strand"
+    AMBIGUOUS = "swapped, or on the other strand"
+    MISMATCH = "other letters"
 
 
 def fit_of(variant: Variant, reference: Reference, *, any_major: bool) -> tuple[Fit, int]:
@@ -54,12 +54,12 @@ def fit_of(variant: Variant, reference: Reference, *, any_major: bool) -> tuple[
     is_turned = len(variant.ref) == 1 and complement(variant.ref) == expected[0]
     for number, alt in enumerate(variant.alts, start=1):
         if len(alt) == len(variant.ref) and alt.isalpha() and _matches(alt, expected):
-            return (Fit.UNCLEAR if is_turned else Fit.SWAPPED), number
+            return (Fit.AMBIGUOUS if is_turned else Fit.SWAPPED), number
     if is_turned:
-        return Fit.TURNED, 0
+        return Fit.OTHER_STRAND, 0
     if any_major and len(variant.ref) == 1 and is_block(variant.alts):
         return Fit.SWAPPED, 1
-    return Fit.STRANGE, 0
+    return Fit.MISMATCH, 0
 
 
 def _matches(allele: str, expected: str) -> bool:
@@ -68,7 +68,7 @@ def _matches(allele: str, expected: str) -> bool:
     return all(a == b or "N" in (a, b) for a, b in zip(allele, expected, strict=False))
 
 
-def swapped(variant: Variant, number: int, reference: Reference) -> Variant:
+def with_swapped_alleles(variant: Variant, number: int, reference: Reference) -> Variant:
     """The record with allele `number`, which is the reference's, as REF, and without `fields`."""
     alleles = [variant.ref, *variant.alts]
     if is_block(variant.alts):
@@ -86,7 +86,7 @@ def swapped(variant: Variant, number: int, reference: Reference) -> Variant:
     )
 
 
-def turned(variant: Variant) -> Variant:
+def on_other_strand(variant: Variant) -> Variant:
     """The record on the other strand; of alleles of one letter."""
     alts = tuple(complement(alt) if alt.isalpha() else alt for alt in variant.alts)
     return replace(variant, ref=complement(variant.ref), alts=alts)
@@ -94,18 +94,18 @@ def turned(variant: Variant) -> Variant:
 
 @dataclass(eq=False)
 class FileFit:
-    """How the records of one file fit so far; those whose strand the others decide wait in `waiting`."""
+    """How the records of one file fit so far; those whose strand the others decide wait in `ambiguous`."""
 
     path: str
     reference: Reference
     any_major: bool
-    says_length: bool = False  # whether the header gives the reference's length
+    header_has_length: bool = False  # whether the header gives the reference's length
     records: int = 0
     swapped: int = 0
     contrary: int = 0  # swapped ones of which more samples carry the reference's letter
-    waiting: list[Variant] = field(default_factory=list)
-    on_other_strand: int = 0
-    strange: list[Variant] = field(default_factory=list)
+    ambiguous: list[Variant] = field(default_factory=list)
+    other_strand_records: int = 0
+    mismatched: list[Variant] = field(default_factory=list)
     first_contrary: Variant | None = None
 
     def add(self, variant: Variant) -> Variant | None:
@@ -118,11 +118,11 @@ class FileFit:
             return variant
         if fit is Fit.SWAPPED:
             return self._swapped(variant, number)
-        if fit is Fit.STRANGE:
-            self.strange.append(variant)
+        if fit is Fit.MISMATCH:
+            self.mismatched.append(variant)
             return None
-        self.waiting.append(variant)
-        self.on_other_strand += fit is Fit.TURNED
+        self.ambiguous.append(variant)
+        self.other_strand_records += fit is Fit.OTHER_STRAND
         return None
 
     def _swapped(self, variant: Variant, number: int) -> Variant:
@@ -131,39 +131,42 @@ class FileFit:
         if carried[1] > carried[0]:
             self.contrary += 1
             self.first_contrary = self.first_contrary or variant
-        return swapped(variant, number, self.reference)
+        return with_swapped_alleles(variant, number, self.reference)
 
     @property
-    def is_turned(self) -> bool:
+    def is_on_other_strand(self) -> bool:
         """Whether the whole file is on the other strand."""
-        clear = self.records - (len(self.waiting) - self.on_other_strand)
-        return self.on_other_strand >= max(_FEWEST_TURNED, _TURNED * clear)
+        clear = self.records - (len(self.ambiguous) - self.other_strand_records)
+        return self.other_strand_records >= max(_MIN_OTHER_STRAND, _OTHER_STRAND_SHARE * clear)
 
-    def settle(self, *, absent_is_ref: bool) -> tuple[list[Variant], list[Variant]]:
+    def resolve(self, *, absent_is_ref: bool) -> tuple[list[Variant], list[Variant]]:
         """The records that waited, as they fit the reference, and those that are left out.
 
         Raises InputError for a file that was made with another reference.
         """
-        settled: list[Variant] = []
-        skipped = list(self.strange)
-        for variant in self.waiting:
-            number = fit_of(variant, self.reference, any_major=False)[1]
-            if self.is_turned:
-                settled.append(turned(variant))
-            elif number and not self.on_other_strand:
-                settled.append(self._swapped(variant, number))
+        resolved: list[Variant] = []
+        skipped = list(self.mismatched)
+        for variant in self.ambiguous:
+            allele = fit_of(variant, self.reference, any_major=False)[1]
+            if self.is_on_other_strand:
+                resolved.append(on_other_strand(variant))
+            elif allele and not self.other_strand_records:
+                resolved.append(self._swapped(variant, allele))
             else:
                 skipped.append(variant)
         self._check(skipped, absent_is_ref)
-        return settled, skipped
+        return resolved, skipped
 
     def _check(self, skipped: list[Variant], absent_is_ref: bool) -> None:
-        few = len(skipped) <= max(1, _MOST_STRANGE * self.records) and self.records >= _FEWEST
-        both_strands = not self.strange and self.records >= _ARRAY
-        if skipped and not (few or both_strands):
+        is_tolerable = (
+            len(skipped) <= max(1, _MAX_MISMATCH_SHARE * self.records)
+            and self.records >= _MIN_RECORDS
+        )
+        both_strands = not self.mismatched and self.records >= _MIN_ARRAY_RECORDS
+        if skipped and not (is_tolerable or both_strands):
             raise self._refusal(min(skipped, key=lambda variant: variant.line or 0), len(skipped))
         contrary = 2 * self.contrary > self.swapped and not self.any_major
-        if contrary and (absent_is_ref or self.contrary >= _MANY_CONTRARY):
+        if contrary and (absent_is_ref or self.contrary >= _MIN_CONTRARY):
             assert self.first_contrary is not None
             raise self._refusal(self.first_contrary, self.swapped)
 
@@ -172,7 +175,7 @@ class FileFit:
         expected = self.reference.sequence[variant.position - 1 :][:size]
         where = f"{variant.contig}:{variant.position}"
         other = "another reference"
-        if self.says_length:
+        if self.header_has_length:
             other += f" of {len(self.reference):,} letters"
         if normal_contig(name) == "MT":
             other += " (RSRS? T2T-CHM13?)"

@@ -17,7 +17,7 @@ from genomai_cli.alphabet import UNKNOWN_CODE, Codes
 Integers = NDArray[np.int64]
 
 
-def keys_of(codes_Q: Codes, k: int) -> tuple[Integers, Integers]:
+def kmer_keys(codes_Q: Codes, k: int) -> tuple[Integers, Integers]:
     """The k-mers (K,) without an unknown letter, each as one number, and where they begin (K,)."""
     count = len(codes_Q) - k + 1
     if count <= 0:
@@ -41,13 +41,13 @@ class KmerIndex:
     @classmethod
     def of(cls, codes_R: Codes, k: int, *, circular: bool) -> "KmerIndex":
         """The index of a reference; in a circular one k-mers run over the end. k is at most 31."""
-        keys, starts = keys_of(np.append(codes_R, codes_R[: k - 1]) if circular else codes_R, k)
-        found, first, counts = np.unique(keys, return_index=True, return_counts=True)
-        return cls(k, found[counts == 1], starts[first[counts == 1]])
+        keys, starts = kmer_keys(np.append(codes_R, codes_R[: k - 1]) if circular else codes_R, k)
+        unique_keys, first, counts = np.unique(keys, return_index=True, return_counts=True)
+        return cls(k, unique_keys[counts == 1], starts[first[counts == 1]])
 
     def hits(self, codes_Q: Codes) -> tuple[Integers, Integers]:
         """Where the query's k-mers that are in the index begin: in the query (H,), in the reference (H,)."""
-        keys, starts = keys_of(codes_Q, self.k)
+        keys, starts = kmer_keys(codes_Q, self.k)
         if not len(keys) or not len(self.keys):
             return np.empty(0, np.int64), np.empty(0, np.int64)
         indices = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
@@ -78,7 +78,7 @@ def segments_of(
     return np.stack([query_H[first], reference_H[first], lengths], axis=1)
 
 
-CHANGE = (
+GAP_COST = (
     12.0  # letters that an insertion or deletion costs, plus the binary logarithm of its length
 )
 
@@ -93,20 +93,20 @@ def best_chain(segments: Integers, period: int | None) -> Integers:
         return segments
     query, length = segments[:, 0], segments[:, 2]
     diagonal, end = segments[:, 1] - query, query + length
-    score, before = length.astype(np.float64), np.full(len(segments), -1)
-    for this in range(1, len(segments)):
-        shift = _signed(diagonal[this] - diagonal[:this], period)
-        overlap = np.maximum(0, end[:this] - query[this] - np.minimum(shift, 0))
-        gain = score[:this] - overlap - np.where(shift, CHANGE + np.log2(1 + np.abs(shift)), 0)
-        gain[overlap >= length[this]] = -np.inf
+    score, predecessor = length.astype(np.float64), np.full(len(segments), -1)
+    for current in range(1, len(segments)):
+        shift = _signed_shift(diagonal[current] - diagonal[:current], period)
+        overlap = np.maximum(0, end[:current] - query[current] - np.minimum(shift, 0))
+        gain = score[:current] - overlap - np.where(shift, GAP_COST + np.log2(1 + np.abs(shift)), 0)
+        gain[overlap >= length[current]] = -np.inf
         best = int(gain.argmax())
         if gain[best] > 0:
-            score[this] += gain[best]
-            before[this] = best
-    return _unrolled(segments[_traced(int(score.argmax()), before)], period)
+            score[current] += gain[best]
+            predecessor[current] = best
+    return _unrolled(segments[_traceback(int(score.argmax()), predecessor)], period)
 
 
-def _signed(shift: Integers, period: int | None) -> Integers:
+def _signed_shift(shift: Integers, period: int | None) -> Integers:
     """On a circle the shorter way around: from minus half the period to half of it."""
     if period is None:
         return shift
@@ -114,18 +114,18 @@ def _signed(shift: Integers, period: int | None) -> Integers:
     return (shift + half) % period - half
 
 
-def _traced(last: int, before: Integers) -> list[int]:
+def _traceback(last: int, predecessor: Integers) -> list[int]:
     """The chain that ends with `last`, from its first segment."""
     chain = [last]
-    while before[chain[-1]] >= 0:
-        chain.append(int(before[chain[-1]]))
+    while predecessor[chain[-1]] >= 0:
+        chain.append(int(predecessor[chain[-1]]))
     return chain[::-1]
 
 
 def _unrolled(chain: Integers, period: int | None) -> Integers:
     """Reference positions that only grow, and no overlaps: the earlier segment keeps the letters."""
     diagonal = chain[:, 1] - chain[:, 0]
-    shifts = _signed(np.diff(diagonal), period)
+    shifts = _signed_shift(np.diff(diagonal), period)
     unrolled = chain.copy()
     unrolled[1:, 1] = chain[1:, 0] + diagonal[0] + np.cumsum(shifts)
     ends = unrolled[:-1, :2] + unrolled[:-1, 2:]

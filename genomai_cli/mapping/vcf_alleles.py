@@ -1,4 +1,5 @@
-"""What a VCF record says of each position of the reference that it touches, for all samples, and which records matter.
+"""The calls that a VCF record makes at each position of the reference that it touches, for all samples, and which
+records matter.
 
 Of several records about one position a deletion counts most, then an alternate base, a missing or mixed call, and the
 reference's base. The base beside an insertion or deletion counts least: that a sample lacks the indel does not tell
@@ -24,8 +25,8 @@ from genomai_cli.mapping.reference_fit import is_of_plink
 
 Calls = NDArray[np.uint8]
 # A call is a rank (a multiple of 8) plus the code of a base: 0 to 3, 4 unknown, 5 none.
-_BESIDE, SAME, _MIXED, OTHER, DELETED = 8, 16, 24, 32, 40
-CODE = 7  # what of a call is the base
+_INDEL_ANCHOR, REFERENCE_BASE, _MIXED, ALTERNATE_BASE, DELETED = 8, 16, 24, 32, 40
+CODE = 7  # the bits of a call that are the base's code
 NO_CALL = 5
 MIXED_N, _DELETED_N = _MIXED + UNKNOWN_CODE, DELETED + UNKNOWN_CODE
 
@@ -38,15 +39,18 @@ def position_calls(
     first, second = variant.genotypes[:, 0], variant.genotypes[:, 1]
     second = np.where(second == ABSENT, first, second)
     for offset, column in enumerate(table.T):
-        one, other = column[first], column[second]  # a missing allele is -1: the last row
-        agree = (one & CODE) == (other & CODE)
-        calls = np.where(agree, np.maximum(one, other), MIXED_N).astype(np.uint8)
+        first_calls, second_calls = (
+            column[first],
+            column[second],
+        )  # a missing allele is -1: the last row
+        agree = (first_calls & CODE) == (second_calls & CODE)
+        calls = np.where(agree, np.maximum(first_calls, second_calls), MIXED_N).astype(np.uint8)
         yield (variant.position - 1 + offset) % len(codes_R), calls
 
 
-def merged(one: Calls, other: Calls) -> Calls:
+def merged_calls(one: Calls, other: Calls) -> Calls:
     """The calls (N,) of two records for one position; two different alternate bases leave N."""
-    both = (one >= OTHER) & (other >= OTHER) & (one != other)
+    both = (one >= ALTERNATE_BASE) & (other >= ALTERNATE_BASE) & (one != other)
     calls = np.maximum(one, other)
     calls[both] = _DELETED_N
     return calls
@@ -66,9 +70,9 @@ def allele_calls(variant: Variant, codes_R: Codes, *, circular: bool) -> Calls:
     if all(alt in NO_VARIANT for alt in variant.alts):
         substituted[: len(ref)] = True  # a record of no variant is about the base itself
     same = np.full(width, NO_CALL, np.uint8)
-    same[: len(ref)] = ref + np.where(substituted[: len(ref)], SAME, _BESIDE)
+    same[: len(ref)] = ref + np.where(substituted[: len(ref)], REFERENCE_BASE, _INDEL_ANCHOR)
     table[:-1] = np.where(table[:-1] == NO_CALL, same, table[:-1])
-    unknown = np.where(same == NO_CALL, NO_CALL, _BESIDE + UNKNOWN_CODE)
+    unknown = np.where(same == NO_CALL, NO_CALL, _INDEL_ANCHOR + UNKNOWN_CODE)
     table[-1] = np.where(changed | substituted, MIXED_N, unknown)
     return table
 
@@ -83,28 +87,37 @@ def _changes(alt: str, ref: Codes, start: int, codes_R: Codes, circular: bool) -
         calls[:] = _DELETED_N
         return calls
     bases = codes_of(as_letters(alt))
-    left = _equal(bases, ref)
-    right = _equal(bases[left:][::-1], ref[left:][::-1])
-    given, replaced = bases[left : len(bases) - right], ref[left : len(ref) - right]
-    size = min(len(given), len(replaced))
-    inside = np.where(given[:size] == UNKNOWN_CODE, MIXED_N, given[:size] + OTHER)
-    calls[left : left + size] = np.where(given[:size] == replaced[:size], NO_CALL, inside)
-    first, last = left + size, left + len(replaced)
+    left = _common_prefix_length(bases, ref)
+    right = _common_prefix_length(bases[left:][::-1], ref[left:][::-1])
+    alternate_bases, reference_bases = (
+        bases[left : len(bases) - right],
+        ref[left : len(ref) - right],
+    )
+    size = min(len(alternate_bases), len(reference_bases))
+    inside = np.where(
+        alternate_bases[:size] == UNKNOWN_CODE, MIXED_N, alternate_bases[:size] + ALTERNATE_BASE
+    )
+    calls[left : left + size] = np.where(
+        alternate_bases[:size] == reference_bases[:size], NO_CALL, inside
+    )
+    first, last = left + size, left + len(reference_bases)
     if size == 0:
-        first, last = _slid(first, last, start, codes_R, circular)
+        first, last = _shifted_right(first, last, start, codes_R, circular)
     calls = np.append(calls, np.full(max(0, last - len(calls)), NO_CALL, np.uint8))
     calls[first:last] = _DELETED_N
     return calls
 
 
-def _equal(one: Codes, other: Codes) -> int:
+def _common_prefix_length(one: Codes, other: Codes) -> int:
     """How many of the first letters are equal."""
     size = min(len(one), len(other))
     different = one[:size] != other[:size]
     return int(different.argmax()) if different.any() else size
 
 
-def _slid(first: int, last: int, start: int, codes_R: Codes, circular: bool) -> tuple[int, int]:
+def _shifted_right(
+    first: int, last: int, start: int, codes_R: Codes, circular: bool
+) -> tuple[int, int]:
     """A deletion moved to the 3' end of the repeat that it stands in."""
     size = len(codes_R)
     while first < last and (circular or start + last < size):
@@ -121,8 +134,8 @@ def contig_names(reference: Reference) -> frozenset[str]:
     return frozenset([name, *(number for number, own in PLINK_CODES.items() if own == name)])
 
 
-class ContigOf(Mapping[str, Sites]):
-    """All positions of a reference's contig, and none of other contigs: what a VCF reader is asked for.
+class ContigPositions(Mapping[str, Sites]):
+    """All positions of a reference's contig, and none of other contigs: the sites that a VCF reader reads.
 
     The human mitochondrial reference is found under M and MT too, with or without chr, and under plink's 26. With a
     text in `refuse_others` the first record of another contig raises an InputError that ends with it.
@@ -139,7 +152,7 @@ class ContigOf(Mapping[str, Sites]):
             return self._positions
         if not self._refusal:
             raise KeyError(contig)
-        return _Refused(
+        return _RefusedContig(
             f"a record on {contig} after those on {self._name}: {self._refusal}", self._path
         )
 
@@ -150,7 +163,7 @@ class ContigOf(Mapping[str, Sites]):
         return 1
 
 
-class _Refused(Collection[int]):
+class _RefusedContig(Collection[int]):
     """No position; that one was looked for is an error."""
 
     def __init__(self, message: str, path: str) -> None:
@@ -166,7 +179,7 @@ class _Refused(Collection[int]):
         return 0
 
 
-def other_length(header: Iterable[str], reference: Reference) -> int | None:
+def conflicting_length(header: Iterable[str], reference: Reference) -> int | None:
     """The length by which a VCF's header says that the contig of the reference's name is another one, else None.
 
     plink knows no lengths: what it writes is about its last position there.
@@ -182,5 +195,5 @@ def other_length(header: Iterable[str], reference: Reference) -> int | None:
 def header_lengths(header: Iterable[str], reference: Reference) -> set[int]:
     """The lengths that a VCF's header gives for contigs of the reference's name."""
     names = contig_names(reference)
-    given = filter(None, map(contig_length, header))
-    return {length for name, length in given if name in names}
+    contigs = filter(None, map(contig_length, header))
+    return {length for name, length in contigs if name in names}

@@ -28,35 +28,35 @@ from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.genotypes import ABSENT
 from genomai_cli.formats.streams import Input
 from genomai_cli.formats.vcf import Variant, VariantFile, read_variants
-from genomai_cli.mapping.heteroplasmy import Flags, Settled, settled
+from genomai_cli.mapping.heteroplasmy import Flags, ResolvedCalls, resolved_calls
 from genomai_cli.mapping.reference import Reference
 from genomai_cli.mapping.reference_fit import FileFit, is_of_plink, lacks_common_variants
 from genomai_cli.mapping.vcf_alleles import (
+    ALTERNATE_BASE,
     CODE,
     DELETED,
     MIXED_N,
     NO_CALL,
-    OTHER,
-    SAME,
+    REFERENCE_BASE,
     Calls,
-    ContigOf,
+    ContigPositions,
+    conflicting_length,
     contig_names,
     header_lengths,
-    merged,
-    other_length,
+    merged_calls,
     position_calls,
 )
 from genomai_cli.records import SequenceRecord
 
-_GROUP = 512  # samples whose letters are put together at once
+_SAMPLES_PER_BLOCK = 512  # samples whose letters are put together at once
 _YORUBA = 16571
-_FEW = 0.5  # of the positions: fewer look like a list of variants
+_LOW_COVERAGE = 0.5  # of the positions: fewer look like a list of variants
 _REFERENCE_POSITIONS, _REFERENCE_SHARE = (
     3,
     0.5,
 )  # without a variant: with so many a file lists no variants
-_DOUBTFUL = 0.25  # share of a sample's variants that are not settled
-_SHOWN = 5  # positions that a message names
+_MAX_UNRESOLVED = 0.25  # share of a sample's variants that are not settled
+_MAX_SHOWN = 5  # positions that a message names
 _NUCLEAR = frozenset([*map(str, range(1, 23)), "X", "Y"])
 
 
@@ -93,7 +93,9 @@ class GenomeReport:
             "heteroplasmic calls left N": self.heteroplasmic,
         }
         text += "".join(f", {count} {what}" for what, count in counts.items() if count)
-        few = self.covered < _FEW * self.size and self.lists_variants and not self.not_filled
+        few = (
+            self.covered < _LOW_COVERAGE * self.size and self.lists_variants and not self.not_filled
+        )
         if few and not self.absent_is_ref:
             text += (
                 "; the others are N, unless --absent-is-ref says that the file lists variants only"
@@ -101,13 +103,13 @@ class GenomeReport:
         return "; ".join(filter(None, [text, no_call_message(self.no_calls)]))
 
 
-def _none() -> NDArray[np.int64]:
+def _zero() -> NDArray[np.int64]:
     return np.zeros((), np.int64)
 
 
 @dataclass(eq=False)
 class _Counts:
-    """What a cohort's records say of each sample (N,), and of all of them."""
+    """Counts over a cohort's records, for each sample (N,) and for all of them."""
 
     records: int = 0
     swapped: int = 0
@@ -116,30 +118,30 @@ class _Counts:
     one_alternate: int = 0  # calls of one alternate allele
     two_alleles: int = 0  # calls of two different alleles
     without_fractions: int = 0  # of them
-    variants: NDArray[np.int64] = field(default_factory=_none)
-    unsettled: NDArray[np.int64] = field(default_factory=_none)
-    missing: NDArray[np.int64] = field(default_factory=_none)
+    variants: NDArray[np.int64] = field(default_factory=_zero)
+    unresolved: NDArray[np.int64] = field(default_factory=_zero)
+    missing: NDArray[np.int64] = field(default_factory=_zero)
 
-    def count_alleles(self, given: Variant, found: Settled) -> None:
+    def count_alleles(self, variant: Variant, resolved: ResolvedCalls) -> None:
         """Count calls as they are given, by how many alleles they have."""
-        self.two_alleles += int(found.mixed.sum())
-        self.one_alternate += int(((given.genotypes[:, 0] > 0) & ~found.mixed).sum())
-        if not found.has_fractions:
-            self.without_fractions += int((found.mixed & found.unsettled).sum())
+        self.two_alleles += int(resolved.two_alleles.sum())
+        self.one_alternate += int(((variant.genotypes[:, 0] > 0) & ~resolved.two_alleles).sum())
+        if not resolved.has_fractions:
+            self.without_fractions += int((resolved.two_alleles & resolved.unresolved).sum())
 
-    def count(self, variant: Variant, unsettled_N: Flags, variant_N: Flags) -> None:
+    def count(self, variant: Variant, unresolved_N: Flags, variant_N: Flags) -> None:
         """Count one record."""
         self.records += 1
-        self.unsettled = self.unsettled + unsettled_N.astype(np.int64)
+        self.unresolved = self.unresolved + unresolved_N.astype(np.int64)
         self.variants = self.variants + variant_N.astype(np.int64)
         self.missing = self.missing + (variant.genotypes[:, 0] < 0).astype(np.int64)
 
     @property
     def doubtful(self) -> Flags:
         """The samples (N,) whose absent positions may not be filled in: much of what the file lists is not known."""
-        told_N = self.unsettled + self.variants
-        unsettled = self.unsettled > _DOUBTFUL * told_N
-        doubtful: Flags = unsettled | (2 * self.missing > self.records)
+        listed_N = self.unresolved + self.variants
+        too_unresolved = self.unresolved > _MAX_UNRESOLVED * listed_N
+        doubtful: Flags = too_unresolved | (2 * self.missing > self.records)
         return doubtful
 
 
@@ -153,8 +155,8 @@ class Genomes:
         self._codes = codes_of(reference.letters)
         self._absent_is_ref = absent_is_ref
         self._calls: dict[int, Calls] = {}  # by position from 0, one call a sample
-        self._with_genotypes = False
-        self._with_variant: set[int] = (
+        self._has_genotypes = False
+        self._variant_positions: set[int] = (
             set()
         )  # positions, from 0, at which a call has another allele, settled or not
         self._counts = _Counts()
@@ -167,43 +169,43 @@ class Genomes:
         """Take in the records of one more file of these samples."""
         is_length = len(self._reference) in header_lengths(file.header, self._reference)
         fit = FileFit(file.path, self._reference, is_of_plink(file.header), is_length)
-        for given in file.records:
-            self._check_place(given, file)
-            self._no_calls.append(given.no_calls)
-            self._filters.update(given.filters)
-            self._with_genotypes |= given.has_genotypes
-            self.haploid |= bool((given.genotypes[:, 1] == ABSENT).any())
-            found = settled(given)
-            self._counts.count_alleles(given, found)
-            if (given.genotypes > 0).any() or given.filters:
-                self._with_variant.add(given.position - 1)
-            variant = fit.add(replace(given, genotypes=found.genotypes, fields=None))
+        for record in file.records:
+            self._check_position(record, file)
+            self._no_calls.append(record.no_calls)
+            self._filters.update(record.filters)
+            self._has_genotypes |= record.has_genotypes
+            self.haploid |= bool((record.genotypes[:, 1] == ABSENT).any())
+            resolved = resolved_calls(record)
+            self._counts.count_alleles(record, resolved)
+            if (record.genotypes > 0).any() or record.filters:
+                self._variant_positions.add(record.position - 1)
+            variant = fit.add(replace(record, genotypes=resolved.genotypes, fields=None))
             if variant is not None:
-                self._take(variant)
+                self._add_record(variant)
         self._contigs |= file.contigs
-        waited, skipped = fit.settle(absent_is_ref=self._absent_is_ref)
-        for variant in waited:
-            self._take(variant)
+        resolved_records, skipped = fit.resolve(absent_is_ref=self._absent_is_ref)
+        for variant in resolved_records:
+            self._add_record(variant)
         counts = self._counts
         counts.swapped += fit.swapped
-        counts.turned += len(waited) if fit.is_turned else 0
+        counts.turned += len(resolved_records) if fit.is_on_other_strand else 0
         counts.skipped += [variant.position for variant in skipped]
 
-    def _take(self, variant: Variant) -> None:
+    def _add_record(self, variant: Variant) -> None:
         """Take in a record that fits the reference."""
         two_N = (variant.genotypes >= 0).all(axis=1)
         two_N &= variant.genotypes[:, 0] != variant.genotypes[:, 1]
-        unsettled_N, variant_N = np.zeros((2, len(two_N)), np.bool_)
+        unresolved_N, variant_N = np.zeros((2, len(two_N)), np.bool_)
         for position, calls in position_calls(
             variant, self._codes, circular=self._reference.circular
         ):
-            before = self._calls.get(position)
-            self._calls[position] = calls if before is None else merged(before, calls)
-            unsettled_N |= two_N & (calls == MIXED_N)
-            variant_N |= calls >= OTHER
-        self._counts.count(variant, unsettled_N, variant_N)
+            previous = self._calls.get(position)
+            self._calls[position] = calls if previous is None else merged_calls(previous, calls)
+            unresolved_N |= two_N & (calls == MIXED_N)
+            variant_N |= calls >= ALTERNATE_BASE
+        self._counts.count(variant, unresolved_N, variant_N)
 
-    def _check_place(self, variant: Variant, file: VariantFile) -> None:
+    def _check_position(self, variant: Variant, file: VariantFile) -> None:
         """InputError for a record that does not lie within the reference."""
         size = len(variant.ref) or 1
         if 1 <= variant.position <= len(self._reference) - size + 1:
@@ -220,8 +222,10 @@ class Genomes:
     def contig(self) -> str:
         """The normal name of the reference's contig in the files, which may be plink's number."""
         names = contig_names(self._reference)
-        found = (normal_contig(name) for name in self._contigs)
-        return next((name for name in found if name in names), normal_contig(self._reference.name))
+        normal_names = (normal_contig(name) for name in self._contigs)
+        return next(
+            (name for name in normal_names if name in names), normal_contig(self._reference.name)
+        )
 
     def takes_swapped(self, position: int, alts: Sequence[str]) -> bool:
         """Whether a record at a position (from 0) whose REF is not the reference's base was read with REF and ALT
@@ -231,23 +235,23 @@ class Genomes:
 
     @property
     def positions(self) -> list[int]:
-        """Those, counted from 0, that a record is about."""
+        """The positions, counted from 0, that a record is about."""
         return sorted(self._calls)
 
     def deleted(self, position: int) -> NDArray[np.bool_]:
         """The samples (samples,) whose genome has no letter at a position, or none that is known."""
         calls = self._calls.get(position)
-        lacking = np.zeros(len(self.samples), np.bool_)
-        return lacking if calls is None else calls >= DELETED
+        none_deleted = np.zeros(len(self.samples), np.bool_)
+        return none_deleted if calls is None else calls >= DELETED
 
     def check(self) -> None:
         """InputError if there is nothing to use."""
         if not self._calls:
             unknown = [name for name in self._contigs if normal_contig(name) not in _NUCLEAR]
-            others = f"; contig {', '.join(unknown[:_SHOWN])} is not known" if unknown else ""
+            others = f"; contig {', '.join(unknown[:_MAX_SHOWN])} is not known" if unknown else ""
             message = f"no record on {self._reference.name}{others}"
             raise InputError(message, path=self.path)
-        if not self._with_genotypes:
+        if not self._has_genotypes:
             message = f"no genotypes: the records on {self._reference.name} have no GT field"
             raise InputError(message, path=self.path)
 
@@ -261,11 +265,11 @@ class Genomes:
             reference=self._reference.name,
             size=len(self._reference),
             covered=len(self._calls),
-            absent_is_ref=self._fills_in,
+            absent_is_ref=self._fills_absent,
             swapped=counts.swapped,
             turned=counts.turned,
             skipped=tuple(counts.skipped),
-            heteroplasmic=int(counts.unsettled.sum()),
+            heteroplasmic=int(counts.unresolved.sum()),
             not_filled=int(self._not_filled.sum()),
             lists_variants=self._lists_variants,
             no_calls=count_no_calls(self._no_calls),
@@ -273,22 +277,29 @@ class Genomes:
         )
 
     @property
-    def _fills_in(self) -> bool:
+    def _fills_absent(self) -> bool:
         """Whether positions without a record are as the reference."""
-        return self._absent_is_ref and self._lists_variants and not self._is_part
+        return self._absent_is_ref and self._lists_variants and not self._is_partial
 
     @cached_property
-    def _is_part(self) -> bool:
+    def _is_partial(self) -> bool:
         """Whether the variants listed are those of a part of the genome."""
-        positions = {at + 1 for at in self._calls}
+        positions = {position + 1 for position in self._calls}
         variants = int(np.max(self._counts.variants, initial=0))
         return lacks_common_variants(self._reference, positions, variants)
 
     @cached_property
     def _without_variant(self) -> int:
         """The number of positions at which someone has the reference's letter, and nobody another."""
-        rows = (row for at, row in self._calls.items() if at not in self._with_variant)
-        return sum(bool((row // 8 * 8 == SAME).any() and (row < OTHER).all()) for row in rows)
+        columns = (
+            calls
+            for position, calls in self._calls.items()
+            if position not in self._variant_positions
+        )
+        return sum(
+            bool((calls // 8 * 8 == REFERENCE_BASE).any() and (calls < ALTERNATE_BASE).all())
+            for calls in columns
+        )
 
     @property
     def _lists_variants(self) -> bool:
@@ -298,7 +309,7 @@ class Genomes:
 
     @property
     def _not_filled(self) -> Flags:
-        """The samples (N,) of which that cannot be said."""
+        """The samples (N,) whose absent positions may not be filled in."""
         return np.broadcast_to(self._counts.doubtful, (len(self.samples),))
 
     def _warnings(self) -> Iterator[str]:
@@ -308,11 +319,11 @@ class Genomes:
         if by_filter := filter_warning(count_no_calls(self._no_calls), self._filters, calls):
             yield f"{shown}: {by_filter}"
         if counts.skipped:
-            places = ", ".join(map(str, counts.skipped[:_SHOWN]))
-            more = ", ..." if len(counts.skipped) > _SHOWN else ""
+            positions = ", ".join(map(str, counts.skipped[:_MAX_SHOWN]))
+            more = ", ..." if len(counts.skipped) > _MAX_SHOWN else ""
             yield (
                 f"{shown}: {len(counts.skipped)} of {counts.records + len(counts.skipped)} records left out, whose "
-                f"REF and ALT are not {name}'s letter on this strand: {places}{more}"
+                f"REF and ALT are not {name}'s letter on this strand: {positions}{more}"
             )
         if counts.turned:
             yield f"{shown}: {counts.turned} records are on the other strand of {name}: turned"
@@ -322,16 +333,16 @@ class Genomes:
                 "heterozygous, without allele fractions (FORMAT AF or AD) that tell which base the genome has: N. "
                 "Call variants with ploidy 1, or keep AF and AD"
             )
-        elif counts.unsettled.any():
+        elif counts.unresolved.any():
             yield (
-                f"{shown}: {counts.unsettled.sum()} calls are heteroplasmic (no allele has 90 % of the reads): N"
+                f"{shown}: {counts.unresolved.sum()} calls are heteroplasmic (no allele has 90 % of the reads): N"
             )
         if self._absent_is_ref and not self._lists_variants:
             yield (
                 f"{shown}: at {self._without_variant} of {len(self._calls)} positions nobody has a variant, so it "
                 "is no list of variants: positions without a record are N in spite of --absent-is-ref"
             )
-        elif self._absent_is_ref and self._is_part:
+        elif self._absent_is_ref and self._is_partial:
             yield (
                 f"{shown}: no record is at the positions where nearly everybody differs from {name}, so it does not "
                 "list the variants of whole genomes: positions without a record are N in spite of --absent-is-ref"
@@ -347,24 +358,28 @@ class Genomes:
         """A sequence record of the reference's length for each sample; some hundred at a time in memory."""
         positions = np.array(sorted(self._calls), np.int64)
         unknown = np.full_like(self._codes, UNKNOWN_CODE)
-        filled_N = self._fills_in & ~self._not_filled
-        for first in range(0, len(self.samples), _GROUP):
-            names = self.samples[first : first + _GROUP]
-            calls = [self._calls[position][first : first + _GROUP] for position in positions]
+        filled_N = self._fills_absent & ~self._not_filled
+        for first in range(0, len(self.samples), _SAMPLES_PER_BLOCK):
+            names = self.samples[first : first + _SAMPLES_PER_BLOCK]
+            calls = [
+                self._calls[position][first : first + _SAMPLES_PER_BLOCK] for position in positions
+            ]
             table = np.stack(calls, axis=1)  # (samples, positions)
-            rows = zip(names, table, filled_N[first : first + _GROUP], strict=True)
+            rows = zip(names, table, filled_N[first : first + _SAMPLES_PER_BLOCK], strict=True)
             for name, row, is_filled in rows:
                 genome = (self._codes if is_filled else unknown).copy()
                 genome[positions] = np.where(row == NO_CALL, genome[positions], row & CODE)
-                for position in self._left_out:
+                for position in self._unusable_positions:
                     genome[position] = UNKNOWN_CODE
                 sequence = as_text(CODE_LETTERS[genome])
                 yield SequenceRecord(name, sequence, "", self.path)
 
     @property
-    def _left_out(self) -> list[int]:
+    def _unusable_positions(self) -> list[int]:
         """Positions, from 0, at which nothing is known, since their records do not fit."""
-        return [at - 1 for at in self._counts.skipped if at - 1 not in self._calls]
+        return [
+            position - 1 for position in self._counts.skipped if position - 1 not in self._calls
+        ]
 
 
 def read_genomes(
@@ -385,8 +400,8 @@ def read_genomes(
     cohorts: dict[tuple[str, ...], Genomes] = {}
     for source in inputs:
         with source:
-            wanted = ContigOf(reference, source.path, refuse_others)
-            file = read_variants(source, wanted, with_fields=True, rules=rules)
+            contig_positions = ContigPositions(reference, source.path, refuse_others)
+            file = read_variants(source, contig_positions, with_fields=True, rules=rules)
             cohort = cohorts.get(file.samples)
             if cohort is None:
                 cohort = Genomes(reference, file, absent_is_ref=absent_is_ref)
@@ -402,7 +417,7 @@ def read_genomes(
 
 def _check_header(file: VariantFile, reference: Reference) -> None:
     """InputError if every contig of the reference's name has another length."""
-    length = other_length(file.header, reference)
+    length = conflicting_length(file.header, reference)
     if length is not None:
         message = f"{reference.name} has {len(reference)} letters, but in the header {length}"
         hint = _hint(reference, length)
@@ -410,7 +425,7 @@ def _check_header(file: VariantFile, reference: Reference) -> None:
 
 
 def _hint(reference: Reference, length: int) -> str:
-    """What a length, or the last position of a record, tells of the other reference."""
+    """A guess at the other reference, by its length or by the last position of a record."""
     is_yoruba = normal_contig(reference.name) == "MT" and len(reference) < length <= _YORUBA
     perhaps = f", perhaps the Yoruba chrM of hg19 (NC_001807, {_YORUBA} letters)" * is_yoruba
     return f"{perhaps}: call the variants against {reference.name}"

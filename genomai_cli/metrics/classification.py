@@ -62,11 +62,11 @@ def matthews(matrix: Counts) -> float:
     return float(covariance / math.sqrt(variances)) if variances > 0 else 0.0
 
 
-def wilson_interval(right: int, samples: int, z: float = Z_95) -> tuple[float, float]:
+def wilson_interval(correct: int, samples: int, z: float = Z_95) -> tuple[float, float]:
     """The 95 % interval of a share (Wilson 1927, J Am Stat Assoc 22:209): the score test inverted."""
     if samples == 0:
         return 0.0, 1.0
-    share = right / samples
+    share = correct / samples
     centre = share + z * z / (2 * samples)
     half = z * math.sqrt(share * (1 - share) / samples + z * z / (4 * samples**2))
     scale = 1 + z * z / samples
@@ -88,13 +88,13 @@ def codes_of(values: Sequence[str], labels: Sequence[str]) -> Codes:
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 BINS = 15
-CONSISTENT_DRAWS = 400
+CONSISTENCY_DRAWS = 400
 SMALLEST_PROBABILITY = (
     1e-15  # a certain call that is wrong costs 34.5 nats rather than infinitely many
 )
 
 
-def expected_calibration_error(confidence: Floats, right: Flags, bins: int = BINS) -> float:
+def expected_calibration_error(confidence: Floats, correct: Flags, bins: int = BINS) -> float:
     """Mean gap between confidence and accuracy (Guo et al. 2017, ICML, eq. 3).
 
     The samples are sorted by the probability of their top label into `bins` equal-width bins
@@ -103,14 +103,18 @@ def expected_calibration_error(confidence: Floats, right: Flags, bins: int = BIN
     if len(confidence) == 0:
         return float("nan")
     bin_N = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    gaps = np.bincount(bin_N, weights=right - confidence, minlength=bins)
+    gaps = np.bincount(bin_N, weights=correct - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(confidence))
 
 
 def calibration_interval(
-    confidence: Floats, right: Flags, resampled: tuple[float, float], rng: np.random.Generator
+    confidence: Floats,
+    correct: Flags,
+    bootstrap_interval: tuple[float, float],
+    rng: np.random.Generator,
 ) -> tuple[float, float]:
-    """The 95 % interval of the calibration error, from the middle 95 % of its values in `resampled` samples.
+    """The 95 % interval of the calibration error, from `bootstrap_interval`, the middle 95 % of its values in
+    resampled samples.
 
     Resampling adds to gaps, so those values lie above the estimate as it does above the truth: they are mirrored at the
     estimate (the basic bootstrap; Davison & Hinkley 1997, Bootstrap Methods, 5.2). The lower end is 0 where answers
@@ -118,56 +122,59 @@ def calibration_interval(
     2007, Weather Forecast 22:651).
     """
     if len(confidence) == 0:
-        return resampled
-    value = expected_calibration_error(confidence, right)
-    low, high = (2 * value - end for end in reversed(resampled))
-    chance = [
+        return bootstrap_interval
+    value = expected_calibration_error(confidence, correct)
+    low, high = (2 * value - end for end in reversed(bootstrap_interval))
+    consistent_errors = [
         expected_calibration_error(confidence, rng.random(len(confidence)) < confidence)
-        for _ in range(CONSISTENT_DRAWS)
+        for _ in range(CONSISTENCY_DRAWS)
     ]
-    consistent = value <= np.quantile(chance, 0.975)
-    return 0.0 if consistent else max(0.0, low), min(1.0, max(value, high))
+    is_consistent = value <= np.quantile(consistent_errors, 0.975)
+    return 0.0 if is_consistent else max(0.0, low), min(1.0, max(value, high))
 
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBin:
-    """Calls of about the same probability: how many, its mean, and the share that is right with its interval."""
+    """Calls of about the same probability: how many, their mean probability, and the share that is right with its
+    interval."""
 
     samples: int
-    stated: float
-    right: float
+    mean_confidence: float
+    accuracy: float
     low: float
     high: float
 
 
-def reliability(confidence: Floats, right: Flags, bins: int = BINS) -> list[ReliabilityBin]:
+def reliability(confidence: Floats, correct: Flags, bins: int = BINS) -> list[ReliabilityBin]:
     """The bins of `expected_calibration_error` that have samples, with Wilson's intervals."""
     bin_N = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     found = []
     for number in np.unique(bin_N).tolist():
-        here = bin_N == number
-        count, good = int(here.sum()), int(right[here].sum())
-        stated = float(confidence[here].mean())
-        found.append(ReliabilityBin(count, stated, good / count, *wilson_interval(good, count)))
+        in_bin = bin_N == number
+        count, right_count = int(in_bin.sum()), int(correct[in_bin].sum())
+        mean = float(confidence[in_bin].mean())
+        found.append(
+            ReliabilityBin(count, mean, right_count / count, *wilson_interval(right_count, count))
+        )
     return found
 
 
 def log_losses(probabilities: Floats, truth: NDArray[np.int64]) -> Floats:
     """One value a sample: -log of the probability given to the true label, kept off 0 by 1e-15."""
-    given = probabilities[np.arange(len(truth)), truth]
-    return -np.log(np.clip(given, SMALLEST_PROBABILITY, 1.0))
+    true_label_probability = probabilities[np.arange(len(truth)), truth]
+    return -np.log(np.clip(true_label_probability, SMALLEST_PROBABILITY, 1.0))
 
 
 def brier_scores(probabilities: Floats, truth: NDArray[np.int64]) -> Floats:
     """One value a sample, 0 to 2: sum over labels of (p - [label is true])^2 (Brier 1950, eq. 2)."""
-    hits = np.zeros_like(probabilities)
-    hits[np.arange(len(truth)), truth] = 1.0
-    return np.asarray(((probabilities - hits) ** 2).sum(axis=1))
+    one_hot = np.zeros_like(probabilities)
+    one_hot[np.arange(len(truth)), truth] = 1.0
+    return np.asarray(((probabilities - one_hot) ** 2).sum(axis=1))
 
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What a head called, one entry a sample.
+    """The calls of a head, one entry a sample.
 
     `confidence` is the probability of the called label, NaN for UNKNOWN; `probabilities` has a row a sample and a
     column for each of `labels`, or is None if only the calls are known.
@@ -202,15 +209,17 @@ class HeadScores:
 
 def score(truth: Sequence[str], predictions: Predictions, rng: np.random.Generator) -> HeadScores:
     """Every measure that the predictions allow; `rng` draws the resamples for the intervals."""
-    cases = _Cases.of(truth, predictions)
-    everyone = np.arange(len(truth))
-    values = cases.measures(everyone)
-    intervals = resampling.bootstrap_intervals(cases.measures, len(truth), rng)
-    confusion = cases.confusion(everyone)
+    coded = _CodedCalls.of(truth, predictions)
+    all_samples = np.arange(len(truth))
+    values = coded.measures(all_samples)
+    intervals = resampling.bootstrap_intervals(coded.measures, len(truth), rng)
+    confusion = coded.confusion(all_samples)
     intervals["accuracy"] = wilson_interval(int(np.trace(confusion)), len(truth))
     if "ece" in values:
-        intervals["ece"] = calibration_interval(*cases.rated(everyone), intervals["ece"], rng)
-    baseline = cases.baseline()
+        intervals["ece"] = calibration_interval(
+            *coded.confidence_and_correctness(all_samples), intervals["ece"], rng
+        )
+    baseline = coded.baseline()
     return HeadScores(
         samples=len(truth),
         unknown=sum(label == UNKNOWN_LABEL for label in predictions.called),
@@ -218,14 +227,14 @@ def score(truth: Sequence[str], predictions: Predictions, rng: np.random.Generat
             name: Estimate(value, *intervals[name], baseline.get(name))
             for name, value in values.items()
         },
-        labels=cases.labels,
+        labels=coded.labels,
         confusion=confusion,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Cases:
-    """Truth and prediction as numbers, UNKNOWN being the last label."""
+class _CodedCalls:
+    """True and called labels as indices of `labels`, of which UNKNOWN is the last."""
 
     labels: list[str]
     truth: Codes
@@ -234,7 +243,7 @@ class _Cases:
     losses: dict[str, NDArray[np.float64]]
 
     @classmethod
-    def of(cls, truth: Sequence[str], predictions: Predictions) -> "_Cases":
+    def of(cls, truth: Sequence[str], predictions: Predictions) -> "_CodedCalls":
         used = {*truth, *predictions.called, *predictions.labels} - {UNKNOWN_LABEL}
         labels = [*sorted(used), UNKNOWN_LABEL]
         codes = codes_of(truth, labels)
@@ -243,23 +252,25 @@ class _Cases:
             labels, codes, called, predictions.confidence, _losses(codes, labels, predictions)
         )
 
-    def confusion(self, chosen: NDArray[np.int64]) -> Counts:
+    def confusion(self, indices: NDArray[np.int64]) -> Counts:
         """The confusion matrix of the chosen samples."""
-        return confusion_matrix(self.truth[chosen], self.called[chosen], len(self.labels))
+        return confusion_matrix(self.truth[indices], self.called[indices], len(self.labels))
 
-    def measures(self, chosen: NDArray[np.int64]) -> dict[str, float]:
+    def measures(self, indices: NDArray[np.int64]) -> dict[str, float]:
         """All measures of the chosen samples; those of probabilities over the samples that have one."""
-        values = self._of_matrix(self.confusion(chosen))
+        values = self._of_matrix(self.confusion(indices))
         if np.isnan(self.confidence).all():
             return values
-        rated = chosen[~np.isnan(self.confidence[chosen])]
-        values["ece"] = expected_calibration_error(*self.rated(chosen))
-        return values | {name: _mean(loss[rated]) for name, loss in self.losses.items()}
+        with_confidence = indices[~np.isnan(self.confidence[indices])]
+        values["ece"] = expected_calibration_error(*self.confidence_and_correctness(indices))
+        return values | {name: _mean(loss[with_confidence]) for name, loss in self.losses.items()}
 
-    def rated(self, chosen: NDArray[np.int64]) -> tuple[Floats, Flags]:
+    def confidence_and_correctness(self, indices: NDArray[np.int64]) -> tuple[Floats, Flags]:
         """The probabilities of the chosen samples' calls that have one, and which of these calls are right."""
-        rated = chosen[~np.isnan(self.confidence[chosen])]
-        return self.confidence[rated], self.truth[rated] == self.called[rated]
+        with_confidence = indices[~np.isnan(self.confidence[indices])]
+        return self.confidence[with_confidence], self.truth[with_confidence] == self.called[
+            with_confidence
+        ]
 
     def baseline(self) -> dict[str, float]:
         """The measures of always calling the most frequent label of the truth."""

@@ -42,8 +42,8 @@ class PredictionTable:
     @property
     def numbers(self) -> list[str]:
         """The columns of numbers, which have an interval beside them."""
-        there = self.table.columns
-        return [name for name in there if f"{name}_low" in there and f"{name}_high" in there]
+        columns = self.table.columns
+        return [name for name in columns if f"{name}_low" in columns and f"{name}_high" in columns]
 
     @property
     def samples(self) -> tuple[str, ...]:
@@ -51,28 +51,28 @@ class PredictionTable:
         return self.table.column("sample")
 
     def predictions(self, head: str, rows: Sequence[int]) -> Predictions:
-        """What the head called in these rows; all labels' probabilities if no call lacks one."""
-        chosen = list(rows)
-        called = [self.table.column(head)[row] for row in chosen]
-        confidence = self._numbers(f"{head}_p")[chosen]
+        """The calls of a head in these rows; with all labels' probabilities if no call lacks one."""
+        row_list = list(rows)
+        called = [self.table.column(head)[row] for row in row_list]
+        confidence = self._numbers(f"{head}_p")[row_list]
         is_call = np.array([label != UNKNOWN_LABEL for label in called])
         prefix = f"{head}:"
         columns = [name for name in self.table.columns if name.startswith(prefix)]
-        probabilities = np.array([self._numbers(name)[chosen] for name in columns]).T
+        probabilities = np.array([self._numbers(name)[row_list] for name in columns]).T
         if not columns or np.isnan(probabilities[is_call]).any():
             return Predictions(called, np.where(is_call, confidence, np.nan))
         labels = [name.removeprefix(prefix) for name in columns]
         return Predictions(called, np.where(is_call, confidence, np.nan), labels, probabilities)
 
     def predicted_numbers(self, head: str, rows: Sequence[int]) -> NumberPredictions:
-        """What a head of numbers predicted in these rows."""
+        """The predictions of a head of numbers in these rows."""
         columns = (head, f"{head}_low", f"{head}_high")
         found = [
             numbers_of(self.table.column(name), self.table.lines, self.path) for name in columns
         ]
         return NumberPredictions(*(column[list(rows)] for column in found))
 
-    def novel(self) -> int:
+    def count_novel(self) -> int:
         """How many rows are flagged as unlike what the model knows."""
         flags = self.table.columns.get("flags", ())
         return sum("NOVEL" in text.split(",") for text in flags)
@@ -103,12 +103,12 @@ class Overlap:
 
     common: int
     only_predicted: list[str]
-    only_known: list[str]
+    only_in_truth: list[str]
     repeated: list[str]
 
 
 def overlap(table: PredictionTable, truth: LabelTable) -> Overlap:
-    """Who is in both tables; nobody at all is an error."""
+    """Which samples are in both tables; InputError if none is."""
     rows, known = Counter(table.samples), set(truth.samples)
     common = sum(count for sample, count in rows.items() if sample in known)
     if not common:
@@ -116,31 +116,31 @@ def overlap(table: PredictionTable, truth: LabelTable) -> Overlap:
     return Overlap(
         common,
         only_predicted=[sample for sample in rows if sample not in known],
-        only_known=[sample for sample in truth.samples if sample not in rows],
+        only_in_truth=[sample for sample in truth.samples if sample not in rows],
         repeated=[sample for sample, count in rows.items() if count > 1],
     )
 
 
 def columns_for(
-    table: PredictionTable, truth: LabelTable, asked: Mapping[str, str]
+    table: PredictionTable, truth: LabelTable, requested: Mapping[str, str]
 ) -> dict[str, str]:
-    """The column of the truth for each head that has one: as asked, of the same name, or an alias."""
+    """The column of the truth for each head that has one: the requested one, that of the same name, or an alias."""
     heads = [*table.heads, *table.numbers]
-    for head, column in asked.items():
+    for head, column in requested.items():
         if head not in heads:
             raise UsageError(f"no head '{head}' in {table.path} (there are: {_list(heads)})")
         truth.column(column)  # complains where it is missing
-    chosen: dict[str, str] = {}
+    columns: dict[str, str] = {}
     for head in heads:
-        names = (asked.get(head, head), head, ALIASES.get(head, head))
-        chosen.update((head, name) for name in reversed(names) if name in truth.columns)
-    if not chosen:
+        names = (requested.get(head, head), head, ALIASES.get(head, head))
+        columns.update((head, name) for name in reversed(names) if name in truth.columns)
+    if not columns:
         message = (
             f"none of its columns ({_list(truth.columns)}) is a head of {table.path} "
             f"({_list(heads)}); say which is with --column HEAD=COLUMN"
         )
         raise InputError(message, path=truth.path, line=1)
-    return chosen
+    return columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,21 +171,21 @@ def cases_of(
     table: PredictionTable, truth: LabelTable, columns: Mapping[str, str]
 ) -> dict[str, LabelCases | NumberCases]:
     """By head, the rows whose truth is known; a head without any is left out."""
-    found: dict[str, LabelCases | NumberCases] = {}
+    cases: dict[str, LabelCases | NumberCases] = {}
     for head, column in columns.items():
         labels = {
             name: label for name, label in truth.column(column).items() if label != UNKNOWN_LABEL
         }
         rows = [row for row, name in enumerate(table.samples) if name in labels]
-        answers = [labels[table.samples[row]] for row in rows]
+        true_labels = [labels[table.samples[row]] for row in rows]
         if rows and head in table.numbers:
             line_of = dict(zip(truth.samples, truth.lines, strict=True))
             lines = [line_of[table.samples[row]] for row in rows]
-            true = numbers_of(answers, lines, truth.path)
-            found[head] = NumberCases(true, table.predicted_numbers(head, rows))
+            true = numbers_of(true_labels, lines, truth.path)
+            cases[head] = NumberCases(true, table.predicted_numbers(head, rows))
         elif rows:
-            found[head] = LabelCases(answers, table.predictions(head, rows))
-    return found
+            cases[head] = LabelCases(true_labels, table.predictions(head, rows))
+    return cases
 
 
 def score_heads(
@@ -204,9 +204,9 @@ def with_label_sets(truth: LabelTable, table: PredictionTable) -> LabelTable:
     """The truth with columns of yes and no for the heads of labels of which a sample has several (`A;B`)."""
     answers = {YES, NO, UNKNOWN_LABEL}
     binary = [head for head in table.heads if answers.issuperset(table.table.column(head))]
-    asked = [head for head in binary if head not in truth.columns]
+    missing = [head for head in binary if head not in truth.columns]
     for column in list(truth.columns):
-        names = [head for head in asked if head.startswith(f"{column}_")]
+        names = [head for head in missing if head.startswith(f"{column}_")]
         if names:
             truth = with_label_columns(truth, column, names)
     return truth

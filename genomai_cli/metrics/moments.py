@@ -1,4 +1,4 @@
-"""How well values along a genome follow others, from sums over windows, so that windows can be drawn with replacement.
+"""How well predicted values along a genome follow measured ones, from sums over windows, of which bootstraps draw.
 
 Bins that are NaN in either are in no sum. Shape suffixes: R bins, C tracks, S sums of a window, W windows, N draws.
 """
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
 PEARSON, LOG_PEARSON, DEVIANCE = "pearson", "log_pearson", "deviance"
-LEAST = 1e-3  # of a track's mean, which smaller values count as in a deviance
-VALUES, LOGS = slice(0, 6), [0, 6, 7, 8, 9, 10]  # the sums that correlations are made of
-COUNT, DEVIANCES = 0, 11
+MIN_PREDICTION = 1e-3  # of a track's mean, which smaller values count as in a deviance
+VALUE_SUMS, LOG_SUMS = slice(0, 6), [0, 6, 7, 8, 9, 10]  # the sums that correlations are made of
+BIN_COUNT, DEVIANCE_SUM = 0, 11
 
 
-def sums(told_RC: NDArray[np.floating], measured_RC: NDArray[np.floating]) -> Numbers:
+def window_sums(predicted_RC: NDArray[np.floating], measured_RC: NDArray[np.floating]) -> Numbers:
     """The sums (S, C) of a window's values, in units of the tracks' means."""
-    known_RC = ~(np.isnan(told_RC) | np.isnan(measured_RC))
-    x, y = (np.where(known_RC, part, 0).astype(np.float64) for part in (told_RC, measured_RC))
+    known_RC = ~(np.isnan(predicted_RC) | np.isnan(measured_RC))
+    x, y = (np.where(known_RC, part, 0).astype(np.float64) for part in (predicted_RC, measured_RC))
     log_x, log_y = np.log1p(x.clip(min=0)), np.log1p(y.clip(min=0))
     parts = [known_RC, *_products(x, y), *_products(log_x, log_y)]
     parts.append(np.where(known_RC, deviance(x, y), 0))
@@ -29,12 +29,12 @@ def _products(x: Numbers, y: Numbers) -> tuple[Numbers, ...]:
     return x, y, x * x, y * y, x * y
 
 
-def deviance(told: Numbers, measured: Numbers) -> Numbers:
-    """Twice the Poisson loss of each value, 0 where it is met."""
-    told, measured = told.clip(min=LEAST), measured.clip(min=0)
-    ratio = np.where(measured > 0, measured, told) / told
-    found: Numbers = 2 * (measured * np.log(ratio) - (measured - told))
-    return found
+def deviance(predicted: Numbers, measured: Numbers) -> Numbers:
+    """Twice the Poisson loss of each value, 0 where prediction and measurement are equal."""
+    predicted, measured = predicted.clip(min=MIN_PREDICTION), measured.clip(min=0)
+    ratio = np.where(measured > 0, measured, predicted) / predicted
+    deviances: Numbers = 2 * (measured * np.log(ratio) - (measured - predicted))
+    return deviances
 
 
 def pearson(sums_6C: Numbers) -> Numbers:
@@ -48,19 +48,19 @@ def pearson(sums_6C: Numbers) -> Numbers:
 
 
 def mean_deviance(sums_SC: Numbers) -> Numbers:
-    """That of a bin (..., C); NaN without any."""
-    count = sums_SC[..., COUNT, :]
-    return np.where(count > 0, sums_SC[..., DEVIANCES, :] / np.maximum(count, 1), np.nan)
+    """The mean deviance over bins (..., C); NaN without any."""
+    count = sums_SC[..., BIN_COUNT, :]
+    return np.where(count > 0, sums_SC[..., DEVIANCE_SUM, :] / np.maximum(count, 1), np.nan)
 
 
 MEASURES: Mapping[str, Callable[[Numbers], Numbers]] = {
-    PEARSON: lambda sums_SC: pearson(sums_SC[..., VALUES, :]),
-    LOG_PEARSON: lambda sums_SC: pearson(sums_SC[..., LOGS, :]),
+    PEARSON: lambda sums_SC: pearson(sums_SC[..., VALUE_SUMS, :]),
+    LOG_PEARSON: lambda sums_SC: pearson(sums_SC[..., LOG_SUMS, :]),
     DEVIANCE: mean_deviance,
 }
 
 
-def drawn(sums_WSC: Numbers, repeats: int, rng: np.random.Generator) -> Numbers:
+def bootstrap_sums(sums_WSC: Numbers, repeats: int, rng: np.random.Generator) -> Numbers:
     """The sums (N, S, C) of as many windows, drawn with replacement."""
     windows = len(sums_WSC)
     counts_NW = rng.multinomial(windows, np.full(windows, 1 / windows), repeats)

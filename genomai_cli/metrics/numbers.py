@@ -17,9 +17,11 @@ Numbers = NDArray[np.float64]
 
 def pearson(truth_N: Numbers, predicted_N: Numbers) -> float:
     """The correlation coefficient; 0 where one of the two does not vary."""
-    one, other = truth_N - truth_N.mean(), predicted_N - predicted_N.mean()
-    scale = math.sqrt(float(one @ one) * float(other @ other))
-    return float(one @ other) / scale if scale > 0 else 0.0
+    truth_centred, predicted_centred = truth_N - truth_N.mean(), predicted_N - predicted_N.mean()
+    scale = math.sqrt(
+        float(truth_centred @ truth_centred) * float(predicted_centred @ predicted_centred)
+    )
+    return float(truth_centred @ predicted_centred) / scale if scale > 0 else 0.0
 
 
 def spearman(truth_N: Numbers, predicted_N: Numbers) -> float:
@@ -33,7 +35,7 @@ def _ranks(values_N: Numbers) -> Numbers:
     return np.asarray((last - (counts - 1) / 2)[which.reshape(-1)], np.float64)
 
 
-def explained(truth_N: Numbers, predicted_N: Numbers) -> float:
+def r_squared(truth_N: Numbers, predicted_N: Numbers) -> float:
     """R^2: 1 less the squared error relative to that of the mean; 0 where the truth does not vary."""
     total = float(np.square(truth_N - truth_N.mean()).sum())
     return 1 - float(np.square(truth_N - predicted_N).sum()) / total if total > 0 else 0.0
@@ -49,7 +51,7 @@ def correlations(truth_N: Numbers, predicted_N: Numbers) -> dict[str, float]:
     return {
         "pearson": pearson(truth_N, predicted_N),
         "spearman": spearman(truth_N, predicted_N),
-        "r2": explained(truth_N, predicted_N),
+        "r2": r_squared(truth_N, predicted_N),
         "rmse": root_mean_square(truth_N - predicted_N),
     }
 
@@ -80,11 +82,11 @@ def score_numbers(
     if not known_N.any():
         return NumberScores(len(truth_N), len(truth_N), {})
     true, value = truth_N[known_N], predictions.value[known_N]
-    inside = (true >= predictions.low[known_N]) & (true <= predictions.high[known_N])
+    covered = (true >= predictions.low[known_N]) & (true <= predictions.high[known_N])
 
-    def measures(chosen: NDArray[np.int64]) -> dict[str, float]:
-        found = correlations(true[chosen], value[chosen])
-        return found | {"covered": float(inside[chosen].mean())}
+    def measures(indices: NDArray[np.int64]) -> dict[str, float]:
+        found = correlations(true[indices], value[indices])
+        return found | {"covered": float(covered[indices].mean())}
 
     values = measures(np.arange(len(true)))
     intervals = resampling.bootstrap_intervals(measures, len(true), rng)
@@ -97,5 +99,8 @@ def score_numbers(
     return NumberScores(
         len(truth_N),
         int((~known_N).sum()),
-        {name: Estimate(of, *intervals[name], baseline.get(name)) for name, of in values.items()},
+        {
+            name: Estimate(point, *intervals[name], baseline.get(name))
+            for name, point in values.items()
+        },
     )

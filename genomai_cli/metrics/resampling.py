@@ -23,17 +23,17 @@ def bootstrap_intervals(
     `measure` gets the indices of the samples drawn, with replacement, and returns its measures by name.
     """
     draws = [measure(rng.integers(samples, size=samples)) for _ in range(repeats)]
-    return {name: _middle([draw[name] for draw in draws]) for name in draws[0]}
+    return {name: _percentile_interval([draw[name] for draw in draws]) for name in draws[0]}
 
 
-def _middle(values: list[float]) -> tuple[float, float]:
+def _percentile_interval(values: list[float]) -> tuple[float, float]:
     known = [value for value in values if not np.isnan(value)]
     low, high = np.percentile(known, [2.5, 97.5]) if known else (np.nan, np.nan)
     return float(low), float(high)
 
 
 PERMUTATIONS = 9999
-_NOISE = 1e-12  # of rounding, by which equal sums may differ
+_ROUNDING = 1e-12  # of rounding, by which equal sums may differ
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,14 @@ def permutation_test(
         raise ValueError("no pairs to test")
     rows = np.arange(len(partners))
     observed = float(similarities[rows, partners].mean())
-    drawn = np.array(
+    permuted_means = np.array(
         [similarities[rows, rng.permutation(partners)].mean() for _ in range(permutations)]
     )
-    reached = int((drawn >= observed - _NOISE * max(1.0, abs(observed))).sum())
-    p = (reached + 1) / (permutations + 1)
-    spread = float(drawn.std())
-    return PermutationTest(len(rows), observed, float(drawn.mean()), spread, p, permutations)
+    at_least_observed = int(
+        (permuted_means >= observed - _ROUNDING * max(1.0, abs(observed))).sum()
+    )
+    p = (at_least_observed + 1) / (permutations + 1)
+    spread = float(permuted_means.std())
+    return PermutationTest(
+        len(rows), observed, float(permuted_means.mean()), spread, p, permutations
+    )

@@ -31,31 +31,33 @@ class ScoreHistogram:
         without either."""
         below = self.negatives.cumsum(axis=-1) - self.negatives / 2
         pairs = (self.positives * below).sum(axis=-1)
-        return _over(pairs, self.positives.sum(-1) * self.negatives.sum(-1))
+        return _ratio(pairs, self.positives.sum(-1) * self.negatives.sum(-1))
 
     def average_precision(self) -> NDArray[np.float64]:
         """The area (...) under precision and recall as steps: the mean over positives of the precision at their score;
         NaN without positives."""
-        found = self.positives[..., ::-1].cumsum(-1)
-        called = found + self.negatives[..., ::-1].cumsum(-1)
-        precision = _over(found, called)
-        weighed = (np.nan_to_num(precision) * self.positives[..., ::-1]).sum(-1)
-        return _over(weighed, self.positives.sum(-1))
+        true_positives = self.positives[..., ::-1].cumsum(-1)
+        called = true_positives + self.negatives[..., ::-1].cumsum(-1)
+        precision = _ratio(true_positives, called)
+        weighted = (np.nan_to_num(precision) * self.positives[..., ::-1]).sum(-1)
+        return _ratio(weighted, self.positives.sum(-1))
 
     def f1(self) -> NDArray[np.float64]:
         """F1 (..., S) of calling every score from the bin on; 0 where nothing is found."""
-        found = self.positives[..., ::-1].cumsum(-1)[..., ::-1]
-        called = found + self.negatives[..., ::-1].cumsum(-1)[..., ::-1]
-        return np.nan_to_num(_over(2 * found, called + self.positives.sum(-1, keepdims=True)))
+        true_positives = self.positives[..., ::-1].cumsum(-1)[..., ::-1]
+        called = true_positives + self.negatives[..., ::-1].cumsum(-1)[..., ::-1]
+        return np.nan_to_num(
+            _ratio(2 * true_positives, called + self.positives.sum(-1, keepdims=True))
+        )
 
     def accuracy(self, first: int) -> NDArray[np.float64]:
         """The share (...) of cases that are right if the scores from the bin `first` on are called positive."""
         right = self.negatives[..., :first].sum(-1) + self.positives[..., first:].sum(-1)
-        return _over(right, self.negatives.sum(-1) + self.positives.sum(-1))
+        return _ratio(right, self.negatives.sum(-1) + self.positives.sum(-1))
 
 
-def _over(part: NDArray[np.number], whole: NDArray[np.number]) -> NDArray[np.float64]:
-    part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
-    found: NDArray[np.float64] = np.full(whole.shape, np.nan)
-    np.divide(part, whole, out=found, where=whole > 0)
-    return found
+def _ratio(numerator: NDArray[np.number], denominator: NDArray[np.number]) -> NDArray[np.float64]:
+    numerator, denominator = np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
+    ratio: NDArray[np.float64] = np.full(denominator.shape, np.nan)
+    np.divide(numerator, denominator, out=ratio, where=denominator > 0)
+    return ratio

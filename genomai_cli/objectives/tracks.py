@@ -112,7 +112,7 @@ class Tracks:
                 raise TrainingError(
                     f"recipe {recipe.name}: track {track.name}: heads of {track.head} are not trained"
                 )
-        for contig in dict.fromkeys(contig for contig, _ in alphabet.tracks.places):
+        for contig in dict.fromkeys(contig for contig, _ in alphabet.tracks.row_origins):
             found = {track.organism for track in alphabet.tracks.aligned.tracks_on(contig)}
             if len(found) > 1:
                 raise TrainingError(
@@ -186,7 +186,9 @@ class Tracks:
         values_BLC, organism_B = self.track_values(views), self._organism(views)
         with_bases_B = views["with_bases"][:, 0] > 0
         # The last is that of no track.
-        shares = torch.tensor([*self.alphabet.tracks.shares, 1.0], device=organism_B.device)
+        shares = torch.tensor(
+            [*self.alphabet.tracks.positive_shares, 1.0], device=organism_B.device
+        )
         shape = len(values_BLC), -1, TOKEN_BASES, values_BLC.shape[2]
         bins_BRC = values_BLC.reshape(shape).nanmean(dim=2)
         by_resolution = {
@@ -254,7 +256,7 @@ class Tracks:
         """The number of each contig's organism, of those with tracks."""
         aligned = self.alphabet.tracks.aligned
         names = organisms_of(aligned.tracks)
-        contigs = dict.fromkeys(contig for contig, _ in self.alphabet.tracks.places)
+        contigs = dict.fromkeys(contig for contig, _ in self.alphabet.tracks.row_origins)
         tracks_of = {contig: aligned.tracks_on(contig) for contig in contigs}
         return {
             contig: names.index(tracks[0].organism)

@@ -22,9 +22,9 @@ from genomai_cli.backbones.classifier import Classifier, Evidence
 from genomai_cli.bundles import catalog
 from genomai_cli.errors import BundleError, InputError, TrainingError, UsageError
 from genomai_cli.inputs.base import (
-    CALIBRATION_MASKED,
+    CALIBRATION_MASKED_SHARES,
     FEW_LETTERS,
-    VALIDATION_MASKED,
+    VALIDATION_MASKED_SHARES,
     FlagText,
     InputKind,
     Model,
@@ -40,8 +40,8 @@ from genomai_cli.inputs.samples import (
     TrainingBatch,
     TrainingRows,
     Views,
-    choices,
     labels_of,
+    observed_letters,
 )
 from genomai_cli.mapping.mapper import MappedSequence, Mapper, RecordMapper
 from genomai_cli.mapping.reference import MIN_LETTERS, Reference, VariableSites
@@ -102,11 +102,11 @@ class GenomeInput(InputKind):
     views_settings = GenomeViewsSettings
     evidence_kind = "regression"
     files_used = frozenset({"reference"})
-    explained_by = (
+    explain_alternative = (
         "it reads genomes by their differences from a reference; `genomai classify --probs` tells all labels' "
         "probabilities, and nothing tells what each letter adds"
     )
-    calibration_masked = CALIBRATION_MASKED
+    calibration_masked_shares = CALIBRATION_MASKED_SHARES
     flag_texts: ClassVar[Mapping[str, FlagText]] = {
         "LOW_CALL_RATE": FEW_LETTERS,
         "NOVEL": FlagText(
@@ -166,31 +166,31 @@ class GenomeInput(InputKind):
         """The record in the coordinates of the reference."""
         return self._mapper.mapped(record)
 
-    def reader(self, model: Model, others: Mapping[str, InputKind]) -> Reader:
+    def reader(self, model: Model, other_inputs: Mapping[str, InputKind]) -> Reader:
         """See `GenomeReader`."""
-        del others
+        del other_inputs
         return GenomeReader(self, model.tokenizer)
 
-    def flags(self, read: ModelInput, scores: Mapping[str, Tensor]) -> Iterator[str]:
+    def flags(self, model_input: ModelInput, scores: Mapping[str, Tensor]) -> Iterator[str]:
         """LOW_CALL_RATE, NOVEL."""
-        yield from super().flags(read, scores)
-        if _identity(read, NOVEL_IDENTITY) < NOVEL_IDENTITY:
+        yield from super().flags(model_input, scores)
+        if _identity(model_input, NOVEL_IDENTITY) < NOVEL_IDENTITY:
             yield "NOVEL"
 
-    def unknown_flag(self, read: ModelInput) -> str:
+    def unknown_flag(self, model_input: ModelInput) -> str:
         """NOVEL for what does not belong to the reference."""
-        is_foreign = _identity(read, MIN_IDENTITY) < MIN_IDENTITY
-        return "NOVEL" if is_foreign else super().unknown_flag(read)
+        is_foreign = _identity(model_input, MIN_IDENTITY) < MIN_IDENTITY
+        return "NOVEL" if is_foreign else super().unknown_flag(model_input)
 
     # --- training
 
     @classmethod
-    def given(
-        cls, recipe: Recipe, files: Mapping[str, Path | None], start: InputKind | None
+    def from_files(
+        cls, recipe: Recipe, files: Mapping[str, Path | None], initial_input: InputKind | None
     ) -> InputKind:
         """The reference and the sites of the model to begin from, else the reference that was given."""
-        if start is not None and start.name == cls.name:
-            return start
+        if initial_input is not None and initial_input.name == cls.name:
+            return initial_input
         file = files.get("reference")
         if file is None:
             raise UsageError(f"the recipe {recipe.name} reads mapped genomes: give a --reference")
@@ -216,10 +216,10 @@ class GenomeInput(InputKind):
         if self.signature() != other.signature():
             raise TrainingError(f"the model to begin from, {name}, has another reference")
 
-    def validation_masked(self, recipe: Recipe) -> tuple[float, ...]:
+    def validation_masked_shares(self, recipe: Recipe) -> tuple[float, ...]:
         """Some sites, or a stretch of the genome."""
         del recipe
-        return VALIDATION_MASKED
+        return VALIDATION_MASKED_SHARES
 
     def check(self, recipe: Recipe) -> None:
         """TrainingError for a network that reads no genomes."""
@@ -238,7 +238,7 @@ class GenomeInput(InputKind):
             raise TrainingError("the genomes differ nowhere: there is nothing to train on")
         return replace(self, sites=sites)
 
-    def chosen(
+    def select_sites(
         self, samples: Samples, train: Rows, recipe: Recipe
     ) -> tuple["GenomeInput", Samples]:
         """The sites of the genomes to train on."""
@@ -310,7 +310,7 @@ class GenomeInput(InputKind):
         """Rows of one set of sites."""
         del recipe
         assert rows.counts is not None
-        return Alphabet(tokenizer, aligned=True, choices=choices(rows.counts))
+        return Alphabet(tokenizer, aligned=True, choices=observed_letters(rows.counts))
 
 
 def _identity(read: ModelInput, default: float) -> float:
@@ -342,13 +342,13 @@ class GenomeReader:
         letters_S = mapped.letters[self.positions]
         known = int((letters_S != UNKNOWN_LETTER).sum())
         ids = self.tokenizer.encode(letters_S.tobytes().decode("ascii"))
-        return replace(unread, windows=[ids], letters=known, identity=identity)
+        return replace(unread, windows=[ids], used_letters=known, identity=identity)
 
 
 def identity_of(mapped: MappedSequence) -> float:
     """The identity with the reference, 0 to 1. A few differences do not count: people have them in the control region,
     and a short sequence may hold nothing else. A record of which most is not mapped has 0."""
-    if mapped.left_out > mapped.aligned:
+    if mapped.clipped > mapped.aligned:
         return 0.0
     expected = min(MAX_EXPECTED_DIFFERENCES, EXPECTED_DIVERGENCE * mapped.compared)
     return 1 - max(0.0, mapped.differences - expected) / max(1, mapped.compared)
@@ -383,10 +383,12 @@ class GenomeViews(Views):
         )
         return self._batch(rows, masked_BS | outside_arcs(self.positions, lengths, rng))
 
-    def plain(self, rows: Rows, masked: float = 0.0, seed: int = 0) -> TrainingBatch:
+    def plain(self, rows: Rows, masked_share: float = 0.0, seed: int = 0) -> TrainingBatch:
         """See `Views`."""
         rng = np.random.default_rng([seed, len(rows)])
-        return self._batch(rows, outside_arcs(self.positions, np.full(len(rows), 1 - masked), rng))
+        return self._batch(
+            rows, outside_arcs(self.positions, np.full(len(rows), 1 - masked_share), rng)
+        )
 
     def _batch(self, rows: Rows, masked_BS: NDArray[np.bool_]) -> TrainingBatch:
         ids_BS = np.where(masked_BS, np.int8(self.unknown), self.ids[rows])

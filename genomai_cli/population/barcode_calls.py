@@ -88,29 +88,31 @@ class BarcodeModelInput(ModelInput):
     @property
     def share(self) -> float:
         """See `ModelInput`."""
-        effective_letters = self.letters if self.weight is None else self.weight
-        return effective_letters / self.known if self.known else 0.0
+        effective_letters = self.used_letters if self.weight is None else self.weight
+        return effective_letters / self.usable_letters if self.usable_letters else 0.0
 
     @property
     def call_rate(self) -> float:
         """See `ModelInput`."""
-        return max(self.share - self.assumed / self.known, 0) if self.known else 0.0
+        return (
+            max(self.share - self.assumed / self.usable_letters, 0) if self.usable_letters else 0.0
+        )
 
     @property
     def is_haplotype(self) -> bool:
         """Whether it is taken for one haplotype; single reads are no sign of one."""
-        calls = self.letters >= HAPLOID_CALLS
+        calls = self.used_letters >= HAPLOID_CALLS
         return calls and not self.heterozygous and self.uncertain is None
 
     @property
     def selected(self) -> bool:
         """Whether the calls were chosen by genotype, by their number alone."""
-        return bool(lacks_reference(self.reference, self.letters))
+        return bool(lacks_reference(self.reference, self.used_letters))
 
     @property
     def uniform(self) -> bool:
         """Whether they are all heterozygous, or all homozygous."""
-        return self.heterozygous in (0, self.letters)
+        return self.heterozygous in (0, self.used_letters)
 
 
 def flags(read: ModelInput, scores: Mapping[str, Tensor]) -> Iterator[str]:

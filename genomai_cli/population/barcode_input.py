@@ -22,7 +22,7 @@ from genomai_cli.bundles import catalog
 from genomai_cli.errors import TrainingError
 from genomai_cli.inputs.base import (
     LOW_CALL_RATE_BELOW,
-    VALIDATION_MASKED,
+    VALIDATION_MASKED_SHARES,
     InputKind,
     Measure,
     Model,
@@ -38,7 +38,7 @@ from genomai_cli.inputs.samples import (
     Samples,
     TrainingRows,
     Views,
-    choices,
+    observed_letters,
 )
 from genomai_cli.inputs.sequences import vocabulary_sizes
 from genomai_cli.objectives.base import Alphabet
@@ -99,7 +99,7 @@ class BarcodeInput(PanelInput):
     views_settings = BarcodeViewsSettings
     evidence_kind = "likelihood"
     files_used = frozenset({"panel"})
-    calibration_masked = (0.0, 0.5, 0.9)
+    calibration_masked_shares = (0.0, 0.5, 0.9)
     rows_per_batch = 64  # the likelihood prepares the sites of a batch once
     flag_texts = barcode_calls.FLAG_TEXTS
 
@@ -150,11 +150,11 @@ class BarcodeInput(PanelInput):
 
     # --- inference
 
-    def reader(self, model: Model, others: Mapping[str, InputKind]) -> Reader:
+    def reader(self, model: Model, other_inputs: Mapping[str, InputKind]) -> Reader:
         """See `BarcodeReader`."""
 
         def panels() -> Iterator[Panel]:
-            return (other.coordinates for other in others.values() if other.name == self.name)
+            return (other.coordinates for other in other_inputs.values() if other.name == self.name)
 
         return BarcodeReader(
             self.panel,
@@ -175,23 +175,23 @@ class BarcodeInput(PanelInput):
         assert isinstance(likelihood, PopulationLikelihood)
         return likelihood.mean_frequency().double().cpu().numpy()
 
-    def flags(self, read: ModelInput, scores: Mapping[str, Tensor]) -> Iterator[str]:
+    def flags(self, model_input: ModelInput, scores: Mapping[str, Tensor]) -> Iterator[str]:
         """LOW_CALL_RATE, HAPLOID, VARIANTS_ONLY, ADMIXED, NOVEL."""
-        yield from super().flags(read, scores)
-        yield from barcode_calls.flags(read, scores)
+        yield from super().flags(model_input, scores)
+        yield from barcode_calls.flags(model_input, scores)
 
-    def tells_little(self, read: ModelInput, scores: Mapping[str, Tensor]) -> bool:
+    def has_low_call_rate(self, model_input: ModelInput, scores: Mapping[str, Tensor]) -> bool:
         """By how informative the known sites are; for a model without this score, by their share."""
         enough = barcode_calls.is_enough(scores)
-        return read.share < self.min_share if enough is None else not enough
+        return model_input.share < self.min_share if enough is None else not enough
 
-    def withheld(self, read: ModelInput, scores: Mapping[str, Tensor]) -> bool:
+    def withholds_label(self, model_input: ModelInput, scores: Mapping[str, Tensor]) -> bool:
         """Calls chosen by genotype that are no evidence, and samples far from every population."""
-        return barcode_calls.withheld(read, scores)
+        return barcode_calls.withheld(model_input, scores)
 
-    def measures(self, asked: Mapping[str, str | int]) -> Sequence[Measure]:
+    def measures(self, requests: Mapping[str, str | int]) -> Sequence[Measure]:
         """Proportions by a head, principal components."""
-        return measures_of(self.structure, self.panel, asked)
+        return measures_of(self.structure, self.panel, requests)
 
     def reference_space(self) -> ReferenceSpace | None:
         """The principal axes, and the fractions by the head of fewest labels."""
@@ -200,11 +200,11 @@ class BarcodeInput(PanelInput):
     # --- training
 
     @classmethod
-    def given(
-        cls, recipe: Recipe, files: Mapping[str, Path | None], start: InputKind | None
+    def from_files(
+        cls, recipe: Recipe, files: Mapping[str, Path | None], initial_input: InputKind | None
     ) -> InputKind:
         """The panel that was given, or the default one."""
-        del start
+        del initial_input
         settings = recipe.input
         return cls(
             panel_or_default(files.get("panel")), settings.haplotypes, min_share=settings.min_share
@@ -241,7 +241,7 @@ class BarcodeInput(PanelInput):
                 "are none here: give a --panel of so many sites"
             )
 
-    def chosen(
+    def select_sites(
         self, samples: Samples, train: Rows, recipe: Recipe
     ) -> tuple["BarcodeInput", Samples]:
         """The best sites if the recipe asks for them, and the samples at these."""
@@ -329,19 +329,19 @@ class BarcodeInput(PanelInput):
             training_samples, partial(shrunken_frequencies, shrinkage=settings.shrinkage)
         )
 
-    def remembering(self, samples: Samples, recipe: Recipe) -> "BarcodeInput":
+    def with_training_summary(self, samples: Samples, recipe: Recipe) -> "BarcodeInput":
         """The sources of mixtures and the axes of principal components."""
         copies_NS = letters_to_genotypes(samples.letters, self.panel)
         mixtures = recipe.input.mixtures
         structure = fit_structure(copies_NS, samples.labels, samples.classes, mixtures)
         return replace(self, structure=structure)
 
-    def validation_masked(self, recipe: Recipe) -> tuple[float, ...]:
+    def validation_masked_shares(self, recipe: Recipe) -> tuple[float, ...]:
         """Shares of sites masked for validation: some if the recipe masks sites at all."""
-        return VALIDATION_MASKED if recipe.views.hide else (0.0,)
+        return VALIDATION_MASKED_SHARES if recipe.views.hide else (0.0,)
 
     def alphabet(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> Alphabet:
         """Rows of one set of sites."""
         del recipe
         assert rows.counts is not None
-        return Alphabet(tokenizer, aligned=True, choices=choices(rows.counts))
+        return Alphabet(tokenizer, aligned=True, choices=observed_letters(rows.counts))

@@ -110,7 +110,7 @@ def with_uncertain(
     )
     return replace(
         read,
-        letters=informative,
+        used_letters=informative,
         heterozygous=int((likeliest_S == 1).sum()),
         reference=reference,
         uncertain=likelihood_S3,

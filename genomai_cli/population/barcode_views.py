@@ -95,18 +95,18 @@ class BarcodeViews(Views):
         values = self.hints.of(windows_PBS[0], batch.ids.shape[1])
         return replace(batch, hints=Hints(values, self.settings.hints))
 
-    def plain(self, rows: Rows, masked: float = 0.0, seed: int = 0) -> TrainingBatch:
+    def plain(self, rows: Rows, masked_share: float = 0.0, seed: int = 0) -> TrainingBatch:
         """See `Views`."""
         rng = np.random.default_rng([seed, len(rows)])
-        letters_BS = mask_letters(self.letters[rows], np.full(len(rows), masked), rng)
+        letters_BS = mask_letters(self.letters[rows], np.full(len(rows), masked_share), rng)
         pair_2BS = resolve(letters_BS)
         return self._batch(rows, pair_2BS if self.haplotypes else letters_BS[None])
 
     def for_calibration(
-        self, rows: Rows, masked: Sequence[float], seed: int
+        self, rows: Rows, masked_shares: Sequence[float], seed: int
     ) -> Iterator[TrainingBatch]:
         """See `Views`: at random, then a few samples at a time as a file of some kind would have them."""
-        yield from super().for_calibration(rows, masked, seed)
+        yield from super().for_calibration(rows, masked_shares, seed)
         rng = np.random.default_rng([seed, len(rows), 0xF11E])
         for _ in range(MISSINGNESS_DRAWS):
             for batch in np.array_split(rng.permutation(rows), -(-len(rows) // SAMPLES_PER_DRAW)):

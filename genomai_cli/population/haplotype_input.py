@@ -96,19 +96,19 @@ class HaplotypeInput(PanelInput):
         """See `InputKind`."""
         return {"kind": self.name, "haplotypes": True}
 
-    def reader(self, model: Model, others: Mapping[str, InputKind]) -> Reader:
+    def reader(self, model: Model, other_inputs: Mapping[str, InputKind]) -> Reader:
         """UsageError: individuals are generated, not read."""
-        del others
+        del other_inputs
         filled = any(network.stores_samples for network in model.classifier.networks)
         purpose = "restores genotypes (genomai denoise)" if filled else "generates people"
         raise UsageError(f"the model {model.name!r} {purpose}: it has no vectors of them")
 
     @classmethod
-    def given(
-        cls, recipe: Recipe, files: Mapping[str, Path | None], start: InputKind | None
+    def from_files(
+        cls, recipe: Recipe, files: Mapping[str, Path | None], initial_input: InputKind | None
     ) -> InputKind:
         """The panel and the tables of labels and of records; without labels there are no phenotypes."""
-        del start
+        del initial_input
         file = files.get("labels")
         labels = None if file is None else read_labels(file)
         phenotypes = Phenotypes()

@@ -43,8 +43,8 @@ class Proportions:
             for label in self.sources.labels
         ]
 
-    def __call__(self, reads: Sequence[ModelInput]) -> Array:
-        genotypes = genotypes_of(reads)
+    def __call__(self, model_inputs: Sequence[ModelInput]) -> Array:
+        genotypes = genotypes_of(model_inputs)
         frequency_KS = self.sources.frequency
         fractions = (
             linked_fractions(genotypes, frequency_KS, self.windows)
@@ -52,7 +52,7 @@ class Proportions:
             else independent_fractions(genotypes, frequency_KS)
         )
         table = np.concatenate([fractions.fractions, fractions.errors], axis=1)
-        table[_selected(reads)] = np.nan
+        table[_selected(model_inputs)] = np.nan
         return table
 
 
@@ -69,9 +69,9 @@ class Coordinates:
         """The names of the columns."""
         return [f"PC{number + 1}" for number in range(self.count)]
 
-    def __call__(self, reads: Sequence[ModelInput]) -> Array:
-        table = self.axes.coordinates(genotypes_of(reads), self.count)
-        table[_selected(reads)] = np.nan
+    def __call__(self, model_inputs: Sequence[ModelInput]) -> Array:
+        table = self.axes.coordinates(genotypes_of(model_inputs), self.count)
+        table[_selected(model_inputs)] = np.nan
         return table
 
 

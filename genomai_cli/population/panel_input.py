@@ -21,7 +21,7 @@ class PanelInput(InputKind):
 
     panel: Panel
 
-    explained_by = (
+    explain_alternative = (
         "it reads the sites of a panel; "
         "`genomai align --attention FILE` tells what each site adds to similarities"
     )

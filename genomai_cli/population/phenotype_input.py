@@ -53,11 +53,11 @@ class PhenotypeInput(BarcodeInput):
     files_used = frozenset({"panel", "phenotypes"})
 
     @classmethod
-    def given(
-        cls, recipe: Recipe, files: Mapping[str, Path | None], start: InputKind | None
+    def from_files(
+        cls, recipe: Recipe, files: Mapping[str, Path | None], initial_input: InputKind | None
     ) -> InputKind:
         """The panel, and the columns of the table of phenotypes; UsageError without one."""
-        del start
+        del initial_input
         file = files.get("phenotypes")
         if file is None:
             raise UsageError("--objective crossmodal needs --phenotypes")

@@ -33,11 +33,11 @@ PAGE_COLOURS = {
     "#bdbdbd": "var(--plot-against)",
     "#f5e6e6": "var(--plot-missing)",
 }
-MOST_POINTS = 2000  # of a drawing; of more, as many evenly chosen ones
-MOST_BINS = 60
+MAX_POINTS = 2000  # of a drawing; of more, as many evenly chosen ones
+MAX_BINS = 60
 SIZE = (5.6, 3.4)  # inches
 Array = NDArray[np.float64]
-Tips = Mapping[str, Sequence[str]]
+Tooltips = Mapping[str, Sequence[str]]
 
 
 def drawing(draw: Callable[[Figure], None], size: tuple[float, float] = SIZE) -> str:
@@ -45,14 +45,14 @@ def drawing(draw: Callable[[Figure], None], size: tuple[float, float] = SIZE) ->
     return inlined(picture(draw, size, ".svg"))
 
 
-def inlined(svg: bytes, tips: Tips | None = None) -> str:
-    """A file of matplotlib's as an element of a page; `tips` are texts under the mouse at the marks of a group, in
+def inlined(svg: bytes, tooltips: Tooltips | None = None) -> str:
+    """A file of matplotlib's as an element of a page; `tooltips` are texts under the mouse at the marks of a group, in
     their order, by the group's id."""
     ElementTree.register_namespace("", SVG)
     ElementTree.register_namespace("xlink", XLINK)
     root = ElementTree.fromstring(svg)
-    for name, texts in (tips or {}).items():
-        _tell(root, name, texts)
+    for name, texts in (tooltips or {}).items():
+        _add_tooltips(root, name, texts)
     for parent in [*root.iter()]:
         for child in [*parent]:
             if child.tag in (f"{{{SVG}}}metadata", f"{{{SVG}}}style"):
@@ -64,7 +64,7 @@ def inlined(svg: bytes, tips: Tips | None = None) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def _tell(root: ElementTree.Element, name: str, texts: Sequence[str]) -> None:
+def _add_tooltips(root: ElementTree.Element, name: str, texts: Sequence[str]) -> None:
     marks = root.findall(f".//{{{SVG}}}g[@id='{name}']//{{{SVG}}}use")
     for mark, text in zip(marks, texts, strict=True):
         ElementTree.SubElement(mark, f"{{{SVG}}}title").text = printable(text)
@@ -91,7 +91,7 @@ class Curve:
 
 
 def curves(
-    of: Sequence[Curve], *, x: str, y: str, unit_square: bool = False, ticks: Sequence[str] = ()
+    lines: Sequence[Curve], *, x: str, y: str, unit_square: bool = False, ticks: Sequence[str] = ()
 ) -> str:
     """Lines; in a `unit_square` both axes go from 0 to 1, with the diagonal. `ticks` name the points 0, 1, 2..."""
 
@@ -99,16 +99,16 @@ def curves(
         axes = figure.subplots()
         if unit_square:
             _square(axes)
-        draw_curves(axes, of, x=x, y=y)
+        draw_curves(axes, lines, x=x, y=y)
         if ticks:
             axes.set_xticks(range(len(ticks)), [caption(tick) for tick in ticks])
 
     return drawing(draw, (3.6, 3.4) if unit_square else SIZE)
 
 
-def draw_curves(axes: Axes, of: Sequence[Curve], *, x: str, y: str) -> None:
+def draw_curves(axes: Axes, lines: Sequence[Curve], *, x: str, y: str) -> None:
     """Lines with a legend of those that have a name."""
-    for curve in of:
+    for curve in lines:
         axes.plot(
             curve.x,
             curve.y,
@@ -120,30 +120,38 @@ def draw_curves(axes: Axes, of: Sequence[Curve], *, x: str, y: str) -> None:
         )
     axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))
     _finish(axes, x, y)
-    if any(curve.name for curve in of):
+    if any(curve.name for curve in lines):
         axes.legend(frameon=False, fontsize=8)
 
 
 def points(
-    first: Array, second: Array, *, x: str, y: str, names: Sequence[str] = (), diagonal: bool = True
+    x_values: Array,
+    y_values: Array,
+    *,
+    x: str,
+    y: str,
+    names: Sequence[str] = (),
+    diagonal: bool = True,
 ) -> str:
-    """A mark a pair, with the diagonal where both are the same; `names` are told under the mouse."""
-    known = np.flatnonzero(np.isfinite(first) & np.isfinite(second))
-    if len(known) > MOST_POINTS:
-        known = known[np.linspace(0, len(known) - 1, MOST_POINTS).astype(np.int64)]
+    """A mark a pair, with the diagonal where both are the same; `names` are shown under the mouse."""
+    known = np.flatnonzero(np.isfinite(x_values) & np.isfinite(y_values))
+    if len(known) > MAX_POINTS:
+        known = known[np.linspace(0, len(known) - 1, MAX_POINTS).astype(np.int64)]
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        strength = 0.9 if len(known) < 400 else 0.5
-        marks = axes.scatter(first[known], second[known], 9, COLOURS[3], alpha=strength, lw=0)
+        opacity = 0.9 if len(known) < 400 else 0.5
+        marks = axes.scatter(x_values[known], y_values[known], 9, COLOURS[3], alpha=opacity, lw=0)
         marks.set_gid("points")
         if diagonal and len(known):
-            ends = [float(pick(of[known])) for pick in (np.min, np.max) for of in (first, second)]
+            ends = [
+                float(pick(of[known])) for pick in (np.min, np.max) for of in (x_values, y_values)
+            ]
             axes.axline((min(ends), min(ends)), slope=1, color="#333333", linewidth=0.6, alpha=0.6)
         _finish(axes, x, y)
 
     tips = [
-        f"{names[at] if len(names) else ''} {first[at]:.4g}, {second[at]:.4g}".strip()
+        f"{names[at] if len(names) else ''} {x_values[at]:.4g}, {y_values[at]:.4g}".strip()
         for at in known.tolist()
     ]
     return inlined(picture(draw, (4.2, 3.8), ".svg"), {"points": tips})
@@ -152,7 +160,7 @@ def points(
 def histogram(values: Array, *, x: str, y: str) -> str:
     """How many values lie where; on a logarithmic scale if some bins are a hundred times as full as others."""
     known = values[np.isfinite(values)]
-    bins = int(min(MOST_BINS, max(5, np.sqrt(len(known)))))
+    bins = int(min(MAX_BINS, max(5, np.sqrt(len(known)))))
     counts, edges = np.histogram(known, bins)
 
     def draw(figure: Figure) -> None:
@@ -170,14 +178,18 @@ def histogram(values: Array, *, x: str, y: str) -> str:
     return drawing(draw)
 
 
-def reliability(stated: Array, observed: Array, low: Array, high: Array, *, x: str, y: str) -> str:
-    """Shares with their intervals beside what was stated of them, and the diagonal where both are the same."""
+def reliability(
+    predicted: Array, observed: Array, low: Array, high: Array, *, x: str, y: str
+) -> str:
+    """Observed shares with their intervals over predicted ones, and the diagonal where both are the same."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         _square(axes)
         spans = np.maximum(0, np.stack([observed - low, high - observed]))
-        axes.errorbar(stated, observed, spans, fmt="o-", color=COLOURS[3], markersize=3.5, lw=1.2)
+        axes.errorbar(
+            predicted, observed, spans, fmt="o-", color=COLOURS[3], markersize=3.5, lw=1.2
+        )
         _finish(axes, x, y)
 
     return drawing(draw, (3.6, 3.4))

@@ -30,7 +30,7 @@ from genomai_cli.reports.sections import (
     Picture,
     Pictures,
     Section,
-    Shaded,
+    ShadedCell,
     Table,
     Tile,
     Tiles,
@@ -39,10 +39,10 @@ from genomai_cli.reports.wording import counted, decimal
 
 Scores = Mapping[str, HeadScores | NumberScores]
 Cases = Mapping[str, LabelCases | NumberCases]
-MOST_LABELS = 30  # of a matrix that can be read
-MOST_MISTAKES = 500
+MAX_LABELS = 30  # of a matrix that can be read
+MAX_CONFUSIONS = 500
 SHADES = 5
-WORDS = {
+MEASURE_DESCRIPTIONS = {
     "accuracy": "share of the samples that are called right",
     "balanced_accuracy": "mean over the labels of the share of their samples that are called right",
     "mcc": "Matthews correlation coefficient: 0 by chance, 1 if all are right",
@@ -75,10 +75,10 @@ def page(
     sections.append(_measures(scores))
     for number, (head, case) in enumerate(cases.items()):
         if isinstance(case, LabelCases):
-            found = scores[head]
-            assert isinstance(found, HeadScores)
+            head_scores = scores[head]
+            assert isinstance(head_scores, HeadScores)
             rng = np.random.default_rng([seed, number])
-            sections += _of_labels(head, found, case, rng)
+            sections += _of_labels(head, head_scores, case, rng)
         else:
             sections += _of_numbers(head, case)
     sections += [Facts("How it was made", facts), Notes("Limits", LIMITS)]
@@ -87,11 +87,11 @@ def page(
 
 
 def _tiles(scores: Scores) -> Tiles:
-    first, of = next(iter(scores.items()))
+    first, first_scores = next(iter(scores.items()))
     tiles = [Tile("samples with a truth", f"{max(s.samples for s in scores.values()):,}")]
     unknown = max(s.unknown for s in scores.values())
     tiles.append(Tile("UNKNOWN", f"{unknown:,}", warn=unknown > 0))
-    for name, estimate in list(of.measures.items())[:3]:
+    for name, estimate in list(first_scores.measures.items())[:3]:
         tiles.append(Tile(f"{name} of {first}", decimal(estimate.value)))
     return Tiles(tiles)
 
@@ -104,7 +104,7 @@ def _measures(scores: Scores) -> Table:
         Column("which is"),
     ]
     rows = [
-        (head, name, *estimate_cells(estimate), WORDS.get(name, ""))
+        (head, name, *estimate_cells(estimate), MEASURE_DESCRIPTIONS.get(name, ""))
         for head, result in scores.items()
         for name, estimate in result.measures.items()
     ]
@@ -113,8 +113,8 @@ def _measures(scores: Scores) -> Table:
 
 def estimate_cells(estimate: Estimate) -> tuple[str, str, str, str]:
     """Value, interval and baseline, empty where there is none."""
-    whole = (estimate.value, estimate.low, estimate.high, estimate.baseline)
-    value, low, high, baseline = (decimal(number) for number in whole)
+    numbers = (estimate.value, estimate.low, estimate.high, estimate.baseline)
+    value, low, high, baseline = (decimal(number) for number in numbers)
     return value, low, high, baseline
 
 
@@ -124,30 +124,32 @@ def estimate_cells(estimate: Estimate) -> tuple[str, str, str, str]:
 def _of_labels(
     head: str, scores: HeadScores, cases: LabelCases, rng: np.random.Generator
 ) -> Iterator[Section]:
-    if len(scores.labels) <= MOST_LABELS:
+    if len(scores.labels) <= MAX_LABELS:
         yield _matrix(head, scores)
     yield _labels(head, scores, cases)
-    if len(scores.labels) > MOST_LABELS:
-        yield _mistakes(head, cases)
-    drawn = [*_calibration(cases), *_roc(cases, rng)]
-    if drawn:
-        yield Pictures(f"Probabilities of {head}", drawn)
+    if len(scores.labels) > MAX_LABELS:
+        yield _frequent_confusions(head, cases)
+    pictures = [*_calibration(cases), *_roc(cases, rng)]
+    if pictures:
+        yield Pictures(f"Probabilities of {head}", pictures)
 
 
 def _matrix(head: str, scores: HeadScores) -> Table:
     """Rows are the truth, columns the calls; shades are shares of a row."""
     counts = scores.confusion
-    called = [n for n in range(len(scores.labels)) if n < len(scores.labels) - 1 or scores.unknown]
+    call_columns = [
+        n for n in range(len(scores.labels)) if n < len(scores.labels) - 1 or scores.unknown
+    ]
     rows = []
     for number, label in enumerate(scores.labels[:-1]):
         total = int(counts[number].sum())
         if total:
             cells: list[Cell] = [label]
-            for column in called:
+            for column in call_columns:
                 count = int(counts[number, column])
-                cells.append(Shaded(f"{count:,}", int(np.ceil(SHADES * count / total))))
+                cells.append(ShadedCell(f"{count:,}", int(np.ceil(SHADES * count / total))))
             rows.append(cells)
-    columns = [Column("truth"), *(Column(scores.labels[n], number=True) for n in called)]
+    columns = [Column("truth"), *(Column(scores.labels[n], number=True) for n in call_columns)]
     caption = "Rows are the truth, columns what was called; a shade is the share of the row."
     return Table(f"Confusion matrix of {head}", columns, rows, caption)
 
@@ -158,71 +160,75 @@ def _labels(head: str, scores: HeadScores, cases: LabelCases) -> Table:
     columns = [
         Column("label"),
         Column("samples", number=True),
-        Column("called", number=True, told="samples that were called so"),
-        Column("recall", number=True, told="share of its samples that are called so"),
-        *(Column(f"recall {end}", number=True, told="95 % interval") for end in ("low", "high")),
-        Column("precision", number=True, told="share of those called so that are"),
+        Column("called", number=True, description="samples that were called so"),
+        Column("recall", number=True, description="share of its samples that are called so"),
+        *(
+            Column(f"recall {end}", number=True, description="95 % interval")
+            for end in ("low", "high")
+        ),
+        Column("precision", number=True, description="share of those called so that are"),
         Column("F1", number=True),
     ]
     if areas:
-        told = "area under the ROC curve of its probability, against all others"
-        columns.append(Column("AUC", number=True, told=told))
+        description = "area under the ROC curve of its probability, against all others"
+        columns.append(Column("AUC", number=True, description=description))
     rows = []
     for number, label in enumerate(scores.labels[:-1]):
         true, called = int(scores.confusion[number].sum()), int(scores.confusion[:, number].sum())
         right = int(scores.confusion[number, number])
         if true or called:
             interval = wilson_interval(right, true) if true else (np.nan, np.nan)
-            shares = (_share(right, true), *interval, _share(right, called))
-            f1 = _share(2 * right, true + called)
+            shares = (_ratio(right, true), *interval, _ratio(right, called))
+            f1 = _ratio(2 * right, true + called)
             cells = [label, f"{true:,}", f"{called:,}", *map(decimal, (*shares, f1))]
             rows.append([*cells, *([decimal(areas.get(label))] if areas else [])])
     return Table(f"Labels of {head}", columns, rows)
 
 
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else float("nan")
+def _ratio(count: int, total: int) -> float:
+    return count / total if total else float("nan")
 
 
-def _mistakes(head: str, cases: LabelCases) -> Table:
+def _frequent_confusions(head: str, cases: LabelCases) -> Table:
     """The most frequent confusions of a head with many labels."""
     pairs = Counter(zip(cases.truth, cases.predictions.called, strict=True))
     of_label = Counter(cases.truth)
     wrong = [(pair, count) for pair, count in pairs.most_common() if pair[0] != pair[1]]
     rows = [
         (true, called, f"{count:,}", f"{100 * count / of_label[true]:.1f}")
-        for (true, called), count in wrong[:MOST_MISTAKES]
+        for (true, called), count in wrong[:MAX_CONFUSIONS]
     ]
     columns = [Column("truth", filtered=True), Column("called", filtered=True)]
     columns += [Column("samples", number=True), Column("% of the truth's samples", number=True)]
     caption = (
-        f"The {MOST_MISTAKES} most frequent of {len(wrong):,}." if len(wrong) > len(rows) else ""
+        f"The {MAX_CONFUSIONS} most frequent of {len(wrong):,}." if len(wrong) > len(rows) else ""
     )
     return Table(f"Mistakes of {head}", columns, rows, caption)
 
 
 def _calibration(cases: LabelCases) -> Iterator[Picture]:
     confidence = cases.predictions.confidence
-    rated = ~np.isnan(confidence)
-    if not rated.any():
+    with_confidence = ~np.isnan(confidence)
+    if not with_confidence.any():
         return
-    called = zip(cases.truth, cases.predictions.called, strict=True)
-    right = np.array([true == call for true, call in called])
-    bins = reliability(confidence[rated], right[rated])
-    stated, observed, low, high = (
-        np.array([getattr(of, name) for of in bins]) for name in ("stated", "right", "low", "high")
+    pairs = zip(cases.truth, cases.predictions.called, strict=True)
+    correct = np.array([true == call for true, call in pairs])
+    bins = reliability(confidence[with_confidence], correct[with_confidence])
+    predicted, observed, low, high = (
+        np.array([getattr(reliability_bin, name) for reliability_bin in bins])
+        for name in ("mean_confidence", "accuracy", "low", "high")
     )
     svg = drawings.reliability(
-        stated, observed, low, high, x="stated probability", y="share that is right"
+        predicted, observed, low, high, x="stated probability", y="share that is right"
     )
     caption = (
-        f"The calls of {int(rated.sum()):,} samples in bins of their stated probability, with 95 % "
+        f"The calls of {int(with_confidence.sum()):,} samples in bins of their stated probability, with 95 % "
         "intervals: on the dashed line probabilities are what they say, below it too high."
     )
     yield Picture("Calibration", svg, caption)
 
 
-def _ranked(predictions: Predictions) -> tuple[Floats, Flags] | None:
+def _label_probabilities(predictions: Predictions) -> tuple[Floats, Flags] | None:
     """The probabilities (N, labels) of every label, and which samples have them; None if the table lacks them."""
     if predictions.probabilities is None:
         return None
@@ -232,7 +238,7 @@ def _ranked(predictions: Predictions) -> tuple[Floats, Flags] | None:
 
 def _areas(cases: LabelCases) -> dict[str, float]:
     """The area under the ROC curve of each label's probability, where the table has them."""
-    ranked = _ranked(cases.predictions)
+    ranked = _label_probabilities(cases.predictions)
     if ranked is None:
         return {}
     table, known = ranked
@@ -243,7 +249,7 @@ def _areas(cases: LabelCases) -> dict[str, float]:
 
 def _roc(cases: LabelCases, rng: np.random.Generator) -> Iterator[Picture]:
     """The curve of a head of two labels, whose second one is the positive."""
-    ranked, labels = _ranked(cases.predictions), sorted(cases.predictions.labels)
+    ranked, labels = _label_probabilities(cases.predictions), sorted(cases.predictions.labels)
     if ranked is None or len(labels) != 2:
         return
     table, known = ranked
@@ -255,8 +261,8 @@ def _roc(cases: LabelCases, rng: np.random.Generator) -> Iterator[Picture]:
         return
     false, true = roc_curve(scores, is_positive)
 
-    def area(chosen: np.ndarray) -> dict[str, float]:
-        return {"auc": roc_area(scores[chosen], is_positive[chosen])}
+    def area(indices: np.ndarray) -> dict[str, float]:
+        return {"auc": roc_area(scores[indices], is_positive[indices])}
 
     low, high = resampling.bootstrap_intervals(area, len(scores), rng)["auc"]
     curve = drawings.Curve("", false, true, colour=3)
@@ -281,6 +287,6 @@ def _of_numbers(head: str, cases: NumberCases) -> Iterator[Section]:
         svg = drawings.points(cases.truth, predicted, x="true", y="predicted")
         caption = "A mark a sample; on the line both are the same."
         shown = int(np.isfinite(predicted).sum())
-        if shown > drawings.MOST_POINTS:
-            caption += f" {drawings.MOST_POINTS:,} of {shown:,} are drawn."
+        if shown > drawings.MAX_POINTS:
+            caption += f" {drawings.MAX_POINTS:,} of {shown:,} are drawn."
         yield Picture(f"Predicted and true {head}", svg, caption)

@@ -69,7 +69,7 @@ def _templates() -> Environment:
         loader=FunctionLoader(file_text),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_shown,
+        finalize=_printable_value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -77,7 +77,7 @@ def _templates() -> Environment:
     return environment
 
 
-def _shown(value: Any) -> Any:
+def _printable_value(value: Any) -> Any:
     """Text without control characters, and without what is no Unicode."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 

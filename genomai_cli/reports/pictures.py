@@ -32,8 +32,8 @@ STYLE: Any = {
     "svg.hashsalt": "genomai",  # the same picture is the same bytes
 }
 MARKERS = "os^DvPhd"  # in the order of the marks on a page
-INSIDE = (1.386, 4.605)  # 50 % and 90 % of chi-squared with two degrees of freedom
-MOST_NAMED = 40  # samples whose names stand below their bars
+ELLIPSE_CHI_SQUARED = (1.386, 4.605)  # 50 % and 90 % of chi-squared with two degrees of freedom
+MAX_NAMED_SAMPLES = 40  # samples whose names stand below their bars
 PANELS = 2  # of two axes each
 
 
@@ -81,26 +81,24 @@ def draw_map(figure: Any, samples: SampleMap) -> None:
     """Panels of axes 1 and 2, and 3 and 4, with one legend."""
     pairs = [(j, j + 1) for j in range(0, min(2 * PANELS, len(samples.axes) - 1), 2)]
     panels = figure.subplots(1, len(pairs), squeeze=False)[0]
-    for axes, (one, other) in zip(panels, pairs, strict=True):
+    for axes, (x, y) in zip(panels, pairs, strict=True):
         for group in samples.groups:
             colour = samples.colours[samples.parent_index(group)]
             if group.spread is not None:
-                _ellipses(
-                    axes, group.centre[[one, other]], _block(group.spread, one, other), colour
-                )
-        _marks(axes, samples, one, other)
-        axes.set(xlabel=samples.axes[one], ylabel=samples.axes[other])
+                _ellipses(axes, group.centre[[x, y]], _block(group.spread, x, y), colour)
+        _marks(axes, samples, x, y)
+        axes.set(xlabel=samples.axes[x], ylabel=samples.axes[y])
         axes.spines[["top", "right"]].set_visible(False)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right upper", frameon=False, fontsize=8)
     figure.figure.draw_without_rendering()  # now the axes are laid out
-    for axes, (one, other) in zip(panels, pairs, strict=True):
-        _name_groups(axes, samples, [one, other])
+    for axes, (x, y) in zip(panels, pairs, strict=True):
+        _name_groups(axes, samples, [x, y])
 
 
 def _name_groups(axes: Axes, samples: SampleMap, pair: list[int]) -> None:
     """Write the groups' names at their centres, where none covers another."""
-    taken: list[Bbox] = []
+    label_boxes: list[Bbox] = []
     for group in samples.groups:
         note = axes.annotate(
             caption(group.name),
@@ -114,47 +112,47 @@ def _name_groups(axes: Axes, samples: SampleMap, pair: list[int]) -> None:
         )
         note.set_in_layout(False)  # the axes stay where they are
         box = note.get_window_extent()
-        if any(box.overlaps(other) for other in taken):
+        if any(box.overlaps(other) for other in label_boxes):
             note.remove()
         else:
-            taken.append(box)
+            label_boxes.append(box)
 
 
-def _block(spread: NDArray[np.float64], one: int, other: int) -> NDArray[np.float64]:
-    return spread[np.ix_([one, other], [one, other])]
+def _block(spread: NDArray[np.float64], x: int, y: int) -> NDArray[np.float64]:
+    return spread[np.ix_([x, y], [x, y])]
 
 
 def _ellipses(
     axes: Axes, centre: NDArray[np.float64], spread: NDArray[np.float64], colour: str
 ) -> None:
     values, vectors = np.linalg.eigh(spread)
-    turn = float(np.degrees(np.arctan2(vectors[1, 1], vectors[0, 1])))
-    for inside in INSIDE:
-        small, large = 2 * np.sqrt(np.maximum(values, 0) * inside)
-        shape = Ellipse((centre[0], centre[1]), large, small, angle=turn)
+    angle = float(np.degrees(np.arctan2(vectors[1, 1], vectors[0, 1])))
+    for chi_squared in ELLIPSE_CHI_SQUARED:
+        small, large = 2 * np.sqrt(np.maximum(values, 0) * chi_squared)
+        shape = Ellipse((centre[0], centre[1]), large, small, angle=angle)
         shape.set(facecolor=(colour, 0.08), edgecolor=(colour, 0.5), linewidth=0.7)
         axes.add_patch(shape)
 
 
-def _marks(axes: Axes, samples: SampleMap, one: int, other: int) -> None:
-    x_N, y_N = samples.coordinates[:, one], samples.coordinates[:, other]
+def _marks(axes: Axes, samples: SampleMap, x: int, y: int) -> None:
+    x_N, y_N = samples.coordinates[:, x], samples.coordinates[:, y]
     size = 26 if len(x_N) < 200 else 9
     kinds = [*zip(samples.labels, samples.colours, MARKERS * len(samples.labels), strict=False)]
     for number, (label, colour, marker) in [
         *enumerate(kinds),
         (-1, ("UNKNOWN", UNKNOWN_COLOUR, "X")),
     ]:
-        own = samples.kind_of == number
-        if own.any() or number >= 0:
-            edges = np.where(samples.flagged[own], INK, colour)
+        in_group = samples.label_indices == number
+        if in_group.any() or number >= 0:
+            edge_colours = np.where(samples.flagged[in_group], INK, colour)
             axes.scatter(
-                x_N[own],
-                y_N[own],
+                x_N[in_group],
+                y_N[in_group],
                 size,
                 colour,
                 marker=marker,
                 linewidths=0.7,
-                edgecolors=list(edges),
+                edgecolors=list(edge_colours),
                 zorder=3,
             )
             axes.scatter([], [], size, colour, marker=marker, label=caption(label))
@@ -164,23 +162,28 @@ def _marks(axes: Axes, samples: SampleMap, one: int, other: int) -> None:
 def draw_bars(axes: Axes, bars: FractionBars) -> None:
     """A stacked bar a sample, those of a label side by side; names where they can be read."""
     known = np.flatnonzero(~np.isnan(bars.fractions).any(axis=1))
-    parts_NK = bars.fractions[known]
+    fractions_NK = bars.fractions[known]
     if len(known):
-        order = np.lexsort([-parts_NK.max(axis=1), parts_NK.argmax(axis=1)])
-        known, parts_NK = known[order], parts_NK[order]
+        order = np.lexsort([-fractions_NK.max(axis=1), fractions_NK.argmax(axis=1)])
+        known, fractions_NK = known[order], fractions_NK[order]
     edges = np.arange(len(known) + 1)
     low_N = np.zeros(len(known))
-    for label, colour, part_N in zip(bars.labels, bars.colours, parts_NK.T, strict=True):
-        if len(known) <= MOST_NAMED:
-            axes.bar(edges[:-1] + 0.5, part_N, 0.9, low_N, color=colour, label=caption(label))
+    for label, colour, fraction_N in zip(bars.labels, bars.colours, fractions_NK.T, strict=True):
+        if len(known) <= MAX_NAMED_SAMPLES:
+            axes.bar(edges[:-1] + 0.5, fraction_N, 0.9, low_N, color=colour, label=caption(label))
         else:
             axes.stairs(
-                low_N + part_N, edges, baseline=low_N, fill=True, color=colour, label=caption(label)
+                low_N + fraction_N,
+                edges,
+                baseline=low_N,
+                fill=True,
+                color=colour,
+                label=caption(label),
             )
-        low_N = low_N + part_N
+        low_N = low_N + fraction_N
     axes.set(xlim=(0, max(1, len(known))), ylim=(0, 1), xticks=[], ylabel=caption(bars.title))
-    if len(known) <= MOST_NAMED:
-        names = [caption(bars.names[at][:24]) for at in known.tolist()]
+    if len(known) <= MAX_NAMED_SAMPLES:
+        names = [caption(bars.names[row][:24]) for row in known.tolist()]
         axes.set_xticks(edges[:-1] + 0.5, names, rotation=35, ha="right", fontsize=7)
     else:
         axes.set_xlabel(f"{len(known):,} samples")

@@ -31,11 +31,11 @@ CROSS = "M-4 -5L0 -1L4 -5L5 -4L1 0L5 4L4 5L0 1L-4 5L-5 4L-1 0L-5 -4Z"
 
 def colours_of(count: int) -> list[str]:
     """So many colours: the chosen ones, and beyond them hues that go round in golden steps."""
-    further = (
+    extra_colours = (
         f"hsl({round(number * 137.508) % 360} {55 + 15 * (number % 2)}% {45 + 8 * (number % 3)}%)"
         for number in range(count - len(COLOURS))
     )
-    return [*COLOURS[:count], *further]
+    return [*COLOURS[:count], *extra_colours]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Notes:
 
 @dataclass(frozen=True)
 class Facts:
-    """Names with what they are."""
+    """Names with their values, as a list of definitions."""
 
     title: str
     rows: Mapping[str, str]
@@ -76,25 +76,25 @@ class Facts:
 @dataclass(frozen=True)
 class Column:
     """A column of a table: of numbers or text; `tip` if the label at a mark repeats it, `filtered` if rows can be
-    chosen by its values, `warns` if what stands there needs attention; `told` explains its name."""
+    chosen by its values, `warns` if what stands there needs attention; `description` explains its name."""
 
     name: str
     number: bool = False
     tip: bool = False
     filtered: bool = False
     warns: bool = False
-    told: str = ""
+    description: str = ""
 
 
 @dataclass(frozen=True)
-class Shaded:
+class ShadedCell:
     """A cell with a shade, 0 to 5."""
 
     text: str
     shade: int
 
 
-Cell = str | Shaded
+Cell = str | ShadedCell
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,8 @@ class ReferenceGroup:
 class SampleMap:
     """Samples at coordinates (N, J) on named axes, NaN for those that have none, among reference groups.
 
-    kind: (N,) the index of each one's label among `labels`, -1 for none; flagged: (N,) whether to mind something.
+    label_indices: (N,) the index of each sample's label among `labels`, -1 for none;
+    flagged: (N,) whether it has flags.
     """
 
     title: str
@@ -172,7 +173,7 @@ class SampleMap:
     axes: Sequence[str]
     coordinates: Array
     labels: Sequence[str]
-    kind_of: NDArray[np.int64]
+    label_indices: NDArray[np.int64]
     flagged: NDArray[np.bool_]
     groups: Sequence[ReferenceGroup] = field(default_factory=list)
     kind: ClassVar[str] = "map"
@@ -196,9 +197,11 @@ class SampleMap:
     def legend(self) -> list[Legend]:
         """The labels, and what has none."""
         marks = [MARKS[number % len(MARKS)] for number in range(len(self.labels))]
-        found = [Legend(*of) for of in zip(self.labels, self.colours, marks, strict=True)]
-        unknown = [Legend("UNKNOWN", UNKNOWN_COLOUR, CROSS)] if (self.kind_of < 0).any() else []
-        return [*found, *unknown]
+        labelled = [Legend(*of) for of in zip(self.labels, self.colours, marks, strict=True)]
+        unknown = (
+            [Legend("UNKNOWN", UNKNOWN_COLOUR, CROSS)] if (self.label_indices < 0).any() else []
+        )
+        return [*labelled, *unknown]
 
     @property
     def data(self) -> dict[str, Any]:
@@ -206,7 +209,7 @@ class SampleMap:
         return {
             "axes": list(self.axes),
             "points": [rounded(column) for column in self.coordinates.T],
-            "kinds": self.kind_of.tolist(),
+            "kinds": self.label_indices.tolist(),
             "flagged": self.flagged.astype(int).tolist(),
             "colours": self.colours,
             "paths": [*(MARKS[n % len(MARKS)] for n in range(len(self.labels))), CROSS],

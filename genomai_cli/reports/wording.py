@@ -2,7 +2,7 @@
 
 import math
 
-MOST_ROWS = 10_000  # of a table; a page of more would not open in seconds
+MAX_ROWS = 10_000  # of a table; a page of more would not open in seconds
 
 
 def counted(count: int, one: str, several: str = "") -> str:

@@ -94,7 +94,7 @@ class LabelledReader:
         evaluation: EvaluationInputs = NO_EVALUATION,
     ) -> LabelledData:
         """The samples of all inputs, also those for validation; InputError for wrong labels, by file and line."""
-        table, similar_are_one = targets.table, self.kind.similar_are_one
+        table, similar_are_one = targets.table, self.kind.merges_near_duplicates
         check_labels(table, targets.heads, one_kind=similar_are_one, numbers=targets.numbers)
         strata = self._strata(table)
         samples = self._samples(
@@ -184,14 +184,14 @@ class LabelledReader:
             )
 
     def _sequences(self, source: Input) -> list[str]:
-        if not self.kind.similar_are_one:
+        if not self.kind.merges_near_duplicates:
             source.close()
             raise UsageError("--test is for plain sequences, which are compared letter by letter")
         return [record.held for record in self._named([source])]
 
     def _warn_of_leaks(self, samples: Samples, files: Mapping[str, list[str]]) -> None:
         """Warn of those sequences of the files that have near-duplicates among the samples."""
-        if not self.kind.similar_are_one or not files:
+        if not self.kind.merges_near_duplicates or not files:
             return
         training_kmers = KmerTable.of(samples.sequences)
         for path, sequences in files.items():

@@ -23,7 +23,7 @@ from genomai_cli.formats.vcf_replay import first_records
 from genomai_cli.inputs.base import InputKind
 from genomai_cli.mapping.mapper import Mapper
 from genomai_cli.mapping.reference import Reference
-from genomai_cli.mapping.vcf_alleles import contig_names, other_length
+from genomai_cli.mapping.vcf_alleles import conflicting_length, contig_names
 from genomai_cli.population.barcode import (
     BarcodeSites,
     foreign_letters,
@@ -176,7 +176,7 @@ def model_of_variants(
         return panel_model, source
     first, source = first_records(source, max_bytes=MAX_HEAD, file_bytes=FILE_HEAD)
     for name, reference in installed_references().items():
-        length = other_length(first.header, reference)
+        length = conflicting_length(first.header, reference)
         if not first.contigs or not first.contigs <= contig_names(reference):
             continue
         # hg19 begins with another chrM, which its own file is refused for, but not one of the whole genome

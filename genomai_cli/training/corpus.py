@@ -160,7 +160,7 @@ class Corpus:
             for start in range(0, len(self.train), size)
         )
 
-    def training_pieces(self) -> Iterator[tuple[int, Letters]]:
+    def training_segments(self) -> Iterator[tuple[int, Letters]]:
         """The position among all letters at which each piece to train on begins, and its letters (L,)."""
         for begin, end in self.bounds[self.train].tolist():
             yield begin, self.letters[begin:end]

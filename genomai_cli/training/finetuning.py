@@ -131,7 +131,7 @@ class Finetuning:
         split = recipe.split
         self.parts = validation_parts(samples, split.folds, split.holdout, seed, validation)
         self.validation_rows = validation
-        self.input, self.samples = kind.chosen(
+        self.input, self.samples = kind.select_sites(
             samples, remaining_rows(samples, self.parts[0]), recipe
         )
         self.solved = network_class(recipe.network["kind"]).fits_in_closed_form
@@ -176,7 +176,7 @@ class Finetuning:
             origin = {"model": self.start.name, "sha256": self.start.weights_sha256}
             config["provenance"]["adapt"] = origin | self.adaptation.provenance(self.trained_values)
         classifier = classifier.float().to(self.device).eval()
-        kind = self.input.remembering(self.samples, self.recipe)
+        kind = self.input.with_training_summary(self.samples, self.recipe)
         return Finetuned(Bundle(config, classifier, kind), validation)
 
     def _config(self, rows: SampleRows) -> dict[str, Any]:
@@ -247,8 +247,8 @@ class Finetuning:
             train,
             validation,
             classifier.to(self.device).inputs,
-            self.input.validation_masked(self.recipe),
-            self.input.calibration_masked,
+            self.input.validation_masked_shares(self.recipe),
+            self.input.calibration_masked_shares,
         )
 
     def _validation(self, classifier: Classifier, held_out: HeldOut) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def input_of(
     for option, file in files.items():
         if file is not None and option in UNUSED_FILE_MESSAGES and option not in kind.files_used:
             raise UsageError(UNUSED_FILE_MESSAGES[option].format(name=recipe.name))
-    return kind.given(recipe, files, start)
+    return kind.from_files(recipe, files, start)
 
 
 def heads_of(

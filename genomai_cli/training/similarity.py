@@ -35,7 +35,7 @@ from genomai_cli.alphabet import (
     reverse_complement_codes,
 )
 from genomai_cli.errors import BundleError
-from genomai_cli.mapping.seeding import keys_of
+from genomai_cli.mapping.seeding import kmer_keys
 
 K = 13
 MIN_SHARED = 0.25  # of the k-mers of the sequence that has fewer
@@ -215,9 +215,9 @@ def _packed_kmers(
     """The k-mers that are kept, hash and number of the sequence in one integer, and those numbers."""
     all_texts = _SEPARATOR.join([*(text.encode("ascii", "replace") for text in texts), b""])
     codes = codes_of(np.frombuffer(all_texts, np.uint8))
-    keys, starts = keys_of(codes, K)
+    keys, starts = kmer_keys(codes, K)
     if both_strands:
-        keys = np.minimum(keys, keys_of(reverse_complement_codes(codes), K)[0][::-1])
+        keys = np.minimum(keys, kmer_keys(reverse_complement_codes(codes), K)[0][::-1])
     hashes = (keys * _MULTIPLIER) & (_KEYS - 1)
     retained = hashes < share * _KEYS
     ends = np.cumsum([len(text) + 1 for text in texts])

@@ -88,8 +88,8 @@ def _results(fitted: Finetuned) -> Table:
         Column("samples", number=True),
         Column("measure"),
         Column("value", number=True),
-        Column("low", number=True, told="95 % interval (Wilson)"),
-        Column("high", number=True, told="95 % interval (Wilson)"),
+        Column("low", number=True, description="95 % interval (Wilson)"),
+        Column("high", number=True, description="95 % interval (Wilson)"),
         Column("without the input", number=True),
         Column("which is"),
     ]

@@ -414,7 +414,7 @@ class TestResume:
         """Few records at a time, and each put on disk when it is done."""
         monkeypatch.setattr("genomai_cli.formats.row_journal.SECONDS_HELD", 0)
         for module in ("score", "variant_effects"):
-            monkeypatch.setattr(f"genomai_cli.inference.{module}.STRETCHES_AT_ONCE", 2)
+            monkeypatch.setattr(f"genomai_cli.inference.{module}.STRETCHES_PER_BATCH", 2)
 
     def interrupted(self, score, out, *options, on_reference=False, text="", bad=""):
         """What the run says that meets something bad behind the first of the records."""
@@ -579,9 +579,9 @@ class TestPage:
             assert "log odds of kind:enhancer" in text
 
     def test_the_largest_changes_are_kept_in_their_order(self):
-        from genomai_cli.inference.score_report import Strongest
+        from genomai_cli.inference.score_report import TopRows
 
-        kept = Strongest(3)
+        kept = TopRows(3)
         for number, value in enumerate([1.0, 5.0, float("nan"), 3.0, 5.0, 2.0]):
             kept.add(value, (str(number),))
         assert kept.rows == [("1",), ("3",), ("4",)]

@@ -19,13 +19,13 @@ from genomai_cli.formats.consensus import Region
 from genomai_cli.formats.indexed_fasta import open_reference
 from genomai_cli.formats.track_table import Track
 from genomai_cli.formats.variant_alleles import Change
-from genomai_cli.inference.explain import Explainer, readings
+from genomai_cli.inference.explain import Explainer, explained_values
 from genomai_cli.inference.likelihood import Stretch
 from genomai_cli.inference.track_effects import TrackMeans, changes_by_gradient
 from genomai_cli.inference.track_logo import TrackLogo
-from genomai_cli.inference.track_predictions import Reading, TrackPredictor
+from genomai_cli.inference.track_predictions import PredictionOptions, TrackPredictor
 from genomai_cli.inference.track_readers import track_reader
-from genomai_cli.inference.variant_effects import whole_window_of
+from genomai_cli.inference.variant_effects import fixed_window_of
 from genomai_cli.inputs.tracks import TrackInput
 from genomai_cli.records import SequenceRecord
 
@@ -160,10 +160,10 @@ class TestPredict:
     def test_the_middle_of_a_window_is_what_the_heads_say(self, place, bundle):
         found = values(place, "--organism", "human", bed="a\t3500\t4500\n")
         begin = 4000 - WINDOW // 2
-        told = outputs(bundle, LONG[begin : begin + WINDOW])
+        expected = outputs(bundle, LONG[begin : begin + WINDOW])
         own = slice(3500 - begin, 4500 - begin)
-        assert np.allclose(found["h-"], told["cage"]["predictions_1bp"][own, 1], rtol=1e-4)
-        coarse = np.repeat(told["chip_histone"]["predictions_128bp"][:, 0] / 128, 128)
+        assert np.allclose(found["h-"], expected["cage"]["predictions_1bp"][own, 1], rtol=1e-4)
+        coarse = np.repeat(expected["chip_histone"]["predictions_128bp"][:, 0] / 128, 128)
         assert np.allclose(found["mark"], coarse[own], rtol=1e-4)
         assert set(found) == {"h+", "h-", "open", "mark"}
 
@@ -171,8 +171,8 @@ class TestPredict:
         begin = 3072
         words = ["--organism", "mouse", "--resolution", "128"]
         found = values(place, *words, bed=f"a\t{begin + 1024}\t{begin + 3072}\n")
-        told = outputs(bundle, LONG[begin : begin + WINDOW], 1)["dnase"]["predictions_128bp"]
-        assert np.allclose(found["m2"], told[8:24, 0] / 128, rtol=1e-4)
+        expected = outputs(bundle, LONG[begin : begin + WINDOW], 1)["dnase"]["predictions_128bp"]
+        assert np.allclose(found["m2"], expected[8:24, 0] / 128, rtol=1e-4)
 
     def test_whole_contigs_to_their_ends_and_none_of_what_is_too_short(self, place):
         found = values(place, "--only", "open", bed="a\t0\t9000\nb\t0\t1500\n")["open"]
@@ -227,7 +227,7 @@ class TestPredict:
 class TestContacts:
     BED = "a\t4096\t8192\n"
 
-    def told(self, bundle):
+    def expected(self, bundle):
         maps = outputs(bundle, LONG[4096:8192])["contact_maps"]["predictions"][..., 0]
         return [maps[0, 0], maps[0, 1], maps[1, 1]]
 
@@ -237,7 +237,7 @@ class TestContacts:
         with h5py.File(place / "c.h5") as file:
             pairs = list(zip(file["pairs/first"][:], file["pairs/second"][:], strict=True))
             assert pairs == [(2, 2), (2, 3), (3, 3)]
-            assert np.allclose(file["values"][:, 0], self.told(bundle), atol=1e-5)
+            assert np.allclose(file["values"][:, 0], self.expected(bundle), atol=1e-5)
             assert file["bins/end"][:].tolist() == [2048, 4096, 6144, 8192, 9000, 1500]
             assert file["maps/name"][:].tolist() == [b"hic"]
 
@@ -250,7 +250,7 @@ class TestContacts:
         clr = cooler.Cooler(str(place / "c.cool"))
         assert clr.chromnames == ["a", "b"]
         matrix = clr.matrix(balance=False).fetch("a:4097-8192")
-        one, between, other = self.told(bundle)
+        one, between, other = self.expected(bundle)
         assert np.allclose(matrix, [[one, between], [between, other]], atol=1e-5)
 
     def test_every_pair_of_a_contig_once(self, place):
@@ -278,7 +278,7 @@ class TestContacts:
         assert ended.status == 0, ended.stderr
         assert ended.stdout.splitlines()[0].split("\t") == ["region", "contig", "start", "end"]
         with h5py.File(place / "c.h5") as file:
-            assert np.allclose(file["values"][:, 0], self.told(bundle), atol=1e-5)
+            assert np.allclose(file["values"][:, 0], self.expected(bundle), atol=1e-5)
         ended = run(["predict", *words, "--plot", place / "maps.svg", "--plot-logo", "open"])
         assert ended.status == 2
         assert "--plot-logo open: no track is drawn, maps alone" in ended.stderr
@@ -313,7 +313,7 @@ class TestLogo:
 
     def logo(self, place, bundle, region, name="h+", file="ref.fa"):
         with open_reference(place / file) as reference:
-            predictor = TrackPredictor(bundle, reference, Reading(only=["liver"]))
+            predictor = TrackPredictor(bundle, reference, PredictionOptions(only=["liver"]))
             return TrackLogo.of(predictor, region, name)
 
     def test_letters_are_those_of_explain_by_gradient_on_both_strands(self, place, bundle):
@@ -323,8 +323,8 @@ class TestLogo:
         assert found.letters == text[2000:2096]
         reader = track_reader(bundle, ["liver"])
         stretch = Stretch(text, 2000, 2096)
-        told = changes_by_gradient(reader, stretch, 0, both_strands=True)[2000:2096]
-        assert np.allclose(found.heights, -np.nanmean(told, axis=1), rtol=1e-6)
+        expected = changes_by_gradient(reader, stretch, 0, both_strands=True)[2000:2096]
+        assert np.allclose(found.heights, -np.nanmean(expected, axis=1), rtol=1e-6)
         other = self.logo(
             place,
             bundle,
@@ -380,31 +380,31 @@ class TestLogo:
 
 class TestScore:
     def test_means_and_largest_values_over_the_bases_that_count(self, bundle):
-        told = outputs(bundle, TEXT)["dnase"]["predictions_1bp"][2000:2100, 0]
+        expected = outputs(bundle, TEXT)["dnase"]["predictions_1bp"][2000:2100, 0]
         stretch = Stretch(TEXT, 2000, 2100)
-        for aggregation, expected in (("mean", told.mean()), ("max", told.max())):
+        for aggregation, value in (("mean", expected.mean()), ("max", expected.max())):
             means = TrackMeans(bundle, ["open"], both_strands=False, aggregation=aggregation)
-            assert np.allclose(means.of_stretches([stretch]), np.log(expected), atol=1e-5)
+            assert np.allclose(means.of_stretches([stretch]), np.log(value), atol=1e-5)
 
     def test_contacts_of_the_bins_that_count(self, bundle):
         means = TrackMeans(bundle, ["hic"], both_strands=False)
         assert means.labels == ["contacts/hic"]
-        told = outputs(bundle, TEXT)["contact_maps"]["predictions"][..., 0]
+        expected = outputs(bundle, TEXT)["contact_maps"]["predictions"][..., 0]
         found = means.of_stretches([Stretch(TEXT, 10, 20), Stretch(TEXT, 2040, 2050)])
-        assert np.allclose(found[:, 0], [told[0].mean(), told.mean()], atol=1e-5)
+        assert np.allclose(found[:, 0], [expected[0].mean(), expected.mean()], atol=1e-5)
 
     @pytest.mark.parametrize(
         ("start", "ref", "alt"),
         [(4000, "A", "T"), (10, "A", "ACGT"), (8990, "ACGTACGTAC", "A"), (8999, "A", "AC")],
     )
     def test_windows_are_as_long_with_either_allele(self, start, ref, alt):
-        window = whole_window_of(Change("a", start, ref, alt), 9000, WINDOW, 2048)
+        window = fixed_window_of(Change("a", start, ref, alt), 9000, WINDOW, 2048)
         assert window is not None
         assert window[1] - window[0] == WINDOW
         assert 0 <= window[0] <= start
         assert start + len(ref) <= window[1] <= 9000
-        assert whole_window_of(Change("a", 5, "A", "T"), 2000, WINDOW, 2048) is None
-        assert whole_window_of(Change("a", 5, "A", "T" * 1500), 3000, WINDOW, 2048) is None
+        assert fixed_window_of(Change("a", 5, "A", "T"), 2000, WINDOW, 2048) is None
+        assert fixed_window_of(Change("a", 5, "A", "T" * 1500), 3000, WINDOW, 2048) is None
 
     def test_rows_have_either_allele_and_what_is_too_short_is_told(self, place, bundle):
         vcf = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
@@ -430,12 +430,12 @@ class TestScore:
         assert len(rows) == 2
         row = dict(zip(head, rows[0], strict=True))
         text = LONG[4999 - 2048 : 4999 + 2048]
-        told = [
+        expected = [
             np.log(outputs(bundle, one)["dnase"]["predictions_1bp"][1998:2099, 0].mean())
             for one in (text, text[:2048] + other + text[2049:])
         ]
-        assert float(row["tracks/open:ref"]) == pytest.approx(told[0], abs=1e-4)
-        assert float(row["tracks/open"]) == pytest.approx(told[1] - told[0], abs=1e-4)
+        assert float(row["tracks/open:ref"]) == pytest.approx(expected[0], abs=1e-4)
+        assert float(row["tracks/open"]) == pytest.approx(expected[1] - expected[0], abs=1e-4)
 
     def test_an_organism_is_of_models_that_tell_them_apart(self, bundle):
         with pytest.raises(UsageError, match="which of human, mouse"):
@@ -478,7 +478,7 @@ class TestExplain:
         network = bundle.classifier.networks[0].double()
         try:
             changes, mean = reader.slopes(stretch, column)
-            place = reader.places[column]
+            place = reader.output_slots[column]
             at, letter = 1234, "ACGT".index(TEXT[1234])
             other, logs = (letter + 1) % 4, []
             for step in (0, 1e-6):
@@ -498,7 +498,7 @@ class TestExplain:
         assert changes[at, other] == pytest.approx((logs[1] - logs[0]) / 1e-6, rel=1e-2)
 
     def test_a_record_is_a_multiple(self, bundle):
-        odds = readings(bundle, ["tracks/open"], both_strands=False)
+        odds = explained_values(bundle, ["tracks/open"], both_strands=False)
         explainer = Explainer(odds, ["tracks/open"], "gradient")
         with pytest.raises(Exception, match="reads multiples of 2,048"):
             list(explainer.explain([SequenceRecord("x", TEXT[:3000])]))

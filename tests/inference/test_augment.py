@@ -108,9 +108,9 @@ def test_the_other_strand_is_the_reverse_complement(sequence):
 @unhurried
 @given(st.text("ACGT", min_size=1, max_size=60), st.floats(0, 1), st.integers(0, 99))
 def test_a_crop_is_a_stretch_of_the_sequence(sequence, share, seed):
-    kept = view(sequence, Changes(crop=share), seed=seed)
-    assert kept in sequence
-    assert len(kept) == max(1, round(share * len(sequence)))
+    cropped = view(sequence, Changes(crop=share), seed=seed)
+    assert cropped in sequence
+    assert len(cropped) == max(1, round(share * len(sequence)))
 
 
 def test_about_the_share_of_letters_is_hidden_and_replaced():
@@ -135,7 +135,7 @@ def test_a_share_is_from_0_to_1(change, share):
 
 
 def test_long_sequences_are_changed_in_stretches_everywhere(monkeypatch):
-    monkeypatch.setattr("genomai_cli.inference.augment._CHUNK", 7)
+    monkeypatch.setattr("genomai_cli.inference.augment._CHUNK_LETTERS", 7)
     changed = view("A" * 50, Changes(mutate=1.0))
     assert len(changed) == 50
     assert "A" not in changed
@@ -171,14 +171,14 @@ def test_a_substituted_barcode_has_other_genotypes_of_its_sites(panel, sites, ge
 
 def test_a_cropped_barcode_keeps_its_length(panel, sites):
     letters = barcode(panel, [0, 1, 2] * 10)
-    kept = view(letters, Changes(crop=0.5), alignment=BarcodeAlignment(panels=[sites]))
-    assert len(kept.strip("N")) == 15
-    assert all(new in (old, "N") for old, new in zip(letters, kept, strict=True))
+    cropped = view(letters, Changes(crop=0.5), alignment=BarcodeAlignment(panels=[sites]))
+    assert len(cropped.strip("N")) == 15
+    assert all(new in (old, "N") for old, new in zip(letters, cropped, strict=True))
 
 
 def test_what_is_in_a_references_coordinates_keeps_its_length_too():
-    kept = view("ACGT" * 10, Changes(crop=0.5), alignment=Alignment(length=40))
-    assert (len(kept), len(kept.strip("N"))) == (40, 20)
+    cropped = view("ACGT" * 10, Changes(crop=0.5), alignment=Alignment(length=40))
+    assert (len(cropped), len(cropped.strip("N"))) == (40, 20)
 
 
 def test_a_barcode_has_no_other_strand(panel, sites):

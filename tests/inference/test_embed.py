@@ -143,9 +143,9 @@ def test_windows_are_made_as_they_are_needed():
 
     from genomai_cli.inputs.windows import SequenceStrands
 
-    for read in ("known", "ordered"):
+    for read in ("known_windows", "ordered_windows"):
         tokenizer = Counting()
-        strands = SequenceStrands(tokenizer, Windows.of(tokenizer, 16), both=True)
+        strands = SequenceStrands(tokenizer, Windows.of(tokenizer, 16), both_strands=True)
         found = getattr(strands, read)(record("ACGTTGCA" * 100_000))
         assert len(list(islice(found, 10))) == 10
         assert tokenizer.asked <= 12

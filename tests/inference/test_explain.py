@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from genomai_cli.alphabet import complement
 from genomai_cli.errors import UsageError
 from genomai_cli.inference.batching import Batching
-from genomai_cli.inference.explain import Explainer, labels_asked
+from genomai_cli.inference.explain import Explainer, labels_to_explain
 from genomai_cli.inference.label_odds import LabelOdds
 from genomai_cli.inference.letter_effects import GRADIENT, MUTAGENESIS
 from genomai_cli.inference.substitution_picture import rows_of
@@ -47,7 +47,7 @@ def ensemble(*parts, labels=LABELS, numbers=None, **sizes):
 def explained(bundle, texts, method=MUTAGENESIS, *, both=False, label=None, batch_size=None):
     """The explanations of some sequences."""
     odds = LabelOdds(bundle, both_strands=both, batching=Batching(windows=batch_size))
-    explainer = Explainer(odds, labels_asked(bundle, None, label), method)
+    explainer = Explainer(odds, labels_to_explain(bundle, None, label), method)
     records = [SequenceRecord(f"r{number}", text) for number, text in enumerate(texts)]
     return [explanation for _, explanation in explainer.explain(records)]
 
@@ -190,31 +190,31 @@ def test_the_called_label_is_explained_unless_another_is_asked_for(kmers):
 
 def test_labels_that_can_be_asked_for():
     two = ensemble(KMERS, labels={"a": ["x", "y"], "b": ["y", "z", "w"]})
-    assert labels_asked(two, "b", None) == ["b:y", "b:z", "b:w"]
-    assert labels_asked(two, None, "z") == ["b:z"]
-    assert labels_asked(two, "a", "y") == ["a:y"]
-    for head, label, told in [
+    assert labels_to_explain(two, "b", None) == ["b:y", "b:z", "b:w"]
+    assert labels_to_explain(two, None, "z") == ["b:z"]
+    assert labels_to_explain(two, "a", "y") == ["a:y"]
+    for head, label, message in [
         ("c", None, "--head c: the heads of the model are a, b"),
         (None, None, "--head: which of a, b"),
         (None, "y", "--head: which of a, b"),
         ("a", "z", "--class z: the classes of the model are x, y"),
         (None, "v", "--class v: the classes of the model are x, y, y, z, w"),
     ]:
-        with pytest.raises(UsageError, match=told):
-            labels_asked(two, head, label)
+        with pytest.raises(UsageError, match=message):
+            labels_to_explain(two, head, label)
 
 
 def test_a_number_is_explained_by_its_changes():
     numbers = {"y": {"coverage": 0.9, "half_width": 1.0}}
     bundle = ensemble(KMERS, CONVOLUTION, labels={"a": ["x", "z"]}, numbers=numbers)
-    assert labels_asked(bundle, "y", None) == ["y"]
-    assert labels_asked(bundle, None, "z") == ["a:z"]
-    for head, label, told in [
+    assert labels_to_explain(bundle, "y", None) == ["y"]
+    assert labels_to_explain(bundle, None, "z") == ["a:z"]
+    for head, label, message in [
         (None, None, "--head: which of a, y"),
         ("y", "z", "--class z: the classes of the model are none"),
     ]:
-        with pytest.raises(UsageError, match=told):
-            labels_asked(bundle, head, label)
+        with pytest.raises(UsageError, match=message):
+            labels_to_explain(bundle, head, label)
     text = "ACGTTGCATTGA"
 
     def value(letters):

@@ -308,7 +308,7 @@ def test_a_larger_panels_barcode_is_read_at_the_models_sites(panel, cohort):
     whole = barcode(panel, cohort.alleles[0])
     part = SequenceRecord("x", "".join(whole.sequence[site] for site in order))
     expected = call(model, part)
-    found = call(model, whole, others={"larger": BarcodeInput(panel)})
+    found = call(model, whole, other_inputs={"larger": BarcodeInput(panel)})
     assert found.used == expected.used == 50
     assert np.array_equal(found.probabilities["pop"], expected.probabilities["pop"])
 
@@ -318,7 +318,7 @@ def test_a_panel_that_lacks_a_site_of_the_model_does_not_serve(panel):
     read = model.input.reader(
         model, {"other": BarcodeInput(panel.subset(range(1, 60))), "larger": BarcodeInput(panel)}
     )
-    assert read(SequenceRecord("x", "N" * SITES)).known == 4
+    assert read(SequenceRecord("x", "N" * SITES)).usable_letters == 4
     with pytest.raises(InputError):
         read(SequenceRecord("x", "N" * 59))
 
@@ -378,10 +378,13 @@ def test_the_scores_of_windows_are_averaged(sequence_model):
 def test_windows_without_a_known_word_do_not_vote(sequence_model):
     known = "ACGGCGCCGT" * 4
     read = sequence_model.input.reader(sequence_model, {})
-    alone, beside = read(SequenceRecord("x", known)), read(SequenceRecord("x", known + "N" * 400))
-    assert len(beside.windows) < len(alone.windows) + 3
-    assert beside.letters == 40
-    assert beside.share == pytest.approx(40 / 440)
+    plain, with_unknown = (
+        read(SequenceRecord("x", known)),
+        read(SequenceRecord("x", known + "N" * 400)),
+    )
+    assert len(with_unknown.windows) < len(plain.windows) + 3
+    assert with_unknown.used_letters == 40
+    assert with_unknown.share == pytest.approx(40 / 440)
 
 
 @pytest.mark.parametrize("letters", ["", "A", "AC", "NNNNNNNN", "ANANANANAN"])

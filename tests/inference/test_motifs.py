@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from genomai_cli.alphabet import as_letters, codes_of, reverse_complement_codes
 from genomai_cli.formats.meme import MemeMotif, write_meme
 from genomai_cli.inference.motif_enrichment import (
-    at_least,
     best_match,
+    binomial_tail,
+    dinucleotide_shuffle,
     enriched_motifs,
-    shuffled_pairs,
 )
-from genomai_cli.inference.motifs import Motif, Track, similarity, standing_out
+from genomai_cli.inference.motifs import AttributedSequence, Motif, seqlet_starts, similarity
 
 CODES = st.lists(st.integers(0, 4), max_size=60).map(lambda codes: np.array(codes, np.uint8))
 SITE = "TGACTCAT"
@@ -36,7 +36,7 @@ def tracks_with(site, count=120, share=0.75, seed=3):
             at = rng.integers(0, 80 - len(site) + 1)
             codes[at : at + len(site)] = planted
             values[at : at + len(site)] += rng.uniform(0.5, 1.5, len(site))
-        made.append(Track(codes, values))
+        made.append(AttributedSequence(codes, values))
     return made
 
 
@@ -51,7 +51,7 @@ def test_a_planted_site_is_found_and_enriched():
     assert similarity(best.motif.frequencies, matrix(SITE)) > 0.95
     assert best.motif.consensus in ("TGACTCAT", "ATGAGTCA")
     assert best.e_value < 1e-8
-    assert best.matched > 5 * best.by_chance
+    assert best.matched > 5 * best.matched_shuffled
     assert best.tested == 60
 
 
@@ -63,7 +63,9 @@ def test_noise_has_no_enriched_motif(seed):
 def test_sequences_that_are_too_few_or_too_short_have_none():
     assert enriched_motifs([]).enriched == []
     assert enriched_motifs(tracks_with(SITE, count=3)).enriched == []
-    short = [Track(codes_of(as_letters(t)), np.ones(len(t))) for t in ("", "A", "ACGTACG")]
+    short = [
+        AttributedSequence(codes_of(as_letters(t)), np.ones(len(t))) for t in ("", "A", "ACGTACG")
+    ]
     assert enriched_motifs(short).enriched == []
 
 
@@ -78,16 +80,16 @@ def test_the_same_seed_finds_the_same():
 def test_what_stands_out_is_where_attribution_lies_together():
     values = np.zeros(100)
     values[20:27], values[70:77] = 1.8, 2.0
-    found = standing_out(values, np.random.default_rng(0))
+    found = seqlet_starts(values, np.random.default_rng(0))
     assert len(found) == 2
     assert all(abs(start + 4 - middle) <= 2 for start, middle in zip(found, (23, 73), strict=True))
-    assert standing_out(np.zeros(100), np.random.default_rng(0)) == []
-    assert standing_out(-values, np.random.default_rng(0)) == []
+    assert seqlet_starts(np.zeros(100), np.random.default_rng(0)) == []
+    assert seqlet_starts(-values, np.random.default_rng(0)) == []
 
 
 @given(CODES, st.integers(0, 5))
 def test_a_shuffle_keeps_every_pair_of_neighbours(codes, seed):
-    shuffled = shuffled_pairs(codes, np.random.default_rng(seed))
+    shuffled = dinucleotide_shuffle(codes, np.random.default_rng(seed))
     pairs = [Counter(zip(c[:-1].tolist(), c[1:].tolist(), strict=True)) for c in (codes, shuffled)]
     assert pairs[0] == pairs[1]
     assert len(codes) == len(shuffled)
@@ -97,7 +99,7 @@ def test_a_shuffle_keeps_every_pair_of_neighbours(codes, seed):
 def test_all_orders_with_the_same_pairs_are_equally_likely():
     """0 1 0 2 0 0 is two excursions from 0 and a step in place, in any of their six orders."""
     codes, rng = np.array([0, 1, 0, 2, 0, 0], np.uint8), np.random.default_rng(0)
-    drawn = Counter(tuple(shuffled_pairs(codes, rng).tolist()) for _ in range(6000))
+    drawn = Counter(tuple(dinucleotide_shuffle(codes, rng).tolist()) for _ in range(6000))
     assert len(drawn) == math.factorial(3)
     assert all(abs(count - 1000) < 150 for count in drawn.values())
 
@@ -105,7 +107,7 @@ def test_all_orders_with_the_same_pairs_are_equally_likely():
 @pytest.mark.parametrize(("wins", "tosses"), [(0, 0), (0, 5), (3, 5), (5, 5), (40, 60)])
 def test_the_sign_test_is_exact(wins, tosses):
     expected = sum(math.comb(tosses, k) for k in range(wins, tosses + 1)) / 2**tosses
-    assert at_least(wins, tosses) == pytest.approx(expected)
+    assert binomial_tail(wins, tosses) == pytest.approx(expected)
 
 
 def test_the_best_match_is_on_either_strand():

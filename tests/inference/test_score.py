@@ -230,9 +230,9 @@ def test_windows_apart_depend_on_nothing_else(kind, threads, request):
     texts = [TEXT, TEXT[3:], TEXT[:9], turned(TEXT)]
     exact = scores(bundle, *texts)
     to_single_precision([bundle.classifier, *bundle.auxiliary.values()])
-    alone = [scores(bundle, text, apart=True)[0] for text in texts]
+    alone = [scores(bundle, text, window_by_window=True)[0] for text in texts]
     torch.set_num_threads(threads)
-    together = scores(bundle, *texts, apart=True)
+    together = scores(bundle, *texts, window_by_window=True)
     assert torch.get_num_threads() == threads
     assert [one.total for one in together] == [one.total for one in alone]
     for one, other in zip(together, exact, strict=True):

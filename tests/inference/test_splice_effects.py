@@ -19,10 +19,16 @@ from genomai_cli.formats.indexed_fasta import open_reference
 from genomai_cli.formats.track_table import Track
 from genomai_cli.formats.variant_alleles import AlleleRecord, Change
 from genomai_cli.inference.likelihood import Stretch
-from genomai_cli.inference.scorers import Reading, scorer_for
-from genomai_cli.inference.splice_effects import TINY, SpliceEffects, laid_on
+from genomai_cli.inference.scorers import ScoringOptions, scorer_for
+from genomai_cli.inference.splice_effects import PSEUDOCOUNT, SpliceEffects, aligned_to_reference
 from genomai_cli.inference.track_readers import track_reader
-from genomai_cli.inference.variant_effects import Alleles, Located, Scorer, Site, effects
+from genomai_cli.inference.variant_effects import (
+    AllelePair,
+    LocatedValues,
+    ReferenceLookup,
+    Scorer,
+    effects,
+)
 from genomai_cli.inputs.tracks import TrackInput
 
 WINDOW = 2048
@@ -82,7 +88,7 @@ def pair_of(start, ref, alt, begin=1000, size=WINDOW):
     after = TEXT[start + len(ref) : end + len(ref) - len(alt)]
     texts = TEXT[begin:end], TEXT[begin:start] + alt + after
     change = Change("a", start, ref, alt)
-    return Alleles(change, begin, *map(Stretch, texts), start - begin, start - begin)
+    return AllelePair(change, begin, *map(Stretch, texts), start - begin, start - begin)
 
 
 def other_than(letter):
@@ -120,8 +126,10 @@ class TestAlignment:
 
     def laid(self, ref, alt, start=4, alt_at=4):
         change = Change("a", start, ref, alt)
-        pair = Alleles(change, 0, Stretch("A" * 12), Stretch("A" * 12), start, alt_at)
-        return [None if np.isnan(v) else int(v) for v in laid_on(self.VALUES, pair)[:, 0]]
+        pair = AllelePair(change, 0, Stretch("A" * 12), Stretch("A" * 12), start, alt_at)
+        return [
+            None if np.isnan(v) else int(v) for v in aligned_to_reference(self.VALUES, pair)[:, 0]
+        ]
 
     def test_letters_stand_for_themselves(self):
         assert self.laid("A", "C") == list(range(1, 13))
@@ -143,14 +151,14 @@ class TestAlignment:
 class Heard:
     """Contrasts that keep the alleles that they are asked about."""
 
-    labels, places, description = ["x"], ["x:distance"], ""
+    labels, location_names, description = ["x"], ["x:distance"], ""
 
     def __init__(self):
         self.pairs = []
 
     def of(self, pair):
         self.pairs.append(pair)
-        return Located(np.zeros(1), np.zeros(1), ["0"])
+        return LocatedValues(np.zeros(1), np.zeros(1), ["0"])
 
 
 def test_letters_of_either_window_stand_for_the_same_base_of_the_genome(place):
@@ -168,13 +176,13 @@ def test_letters_of_either_window_stand_for_the_same_base_of_the_genome(place):
     heard = Heard()
     scorer = Scorer(None, None, window=WINDOW, flank=8, step=2048, contrasts=heard)
     with open_reference(place / "ref.fa") as reference:
-        list(effects(records, Site(reference), scorer))
+        list(effects(records, ReferenceLookup(reference), scorer))
     assert len(heard.pairs) == 200
     for pair in heard.pairs:
         assert len(pair.ref.text) == len(pair.alt.text) == WINDOW
         assert pair.ref.text == TEXT[pair.begin : pair.begin + WINDOW]
         codes = np.frombuffer(pair.alt.text.encode(), np.uint8).astype(np.float32)[:, None]
-        laid = laid_on(codes, pair)[:, 0]
+        laid = aligned_to_reference(codes, pair)[:, 0]
         given = np.frombuffer(pair.ref.text.encode(), np.uint8)
         end = pair.ref_at + len(pair.change.ref)
         outside = np.ones(WINDOW, bool)
@@ -193,13 +201,13 @@ def test_a_long_insertion_at_the_end_of_a_contig_has_a_window_as_long(place, sta
     heard = Heard()
     scorer = Scorer(None, None, window=WINDOW, flank=8, step=2048, contrasts=heard)
     with open_reference(place / "ref.fa") as reference:
-        list(effects([record], Site(reference), scorer))
+        list(effects([record], ReferenceLookup(reference), scorer))
     (pair,) = heard.pairs
     changed = TEXT[: start + 1] + added + TEXT[start + 1 :]
     assert len(pair.ref.text) == len(pair.alt.text) == WINDOW
     assert changed[pair.change.start - pair.alt_at :].startswith(pair.alt.text)
     codes = np.frombuffer(pair.alt.text.encode(), np.uint8).astype(np.float32)[:, None]
-    laid = laid_on(codes, pair)[: pair.ref_at - 1, 0]
+    laid = aligned_to_reference(codes, pair)[: pair.ref_at - 1, 0]
     given = np.frombuffer(pair.ref.text.encode(), np.uint8)[: pair.ref_at - 1]
     assert (np.isnan(laid) | (laid == given)).all()
 
@@ -244,19 +252,19 @@ class TestSites:
         found = SpliceEffects(reader, [0], both_strands=False).of(pair)
         assert (found.ref[0], found.alt[0]) == ((0, 1) if "G" in alt else (found.ref[0],) * 2)
         if "G" in alt:
-            assert found.places == ("0",)
+            assert found.locations == ("0",)
 
     def test_an_allele_that_changes_nothing_does_so_nowhere(self, bundle):
         reader = track_reader(bundle)
         pair = pair_of(2020, TEXT[2020], TEXT[2020])
         columns = list(reader.splicing_heads)
         found = SpliceEffects(reader, columns, both_strands=False).of(pair)
-        assert set(found.places) == {"."}
+        assert set(found.locations) == {"."}
         assert np.array_equal(found.ref, found.alt)
 
 
 class TestJunctions:
-    def told(self, bundle, pair, near=128):
+    def expected(self, bundle, pair, near=128):
         """The same from the heads' outputs, junction by junction."""
         network = bundle.classifier.networks[0]
         head = network.tracks.splice_junctions
@@ -280,7 +288,7 @@ class TestJunctions:
                     left, right = (donor, acceptor) if strand == 0 else (acceptor, donor)
                     if right - left < 2 or left > pair.ref_at + near or right < pair.ref_at - near:
                         continue
-                    ref, alt = (np.log(c[d, a, 2 * strand :][:2] + TINY) for c in counts)
+                    ref, alt = (np.log(c[d, a, 2 * strand :][:2] + PSEUDOCOUNT) for c in counts)
                     name = f"{pair.begin + left + 2}-{pair.begin + right}:{'+-'[strand]}"
                     rows.append((name, ref, alt))
         return rows
@@ -290,12 +298,12 @@ class TestJunctions:
         pair = pair_of(start, TEXT[start], other_than(TEXT[start]))
         reader = track_reader(bundle)
         found = SpliceEffects(reader, [6, 7], both_strands=False).of(pair)
-        told = self.told(bundle, pair)
-        assert len(told) > 10
-        assert {name[-1] for name, *_ in told} == {"+", "-"}
+        expected = self.expected(bundle, pair)
+        assert len(expected) > 10
+        assert {name[-1] for name, *_ in expected} == {"+", "-"}
         for tissue in (0, 1):
-            name, ref, alt = max(told, key=lambda row: abs(row[2][tissue] - row[1][tissue]))
-            assert found.places[tissue] == name
+            name, ref, alt = max(expected, key=lambda row: abs(row[2][tissue] - row[1][tissue]))
+            assert found.locations[tissue] == name
             assert found.ref[tissue] == pytest.approx(ref[tissue], abs=1e-4)
             assert found.alt[tissue] == pytest.approx(alt[tissue], abs=1e-4)
 
@@ -308,14 +316,14 @@ class TestJunctions:
         found = SpliceEffects(reader, [6], both_strands=False, reach=0).of(
             pair_of(site, TEXT[site : site + 1], "")
         )
-        assert found.alt[0] == pytest.approx(np.log(TINY))
-        assert found.places[0].split("-")[0] == str(site + 2)
+        assert found.alt[0] == pytest.approx(np.log(PSEUDOCOUNT))
+        assert found.locations[0].split("-")[0] == str(site + 2)
 
     def test_where_no_site_is_likely_there_is_no_junction(self):
         reader = track_reader(bundle_of(splice_threshold=1.0))
         found = SpliceEffects(reader, [6], both_strands=False).of(pair_of(2000, TEXT[2000], ""))
         assert np.isnan([*found.ref, *found.alt]).all()
-        assert found.places == (".",)
+        assert found.locations == (".",)
 
     def test_tissues_that_the_network_lacks_are_none_of_its_tracks(self, bundle):
         more = Bundle(
@@ -353,17 +361,17 @@ class TestScore:
             assert found.ref[n] == pytest.approx(mirrored.ref[m], abs=1e-5)
             assert found.alt[n] == pytest.approx(mirrored.alt[m], abs=1e-5)
             if head != "splice_junctions":
-                assert int(found.places[n]) == -int(mirrored.places[m])
+                assert int(found.locations[n]) == -int(mirrored.locations[m])
             else:
-                first, last = map(int, found.places[n].split(":")[0].split("-"))
-                assert mirrored.places[m].startswith(f"{5001 - last}-{5001 - first}:")
+                first, last = map(int, found.locations[n].split(":")[0].split("-"))
+                assert mirrored.locations[m].startswith(f"{5001 - last}-{5001 - first}:")
 
     def turned(self, pair):
         size = len(pair.ref.text)
         change = Change("a", 0, complement(pair.change.ref), complement(pair.change.alt))
         at = size - 1 - pair.ref_at
         begin = len(TEXT) - pair.begin - size
-        return Alleles(change, begin, pair.ref.turned, pair.alt.turned, at, at)
+        return AllelePair(change, begin, pair.ref.other_strand, pair.alt.other_strand, at, at)
 
     def test_a_vcf_has_a_field_for_each(self, place):
         ended = scored(place, 2500, TEXT[2499], f"{TEXT[2499]}GGTAAGT", "--to", "vcf")
@@ -432,20 +440,20 @@ class TestScore:
             base = "ACGT".index(letter)
             for n, (label, name) in enumerate(zip(labels, places, strict=True)):
                 assert file["places"][0, base, n].decode() == row[name]
-                told = float(row[f"{label}:ref"])
-                assert file["ref_at_places"][0, base, n] == pytest.approx(told, abs=1e-5)
+                expected = float(row[f"{label}:ref"])
+                assert file["ref_at_places"][0, base, n] == pytest.approx(expected, abs=1e-5)
                 assert file["log_odds"][0, base, n] == pytest.approx(float(row[label]), abs=1e-5)
             assert np.isnan(file["ref_log_odds"][:]).all()
 
     def test_a_record_is_read_once_for_all_its_alleles(self, place, bundle):
-        scorer = scorer_for(bundle, Reading(only=["splice_sites"]))
+        scorer = scorer_for(bundle, ScoringOptions(only=["splice_sites"]))
         read = []
         splicing = scorer.contrasts.reader.splicing
         scorer.contrasts.reader.splicing = lambda *x: read.append(x[0]) or splicing(*x)
         others = tuple(base for base in "ACGT" if base != TEXT[2499])
         record = AlleleRecord("a", 2500, TEXT[2499], others, "v.vcf", 1)
         with open_reference(place / "ref.fa") as reference:
-            assert len(list(effects([record], Site(reference), scorer))) == 3
+            assert len(list(effects([record], ReferenceLookup(reference), scorer))) == 3
         assert len(read) == 4
 
 

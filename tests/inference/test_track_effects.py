@@ -15,7 +15,7 @@ from genomai_cli.bundles.writing import Extras
 from genomai_cli.errors import UsageError
 from genomai_cli.formats.indexed_fasta import open_reference
 from genomai_cli.formats.track_table import Track
-from genomai_cli.inference.explain import Explainer, readings
+from genomai_cli.inference.explain import Explainer, explained_values
 from genomai_cli.inference.likelihood import Stretch
 from genomai_cli.inference.track_effects import TrackMeans
 from genomai_cli.inputs.tracks import TrackInput
@@ -87,7 +87,7 @@ class TestMeans:
 class TestExplain:
     @pytest.mark.parametrize("both", [False, True])
     def test_mutagenesis_is_the_difference_of_readings(self, bundle, both):
-        means = readings(bundle, both_strands=both)
+        means = explained_values(bundle, both_strands=both)
         ((_, found),) = Explainer(means, ["tracks/c-"], "ism").explain([SequenceRecord("r", TEXT)])
         other = TEXT[:90] + ("A" if TEXT[90] != "A" else "C") + TEXT[91:]
         before, after = means.of([TEXT, other])[:, 1]
@@ -104,7 +104,7 @@ class TestExplain:
                            nearly.classifier.networks[0].embed.bases.weight):  # fmt: skip
                 weight.mul_(1e-3).add_(0.05 * torch.arange(weight.shape[1]).sin())
         nearly.classifier.double()
-        means = readings(nearly, both_strands=both)
+        means = explained_values(nearly, both_strands=both)
         text = TEXT[:60] + "N" + TEXT[61:90]
         exact, near = (
             next(Explainer(means, ["tracks/c+"], method).explain([SequenceRecord("r", text)]))[1]
@@ -118,7 +118,7 @@ class TestExplain:
 
     @pytest.mark.parametrize("method", ["ism", "gradient"])
     def test_the_other_strand_gives_its_partner_the_same(self, bundle, method):
-        means = readings(bundle, both_strands=True)
+        means = explained_values(bundle, both_strands=True)
         turned = complement(TEXT[:80])[::-1]
         one, other = (
             next(Explainer(means, [f"tracks/{track}"], method).explain([SequenceRecord("r", t)]))[1]
@@ -181,8 +181,8 @@ class TestExplain:
     )
     def test_references_that_do_not_fit_are_refused(self, place, tmp_path, words, status, said):
         (tmp_path / "r.bed").write_text("chr1\t0\t300\n")
-        told = [word.format(r=tmp_path / "r.bed", f=place / "ref.fa") for word in words]
-        ended = run(["explain", "--model", place / "model", "--class", "x", *told])
+        arguments = [word.format(r=tmp_path / "r.bed", f=place / "ref.fa") for word in words]
+        ended = run(["explain", "--model", place / "model", "--class", "x", *arguments])
         assert (ended.status, ended.stdout) == (status, "")
         assert said in ended.stderr
 

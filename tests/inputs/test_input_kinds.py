@@ -207,7 +207,7 @@ def world(case, cohort, folder):
         records, labels = cohort_records(cohort, haplotypes=case.kind == "people")
     recipe = from_tables(COMMON | case.tables)
     files = {option: all_files[option] for option in case.files}
-    kind = input_class(case.kind).given(recipe, files, None)
+    kind = input_class(case.kind).from_files(recipe, files, None)
     return World(case, recipe, files, kind, records, labels)
 
 
@@ -272,7 +272,7 @@ def viewed(given):
         pytest.skip("no views")
     samples = given.samples()
     train = np.arange(len(samples))
-    kind, samples = given.kind.chosen(samples, train, given.recipe)
+    kind, samples = given.kind.select_sites(samples, train, given.recipe)
     tokenizer = tokenizers.from_config(given.recipe.tokenizer)
     return samples, kind.views(samples, train, given.recipe, tokenizer)
 
@@ -304,7 +304,7 @@ class TestGiven:
     )
     def test_a_file_without_a_default_is_asked_for(self, worlds, name, message):
         with pytest.raises(UsageError, match=message):
-            input_class(CASES[name].kind).given(worlds[name].recipe, {}, None)
+            input_class(CASES[name].kind).from_files(worlds[name].recipe, {}, None)
 
 
 class TestBundle:
@@ -485,7 +485,7 @@ class TestCalls:
         read = reader_of(given, loaded)(given.records[5])
         assert read.name == given.records[5].name
         assert read.windows
-        assert (read.share, read.letters) == (1.0, read.known)
+        assert (read.share, read.used_letters) == (1.0, read.usable_letters)
         longest = loaded.classifier.max_length
         assert all(len(ids) <= (longest or len(ids)) for ids in read.windows)
         assert "LOW_CALL_RATE" not in loaded.input.flags(read, {})
@@ -501,7 +501,7 @@ class TestCalls:
     def test_a_record_without_a_known_letter_gets_no_label(self, given, loaded):
         record = given.records[5]
         read = reader_of(given, loaded)(replace(record, sequence="N" * len(record.sequence)))
-        assert (read.letters, read.share) == (0, 0.0)
+        assert (read.used_letters, read.share) == (0, 0.0)
         assert loaded.input.unknown_flag(read) == "LOW_CALL_RATE"
 
     def test_a_record_in_its_coordinates_stays_where_it_is(self, given):

@@ -23,7 +23,7 @@ def sequence_views(longest=50, **views):
     samples = Samples(list("abcde"), SEQUENCES, columns, {"kind": ["x", "y"]}, np.arange(5))
     tokenizer = tokenizers.from_config({"kind": "kmers", "k": 3, "stride": 1})
     return SequenceViews(
-        samples, tokenizer, SequenceViewsSettings(**views), longest=longest
+        samples, tokenizer, SequenceViewsSettings(**views), max_tokens=longest
     ), tokenizer
 
 

@@ -16,7 +16,7 @@ import genomai_cli as genomai
 from genomai_cli.backbones.sequence_ensemble import ConvolutionConfig
 from genomai_cli.formats.fasta import write_fasta
 from genomai_cli.inference.classify import write_calls
-from genomai_cli.inference.effect_outputs import shown
+from genomai_cli.inference.effect_outputs import format_number
 from genomai_cli.library.fitting import columns_of
 from genomai_cli.training import selection
 
@@ -183,7 +183,7 @@ class TestVectorsAndScores:
         expected = command("score", "--model", likely[which], file).rows[1:]
         scores = genomai.score({"a": CONTIG, "b": "N"}, likely[which], device="cpu")
         columns = (scores.log_likelihoods, scores.per_base, scores.perplexities)
-        rows = [list(map(shown, values)) for values in zip(*columns, strict=True)]
+        rows = [list(map(format_number, values)) for values in zip(*columns, strict=True)]
         assert rows == [row[2:5] for row in expected]
         assert scores.names == ["a", "b"]
         assert scores.lengths.tolist() == [len(CONTIG), 1]
@@ -201,7 +201,7 @@ class TestVectorsAndScores:
         scored = [at for at, reason in enumerate(effects.skipped) if not reason]
         assert effects.alts == ["C", "T", CONTIG[19], "<DEL>"]
         assert scored == [0, 1, 2]
-        assert [shown(effects.deltas[at]) for at in scored] == [row[6] for row in expected]
+        assert [format_number(effects.deltas[at]) for at in scored] == [row[6] for row in expected]
         assert [str(effects.positions[at]) for at in scored] == [row[1] for row in expected]
         assert np.isnan(effects.deltas[3])
         assert model.score([CONTIG]).log_likelihoods == before  # variants change no model
@@ -213,7 +213,7 @@ class TestVectorsAndScores:
         effects = genomai.score_variants(vcf, reference, tiny_sequence_bundle, device="cpu")
         at = expected.rows[0].index(effects.labels[0])
         rows = effects.label_changes[:3, 0]
-        assert list(map(shown, rows)) == [row[at] for row in expected.rows[1:]]
+        assert list(map(format_number, rows)) == [row[at] for row in expected.rows[1:]]
 
 
 class TestExplain:
@@ -223,7 +223,7 @@ class TestExplain:
         model = genomai.load(tiny_sequence_bundle, device="cpu")
         explanation, nothing = model.explain({"a": CONTIG[:12], "b": "NN"})
         column = expected.rows[0].index("attribution")
-        assert list(map(shown, explanation.attributions)) == [
+        assert list(map(format_number, explanation.attributions)) == [
             row[column] for row in expected.rows[1:]
         ]
         assert nothing is None

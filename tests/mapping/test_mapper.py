@@ -45,11 +45,11 @@ def text(mapped):
 
 def substituted(rng, sequence, share):
     """The sequence with other bases in about so many places."""
-    places = rng.random(len(sequence)) < share
+    is_substituted = rng.random(len(sequence)) < share
     other = {"A": "CGT", "C": "AGT", "G": "ACT", "T": "ACG"}
     return "".join(
         str(rng.choice(list(other[x]))) if hit else x
-        for x, hit in zip(sequence, places, strict=True)
+        for x, hit in zip(sequence, is_substituted, strict=True)
     )
 
 
@@ -70,7 +70,7 @@ def test_a_genome_with_substitutions_comes_back_letter_for_letter(seed, turn, re
     query = turned(genome, turn)
     mapped = MAPPER(other_strand(query) if reverse else query)
     assert text(mapped) == genome
-    assert (mapped.inserted, mapped.deleted, mapped.left_out) == (0, 0, 0)
+    assert (mapped.inserted, mapped.deleted, mapped.clipped) == (0, 0, 0)
     assert mapped.aligned == SIZE - genome.count("N")
     assert mapped.differences == sum(
         a != b for a, b in zip(genome, REFERENCE.sequence, strict=True) if a != "N"
@@ -134,7 +134,7 @@ def test_of_several_copies_the_first_counts(copies, turn):
     genome = substituted(rng, REFERENCE.sequence, 0.01)
     mapped = MAPPER((turned(genome, turn) * 3)[: int(copies * SIZE)])
     assert text(mapped) == genome
-    assert (mapped.left_out, mapped.inserted, mapped.deleted) == (0, 0, 0)
+    assert (mapped.clipped, mapped.inserted, mapped.deleted) == (0, 0, 0)
 
 
 def test_ends_that_overlap_a_little_are_an_insertion():
@@ -151,10 +151,10 @@ def test_foreign_ends_are_left_out():
     known = np.flatnonzero(mapped.letters != ord("N"))
     assert abs(known[0] - 500) < 10
     assert abs(known[-1] - 1199) < 10
-    assert 580 < mapped.left_out < 620
+    assert 580 < mapped.clipped < 620
     whole = MAPPER(drawn(rng, 300) + turned(REFERENCE.sequence, 800) + drawn(rng, 300))
     assert text(whole) == REFERENCE.sequence
-    assert 590 <= whole.left_out <= 600  # a letter may fit by chance
+    assert 590 <= whole.clipped <= 600  # a letter may fit by chance
 
 
 def test_a_large_deletion_leaves_unknown_letters():
@@ -244,9 +244,9 @@ def test_the_letter_that_the_reference_does_not_know_is_the_one_deleted():
 
 def test_the_alignment_between_anchors_is_the_cheapest():
     query, reference = (codes_of(np.frombuffer(x, np.uint8)) for x in (b"ACGTT", b"ACGGTT"))
-    blocks = alignment.merged(alignment.between(query, reference))
+    blocks = alignment.joined_blocks(alignment.align_between(query, reference))
     assert sum(length for *_, length in blocks) == 5
-    moved = alignment.gaps_to_the_right(blocks, query, reference)
+    moved = alignment.right_align_gaps(blocks, query, reference)
     assert moved == [(0, 0, 3), (3, 4, 2)]
 
 

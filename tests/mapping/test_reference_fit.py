@@ -50,16 +50,16 @@ def variant(place):
     return base(place).translate(TRANSITION)
 
 
-def with_variants(places):
+def with_variants(positions):
     letters = list(LETTERS)
-    for place in places:
+    for place in positions:
         letters[place - 1] = variant(place)
     return "".join(letters)
 
 
-def mutect(places, call="0/1", layout="GT:AD:AF:DP", values="2,2998:0.999:3000"):
+def mutect(positions, call="0/1", layout="GT:AD:AF:DP", values="2,2998:0.999:3000"):
     return [
-        line("chrM", p, base(p), variant(p), [f"{call}:{values}"], layout) for p in places
+        line("chrM", p, base(p), variant(p), [f"{call}:{values}"], layout) for p in positions
     ]  # fmt: skip
 
 
@@ -354,7 +354,7 @@ def test_an_array_is_no_list_of_variants():
 
 
 @pytest.mark.parametrize(
-    ("places", "is_whole"),
+    ("positions", "is_whole"),
     [
         ([73, 263, 8860, 15326, 16189], True),
         ([73, 263, 15326], True),
@@ -364,14 +364,14 @@ def test_an_array_is_no_list_of_variants():
         ([16129], False),
     ],
 )
-def test_variants_of_a_part_of_the_genome_are_not_filled_in(places, is_whole):
+def test_variants_of_a_part_of_the_genome_are_not_filled_in(positions, is_whole):
     """Nearly everybody differs from rCRS at 8860 and 15326."""
     letters = "".join(np.random.default_rng(2).choice(list("ACGT"), 16569))
-    rows = [line("MT", p, letters[p - 1], letters[p - 1].translate(TRANSITION), ["1"]) for p in places]  # fmt: skip
+    rows = [line("MT", p, letters[p - 1], letters[p - 1].translate(TRANSITION), ["1"]) for p in positions]  # fmt: skip
     source = Input("-", Kind.VCF, "plain", io.BytesIO(text(rows).encode()))
     reference = Reference("NC_012920.1", letters, circular=True)
     (found,) = read_genomes([source], reference, absent_is_ref=True)
-    assert next(found.records()).sequence.count("N") == (0 if is_whole else 16569 - len(places))
+    assert next(found.records()).sequence.count("N") == (0 if is_whole else 16569 - len(positions))
     assert bool(found.report.warnings) != is_whole
     if not is_whole:
         assert "does not list the variants of whole genomes" in found.report.warnings[0]

@@ -49,7 +49,7 @@ def read(tmp_path):
 
 def letters(sequence):
     """Position from 1 and letter of what is known."""
-    return {place: x for place, x in enumerate(sequence, start=1) if x != "N"}
+    return {position: x for position, x in enumerate(sequence, start=1) if x != "N"}
 
 
 @pytest.mark.parametrize(
@@ -281,16 +281,17 @@ def test_normalised_files_and_bcf_give_the_same(read, fasta, tmp_path):
 @given(st.integers(0, 2**32 - 1))
 def test_the_letters_of_a_cohort_are_those_of_its_samples_alone(seed):
     rng = np.random.default_rng(seed)
-    places = np.sort(rng.choice(np.arange(1, 1500), 8, replace=False))
+    positions = np.sort(rng.choice(np.arange(1, 1500), 8, replace=False))
     calls = rng.choice(["0", "1", ".", "0/1", "1/1"], (8, 3))
-    bases = [LONG.sequence[place - 1] for place in places]
+    bases = [LONG.sequence[position - 1] for position in positions]
     alts = ["ACGT".replace(base, "")[int(rng.integers(3))] for base in bases]
     genomes = [list("N" * 1500) for _ in range(3)]
-    for place, base, alt, row in zip(places, bases, alts, calls, strict=True):
+    for position, base, alt, row in zip(positions, bases, alts, calls, strict=True):
         for genome, call in zip(genomes, row, strict=True):
-            genome[place - 1] = {"0": base, "1": alt, "1/1": alt}.get(call, "N")
+            genome[position - 1] = {"0": base, "1": alt, "1/1": alt}.get(call, "N")
     rows = [
-        f"{p} {b} {a} {' '.join(c)}" for p, b, a, c in zip(places, bases, alts, calls, strict=True)
+        f"{p} {b} {a} {' '.join(c)}"
+        for p, b, a, c in zip(positions, bases, alts, calls, strict=True)
     ]
     assert list(read_text(vcf(rows, ("a", "b", "c")))) == ["".join(g) for g in genomes]
 

@@ -6,11 +6,11 @@ import pytest
 from genomai_cli.metrics import moments
 
 RNG = np.random.default_rng(0)
-TOLD, MEASURED = RNG.gamma(1, 1, (2, 4, 10, 3))
+PREDICTED, MEASURED = RNG.gamma(1, 1, (2, 4, 10, 3))
 
 
-def sums(told=TOLD, measured=MEASURED):
-    return np.stack([moments.sums(*pair) for pair in zip(told, measured, strict=True)])
+def sums(predicted=PREDICTED, measured=MEASURED):
+    return np.stack([moments.window_sums(*pair) for pair in zip(predicted, measured, strict=True)])
 
 
 def measured_by(name, of):
@@ -20,7 +20,7 @@ def measured_by(name, of):
 def test_measures_are_those_of_all_bins_of_all_windows():
     of = sums()
     for track in range(3):
-        x, y = TOLD[..., track].ravel(), MEASURED[..., track].ravel()
+        x, y = PREDICTED[..., track].ravel(), MEASURED[..., track].ravel()
         expected = {
             "pearson": np.corrcoef(x, y)[0, 1],
             "log_pearson": np.corrcoef(np.log1p(x), np.log1p(y))[0, 1],
@@ -31,11 +31,11 @@ def test_measures_are_those_of_all_bins_of_all_windows():
 
 
 def test_missing_bins_never_enter():
-    told, measured = TOLD.copy(), MEASURED.copy()
+    predicted, measured = PREDICTED.copy(), MEASURED.copy()
     measured[:2, 5:] = np.nan
-    told[3, 2] = np.nan
-    other = np.where(np.isnan(measured), 1e6, told)
-    of = sums(told, measured)
+    predicted[3, 2] = np.nan
+    other = np.where(np.isnan(measured), 1e6, predicted)
+    of = sums(predicted, measured)
     assert np.array_equal(of, sums(other, measured))
     assert of[:, 0].sum(axis=0).tolist() == [29, 29, 29]
     assert np.isfinite(of).all()
@@ -47,11 +47,11 @@ def test_a_value_that_is_met_has_no_deviance():
 
 
 def test_what_does_not_vary_has_no_r():
-    of = sums(np.full_like(TOLD, 0.1), MEASURED)
+    of = sums(np.full_like(PREDICTED, 0.1), MEASURED)
     assert np.isnan(measured_by("pearson", of)).all()
 
 
 def test_draws_of_one_window_are_that_windows():
     of = sums()[:1]
-    found = moments.drawn(of, 5, np.random.default_rng(0))
+    found = moments.bootstrap_sums(of, 5, np.random.default_rng(0))
     assert np.allclose(found, of[0])

@@ -6,8 +6,8 @@ import pytest
 from genomai_cli.metrics.numbers import (
     NumberPredictions,
     correlations,
-    explained,
     pearson,
+    r_squared,
     score_numbers,
     spearman,
 )
@@ -18,9 +18,9 @@ def test_correlations_by_hand():
     assert pearson(truth, 5 - 2 * truth) == pytest.approx(-1)
     assert spearman(truth, np.exp(truth)) == pytest.approx(1)
     assert spearman(truth, np.array([1.0, 1.0, 2.0, 2.0])) == pytest.approx(0.894427)
-    assert explained(truth, np.full(4, 2.5)) == pytest.approx(0)
+    assert r_squared(truth, np.full(4, 2.5)) == pytest.approx(0)
     assert correlations(truth, truth + 1)["rmse"] == pytest.approx(1)
-    assert pearson(truth, np.ones(4)) == explained(np.ones(4), truth) == 0
+    assert pearson(truth, np.ones(4)) == r_squared(np.ones(4), truth) == 0
 
 
 def test_scores_count_what_has_no_prediction():

@@ -42,10 +42,10 @@ def test_bins_are_those_of_the_calibration_error():
     right = RNG.random(500) < confidence**2
     bins = reliability(confidence, right)
     assert sum(of.samples for of in bins) == 500
-    gaps = sum(of.samples * abs(of.right - of.stated) for of in bins) / 500
+    gaps = sum(of.samples * abs(of.accuracy - of.mean_confidence) for of in bins) / 500
     assert gaps == pytest.approx(expected_calibration_error(confidence, right))
     first = bins[0]
     assert (first.low, first.high) == wilson_interval(
-        round(first.right * first.samples), first.samples
+        round(first.accuracy * first.samples), first.samples
     )
-    assert first.low <= first.right <= first.high
+    assert first.low <= first.accuracy <= first.high

@@ -15,7 +15,7 @@ from genomai_cli.backbones.alphagenome_layers import AlphaGenomeConfig
 from genomai_cli.formats.track_table import TrackTable, read_track_table
 from genomai_cli.formats.tracks import AlignedTracks
 from genomai_cli.inputs.samples import SampleRows, Samples
-from genomai_cli.inputs.track_guesses import expected_contacts
+from genomai_cli.inputs.track_baselines import expected_contacts
 from genomai_cli.inputs.track_windows import TrackWindows
 from genomai_cli.objectives.base import Alphabet, Model, SingleProcess
 from genomai_cli.objectives.tracks import Tracks, TracksSettings

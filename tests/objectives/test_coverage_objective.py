@@ -17,7 +17,7 @@ from genomai_cli.formats.consensus import Region
 from genomai_cli.formats.track_table import Track, read_track_table
 from genomai_cli.formats.tracks import AlignedTracks
 from genomai_cli.inputs.track_windows import TrackWindows
-from genomai_cli.inputs.tracks import _without_tracks
+from genomai_cli.inputs.tracks import _trackless_contig_warnings
 from genomai_cli.objectives.base import Alphabet, Model, SingleProcess
 from genomai_cli.objectives.tracks import Tracks, TracksSettings, multinomial
 from genomai_cli.tokenizers.characters import Characters
@@ -410,9 +410,9 @@ class TestPretraining:
             Region(contig, start, end, "", 1)
             for contig, start, end in [("a", 0, 100), ("a", 200, 300), ("b", 0, 50)]
         ]
-        (warning,) = _without_tracks(aligned, regions)
+        (warning,) = _trackless_contig_warnings(aligned, regions)
         assert warning.startswith("no track has a value on a: 200 of 250 letters teach nothing")
-        assert _without_tracks(aligned, regions[2:]) == []
+        assert _trackless_contig_warnings(aligned, regions[2:]) == []
 
     @pytest.mark.parametrize(
         ("change", "said"),

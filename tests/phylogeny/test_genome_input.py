@@ -141,7 +141,7 @@ def test_the_regression_is_that_of_scikit_learn():
 
 def test_sites_are_where_two_bases_were_seen_often_and_the_reference_has_one(tmp_path):
     counts = np.array([[9, 2, 0, 0], [9, 1, 0, 0], [0, 5, 5, 0], [3, 3, 3, 3]])
-    sites = VariableSites.of(counts, Reference("r", "ACNT", False), fewest=2)
+    sites = VariableSites.of(counts, Reference("r", "ACNT", False), min_count=2)
     assert sites.positions.tolist() == [0, 3]
     sites.write(tmp_path / "sites.tsv")
     again = VariableSites.read(tmp_path / "sites.tsv")

@@ -184,4 +184,4 @@ def test_a_model_that_saw_no_missing_sites_flags_samples_with_some(people):
     panel = people[1]
     for least, expected in ((0.95, [False, False, True, True]), (0.5, [False] * 3 + [True])):
         kind = BarcodeInput(panel, min_share=least)
-        assert [kind.tells_little(read, {}) for read in reads] == expected
+        assert [kind.has_low_call_rate(read, {}) for read in reads] == expected

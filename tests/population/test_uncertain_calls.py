@@ -145,7 +145,7 @@ def test_decisive_likelihoods_are_the_genotypes_and_flat_ones_are_missing(tmp_pa
     record = next(barcodes(tmp_path, rows_of(calls, layout="GT:PL")).records())
     assert set(record.sequence) == {"N"}
     read = reader()(record)
-    assert (read.letters, read.known) == (known.sum(), SITES)
+    assert (read.used_letters, read.usable_letters) == (known.sum(), SITES)
     assert read.call_rate == pytest.approx(known.mean(), abs=1e-6)
     expected = one_hot(np.where(known, COPIES[1], -1)).numpy()
     np.testing.assert_allclose(read.likelihoods, expected, atol=1e-6)
@@ -155,7 +155,7 @@ def test_a_read_counts_for_less_than_a_genotype(tmp_path):
     calls = ["./.:0,3,30", *["./.:."] * (SITES - 1)]
     record = next(barcodes(tmp_path, rows_of(calls, layout="GT:PL")).records())
     read = reader()(record)
-    assert (read.letters, read.is_haplotype) == (1, False)
+    assert (read.used_letters, read.is_haplotype) == (1, False)
     assert 0.3 / SITES < read.call_rate < 0.7 / SITES
 
 
@@ -173,7 +173,7 @@ def test_models_of_letters_alone_read_the_calls(tmp_path):
     record = next(barcodes(tmp_path, rows_of(["0/0:0,3,30"] * SITES, layout="GT:PL")).records())
     plain = BarcodeReader(PANEL, "m", from_config({"kind": "iupac"}), lambda: [], haplotypes=False)
     assert plain(record).likelihoods is None
-    assert plain(record).letters == SITES
+    assert plain(record).used_letters == SITES
 
 
 def test_probabilities_at_the_populations_frequencies_say_nothing():

@@ -13,7 +13,7 @@ from genomai_cli.inference.score import Score
 from genomai_cli.inference.score_report import EffectReport, LikelihoodReport
 from genomai_cli.inference.track_evaluation import Row
 from genomai_cli.inference.track_report import TrackReport, evaluation_page
-from genomai_cli.inference.variant_effects import Comparison, Effect, Reading
+from genomai_cli.inference.variant_effects import AlleleReading, Comparison, Effect
 from genomai_cli.inputs.card_text import CardText
 from genomai_cli.metrics.classification import Estimate, Predictions
 from genomai_cli.metrics.evaluation import LabelCases, NumberCases
@@ -46,11 +46,11 @@ def heads():
     many = [f"L{n:02}" for n in rng.integers(0, 40, 200)]
     wrong = [many[n - 1] if n % 5 == 0 else label for n, label in enumerate(many)]
     numbers = rng.normal(170, 10, 200)
-    told = numbers + rng.normal(0, 3, 200)
+    predicted = numbers + rng.normal(0, 3, 200)
     cases = {
         HOSTILE: LabelCases(truth, two),
         "many": LabelCases(many, Predictions(wrong, np.full(200, 0.8))),
-        "height": NumberCases(numbers, NumberPredictions(told, told - 5, told + 5)),
+        "height": NumberCases(numbers, NumberPredictions(predicted, predicted - 5, predicted + 5)),
     }
     found = {head: of.scores(np.random.default_rng(0)) for head, of in cases.items()}
     return heads_page(found, cases, facts=FACTS, remarks=[HOSTILE], seed=0)
@@ -139,8 +139,8 @@ def pretrained():
 def effect(number, delta, odds, ref="A"):
     """An allele with this change."""
     record = AlleleRecord("chr1" if number else HOSTILE, 100 + number, ref, ("G",), "x.vcf", number)
-    before = Reading(Score(-50.0, 100.0), np.zeros(len(odds)))
-    after = Reading(Score(-50.0 + delta, 100.0), np.array(odds, float))
+    before = AlleleReading(Score(-50.0, 100.0), np.zeros(len(odds)))
+    after = AlleleReading(Score(-50.0 + delta, 100.0), np.array(odds, float))
     change = Change("chr1", 99 + number, ref, "G")
     return Effect(number, record, "G", Comparison(change, (0, 100), before, after))
 
@@ -152,7 +152,7 @@ def effects():
     found.append(effect(150, 1.0, [0.5], ref="A" * 500))
     skipped = Effect(151, found[0].record, "<DEL>", skipped="symbolic")
     counts, report = Counts(), EffectReport([HOSTILE], has_likelihood=True)
-    for _ in report.of(counts.of([*found, skipped])):
+    for _ in report.watch(counts.of([*found, skipped])):
         pass
     return report.page(HOSTILE, counts, FACTS)
 
@@ -176,7 +176,7 @@ def predicted():
         values_RT = np.stack([wave_R, wave_R**2], axis=1).astype(np.float32)
         values_RT[:50] = np.nan
         stretch = TrackSegment("chr1", start, start + 30_000, 10, values_RT, HOSTILE)
-        assert list(report.of_region(region, [stretch])) == [stretch]
+        assert list(report.watch_region(region, [stretch])) == [stretch]
     return report.page(HOSTILE, None, FACTS)
 
 

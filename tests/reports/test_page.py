@@ -20,7 +20,7 @@ from genomai_cli.reports.sections import (
     Notes,
     Picture,
     SampleMap,
-    Shaded,
+    ShadedCell,
     Table,
     Tables,
     colours_of,
@@ -88,8 +88,8 @@ def test_hostile_text_stays_text():
     text = page_of(
         samples,
         FractionBars(HOSTILE, HOSTILE, [HOSTILE], [HOSTILE], np.ones((1, 1))),
-        Table(HOSTILE, [Column(HOSTILE, told=HOSTILE)], [[HOSTILE]], HOSTILE),
-        Tables(HOSTILE, [Table(HOSTILE, [Column("a"), Column("b")], [[HOSTILE, Shaded(HOSTILE, 3)]])]),
+        Table(HOSTILE, [Column(HOSTILE, description=HOSTILE)], [[HOSTILE]], HOSTILE),
+        Tables(HOSTILE, [Table(HOSTILE, [Column("a"), Column("b")], [[HOSTILE, ShadedCell(HOSTILE, 3)]])]),
         Facts(HOSTILE, {HOSTILE: HOSTILE}),
         Notes(HOSTILE, [HOSTILE]),
     )  # fmt: skip

@@ -14,7 +14,7 @@ from genomai_cli.backbones.base import build_network
 from genomai_cli.bundles.bundle import load, save
 from genomai_cli.bundles.writing import Extras
 from genomai_cli.errors import InputError, Stopped, TrainingError
-from genomai_cli.inputs.samples import COUNTED, choices
+from genomai_cli.inputs.samples import COUNTED, observed_letters
 from genomai_cli.inputs.sequences import SequenceInput, vocabulary_sizes
 from genomai_cli.mapping.reference import Reference
 from genomai_cli.objectives.base import NO_TARGET, Alphabet, SingleProcess
@@ -222,7 +222,7 @@ class TestCorpus:
         ]
         corpus = written(tmp_path / "c", rows, PieceCutter(sites=2), holdout=0.2)
         assert corpus.counts.sum() == 2 * len(corpus.train)
-        seen = choices(corpus.counts)
+        seen = observed_letters(corpus.counts)
         assert set(seen[0]) - {0} <= {ord("A"), ord("G")}
         assert set(seen[1]) - {0} == {ord("C")}
         part = corpus.select_columns(np.array([1]))

@@ -55,7 +55,7 @@ def _table(tracks: Sequence[Track], panel: Panel, names: Sequence[str]) -> Table
         Column("of", filtered=True),
         Column(BUILDS[0]),
         Column("alleles"),
-        Column("mean", number=True, told="mean attribution to the similarity"),
+        Column("mean", number=True, description="mean attribution to the similarity"),
     ]
     rows = [
         (

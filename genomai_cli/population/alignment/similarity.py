@@ -96,7 +96,7 @@ class Aligner:
         Raises InputError for a record that is no barcode of the model's panel.
         """
         readings = map(self._reader, records)
-        items = ((reading, reading.windows if reading.letters else []) for reading in readings)
+        items = ((reading, reading.windows if reading.used_letters else []) for reading in readings)
         pad_id = self.bundle.tokenizer.pad_id
         scored = score(
             self._similarities, items, pad_id=pad_id, device=self._device, batching=batching

@@ -163,8 +163,8 @@ def _frequencies(frequencies: Frequencies | None) -> Iterator[Picture]:
         names=frequencies.names,
     )
     caption = f"A mark a site, {len(frequencies.names):,} in all; on the line both are equal."
-    if len(frequencies.names) > drawings.MOST_POINTS:
-        caption = f"A mark a site, {drawings.MOST_POINTS:,} of {len(frequencies.names):,}; on the line both are equal."
+    if len(frequencies.names) > drawings.MAX_POINTS:
+        caption = f"A mark a site, {drawings.MAX_POINTS:,} of {len(frequencies.names):,}; on the line both are equal."
     yield Picture("Frequencies of the alternate alleles", svg, caption)
 
 
@@ -186,9 +186,9 @@ def _table(report: Report) -> Table:
         Column("group", filtered=True),
         Column("measure"),
         Column("value", number=True),
-        Column("low", number=True, told="95 % interval"),
-        Column("high", number=True, told="95 % interval"),
-        Column("other real samples", number=True, told="what they have in place of generated ones"),
+        Column("low", number=True, description="95 % interval"),
+        Column("high", number=True, description="95 % interval"),
+        Column("other real samples", number=True, description="what they have in place of generated ones"),
         Column("which is"),
     ]  # fmt: skip
     rows = [

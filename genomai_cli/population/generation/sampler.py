@@ -27,7 +27,7 @@ from genomai_cli.diffusion.phenotypes import Phenotypes
 from genomai_cli.errors import BundleError, InputError
 from genomai_cli.inference.augment import UnchangedView
 from genomai_cli.inference.generate_diffusion import (
-    STREAM,
+    VIEW_STREAM,
     VIEWS_PER_BATCH,
     Settings,
     process_of,
@@ -234,7 +234,7 @@ class HaplotypeDiffuser:
         tokens_BT = torch.from_numpy(alleles_BT).to(self.generator.network.frequency.device)
         sampled_B2S = self.generator.sample(
             [self.phenotype_of(view.record.name) for view in views],
-            [[*view.seed, STREAM] for view in views],
+            [[*view.seed, VIEW_STREAM] for view in views],
             InitialTokens(tokens_BT, tokens_BT == MASKED),
         )
         for view, haploid, alleles_2S in zip(views, are_haploid, sampled_B2S, strict=True):

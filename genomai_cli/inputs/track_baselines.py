@@ -1,4 +1,4 @@
-"""What is guessed of tracks and tokens without a network, from the data that it was trained on.
+"""Baseline predictions of tracks and tokens without a network, from its training data.
 
 Shape suffixes: C tracks, L letters, W contexts of `ORDER` letters, P bins, M contact maps, D distances in bins.
 """
@@ -19,15 +19,16 @@ from genomai_cli.formats.bigwig import Values
 from genomai_cli.inputs.samples import Letters, Rows, TrainingRows
 from genomai_cli.inputs.track_windows import TrackWindows
 
-GUESSES = "track_baselines.safetensors"  # in a bundle
+BASELINES_FILE = "track_baselines.safetensors"  # in a bundle
 ORDER = 8
-PIECES = 600  # to measure rates in; of larger corpora every so-manieth
-LETTERS = 1 << 26  # to count next bases in, likewise
+MAX_WINDOWS = 600  # to measure rates in; of larger corpora every so-manieth
+MAX_LETTERS = 1 << 26  # to count next bases in, likewise
 
 
 @dataclass(frozen=True, eq=False)
-class Guesses:
-    """How many of each track's known values are above 0 (C,), and the base (W,) that follows most often."""
+class OmicsBaselines:
+    """The share of each track's known values that is above 0 (C,), and the base (W,) that follows each context most
+    often."""
 
     rates: NDArray[np.float32]
     next_base: NDArray[np.uint8]
@@ -45,15 +46,15 @@ class Guesses:
 
     def to_bytes(self) -> bytes:
         """As a file."""
-        told: dict[str, NDArray[Any]] = {"rates": self.rates, "next_base": self.next_base}
-        return bytes(safetensors.numpy.save(told))
+        tensors: dict[str, NDArray[Any]] = {"rates": self.rates, "next_base": self.next_base}
+        return bytes(safetensors.numpy.save(tensors))
 
     @classmethod
     def from_bytes(cls, data: bytes, path: str) -> Self:
         """InputError for what is no such file."""
         try:
-            found = safetensors.numpy.load(data)
-            return cls(found["rates"], found["next_base"])
+            tensors = safetensors.numpy.load(data)
+            return cls(tensors["rates"], tensors["next_base"])
         except (SafetensorError, KeyError) as error:
             raise InputError(f"no baselines of tracks: {error}", path=path) from error
 
@@ -62,8 +63,8 @@ class Guesses:
 class CoverageMeans:
     """Each track's mean over what is above 0 (C,), and the share (C,) that this is of what is known."""
 
-    above: NDArray[np.float32]
-    shares: NDArray[np.float32]
+    positive_means: NDArray[np.float32]
+    positive_shares: NDArray[np.float32]
 
     @classmethod
     def of(cls, rows: TrainingRows, windows: TrackWindows) -> Self:
@@ -80,18 +81,20 @@ class CoverageMeans:
     @property
     def overall(self) -> NDArray[np.float32]:
         """Those over all that is known (C,)."""
-        return self.above * self.shares
+        return self.positive_means * self.positive_shares
 
     def to_bytes(self) -> bytes:
         """As a file."""
-        return bytes(safetensors.numpy.save({"means": self.above, "shares": self.shares}))
+        return bytes(
+            safetensors.numpy.save({"means": self.positive_means, "shares": self.positive_shares})
+        )
 
     @classmethod
     def from_bytes(cls, data: bytes, path: str) -> Self:
         """InputError for what is no such file."""
         try:
-            found = safetensors.numpy.load(data)
-            return cls(found["means"], found["shares"])
+            tensors = safetensors.numpy.load(data)
+            return cls(tensors["means"], tensors["shares"])
         except (SafetensorError, KeyError) as error:
             raise InputError(f"no means of tracks: {error}", path=path) from error
 
@@ -101,50 +104,55 @@ def expected_contacts(rows: TrainingRows, windows: TrackWindows, bins: int) -> V
     0 where none is known."""
     maps = windows.aligned.maps
     sums_MD, count_MD = np.zeros((2, len(maps), bins))
-    for letters, place in _some_pieces(rows) if maps else ():
-        whole = letters // maps[0].file.bin_size
-        contacts_PPM = windows.contacts(*place, whole)[0]
-        for distance in range(min(whole, bins)):
-            own_MP = np.diagonal(contacts_PPM, distance)
-            sums_MD[:, distance] += np.nansum(own_MP, axis=1, dtype=np.float64)
-            count_MD[:, distance] += (~np.isnan(own_MP)).sum(axis=1)
+    for letters, window in _sampled_windows(rows) if maps else ():
+        window_bins = letters // maps[0].file.bin_size
+        contacts_PPM = windows.contacts(*window, window_bins)[0]
+        for distance in range(min(window_bins, bins)):
+            diagonal_MP = np.diagonal(contacts_PPM, distance)
+            sums_MD[:, distance] += np.nansum(diagonal_MP, axis=1, dtype=np.float64)
+            count_MD[:, distance] += (~np.isnan(diagonal_MP)).sum(axis=1)
     return (sums_MD / np.maximum(count_MD, 1)).astype(np.float32)
 
 
-def _some_pieces(rows: TrainingRows) -> Iterator[tuple[int, tuple[Rows, Rows, Rows]]]:
-    """How many letters some of the pieces to train on have, and each as the only one of `TrackWindows`, forward."""
-    for begin, letters in islice(rows.training_pieces(), 0, None, max(1, len(rows) // PIECES)):
+def _sampled_windows(rows: TrainingRows) -> Iterator[tuple[int, tuple[Rows, Rows, Rows]]]:
+    """The lengths of at most about `MAX_WINDOWS` stretches to train on, and each as a batch of one forward window of
+    `TrackWindows`: begin, length, whether it is flipped."""
+    for begin, letters in islice(
+        rows.training_segments(), 0, None, max(1, len(rows) // MAX_WINDOWS)
+    ):
         yield len(letters), (np.array([begin]), np.array([len(letters)]), np.array([0]))
 
 
 def _values(rows: TrainingRows, windows: TrackWindows) -> Iterator[Values]:
-    """The values (L, C) of some of the pieces to train on."""
-    for letters, place in _some_pieces(rows):
-        yield windows.values(*place, letters)[0]
+    """The values (L, C) of some of the stretches to train on."""
+    for letters, window in _sampled_windows(rows):
+        yield windows.values(*window, letters)[0]
 
 
 def next_bases(rows: TrainingRows) -> NDArray[np.uint8]:
     """The base (W,) that most often follows each context of `ORDER` letters; where a context was never seen, any."""
     counts = np.zeros(4 ** (ORDER + 1), np.int64)
-    left = LETTERS
-    for _, letters in rows.training_pieces():
-        words = contexts(letters, ORDER + 1)
-        counts += np.bincount(words[words >= 0], minlength=len(counts))
-        left -= len(letters)
-        if left < 0:
+    remaining_letters = MAX_LETTERS
+    for _, letters in rows.training_segments():
+        kmers = kmer_codes(letters, ORDER + 1)
+        counts += np.bincount(kmers[kmers >= 0], minlength=len(counts))
+        remaining_letters -= len(letters)
+        if remaining_letters < 0:
             break
     of_context = counts.reshape(-1, 4)
-    likely: NDArray[np.int64] = (of_context + of_context.sum(0) / (1 + of_context.sum())).argmax(1)
-    return likely.astype(np.uint8)
+    most_frequent: NDArray[np.int64] = (
+        of_context + of_context.sum(0) / (1 + of_context.sum())
+    ).argmax(1)
+    return most_frequent.astype(np.uint8)
 
 
-def contexts(letters: Letters, size: int = ORDER) -> NDArray[np.int64]:
-    """The number of each word of so many letters (L - size + 1,), -1 where a letter is no base."""
+def kmer_codes(letters: Letters, size: int = ORDER) -> NDArray[np.int64]:
+    """Each k-mer of `size` letters as a number (L - size + 1,), -1 where a letter is no base."""
     codes = codes_of(letters).astype(np.int64)
     count = max(0, len(codes) - size + 1)
-    words, known = np.zeros(count, np.int64), np.ones(count, np.bool_)
+    kmers, known = np.zeros(count, np.int64), np.ones(count, np.bool_)
     for offset in range(size):
-        part = codes[offset : offset + count]
-        words = words * 4 + part
-        known &= part != UNKNOWN_CODE
-    return np.where(known, words, -1)
+        codes_at_offset = codes[offset : offset + count]
+        kmers = kmers * 4 + codes_at_offset
+        known &= codes_at_offset != UNKNOWN_CODE
+    return np.where(known, kmers, -1)
