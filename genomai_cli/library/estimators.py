@@ -19,6 +19,7 @@ from genomai_cli.formats.tables import UNKNOWN_LABEL
 from genomai_cli.library.fitting import Labels, Settings, Training, columns_of, text_of
 from genomai_cli.library.inputs import File, Progress, Records
 from genomai_cli.library.results import Calls, Numbers
+from genomai_cli.metrics.numbers import r_squared
 from genomai_cli.training.targets import CLASSES, REGRESSION
 
 Validation = tuple[Records, Labels | None]
