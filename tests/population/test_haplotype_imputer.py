@@ -188,7 +188,7 @@ def few(tmp_path_factory):
     """A VCF of few sites, and their panel, in a folder."""
     folder = tmp_path_factory.mktemp("few")
     hidden = np.random.default_rng(3).random((12, 2, 16)) < 0.1
-    alleles = np.where(hidden, np.int8(-1), mosaics(people=12)[:, :, :16])
+    alleles = np.where(hidden, np.int8(-1), mosaics(individuals=12)[:, :, :16])
     write(folder / "few.vcf", alleles, range(16))
     assert small(folder, "vcf", folder / "few.vcf", "--panel", folder / "few.vcf").status == 0
     return folder
