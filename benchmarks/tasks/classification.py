@@ -18,51 +18,59 @@ from typing import Any
 import torch
 
 from benchmarks.command_line import DATA, RUNS, names, parser_of, say, write_asked
-from benchmarks.tasks.figures import Kept, Tables, correlation, merged, read_rows, rows_of, tsv
+from benchmarks.tasks.figures import (
+    FinishedRun,
+    Tables,
+    correlation,
+    merge_rows,
+    read_rows,
+    rows_of,
+    tsv,
+)
 from benchmarks.tasks.methods import Budget, Method, methods_with
 from benchmarks.tasks.splits import Task, task_folders
 
-KEPT = RUNS / "tasks" / "classification"
-MODELS = "models"  # in the folder of what is kept: what genomai train has made, or not finished yet
+RESULTS = RUNS / "tasks" / "classification"
+MODELS = "models"  # in the folder of results: bundles of genomai train, finished or not
 
 
 @dataclass(frozen=True, eq=False)
 class Runs:
-    """Where finished runs are kept, and what they cost."""
+    """The folder of finished runs, and the budget of new ones."""
 
     folder: Path
     budget: Budget
 
-    def finish(self, task: Task, method: Method, seed: int) -> None:
-        """Run it unless it is finished."""
+    def run(self, task: Task, method: Method, seed: int) -> None:
+        """Run the method unless it is finished."""
         key = {"data": task.digest, "settings": method.settings(self.budget)}
         file = self._file(task.name, method.name, seed)
-        if Kept.load(file, key) is not None:
+        if FinishedRun.load(file, key) is not None:
             return
         say(f"{task.name}, {method.name}, seed {seed} ...")
-        began, busy = time.monotonic(), _processor_seconds()
-        learnt = method.learn(task, seed, self.budget)
-        spent = (time.monotonic() - began) / 60, (_processor_seconds() - busy) / 60
-        Kept(learnt, *spent).save(file, key)
-        found = correlation(task.labels, learnt.probabilities)
-        say(f"... MCC {found:.3f} in {spent[0]:.1f} minutes, {spent[1]:.1f} of a processor")
+        began, processor_start = time.monotonic(), _processor_seconds()
+        result = method.run(task, seed, self.budget)
+        minutes = (time.monotonic() - began) / 60, (_processor_seconds() - processor_start) / 60
+        FinishedRun(result, *minutes).save(file, key)
+        mcc = correlation(task.labels, result.probabilities)
+        say(f"... MCC {mcc:.3f} in {minutes[0]:.1f} minutes, {minutes[1]:.1f} of a processor")
 
-    def of(self, task: Task, methods: Iterable[str]) -> dict[tuple[str, int], Kept]:
-        """What is finished of the task, by method and seed, whatever its settings were."""
-        found = {}
+    def load(self, task: Task, methods: Iterable[str]) -> dict[tuple[str, int], FinishedRun]:
+        """The finished runs of the task, by method and seed, whatever their settings were."""
+        runs = {}
         for name in methods:
             for file in sorted((self.folder / task.name).glob(f"{name}.*.npz")):
-                kept = Kept.load(file, {"data": task.digest})
-                if kept is not None:
-                    found[name, int(file.stem.rpartition(".")[2])] = kept
-        return found
+                run = FinishedRun.load(file, {"data": task.digest})
+                if run is not None:
+                    runs[name, int(file.stem.rpartition(".")[2])] = run
+        return runs
 
     def _file(self, task: str, method: str, seed: int) -> Path:
         return self.folder / task / f"{method}.{seed}.npz"
 
 
 def _processor_seconds() -> float:
-    """Of this process and of those that it has waited for."""
+    """Processor time of this process and of those that it has waited for."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
 
@@ -73,7 +81,7 @@ def main() -> None:
         __doc__,
         data=DATA.parent / "tasks",
         methods=None,
-        runs=KEPT,
+        runs=RESULTS,
         threads=2,
         output=None,
         markdown=None,
@@ -106,7 +114,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     budget = Budget(options.runs / MODELS, options.time, options.threads, options.auto_time)
     runs = Runs(options.runs, budget)
-    every = [folder.name for folder in task_folders(options.data, None)]
+    all_tasks = [folder.name for folder in task_folders(options.data, None)]
     tasks = {
         folder.name: Task.read(folder)
         for folder in task_folders(options.data, None if options.table else options.tasks)
@@ -116,20 +124,22 @@ def main() -> None:
             method = methods[name]
             for task in tasks.values():
                 for seed in range(options.seeds if method.random else 1):
-                    runs.finish(task, method, seed)
-    known = [*methods, *_kept_methods(options.runs, methods)]
-    new = [row for task in tasks.values() for row in rows_of(task, runs.of(task, known))]
-    rows = merged(read_rows(options.output), new, known)
+                    runs.run(task, method, seed)
+    known_methods = [*methods, *_other_methods(options.runs, methods)]
+    new_rows = [
+        row for task in tasks.values() for row in rows_of(task, runs.load(task, known_methods))
+    ]
+    rows = merge_rows(read_rows(options.output), new_rows, known_methods)
     write_asked(options.output, tsv(rows))
-    text = "".join(Tables(rows, methods, every, options.seeds).markdown())
+    text = "".join(Tables(rows, methods, all_tasks, options.seeds).markdown())
     write_asked(options.markdown, text)
     print(text, end="")
 
 
-def _kept_methods(folder: Path, methods: Mapping[str, Method]) -> list[str]:
-    """Those with finished runs that were not asked for, as of another encoder."""
-    found = {file.stem.rpartition(".")[0] for file in folder.glob("*/*.npz")}
-    return sorted(found - methods.keys())
+def _other_methods(folder: Path, methods: Mapping[str, Method]) -> list[str]:
+    """Methods with finished runs that are not among these, as of another encoder."""
+    finished = {file.stem.rpartition(".")[0] for file in folder.glob("*/*.npz")}
+    return sorted(finished - methods.keys())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A finished task, method and seed: how it is kept, its figures as a row, and the rows as tables for readers."""
+"""A finished task, method and seed: how it is stored, its figures as a row, and the rows as tables for readers."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.crossvalidation.trials import Array, Rows
 from benchmarks.tasks.methods import KMERS, REGRESSIONS, Method
-from benchmarks.tasks.networks import Learnt
+from benchmarks.tasks.networks import MethodResult
 from benchmarks.tasks.splits import Task
 from genomai_cli.metrics.classification import (
     confusion_matrix,
@@ -26,50 +26,54 @@ PUBLISHED = {  # Matthews correlation of DNABERT-2 on the official test parts (Z
     "prom_core_all": 0.694, "prom_core_notata": 0.680, "prom_core_tata": 0.742, "prom_300_tata": 0.716,
 }  # fmt: skip
 
-AVERAGED = ("mcc", "over_kmers", "over_regression", "ece", "minutes", "processor_minutes")
-SUMMARY = (
+AVERAGED_COLUMNS = ("mcc", "over_kmers", "over_regression", "ece", "minutes", "processor_minutes")
+SUMMARY_TITLES = (
     *("method", "is", "tasks", "seeds", "MCC", "over k-mers", "over any regression"),
     *("calibration error", "parameters", "minutes", "of a processor"),
 )
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
-    """A finished task, method and seed: what was learnt, and how long it took."""
+class FinishedRun:
+    """A finished task, method and seed: its result, and how long it took."""
 
-    learnt: Learnt
+    result: MethodResult
     minutes: float
     processor_minutes: float
 
     def save(self, file: Path, key: Mapping[str, str]) -> None:
-        """Write it, with what it was made from."""
-        found = self.learnt
-        told = {
+        """Write it, with the key of what it was made from."""
+        result = self.result
+        metadata = {
             "key": dict(key),
-            "parameters": found.parameters,
-            "held_out": found.held_out,
-            "note": found.note,
+            "parameters": result.parameters,
+            "held_out": result.held_out,
+            "note": result.note,
             "minutes": self.minutes,
             "processor_minutes": self.processor_minutes,
         }
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_suffix(".part")
         with temporary.open("wb") as handle:
-            np.savez(handle, probabilities=found.probabilities, about=np.array(json.dumps(told)))
+            np.savez(
+                handle, probabilities=result.probabilities, about=np.array(json.dumps(metadata))
+            )
         temporary.replace(file)
 
     @classmethod
     def load(cls, file: Path, key: Mapping[str, str]) -> Self | None:
-        """What was kept; None if nothing was, or something made from anything else."""
+        """The stored run; None if there is none, or if its key differs."""
         if not file.is_file():
             return None
-        with np.load(file) as kept:
-            told = json.loads(str(kept["about"]))
-            table = kept["probabilities"]
-        if any(told["key"].get(name) != value for name, value in key.items()):
+        with np.load(file) as arrays:
+            metadata = json.loads(str(arrays["about"]))
+            probabilities = arrays["probabilities"]
+        if any(metadata["key"].get(name) != value for name, value in key.items()):
             return None
-        learnt = Learnt(table, told["parameters"], told["held_out"], told["note"])
-        return cls(learnt, told["minutes"], told["processor_minutes"])
+        result = MethodResult(
+            probabilities, metadata["parameters"], metadata["held_out"], metadata["note"]
+        )
+        return cls(result, metadata["minutes"], metadata["processor_minutes"])
 
 
 @dataclass(frozen=True)
@@ -100,54 +104,58 @@ class Row:
 
     @property
     def key(self) -> tuple[str, str, int]:
-        """What it is of."""
+        """Task, method and seed."""
         return self.task, self.method, self.seed
 
 
-def rows_of(task: Task, kept: Mapping[tuple[str, int], Kept], seed: int = 0) -> Iterator[Row]:
+def rows_of(
+    task: Task, runs: Mapping[tuple[str, int], FinishedRun], seed: int = 0
+) -> Iterator[Row]:
     """A row for each run of a task that is finished; `seed` draws the resamples."""
-    references = [_reference(kept, names) for names in (KMERS, REGRESSIONS)]
-    for (method, number), run in kept.items():
-        table = run.learnt.probabilities
-        right = table.argmax(axis=1) == task.labels
+    references = [_reference(runs, names) for names in (KMERS, REGRESSIONS)]
+    for (method, run_seed), run in runs.items():
+        probabilities = run.result.probabilities
+        correct = probabilities.argmax(axis=1) == task.labels
         yield Row(
             task.name,
             method,
-            number,
+            run_seed,
             len(task.train),
             len(task.dev),
-            *_estimates(task.labels, table, references, seed),
-            expected_calibration_error(table.max(axis=1), right),
-            run.learnt.parameters,
+            *_estimates(task.labels, probabilities, references, seed),
+            expected_calibration_error(probabilities.max(axis=1), correct),
+            run.result.parameters,
             run.minutes,
             run.processor_minutes,
-            run.learnt.note,
+            run.result.note,
         )
 
 
-def _reference(kept: Mapping[tuple[str, int], Kept], names: Sequence[str]) -> Array | None:
-    """The probabilities of that method with the smallest loss on what it held out; None if one is missing."""
-    runs = [kept.get((name, 0)) for name in names]
-    known = [run for run in runs if run is not None]
-    if len(known) < len(names):
+def _reference(runs: Mapping[tuple[str, int], FinishedRun], names: Sequence[str]) -> Array | None:
+    """The probabilities of the method with the smallest loss on what it held out; None if one is missing."""
+    candidates = [runs.get((name, 0)) for name in names]
+    finished = [run for run in candidates if run is not None]
+    if len(finished) < len(names):
         return None
-    return min(known, key=lambda run: run.learnt.held_out).learnt.probabilities
+    return min(finished, key=lambda run: run.result.held_out).result.probabilities
 
 
 def _estimates(
     labels_N: Rows, table_NC: Array, references: Sequence[Array | None], seed: int
 ) -> list[float]:
-    """The correlation and what it is more than those of the references, each with its interval of a bootstrap over
+    """The correlation and its gains over those of the references, each with its interval of a bootstrap over
     sequences, paired."""
 
-    def measures(chosen: Rows) -> dict[str, float]:
-        truth = labels_N[chosen]
-        own = correlation(truth, table_NC[chosen])
-        more = {
-            str(number): float("nan") if other is None else own - correlation(truth, other[chosen])
-            for number, other in enumerate(references)
+    def measures(rows: Rows) -> dict[str, float]:
+        truth = labels_N[rows]
+        mcc = correlation(truth, table_NC[rows])
+        gains = {
+            str(number): float("nan")
+            if reference is None
+            else mcc - correlation(truth, reference[rows])
+            for number, reference in enumerate(references)
         }
-        return {"own": own, **more}
+        return {"own": mcc, **gains}
 
     values = measures(np.arange(len(labels_N)))
     intervals = bootstrap_intervals(measures, len(labels_N), np.random.default_rng(seed))
@@ -160,8 +168,8 @@ def correlation(labels_N: Rows, table_NC: Array) -> float:
     return matthews(confusion_matrix(labels_N, table_NC.argmax(axis=1), classes))
 
 
-def merged(old: Iterable[Row], new: Iterable[Row], methods: Iterable[str]) -> list[Row]:
-    """The new rows, and those old ones that there is no new one for, in the order of tasks and methods."""
+def merge_rows(old: Iterable[Row], new: Iterable[Row], methods: Iterable[str]) -> list[Row]:
+    """The new rows, and the old ones that no new one replaces, in the order of tasks and methods."""
     order = {name: number for number, name in enumerate(methods)}
     by_key = {row.key: row for row in (*old, *new)}
     return sorted(
@@ -210,9 +218,9 @@ class Tables:
         yield from self._missing()
 
     def _overview(self) -> Iterator[str]:
-        shown_methods = self._used()
+        shown_methods = self._method_names()
         yield _line(["task", "to train on", "judged", *shown_methods, "DNABERT-2 (test)"])
-        yield _rule(len(shown_methods) + 4)
+        yield _separator(len(shown_methods) + 4)
         for task in self.tasks:
             cells = [self._interval(task, name, "mcc") for name in shown_methods]
             sizes = next(([row.train, row.dev] for row in self.rows if row.task == task), ["", ""])
@@ -220,51 +228,58 @@ class Tables:
             yield _line([task, *sizes, *cells, "none" if published is None else f"{published:.3f}"])
 
     def _differences(self, column: str) -> Iterator[str]:
-        shown_methods = [name for name in self._used() if name not in REGRESSIONS]
+        shown_methods = [name for name in self._method_names() if name not in REGRESSIONS]
         yield _line(["task", *shown_methods])
-        yield _rule(len(shown_methods) + 1)
+        yield _separator(len(shown_methods) + 1)
         for task in self.tasks:
             yield _line([task, *(self._interval(task, n, column, sign="+") for n in shown_methods)])
 
     def _summary(self) -> Iterator[str]:
-        yield _line(SUMMARY)
-        yield _rule(len(SUMMARY))
-        for name in self._used():
+        yield _line(SUMMARY_TITLES)
+        yield _separator(len(SUMMARY_TITLES))
+        for name in self._method_names():
             rows = [row for row in self.rows if row.method == name]
             by_task = [[row for row in rows if row.task == task] for task in self.tasks]
             by_task = [seeds for seeds in by_task if seeds]
-            mcc, kmers, regression, ece, *spent = (
+            mcc, kmers, regression, ece, *minutes = (
                 float(np.mean([np.mean([getattr(r, column) for r in seeds]) for seeds in by_task]))
-                for column in AVERAGED
+                for column in AVERAGED_COLUMNS
             )
             size = _range(row.parameters for row in rows)
-            told = (f"{mcc:.3f}", f"{kmers:+.3f}", f"{regression:+.3f}", f"{ece:.3f}")
+            figures = (f"{mcc:.3f}", f"{kmers:+.3f}", f"{regression:+.3f}", f"{ece:.3f}")
             counts = len(by_task), _range(map(len, by_task))
             yield _line(
-                [name, self._title(name), *counts, *told, size, *(f"{m:.2f}" for m in spent)]
+                [
+                    name,
+                    self._method_title(name),
+                    *counts,
+                    *figures,
+                    size,
+                    *(f"{m:.2f}" for m in minutes),
+                ]
             )
 
     def _missing(self) -> Iterator[str]:
-        """What is still to be done of each method."""
+        """The tasks that are not finished, by method and seed."""
         done = {row.key for row in self.rows}
         for name, method in self.methods.items():
-            wanted = range(self.seeds if method.random else 1)
+            seeds = range(self.seeds if method.random else 1)
             by_seed = [
-                [task for task in self.tasks if (task, name, seed) not in done] for seed in wanted
+                [task for task in self.tasks if (task, name, seed) not in done] for seed in seeds
             ]
-            told = [
+            unfinished = [
                 f"seed {seed}: {'all' if tasks == list(self.tasks) else ', '.join(tasks)}"
                 for seed, tasks in enumerate(by_seed)
                 if tasks
             ]
-            if told:
-                yield f"\nNot done, {name}: {'; '.join(told)}.\n"
+            if unfinished:
+                yield f"\nNot done, {name}: {'; '.join(unfinished)}.\n"
 
-    def _used(self) -> list[str]:
+    def _method_names(self) -> list[str]:
         done = {row.method for row in self.rows}
         return [*(n for n in self.methods if n in done), *sorted(done - self.methods.keys())]
 
-    def _title(self, name: str) -> str:
+    def _method_title(self, name: str) -> str:
         return self.methods[name].title if name in self.methods else name
 
     def _interval(self, task: str, method: str, column: str, sign: str = "") -> str:
@@ -291,5 +306,5 @@ def _line(cells: Sequence[object]) -> str:
     return f"| {' | '.join(map(str, cells))} |\n"
 
 
-def _rule(columns: int) -> str:
+def _separator(columns: int) -> str:
     return f"| --- |{' ---: |' * (columns - 1)}\n"

@@ -32,8 +32,8 @@ from genomai_cli.metrics.classification import confusion_matrix, matthews
 
 TASKS = ("mouse2", "mouse3")
 RELEASE = "JASPAR2026"
-ORDERS = 999
-BY_MUTAGENESIS = 25  # sequences
+PERMUTATIONS = 999
+MUTAGENESIS_SEQUENCES = 25
 COLUMNS = (
     "task", "motif", "consensus", "sites", "sequences", "shuffled", "tested", "E", "jaspar", "name", "cosine", "p",
     "others",
@@ -42,7 +42,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class KnownMotif:
     """A motif of JASPAR: its accession, its factor, and the share (J, 4) of each base."""
 
     accession: str
@@ -54,18 +54,18 @@ class Known:
 class Match:
     """The most similar motif of JASPAR, the next ones' names, the cosine, and the p-value of so good a match."""
 
-    known: Known
-    others: list[str]
+    motif: KnownMotif
+    runners_up: list[str]
     cosine: float
     p: float
 
 
-def known_motifs() -> list[Known]:
+def known_motifs() -> list[KnownMotif]:
     """The newest versions of JASPAR's core motifs of vertebrates."""
     from pyjaspar import jaspardb  # noqa: PLC0415 - an optional package
 
-    found = jaspardb(release=RELEASE).fetch_motifs(collection="CORE", tax_group=["vertebrates"])
-    return [Known(m.matrix_id, m.name, shares_of(m.counts)) for m in found]
+    motifs = jaspardb(release=RELEASE).fetch_motifs(collection="CORE", tax_group=["vertebrates"])
+    return [KnownMotif(m.matrix_id, m.name, shares_of(m.counts)) for m in motifs]
 
 
 def shares_of(counts: Any) -> Array:
@@ -74,27 +74,27 @@ def shares_of(counts: Any) -> Array:
     return np.asarray(table / table.sum(1, keepdims=True))
 
 
-def match(shares: Array, known: Sequence[Known], rng: np.random.Generator) -> Match:
-    """What the motif is most like, and how often its columns in another order are as like anything."""
+def match(shares: Array, jaspar: Sequence[KnownMotif], rng: np.random.Generator) -> Match:
+    """The most similar motif of JASPAR, and how often the columns in another order are as similar to any."""
     width = len(shares)
-    orders = np.stack([np.arange(width), *(rng.permutation(width) for _ in range(ORDERS))])
-    cosines = np.array([_cosines(shares, other.shares, orders) for other in known])
+    orders = np.stack([np.arange(width), *(rng.permutation(width) for _ in range(PERMUTATIONS))])
+    cosines = np.array([_cosines(shares, other.shares, orders) for other in jaspar])
     ranked = np.argsort(-cosines[:, 0], kind="stable")
     best_N = cosines.max(0)
-    others = [known[place].name for place in ranked[1:4]]
+    runners_up = [jaspar[index].name for index in ranked[1:4]]
     p = float((best_N >= best_N[0] - 1e-12).mean())
-    return Match(known[ranked[0]], others, float(best_N[0]), p)
+    return Match(jaspar[ranked[0]], runners_up, float(best_N[0]), p)
 
 
 def _cosines(one: Array, other: Array, orders: NDArray[np.int64]) -> Array:
     """The cosine (N,) of the motif, its columns in each order, and the other at their best offset and strand."""
     first, second = one - 1 / len(BASES), other - 1 / len(BASES)
     norm = np.sqrt((first**2).sum() * (second**2).sum())
-    best = [_best(first, turned, orders) for turned in (second, second[::-1, ::-1])]
+    best = [_max_products(first, strand, orders) for strand in (second, second[::-1, ::-1])]
     return np.asarray(np.maximum(*best) / norm)
 
 
-def _best(first: Array, second: Array, orders: NDArray[np.int64]) -> Array:
+def _max_products(first: Array, second: Array, orders: NDArray[np.int64]) -> Array:
     width = len(first)
     products = np.pad(first @ second.T, ((0, 0), (width, width)))
     offsets = np.arange(1, len(second) + width)
@@ -106,7 +106,7 @@ def _best(first: Array, second: Array, orders: NDArray[np.int64]) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A task's folder, and where its model and what is made with it lie."""
+    """A task's folder, and where its model and explanations lie."""
 
     data: Path
     runs: Path
@@ -122,26 +122,26 @@ class Task:
         """Train it, unless it is there."""
         if not self.model.is_dir():
             fasta, labels = self.data / "train.fa.gz", self.data / "train.labels.tsv.gz"
-            given = [fasta, "--labels", labels, "--time", self.time, "-o", self.model]
-            self._run("train", *given, "--seed", self.seed)
+            arguments = [fasta, "--labels", labels, "--time", self.time, "-o", self.model]
+            self._run("train", *arguments, "--seed", self.seed)
 
     def explain(self, *options: object, fasta: Path | None = None) -> Path:
         """The explanations of the development sequences, or of others, as HDF5."""
         target = self.runs / f"{self.data.name}.h5"
-        given = [fasta or self.data / "dev.fa.gz", "--model", self.model, "-o", target]
-        self._run("explain", *given, *options)
+        arguments = [fasta or self.data / "dev.fa.gz", "--model", self.model, "-o", target]
+        self._run("explain", *arguments, *options)
         return target
 
-    def _run(self, command: str, *words: object) -> None:
-        status = genomai([command, *map(str, words), "--device", "cpu", "-q"])
+    def _run(self, command: str, *arguments: object) -> None:
+        status = genomai([command, *map(str, arguments), "--device", "cpu", "-q"])
         if status:
             raise SystemExit(status)
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What came of a task: MCC on the development part, the median correlation of gradient and mutagenesis, and a row a
-    motif."""
+    """The results of a task: MCC on the development part, the median correlation of gradient and mutagenesis, and a row
+    a motif."""
 
     task: str
     mcc: float
@@ -149,7 +149,7 @@ class Result:
     rows: list[list[str]]
 
 
-def result_of(task: Task, known: Sequence[Known]) -> Result:
+def result_of(task: Task, jaspar: Sequence[KnownMotif]) -> Result:
     """Train, explain, and compare the motifs."""
     from Bio import motifs as biopython  # noqa: PLC0415 - as optional as pyjaspar
 
@@ -158,52 +158,58 @@ def result_of(task: Task, known: Sequence[Known]) -> Result:
     say(f"{task.data.name}: explaining")
     meme, report = task.runs / f"{task.data.name}.meme", task.runs / f"{task.data.name}.json"
     options = ["--motifs", meme, "--motif-plot", meme.with_suffix(".svg"), "--report-json", report]
-    explained = task.explain("--method", "gradient", *options, "--seed", task.seed)
-    facts = json.loads(report.read_text())["details"]["motifs"]
+    explanations = task.explain("--method", "gradient", *options, "--seed", task.seed)
+    motif_reports = json.loads(report.read_text())["details"]["motifs"]
     with open(meme) as handle:
         matrices = [shares_of(motif.counts) for motif in biopython.parse(handle, "minimal")]
     rng = np.random.default_rng(task.seed)
     rows = [
-        _row(task.data.name, fact, match(matrix, known, rng))
-        for fact, matrix in zip(facts, matrices, strict=True)
+        _row(task.data.name, motif_report, match(matrix, jaspar, rng))
+        for motif_report, matrix in zip(motif_reports, matrices, strict=True)
     ]
-    mcc = dev_mcc(task, explained)
-    with h5py.File(explained) as file:
+    mcc = dev_mcc(task, explanations)
+    with h5py.File(explanations) as file:
         gradient = file["attributions"][:]
     return Result(task.data.name, mcc, agreement(task, gradient), rows)
 
 
-def _row(task: str, fact: dict[str, Any], found: Match) -> list[str]:
-    counts = (fact[name] for name in ("sites", "matched", "shuffled", "tested"))
-    known = found.known
+def _row(task: str, motif_report: dict[str, Any], best_match: Match) -> list[str]:
+    counts = (motif_report[name] for name in ("sites", "matched", "shuffled", "tested"))
+    motif = best_match.motif
     return [
-        *(task, fact["name"], fact["consensus"], *map(str, counts), f"{fact['e_value']:.1e}"),
-        *(known.accession, known.name, f"{found.cosine:.3f}", f"{found.p:.3f}"),
-        ", ".join(found.others),
+        *(
+            task,
+            motif_report["name"],
+            motif_report["consensus"],
+            *map(str, counts),
+            f"{motif_report['e_value']:.1e}",
+        ),
+        *(motif.accession, motif.name, f"{best_match.cosine:.3f}", f"{best_match.p:.3f}"),
+        ", ".join(best_match.runners_up),
     ]
 
 
-def dev_mcc(task: Task, explained: Path) -> float:
-    """The MCC of the labels that were explained, the most likely ones."""
-    truth = read_labels(task.data / "dev.labels.tsv.gz").column("label")
-    with h5py.File(explained) as file:
+def dev_mcc(task: Task, explanations: Path) -> float:
+    """The MCC of the explained labels, the most likely ones."""
+    label_by_name = read_labels(task.data / "dev.labels.tsv.gz").column("label")
+    with h5py.File(explanations) as file:
         ids, labels = (file[name].asstr()[:] for name in ("ids", "labels"))
-    classes = sorted(set(truth.values()))
-    called = np.array([classes.index(label.partition(":")[2]) for label in labels])
-    true = np.array([classes.index(truth[name]) for name in ids])
-    return matthews(confusion_matrix(true, called, len(classes)))
+    classes = sorted(set(label_by_name.values()))
+    predicted = np.array([classes.index(label.partition(":")[2]) for label in labels])
+    true = np.array([classes.index(label_by_name[name]) for name in ids])
+    return matthews(confusion_matrix(true, predicted, len(classes)))
 
 
 def agreement(task: Task, gradient: Array) -> float:
     """The median over the first sequences of the correlation between both methods' attributions."""
-    few = task.runs / "few.fa"
+    subset = task.runs / "few.fa"
     with open_input(task.data / "dev.fa.gz") as source:
-        first = islice(read_sequences(source), BY_MUTAGENESIS)
-        few.write_text("".join(f">{record.name}\n{record.held}\n" for record in first))
-    with h5py.File(task.explain("--method", "ism", fasta=few)) as file:
-        exact, ends = file["attributions"][:], file["offsets"][:].tolist()
-    found = [np.corrcoef(exact[a:b], gradient[a:b])[0, 1] for a, b in pairwise(ends)]
-    return float(np.median(found))
+        records = islice(read_sequences(source), MUTAGENESIS_SEQUENCES)
+        subset.write_text("".join(f">{record.name}\n{record.held}\n" for record in records))
+    with h5py.File(task.explain("--method", "ism", fasta=subset)) as file:
+        mutagenesis, ends = file["attributions"][:], file["offsets"][:].tolist()
+    correlations = [np.corrcoef(mutagenesis[a:b], gradient[a:b])[0, 1] for a, b in pairwise(ends)]
+    return float(np.median(correlations))
 
 
 def markdown(results: Sequence[Result], time: str) -> str:
@@ -212,7 +218,7 @@ def markdown(results: Sequence[Result], time: str) -> str:
     for result in results:
         lines.append(
             f"## {result.task}\n\nMCC on the development part {result.mcc:.3f}; median correlation of gradient and "
-            f"mutagenesis over {BY_MUTAGENESIS} sequences {result.agreement:.3f}.\n\n"
+            f"mutagenesis over {MUTAGENESIS_SEQUENCES} sequences {result.agreement:.3f}.\n\n"
         )
         head = COLUMNS[1:]
         table = [head, ["---"] * len(head), *(row[1:] for row in result.rows)]
@@ -233,17 +239,20 @@ def main() -> None:
     )
     parser.add_argument("--tasks", type=names, default=list(TASKS), metavar="NAME,...")
     parser.add_argument("--time", default="1m", help="for training; default: %(default)s")
-    given = parser.parse_args()
-    given.runs.mkdir(parents=True, exist_ok=True)
-    known = known_motifs()
-    say(f"{len(known)} motifs of {RELEASE}")
-    tasks = [Task(given.data / name, given.runs, given.time, given.seed) for name in given.tasks]
-    results = [result_of(task, known) for task in tasks]
+    options = parser.parse_args()
+    options.runs.mkdir(parents=True, exist_ok=True)
+    jaspar = known_motifs()
+    say(f"{len(jaspar)} motifs of {RELEASE}")
+    tasks = [
+        Task(options.data / name, options.runs, options.time, options.seed)
+        for name in options.tasks
+    ]
+    results = [result_of(task, jaspar) for task in tasks]
     rows = [COLUMNS, *(row for result in results for row in result.rows)]
     table = ["\t".join(row) + "\n" for row in rows]
-    write_asked(given.output, table)
-    write_asked(given.markdown, markdown(results, given.time))
-    if given.output is None:
+    write_asked(options.output, table)
+    write_asked(options.markdown, markdown(results, options.time))
+    if options.output is None:
         print("".join(table), end="")
 
 

@@ -32,13 +32,13 @@ def row_of(task: Path) -> list[str]:
     """The figures of one task, in the order of the columns."""
     train, dev = (sequences_of(task / f"{part}.fa.gz") for part in ("train", "dev"))
     began = time.process_time()
-    found, leaks = clusters(train), shared_between(train, dev)
+    cluster_ids, leaks = clusters(train), shared_between(train, dev)
     seconds = time.process_time() - began
-    largest = int(np.bincount(found).max())
+    largest = int(np.bincount(cluster_ids).max())
     counts = [
         len(train),
-        near_duplicates(found),
-        int(found.max()) + 1,
+        near_duplicates(cluster_ids),
+        int(cluster_ids.max()) + 1,
         largest,
         len(dev),
         len(leaks),

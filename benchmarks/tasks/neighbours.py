@@ -29,24 +29,26 @@ NEIGHBOURS = 21
 COLUMNS = ("task", "vectors", "size", "mcc", "low", "high", "over_frequencies", "low", "high")
 
 
-def nearest_labels(train_NE: Array, labels_N: Rows, judged_ME: Array, classes: int) -> Rows:
+def nearest_labels(train_NE: Array, labels_N: Rows, query_ME: Array, classes: int) -> Rows:
     """The label (M,) of most of the nearest sequences."""
-    train_NE, judged_ME = (
-        x / np.linalg.norm(x, axis=1, keepdims=True).clip(1e-12) for x in (train_NE, judged_ME)
+    train_NE, query_ME = (
+        x / np.linalg.norm(x, axis=1, keepdims=True).clip(1e-12) for x in (train_NE, query_ME)
     )
-    nearest_MK = np.argsort(-judged_ME @ train_NE.T, axis=1, kind="stable")[:, :NEIGHBOURS]
+    nearest_MK = np.argsort(-query_ME @ train_NE.T, axis=1, kind="stable")[:, :NEIGHBOURS]
     votes_MC = np.stack([(labels_N[nearest_MK] == c).sum(1) for c in range(classes)], axis=1)
-    found_M: Rows = votes_MC.argmax(axis=1)
-    return found_M
+    predicted_M: Rows = votes_MC.argmax(axis=1)
+    return predicted_M
 
 
 def vectors_by_name(task: Task, encoders: Sequence[str]) -> Iterator[tuple[str, Array, Array]]:
     """The vectors of the training and the development part by each encoder."""
     for name in (KMERS, *encoders):
         bundle = bundles.load(name, CPU)
-        both = not task.stranded and name != KMERS  # whose vectors are of both strands anyway
+        # Vectors of k-mers are of both strands anyway.
+        both_strands = not task.stranded and name != KMERS
         train_NE, dev_ME = (
-            vectors_of(bundle, samples, both_strands=both) for samples in (task.train, task.dev)
+            vectors_of(bundle, samples, both_strands=both_strands)
+            for samples in (task.train, task.dev)
         )
         if name == KMERS:
             yield FREQUENCIES, train_NE**2, dev_ME**2
@@ -56,29 +58,30 @@ def vectors_by_name(task: Task, encoders: Sequence[str]) -> Iterator[tuple[str, 
 def rows(task: Task, encoders: Sequence[str], seed: int) -> Iterator[tuple[str, ...]]:
     """A row an encoder, with the intervals of a bootstrap over the development part, paired for the difference."""
 
-    plain_M: Rows | None = None
+    baseline_M: Rows | None = None
     for name, train_NE, dev_ME in vectors_by_name(task, encoders):
-        found_M = nearest_labels(train_NE, task.train.labels[HEAD], dev_ME, task.classes)
-        plain_M = found_M if plain_M is None else plain_M
-        measure = partial(measures, task.classes, task.labels, found_M, plain_M)
-        values = measure(np.arange(len(found_M)))
-        ends = bootstrap_intervals(measure, len(found_M), np.random.default_rng(seed))
-        figures = [f"{x:.3f}" for of in values for x in (values[of], *ends[of])]
+        predicted_M = nearest_labels(train_NE, task.train.labels[HEAD], dev_ME, task.classes)
+        baseline_M = predicted_M if baseline_M is None else baseline_M
+        measure = partial(measures, task.classes, task.labels, predicted_M, baseline_M)
+        values = measure(np.arange(len(predicted_M)))
+        intervals = bootstrap_intervals(measure, len(predicted_M), np.random.default_rng(seed))
+        figures = [f"{value:.3f}" for key in values for value in (values[key], *intervals[key])]
         yield task.name, name, str(train_NE.shape[1]), *figures
 
 
 def measures(
-    classes: int, truth_M: Rows, found_M: Rows, other_M: Rows, rows_M: Rows
+    classes: int, truth_M: Rows, predicted_M: Rows, baseline_M: Rows, rows_M: Rows
 ) -> dict[str, float]:
-    """The correlation in some rows, and by how much it is more than that of other calls."""
+    """The correlation in some rows, and its gain over that of baseline calls."""
     truth = truth_M[rows_M]
-    here, there = (
-        matthews(confusion_matrix(truth, calls[rows_M], classes)) for calls in (found_M, other_M)
+    mcc, baseline_mcc = (
+        matthews(confusion_matrix(truth, calls_M[rows_M], classes))
+        for calls_M in (predicted_M, baseline_M)
     )
-    return {"mcc": here, "over": here - there}
+    return {"mcc": mcc, "over": mcc - baseline_mcc}
 
 
-def markdown(found: Sequence[tuple[str, ...]]) -> str:
+def markdown(table_rows: Sequence[tuple[str, ...]]) -> str:
     """The rows as a table for readers."""
     lines = [
         "| task | vectors | numbers | MCC | over frequencies |",
@@ -86,7 +89,7 @@ def markdown(found: Sequence[tuple[str, ...]]) -> str:
     ]
     lines += [
         f"| {task} | {name} | {size} | {mcc} ({low} to {high}) | {over} ({under} to {upper}) |"
-        for task, name, size, mcc, low, high, over, under, upper in found
+        for task, name, size, mcc, low, high, over, under, upper in table_rows
     ]
     return "\n".join(lines) + "\n"
 
@@ -99,14 +102,14 @@ def main() -> None:
     add("--encoder", action="append", default=[], metavar="DIR", help="may be repeated")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    found = []
+    table_rows = []
     print("\t".join(COLUMNS))
     for folder in task_folders(options.data, options.tasks):
         say(f"{folder.name} ...")
         for row in rows(Task.read(folder), options.encoder, options.seed):
-            found.append(row)
+            table_rows.append(row)
             print("\t".join(row), flush=True)
-    write_asked(options.markdown, markdown(found))
+    write_asked(options.markdown, markdown(table_rows))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 All are trained on four fifths of the training part and stopped on the last (of near-duplicates, none is apart), for as
 many steps as the budget has room for by the processor's time that a few of them take.
 
-Shape suffixes: B sequences, L letters, T places, D channels, E numbers of a vector, C classes.
+Shape suffixes: B sequences, L letters, T positions, D channels, E numbers of a vector, C classes.
 """
 
 import time
@@ -37,19 +37,19 @@ from genomai_cli.training.recipe_tables import as_toml
 from genomai_cli.training.trainer import Loop, Optimization, Stopping, never, unstopped
 
 CPU = torch.device("cpu")
-MOST_EPOCHS = 30
+MAX_EPOCHS = 30
 TIMED_STEPS = 8
-SPENT = 0.9  # of the time in steps, the rest in evaluations
+TRAINING_SHARE = 0.9  # of the time in steps, the rest in evaluations
 EVALUATIONS = 15
-CNN_BATCH, CNN_RATE = 64, 1e-3
-BATCH = 32  # of the designs of presets
-AT_ONCE = 512
+CNN_BATCH, CNN_LEARNING_RATE = 64, 1e-3
+PRESET_BATCH = 32  # of the designs of presets
+EVALUATION_BATCH = 512
 
 
 @dataclass(frozen=True, eq=False)
-class Learnt:
-    """What a method makes of a task: probabilities (N, C) of the development part, how many values it has, its loss on
-    what it held out of the training part (NaN if nothing), and a remark."""
+class MethodResult:
+    """The result of a method on a task: probabilities (N, C) of the development part, its number of parameters, its
+    loss on what it held out of the training part (NaN if nothing), and a note."""
 
     probabilities: Array
     parameters: int
@@ -57,27 +57,27 @@ class Learnt:
     note: str = ""
 
 
-def steps_within(minutes: float, seconds_a_step: float, sequences: int, batch: int) -> int:
+def steps_within(minutes: float, seconds_per_step: float, sequences: int, batch: int) -> int:
     """So many steps as the minutes have room for, up to so many epochs."""
-    most = max(TIMED_STEPS, MOST_EPOCHS * sequences // batch)
-    return max(TIMED_STEPS, min(most, int(SPENT * minutes * 60 / seconds_a_step)))
+    max_steps = max(TIMED_STEPS, MAX_EPOCHS * sequences // batch)
+    return max(TIMED_STEPS, min(max_steps, int(TRAINING_SHARE * minutes * 60 / seconds_per_step)))
 
 
-class Clock:
-    """Stops a run after a few steps, and knows how long one kept every thread busy."""
+class StepTimer:
+    """Stops a run after a few steps, and measures how long a step keeps every thread busy."""
 
     def __init__(self) -> None:
-        self.moments: list[float] = []
+        self.step_times: list[float] = []
 
     def __call__(self) -> bool:
-        """Asked after every step."""
-        self.moments.append(time.process_time() / torch.get_num_threads())
-        return len(self.moments) > TIMED_STEPS
+        """Whether to stop; called after every step."""
+        self.step_times.append(time.process_time() / torch.get_num_threads())
+        return len(self.step_times) > TIMED_STEPS
 
     @property
-    def seconds_a_step(self) -> float:
-        """The mean of the steps but for the first."""
-        return (self.moments[-1] - self.moments[0]) / (len(self.moments) - 1)
+    def seconds_per_step(self) -> float:
+        """The mean over the steps but for the first."""
+        return (self.step_times[-1] - self.step_times[0]) / (len(self.step_times) - 1)
 
     @contextmanager
     def stopping(self) -> Iterator[Callable[[], bool]]:
@@ -85,7 +85,7 @@ class Clock:
         yield self
 
 
-def _settings(steps: int, batch: int, rate: float) -> Optimization:
+def _optimization(steps: int, batch: int, rate: float) -> Optimization:
     return Optimization(
         steps=steps,
         batch_size=batch,
@@ -118,16 +118,16 @@ class Cnn(nn.Module):
         bases_BLA = functional.one_hot(codes_BL, UNKNOWN_CODE + 1)[..., :UNKNOWN_CODE].float()
         logits_BC = self._logits(bases_BLA.transpose(1, 2))
         if self.both_strands:
-            other_BC = self._logits(bases_BLA.flip(1, 2).transpose(1, 2))
-            logits_BC = (logits_BC + other_BC) / 2
+            reverse_BC = self._logits(bases_BLA.flip(1, 2).transpose(1, 2))
+            logits_BC = (logits_BC + reverse_BC) / 2
         return logits_BC
 
-    def _logits(self, found_BDT: Tensor) -> Tensor:
+    def _logits(self, hidden_BDT: Tensor) -> Tensor:
         for number, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
-            found_BDT = functional.relu(norm(layer(found_BDT)))
+            hidden_BDT = functional.relu(norm(layer(hidden_BDT)))
             if number + 1 < len(self.layers):
-                found_BDT = functional.max_pool1d(found_BDT, 2)
-        pooled_BE = torch.cat([found_BDT.amax(2), found_BDT.mean(2)], dim=1)
+                hidden_BDT = functional.max_pool1d(hidden_BDT, 2)
+        pooled_BE = torch.cat([hidden_BDT.amax(2), hidden_BDT.mean(2)], dim=1)
         logits_BC: Tensor = self.head(functional.dropout(pooled_BE, 0.3, self.training))
         return logits_BC
 
@@ -138,150 +138,161 @@ def codes_of_samples(samples: Samples, length: int) -> Tensor:
     return torch.from_numpy(codes_of(as_letters(text)).reshape(-1, length).astype(np.int64))
 
 
-def cnn(task: Task, seed: int, minutes: float) -> Learnt:
+def cnn(task: Task, seed: int, minutes: float) -> MethodResult:
     """The small CNN."""
     held_out = task.held_out(seed)[0]
-    train = remaining_rows(task.train, held_out)
+    train_rows = remaining_rows(task.train, held_out)
     length = max(map(len, task.train.sequences))
     codes_NL = codes_of_samples(task.train, length)
     labels_N = torch.from_numpy(task.train.labels[HEAD])
 
-    def descended(steps: int, stop: Callable[[], bool]) -> tuple[Cnn, float]:
+    def fit(steps: int, stop: Callable[[], bool]) -> tuple[Cnn, float]:
         torch.manual_seed(seed)
         network = Cnn(task.classes, both_strands=not task.stranded)
-        settings = _settings(steps, CNN_BATCH, CNN_RATE)
+        settings = _optimization(steps, CNN_BATCH, CNN_LEARNING_RATE)
         loop = Loop(network, settings, seed=seed, device=CPU, stop=stop)
 
-        def loss_at(trained: nn.Module, step: int) -> Tensor:
-            rows = np.random.default_rng([seed, step]).choice(train, CNN_BATCH)
-            return functional.cross_entropy(trained(codes_NL[rows]), labels_N[rows])
+        def loss_at(model: nn.Module, step: int) -> Tensor:
+            rows = np.random.default_rng([seed, step]).choice(train_rows, CNN_BATCH)
+            return functional.cross_entropy(model(codes_NL[rows]), labels_N[rows])
 
-        def held_out_loss(trained: nn.Module) -> float:
-            table_NC = _probabilities(trained, codes_NL[held_out])
+        def held_out_loss(model: nn.Module) -> float:
+            table_NC = _probabilities(model, codes_NL[held_out])
             return float(log_losses(table_NC, labels_N[held_out].numpy()).mean())
 
         return network, loop.fit(loss_at, held_out_loss, lambda *_: None)
 
-    clock = Clock()
+    timer = StepTimer()
     with suppress(Stopped):
-        descended(1000, clock)
-    steps = steps_within(minutes, clock.seconds_a_step, len(train), CNN_BATCH)
-    network, loss = descended(steps, never)
-    found = _probabilities(network, codes_of_samples(task.dev, length))
-    return Learnt(found, _size(network), loss, _told(steps, CNN_BATCH, len(train)))
+        fit(1000, timer)
+    steps = steps_within(minutes, timer.seconds_per_step, len(train_rows), CNN_BATCH)
+    network, loss = fit(steps, never)
+    probabilities = _probabilities(network, codes_of_samples(task.dev, length))
+    return MethodResult(
+        probabilities,
+        _parameter_count(network),
+        loss,
+        _epochs_note(steps, CNN_BATCH, len(train_rows)),
+    )
 
 
 @torch.no_grad()
 def _probabilities(network: nn.Module, codes_NL: Tensor) -> Array:
     network.eval()
-    parts = [network(codes_BL).double().softmax(1) for codes_BL in codes_NL.split(AT_ONCE)]
-    return torch.cat(parts).numpy()
+    tables_BC = [
+        network(codes_BL).double().softmax(1) for codes_BL in codes_NL.split(EVALUATION_BATCH)
+    ]
+    return torch.cat(tables_BC).numpy()
 
 
-def _size(network: nn.Module) -> int:
+def _parameter_count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _told(steps: int, batch: int, sequences: int) -> str:
+def _epochs_note(steps: int, batch: int, sequences: int) -> str:
     return f"{steps} steps, {steps * batch / sequences:.1f} epochs"
 
 
 # --- designs of presets, from scratch or from a pretrained encoder
 
 
-def from_scratch(preset: str) -> Callable[[Task, int, float], Learnt]:
+def from_scratch(preset: str) -> Callable[[Task, int, float], MethodResult]:
     """The network of a preset with new values and a head, trained whole."""
 
-    def learn(task: Task, seed: int, minutes: float) -> Learnt:
-        return _finetuned(task, seed, minutes, preset, [], None)
+    def run(task: Task, seed: int, minutes: float) -> MethodResult:
+        return _finetune(task, seed, minutes, preset, [], None)
 
-    return learn
+    return run
 
 
-def tuned(encoder: Path, *, untrained: bool = False) -> Callable[[Task, int, float], Learnt]:
+def tuned(encoder: Path, *, untrained: bool = False) -> Callable[[Task, int, float], MethodResult]:
     """A pretrained encoder with a new head, or a network of the same shape with new values, trained whole."""
 
-    def learn(task: Task, seed: int, minutes: float) -> Learnt:
+    def run(task: Task, seed: int, minutes: float) -> MethodResult:
         start = bundles.load(encoder, CPU)
-        same = [f"{part}={as_toml(start.config[part])}" for part in ("tokenizer", "network")]
-        return _finetuned(task, seed, minutes, "sequences", same, None if untrained else start)
+        shape_changes = [
+            f"{part}={as_toml(start.config[part])}" for part in ("tokenizer", "network")
+        ]
+        return _finetune(
+            task, seed, minutes, "sequences", shape_changes, None if untrained else start
+        )
 
-    return learn
+    return run
 
 
-def _finetuned(
+def _finetune(
     task: Task, seed: int, minutes: float, preset: str, changes: list[str], start: Bundle | None
-) -> Learnt:
+) -> MethodResult:
     held_out = task.held_out(seed)[0]
-    train = remaining_rows(task.train, held_out)
-    other = 0.0 if task.stranded else 0.5
-    changes = [*changes, f"views.reverse_complement={other}"]
+    train_rows = remaining_rows(task.train, held_out)
+    reverse_share = 0.0 if task.stranded else 0.5
+    changes = [*changes, f"views.reverse_complement={reverse_share}"]
 
-    def fitted(steps: int, stopping: Stopping) -> finetuning.Finetuned:
-        recipe = _of_steps(preset, changes, steps)
+    def fit(steps: int, stopping: Stopping) -> finetuning.Finetuned:
+        recipe = _recipe_with_steps(preset, changes, steps)
         kind = SequenceInput()
         return finetuning.fit(
             task.train, recipe, kind, seed=seed, start=start, validation=held_out, stopping=stopping
         )
 
-    clock = Clock()
+    timer = StepTimer()
     with suppress(Stopped):
-        fitted(1000, clock.stopping)
-    steps = steps_within(minutes, clock.seconds_a_step, len(train), BATCH)
-    bundle = fitted(steps, unstopped).bundle
-    return Learnt(
-        judged(bundle, task),
+        fit(1000, timer.stopping)
+    steps = steps_within(minutes, timer.seconds_per_step, len(train_rows), PRESET_BATCH)
+    bundle = fit(steps, unstopped).bundle
+    return MethodResult(
+        dev_probabilities(bundle, task),
         bundle.classifier.trainable_parameters,
-        note=_told(steps, BATCH, len(train)),
+        note=_epochs_note(steps, PRESET_BATCH, len(train_rows)),
     )
 
 
-def _of_steps(preset: str, changes: list[str], steps: int) -> Recipe:
-    more = (
+def _recipe_with_steps(preset: str, changes: list[str], steps: int) -> Recipe:
+    step_changes = (
         f"optimization.steps={steps}",
-        f"optimization.batch_size={BATCH}",
+        f"optimization.batch_size={PRESET_BATCH}",
         f"optimization.evaluate_every={max(1, steps // EVALUATIONS)}",
         f"optimization.patience={EVALUATIONS}",
     )
-    return read(preset, [*changes, *more])[0]
+    return read(preset, [*changes, *step_changes])[0]
 
 
-def judged(bundle: Bundle, task: Task) -> Array:
+def dev_probabilities(bundle: Bundle, task: Task) -> Array:
     """A bundle's probabilities (N, C) of the development part."""
     tables = [call.probabilities[HEAD] for call in classify_records(bundle, records_of(task.dev))]
-    even = np.full(task.classes, 1 / task.classes)  # of a sequence without a known letter
-    return np.stack([even if table is None else table for table in tables])
+    uniform = np.full(task.classes, 1 / task.classes)  # of a sequence without a known letter
+    return np.stack([uniform if table is None else table for table in tables])
 
 
 # --- probes
 
 
-def probe(encoder: Path, *, untrained: bool = False) -> Callable[[Task, int, float], Learnt]:
+def probe(encoder: Path, *, untrained: bool = False) -> Callable[[Task, int, float], MethodResult]:
     """A logistic regression on an encoder's vectors, or on those of a network of the same shape with new values."""
 
-    def learn(task: Task, seed: int, minutes: float) -> Learnt:
+    def run(task: Task, seed: int, minutes: float) -> MethodResult:
         del minutes
         bundle = bundles.load(encoder, CPU)
         if untrained:
             torch.manual_seed(seed)
-            fresh = bundles.build(bundle.config, bundle.input)
-            for network in fresh.networks:
+            untrained_classifier = bundles.build(bundle.config, bundle.input)
+            for network in untrained_classifier.networks:
                 reset_parameters(network)
-            bundle = Bundle(bundle.config, fresh.eval(), bundle.input)
+            bundle = Bundle(bundle.config, untrained_classifier.eval(), bundle.input)
         train, dev = (
             vectors_of(bundle, samples, both_strands=not task.stranded)
             for samples in (task.train, task.dev)
         )
         labels = task.train.labels[HEAD]
-        found = regression(*standardised(train, dev), labels, task.held_out(), task.classes)
-        note = f"penalty {found.penalty:g}, {train.shape[1]} features"
-        return Learnt(found.probabilities, found.parameters, found.held_out, note)
+        fit = regression(*standardised(train, dev), labels, task.held_out(), task.classes)
+        note = f"penalty {fit.penalty:g}, {train.shape[1]} features"
+        return MethodResult(fit.probabilities, fit.parameters, fit.held_out, note)
 
-    return learn
+    return run
 
 
 def vectors_of(bundle: Bundle, samples: Samples, *, both_strands: bool) -> Array:
     """The mean vectors (N, E) of the samples."""
     embedder = Embedder(bundle, Settings(both_strands=both_strands))
-    vectors = [found.vector for found in embedder.embed(records_of(samples))]
+    vectors = [embedding.vector for embedding in embedder.embed(records_of(samples))]
     return np.nan_to_num(np.stack(vectors).astype(np.float64))

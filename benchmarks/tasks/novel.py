@@ -33,41 +33,46 @@ GENOMES = {
     "yeast": "yeast_sacCer3.fa.gz",
     "human": "human_pieces.fa.gz",
 }
-COUNT = 1000
+SEQUENCES_PER_SET = 1000
 REPEATS = ("A", "CA", "CAG", "ACGT")
 COLUMNS = ("task", "sequences", "n", "novel", "low", "high", "no_label")
 
 
-def fitted(texts: Sequence[str], seed: int) -> SequenceNovelty:
-    """What is unlike these sequences."""
-    nothing = {"label": np.zeros(len(texts), np.int64)}
-    samples = Samples(list(texts), list(texts), nothing, {"label": ["any"]}, clusters(texts))
+def fitted_novelty(texts: Sequence[str], seed: int) -> SequenceNovelty:
+    """The novelty bounds, fitted to these training sequences."""
+    dummy_labels = {"label": np.zeros(len(texts), np.int64)}
+    samples = Samples(list(texts), list(texts), dummy_labels, {"label": ["any"]}, clusters(texts))
     return fit_novelty(LabelledCodes.of(samples, 4096), folds(samples, FOLDS, seed)).float()
 
 
 def margins(novelty: SequenceNovelty, texts: Sequence[str]) -> torch.Tensor:
-    """The margin of each sequence."""
-    longest = max(map(len, texts))
-    codes = np.full((len(texts), longest), UNKNOWN_CODE)
+    """The novelty margin (N,) of each sequence."""
+    max_length = max(map(len, texts))
+    codes = np.full((len(texts), max_length), UNKNOWN_CODE)
     for row, text in zip(codes, texts, strict=True):
         row[: len(text)] = codes_of(as_letters(text))
     return novelty.double().scores(torch.from_numpy(codes).long())[NOVELTY]
 
 
-def others(
+def comparison_sequences(
     dev: Sequence[str], length: int, genomes: Path, rng: np.random.Generator
 ) -> Iterator[tuple[str, list[str]]]:
-    """The sequences to be told from those of training, by name."""
-    some = [dev[row] for row in rng.choice(len(dev), min(COUNT, len(dev)), replace=False)]
-    yield "letters shuffled", ["".join(rng.permutation(list(text))) for text in some]
-    yield "pairs of letters shuffled", [_shuffled_pairs(text, rng) for text in some]
-    yield "random letters", ["".join(rng.choice(list(BASES), length)) for _ in range(COUNT)]
+    """The sets of sequences to compare with those of training, by name."""
+    subset = [
+        dev[row] for row in rng.choice(len(dev), min(SEQUENCES_PER_SET, len(dev)), replace=False)
+    ]
+    yield "letters shuffled", ["".join(rng.permutation(list(text))) for text in subset]
+    yield "pairs of letters shuffled", [_shuffled_pairs(text, rng) for text in subset]
+    yield (
+        "random letters",
+        ["".join(rng.choice(list(BASES), length)) for _ in range(SEQUENCES_PER_SET)],
+    )
     for name, file in GENOMES.items():
         yield f"pieces of {name}", _pieces(sequences_of(genomes / file), length, rng)
     yield "repeats of " + ", ".join(REPEATS), [(unit * length)[:length] for unit in REPEATS]
-    yield "5 letters", [text[:5] for text in some]
-    yield "half as long", [text[: length // 2] for text in some]
-    yield "twice as long", [one + other for one, other in pairwise(some)]
+    yield "5 letters", [text[:5] for text in subset]
+    yield "half as long", [text[: length // 2] for text in subset]
+    yield "twice as long", [first + second for first, second in pairwise(subset)]
 
 
 def _shuffled_pairs(text: str, rng: np.random.Generator) -> str:
@@ -77,15 +82,15 @@ def _shuffled_pairs(text: str, rng: np.random.Generator) -> str:
 
 def _pieces(chromosomes: list[str], length: int, rng: np.random.Generator) -> list[str]:
     """Pieces without unknown letters, a chromosome by its length."""
-    shares = np.array([len(text) for text in chromosomes], float)
-    found: list[str] = []
-    while len(found) < COUNT:
-        text = chromosomes[rng.choice(len(shares), p=shares / shares.sum())]
+    lengths = np.array([len(text) for text in chromosomes], float)
+    pieces: list[str] = []
+    while len(pieces) < SEQUENCES_PER_SET:
+        text = chromosomes[rng.choice(len(lengths), p=lengths / lengths.sum())]
         begin = int(rng.integers(0, len(text) - length + 1))
         piece = text[begin : begin + length].upper()
         if set(piece) <= set(BASES):
-            found.append(piece)
-    return found
+            pieces.append(piece)
+    return pieces
 
 
 def row_of(task: str, name: str, margin_N: torch.Tensor) -> tuple[str, ...]:
@@ -100,20 +105,20 @@ def rows(data: Path, tasks: Sequence[str], seed: int) -> Iterator[tuple[str, ...
     """The figures of every task."""
     for task in tasks:
         train, dev = (sequences_of(data / "tasks" / task / f"{p}.fa.gz") for p in ("train", "dev"))
-        novelty, length = fitted(train, seed), int(np.median([len(text) for text in train]))
+        novelty, length = fitted_novelty(train, seed), int(np.median([len(text) for text in train]))
         yield row_of(task, "dev", margins(novelty, dev))
         rng = np.random.default_rng([seed, length])
-        for name, texts in others(dev, length, data / "genomes", rng):
+        for name, texts in comparison_sequences(dev, length, data / "genomes", rng):
             yield row_of(task, name, margins(novelty, texts))
         say(f"{task}: {len(train)} sequences of {length} letters")
 
 
-def markdown(found: Sequence[tuple[str, ...]]) -> str:
+def markdown(table_rows: Sequence[tuple[str, ...]]) -> str:
     """The share that is `NOVEL`, and in brackets that without a label, a column a task."""
-    tasks = list(dict.fromkeys(row[0] for row in found))
-    cells = {(row[0], row[1]): f"{row[3]} ({row[6]})" for row in found}
+    tasks = list(dict.fromkeys(row[0] for row in table_rows))
+    cells = {(row[0], row[1]): f"{row[3]} ({row[6]})" for row in table_rows}
     lines = ["| sequences | " + " | ".join(tasks) + " |", "| --- |" + " ---: |" * len(tasks)]
-    for name in dict.fromkeys(row[1] for row in found):
+    for name in dict.fromkeys(row[1] for row in table_rows):
         lines.append(f"| {name} | " + " | ".join(cells[task, name] for task in tasks) + " |")
     return "\n".join(lines) + "\n"
 
@@ -122,9 +127,9 @@ def main() -> None:
     """Print the table."""
     parser = parser_of(__doc__, data=DATA.parent, methods=list(TASKS), seed=0, markdown=None)
     arguments = parser.parse_args()
-    found = list(rows(arguments.data, arguments.methods, arguments.seed))
-    print("\n".join(map("\t".join, [COLUMNS, *found])))
-    write_asked(arguments.markdown, markdown(found))
+    table_rows = list(rows(arguments.data, arguments.methods, arguments.seed))
+    print("\n".join(map("\t".join, [COLUMNS, *table_rows])))
+    write_asked(arguments.markdown, markdown(table_rows))
 
 
 if __name__ == "__main__":

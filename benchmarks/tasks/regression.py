@@ -26,7 +26,7 @@ from genomai_cli.training.recipe import read
 from genomai_cli.training.similarity import clusters
 
 PIECE, BIN, MARGIN = 512, 32, 32_768  # letters; windows have targets but at their ends
-EVERY = 8  # pieces: so many training ones are enough for a minute or two
+TRAIN_STRIDE = 8  # one of so many training pieces is enough for a minute or two
 MOTIFS = ("TGACTCA", "CACGTG")
 COLUMNS = (
     "data",
@@ -41,7 +41,7 @@ HELD_OUT = {"pearson", "spearman", "r2", "rmse"}
 
 
 @dataclass(frozen=True)
-class Data:
+class Dataset:
     """Sequences with a number each, to train on and to test by."""
 
     train: list[str]
@@ -50,18 +50,18 @@ class Data:
     test_values: np.ndarray
 
 
-def accessibility(folder: Path) -> Data:
+def accessibility(folder: Path) -> Dataset:
     """Pieces of windows and their DNase signal."""
     tracks = (folder / "hg38_targets.txt").read_text().splitlines()[1:]
     dnase = [
         number for number, line in enumerate(tracks) if line.split("\t")[-1].startswith("DNASE")
     ]
-    train, train_values = _pieces(folder / "hg38_train.npz", dnase, EVERY)
+    train, train_values = _pieces(folder / "hg38_train.npz", dnase, TRAIN_STRIDE)
     test, test_values = _pieces(folder / "hg38_valid.npz", dnase, 1)
-    return Data(train, train_values, test, test_values)
+    return Dataset(train, train_values, test, test_values)
 
 
-def _pieces(file: Path, tracks: list[int], every: int) -> tuple[list[str], np.ndarray]:
+def _pieces(file: Path, tracks: list[int], stride: int) -> tuple[list[str], np.ndarray]:
     stored = np.load(file)
     letters = np.frombuffer(b"ACGTN", np.uint8)
     offset = (stored["seq"].shape[1] - stored["target"].shape[1] * BIN) // 2
@@ -69,49 +69,56 @@ def _pieces(file: Path, tracks: list[int], every: int) -> tuple[list[str], np.nd
     texts, values = [], []
     for codes, signal in zip(stored["seq"], stored["target"], strict=True):
         mean = signal[:, tracks].astype(np.float64).mean(1)
-        for place in range(0, len(mean) - bins + 1, bins * every):
-            begin = offset + place * BIN
-            texts.append(letters[codes[begin : begin + PIECE]].tobytes().decode())
-            values.append(np.log1p(mean[place : place + bins].mean()))
+        for first_bin in range(0, len(mean) - bins + 1, bins * stride):
+            start = offset + first_bin * BIN
+            texts.append(letters[codes[start : start + PIECE]].tobytes().decode())
+            values.append(np.log1p(mean[first_bin : first_bin + bins].mean()))
     return texts, np.array(values)
 
 
-def made_up(seed: int) -> Data:
+def synthetic(seed: int) -> Dataset:
     """Random sequences and how many motifs they hold."""
     rng = np.random.default_rng(seed)
 
-    def one() -> tuple[str, float]:
+    def draw() -> tuple[str, float]:
         text, count = "".join(rng.choice(list("ACGT"), 100)), int(rng.integers(0, 4))
-        for place in rng.choice(10, count, replace=False) * 10:
+        for position in rng.choice(10, count, replace=False) * 10:
             motif = str(rng.choice(MOTIFS))
-            text = text[:place] + motif + text[place + len(motif) :]
+            text = text[:position] + motif + text[position + len(motif) :]
         return text, count + float(rng.normal(0, 0.5))
 
-    pairs = [one() for _ in range(3000)]
+    pairs = [draw() for _ in range(3000)]
     texts, values = [text for text, _ in pairs], np.array([value for _, value in pairs])
-    return Data(texts[:2000], values[:2000], texts[2000:], values[2000:])
+    return Dataset(texts[:2000], values[:2000], texts[2000:], values[2000:])
 
 
-def rows(name: str, data: Data, seconds: float, seed: int) -> Iterator[tuple[str, ...]]:
-    """The measures on the test sequences; beside them what training told of its held-out ones."""
+def rows(name: str, data: Dataset, seconds: float, seed: int) -> Iterator[tuple[str, ...]]:
+    """The measures on the test sequences, and those of training on its held-out ones."""
     names = [str(number) for number in range(len(data.train))]
     samples = Samples(
         names, data.train, {}, {}, clusters(data.train), values={"signal": data.train_values}
     )
     recipe, _ = read("auto")
-    made = selection.fit(samples, recipe, SequenceInput(), budget=seconds, seed=seed, report=say)
+    fitted = selection.fit(samples, recipe, SequenceInput(), budget=seconds, seed=seed, report=say)
     records = (SequenceRecord(str(n), text) for n, text in enumerate(data.test))
-    found = [call.numbers["signal"] for call in classify_records(made.bundle, records)]
-    table = np.array([_row(number) for number in found])
+    predictions = [call.numbers["signal"] for call in classify_records(fitted.bundle, records)]
+    table = np.array([_row(number) for number in predictions])
     scores = score_numbers(
         data.test_values, NumberPredictions(*table.T), np.random.default_rng(seed)
     )
-    candidates = made.validation["signal"]["candidates"]
-    first, together = next(iter(candidates.values())), candidates["together"]
-    yield (name, "n", str(scores.samples), ".", ".", ".", str(made.validation["signal"]["n"]))
-    for measure, of in scores.measures.items():
-        told = [f"{c[measure]:.3f}" if measure in HELD_OUT else "." for c in (first, together)]
-        yield (name, measure, *(f"{x:.3f}" for x in (of.value, of.low, of.high)), *told)
+    candidates = fitted.validation["signal"]["candidates"]
+    kmer_regression, together = next(iter(candidates.values())), candidates["together"]
+    yield (name, "n", str(scores.samples), ".", ".", ".", str(fitted.validation["signal"]["n"]))
+    for measure, estimate in scores.measures.items():
+        held_out = [
+            f"{c[measure]:.3f}" if measure in HELD_OUT else "." for c in (kmer_regression, together)
+        ]
+        yield (
+            name,
+            measure,
+            *(f"{x:.3f}" for x in (estimate.value, estimate.low, estimate.high)),
+            *held_out,
+        )
 
 
 def _row(number: Number | None) -> tuple[float, float, float]:
@@ -124,15 +131,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=40.0, help="the budget of each")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    sets = {
+    datasets = {
         "accessibility": accessibility(arguments.data / "omics"),
-        "made up": made_up(arguments.seed),
+        "made up": synthetic(arguments.seed),
     }
-    found = [
-        r for name, of in sets.items() for r in rows(name, of, arguments.seconds, arguments.seed)
+    table_rows = [
+        r
+        for name, data in datasets.items()
+        for r in rows(name, data, arguments.seconds, arguments.seed)
     ]
-    print("\n".join(map("\t".join, [COLUMNS, *found])))
-    lines = [f"| {' | '.join(row)} |" for row in (COLUMNS, ("---",) * len(COLUMNS), *found)]
+    print("\n".join(map("\t".join, [COLUMNS, *table_rows])))
+    lines = [f"| {' | '.join(row)} |" for row in (COLUMNS, ("---",) * len(COLUMNS), *table_rows)]
     write_asked(arguments.markdown, "\n".join(lines) + "\n")
 
 

@@ -20,7 +20,7 @@ from genomai_cli.training.labelled_data import digest, folds, gather, remaining_
 
 HEAD = "label"
 TRAIN, DEV = "train", "dev"
-FIFTHS = 5
+FOLDS = 5
 SPLIT_SEED = 0  # of a task without a development part: its first fifth is one
 
 
@@ -39,7 +39,7 @@ class Task:
         train = _samples(folder, TRAIN)
         if (folder / f"{DEV}.fa.gz").exists():
             return cls(folder.name, train, _samples(folder, DEV, train.classes))
-        dev = folds(train, FIFTHS, SPLIT_SEED)[0]
+        dev = folds(train, FOLDS, SPLIT_SEED)[0]
         return cls(folder.name, subset(train, remaining_rows(train, dev)), subset(train, dev))
 
     @property
@@ -64,7 +64,7 @@ class Task:
 
     def held_out(self, seed: int = 0) -> list[Rows]:
         """Fifths of the training part, no near-duplicates in two of them."""
-        return folds(self.train, FIFTHS, seed)
+        return folds(self.train, FOLDS, seed)
 
 
 def records_of(samples: Samples) -> list[SequenceRecord]:

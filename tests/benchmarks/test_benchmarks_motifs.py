@@ -12,7 +12,7 @@ from genomai_cli.inference.motifs import similarity
 def known(text, name="x"):
     """A motif that is nearly sure of a text."""
     shares = 0.88 * np.eye(4)[codes_of(as_letters(text))] + 0.03
-    return benchmark.Known(f"MA_{name}", name, shares)
+    return benchmark.KnownMotif(f"MA_{name}", name, shares)
 
 
 TEXTS = ("ACGTTGCATT", "CCCGGTAACC", "TTTAACGGCA", "GGCATACCTG", "CATCATTGGC")
@@ -31,7 +31,7 @@ def test_a_motif_that_is_known_is_told_from_one_that_is_not():
     library = [*LIBRARY, known("CCTGACTCATTA", "AP1")]
     rng = np.random.default_rng(0)
     same = benchmark.match(known("TGACTCATT").shares, library, rng)
-    assert (same.known.name, len(same.others)) == ("AP1", 3)
+    assert (same.motif.name, len(same.runners_up)) == ("AP1", 3)
     assert same.cosine > 0.8
     assert same.p <= 0.01
     repeat = benchmark.match(known("GAGAGAGAGA").shares, library, rng)

@@ -11,9 +11,9 @@ from sklearn.metrics import matthews_corrcoef
 
 from benchmarks.tasks import classification, figures, methods, networks, regressions
 from benchmarks.tasks.classification import Runs
-from benchmarks.tasks.figures import Kept, Row
+from benchmarks.tasks.figures import FinishedRun, Row
 from benchmarks.tasks.methods import Budget
-from benchmarks.tasks.networks import Learnt
+from benchmarks.tasks.networks import MethodResult
 from benchmarks.tasks.splits import Task, task_folders
 from genomai_cli.errors import InputError
 from genomai_cli.training.labelled_data import remaining_rows
@@ -91,7 +91,7 @@ def test_kmers_are_counted_as_by_hand():
 
 
 def test_the_regression_finds_the_motif_on_both_strands(task):
-    found = methods.methods_with([])[methods.BOTH].learn(task, 0, Budget(NOWHERE))
+    found = methods.methods_with([])[methods.BOTH_STRANDS].run(task, 0, Budget(NOWHERE))
     assert (
         found.parameters == 2773
     )  # the 6-mers that are their own complement count once: 2080 of 4096
@@ -107,7 +107,7 @@ def test_positions_are_indicators_of_letters():
 
 def test_steps_follow_from_the_budget_up_to_some_epochs():
     assert networks.steps_within(1.0, 0.54, 10_000, 10) == 100
-    assert networks.steps_within(1e6, 0.01, 100, 10) == networks.MOST_EPOCHS * 10
+    assert networks.steps_within(1e6, 0.01, 100, 10) == networks.MAX_EPOCHS * 10
     assert networks.steps_within(0.0, 1.0, 100, 10) == networks.TIMED_STEPS
 
 
@@ -125,38 +125,38 @@ def test_the_cnn_learns_within_its_budget(task):
     np.testing.assert_allclose(found.probabilities.sum(1), 1)
 
 
-def learnt(table, held_out=1.0):
-    return Kept(Learnt(np.asarray(table), 7, held_out, "so"), 2.0, 3.0)
+def finished_run(probabilities, held_out=1.0):
+    return FinishedRun(MethodResult(np.asarray(probabilities), 7, held_out, "so"), 2.0, 3.0)
 
 
 def test_what_is_finished_is_not_done_again(task, tmp_path):
-    asked = []
+    calls = []
 
-    def learn(task, seed, budget):
-        asked.append((seed, budget.minutes))
-        return Learnt(np.full((60, 2), 0.5), 1)
+    def run(task, seed, budget):
+        calls.append((seed, budget.minutes))
+        return MethodResult(np.full((60, 2), 0.5), 1)
 
-    method = dataclasses.replace(methods.methods_with([])["cnn"], learn=learn)
+    method = dataclasses.replace(methods.methods_with([])["cnn"], run=run)
     for minutes, seed in ((1.0, 0), (1.0, 0), (1.0, 1), (2.0, 0)):
-        Runs(tmp_path, Budget(tmp_path, minutes)).finish(task, method, seed)
-    assert asked == [(0, 1.0), (1, 1.0), (0, 2.0)]  # another budget is another run
-    found = Runs(tmp_path, Budget(NOWHERE)).of(task, ["cnn", "auto"])
-    assert sorted(found) == [("cnn", 0), ("cnn", 1)]
+        Runs(tmp_path, Budget(tmp_path, minutes)).run(task, method, seed)
+    assert calls == [(0, 1.0), (1, 1.0), (0, 2.0)]  # another budget is another run
+    runs = Runs(tmp_path, Budget(NOWHERE)).load(task, ["cnn", "auto"])
+    assert sorted(runs) == [("cnn", 0), ("cnn", 1)]
     elsewhere = dataclasses.replace(task, dev=task.train)
-    assert not Runs(tmp_path, Budget(NOWHERE)).of(elsewhere, ["cnn"])
+    assert not Runs(tmp_path, Budget(NOWHERE)).load(elsewhere, ["cnn"])
 
 
 def test_figures_are_paired_with_the_regression_chosen_without_the_judged(task):
     truth = np.eye(2)[task.labels]
     wrong = truth.copy()
     wrong[:15] = 1 - wrong[:15]
-    kept = {
-        ("kmers-both", 0): learnt(wrong, held_out=0.3),
-        ("kmers-given", 0): learnt(1 - truth, held_out=0.4),
-        ("cnn", 0): learnt(truth),
-        ("cnn", 1): learnt(wrong),
+    runs = {
+        ("kmers-both", 0): finished_run(wrong, held_out=0.3),
+        ("kmers-given", 0): finished_run(1 - truth, held_out=0.4),
+        ("cnn", 0): finished_run(truth),
+        ("cnn", 1): finished_run(wrong),
     }
-    rows = {row.key[1:]: row for row in figures.rows_of(task, kept)}
+    rows = {row.key[1:]: row for row in figures.rows_of(task, runs)}
     expected = matthews_corrcoef(task.labels, wrong.argmax(1))
     assert rows["kmers-both", 0].mcc == pytest.approx(expected)
     assert rows["cnn", 0].over_kmers == pytest.approx(1 - expected)
@@ -166,8 +166,8 @@ def test_figures_are_paired_with_the_regression_chosen_without_the_judged(task):
     assert same.mcc_low < same.mcc < same.mcc_high
     assert same.ece == pytest.approx(0.25)
     assert np.isnan(same.over_regression)  # the regression on positions is not finished
-    kept["positions", 0] = learnt(truth, held_out=0.2)
-    later = {row.key[1:]: row for row in figures.rows_of(task, kept)}
+    runs["positions", 0] = finished_run(truth, held_out=0.2)
+    later = {row.key[1:]: row for row in figures.rows_of(task, runs)}
     assert later["cnn", 0].over_regression == 0
 
 
@@ -195,7 +195,7 @@ def test_tables_name_what_is_missing_and_keep_old_rows(tmp_path):
     file.write_text("".join(figures.tsv(old)))
     assert figures.read_rows(file) == old
     known = methods.methods_with([])
-    rows = figures.merged(old, [row("tf0", "cnn", 0, 0.5), row("tf0", "cnn", 1, 0.75)], known)
+    rows = figures.merge_rows(old, [row("tf0", "cnn", 0, 0.5), row("tf0", "cnn", 1, 0.75)], known)
     assert [r.key for r in rows] == [("tf0", "cnn", 0), ("tf0", "cnn", 1), ("tf1", "gone", 0)]
     text = "".join(figures.Tables(rows, known, ["tf0", "tf1"], seeds=2).markdown())
     assert "| tf0 | 9 | 5 | 0.625 (0.525 to 0.725) |  | 0.720 |" in text
@@ -255,9 +255,9 @@ def test_designs_of_presets_begin_from_scratch_or_from_an_encoder(task, tiny_seq
 def test_a_probe_reads_what_is_pretrained_and_its_control_new_values(task, tiny_sequence_bundle):
     known = methods.methods_with([tiny_sequence_bundle])
     name = tiny_sequence_bundle.name
-    first, again = (known[f"probe-{name}"].learn(task, seed, Budget(NOWHERE)) for seed in (0, 1))
+    first, again = (known[f"probe-{name}"].run(task, seed, Budget(NOWHERE)) for seed in (0, 1))
     np.testing.assert_array_equal(first.probabilities, again.probabilities)
-    new, other = (known[f"untrained-{name}"].learn(task, seed, Budget(NOWHERE)) for seed in (0, 1))
+    new, other = (known[f"untrained-{name}"].run(task, seed, Budget(NOWHERE)) for seed in (0, 1))
     assert (new.probabilities != first.probabilities).any()
     assert (new.probabilities != other.probabilities).any()
     assert new.parameters == first.parameters
