@@ -32,32 +32,37 @@ Z_95 = 1.96
 
 
 def held_out(names: Sequence[str]) -> list[int]:
-    """The indices of the people whom `pretrain --seed 0 --set split.holdout=0.2` does not train on."""
+    """The indices of the individuals whom `pretrain --seed 0 --set split.holdout=0.2` does not train on."""
     hashes = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names]
-    drawn = splitmix64(np.array([int.from_bytes(h, "little") for h in hashes], np.uint64), SEED)
-    last = np.sort(drawn)[round(HOLDOUT * len(names)) - 1]
-    return np.flatnonzero(drawn <= last).tolist()
+    keys = splitmix64(np.array([int.from_bytes(h, "little") for h in hashes], np.uint64), SEED)
+    threshold = np.sort(keys)[round(HOLDOUT * len(names)) - 1]
+    return np.flatnonzero(keys <= threshold).tolist()
 
 
 @torch.inference_mode()
-def bounds(generator: HaplotypeGenerator, truth_BL: Tensor, number_B: Tensor) -> Tensor:
-    """The bound (B,) for each person, in nats a site."""
+def bounds(generator: HaplotypeGenerator, truth_BL: Tensor, population_B: Tensor) -> Tensor:
+    """The bound (B,) for each individual, in nats a site."""
     kernel, schedule = generator.kernel, generator.schedule
-    denoiser = generator.denoiser(number_B)
+    denoiser = generator.denoiser(population_B)
     rng, total_B = np.random.default_rng(SEED), torch.zeros(len(truth_BL)).double()
-    for part in range(TIMES):
-        even_B = (part + rng.random(len(truth_BL))) / TIMES
-        times_B = kernel.times(np.clip(even_B, 1e-3, 1 - 1e-6))
+    for stratum in range(TIMES):
+        uniform_B = (stratum + rng.random(len(truth_BL))) / TIMES
+        times_B = kernel.times(np.clip(uniform_B, 1e-3, 1 - 1e-6))
         alpha_B = schedule.alpha(times_B)
-        shown_BL = torch.from_numpy(kernel.noised(truth_BL.numpy(), alpha_B, 2, rng))
-        scored_BL = kernel.scored(shown_BL, truth_BL)
-        alpha_BL, slope_BL = (
+        noised_BL = torch.from_numpy(kernel.noised(truth_BL.numpy(), alpha_B, 2, rng))
+        scored_BL = kernel.scored(noised_BL, truth_BL)
+        alpha_BL, alpha_derivative_BL = (
             torch.from_numpy(values)[:, None].expand(truth_BL.shape)
             for values in (alpha_B, schedule.derivative(times_B) * kernel.time_derivative(times_B))
         )
-        logits_NA = denoiser(shown_BL, scored_BL, alpha_BL)
-        parts = truth_BL[scored_BL], shown_BL[scored_BL], alpha_BL[scored_BL], slope_BL[scored_BL]
-        nats_N = kernel.nats(logits_NA.double(), *parts)
+        logits_NA = denoiser(noised_BL, scored_BL, alpha_BL)
+        arguments = (
+            truth_BL[scored_BL],
+            noised_BL[scored_BL],
+            alpha_BL[scored_BL],
+            alpha_derivative_BL[scored_BL],
+        )
+        nats_N = kernel.nats(logits_NA.double(), *arguments)
         total_B.index_add_(0, scored_BL.nonzero()[:, 0], nats_N)
     return total_B / (TIMES * truth_BL.shape[1])
 
@@ -66,15 +71,19 @@ def rows(folder: Path, data: Path) -> Iterator[str]:
     """Two lines for a bundle."""
     bundle = bundles.load(folder, torch.device("cpu"), torch.float64)
     generator = HaplotypeGenerator(bundle, Settings())
-    people = genotypes_of_variants([open_input(data / "train.grch37.vcf.gz")], bundle.coordinates)
-    chosen = held_out(people.names)
+    samples = genotypes_of_variants([open_input(data / "train.grch37.vcf.gz")], bundle.coordinates)
+    held_out_rows = held_out(samples.names)
     population = read_labels(data / "train.labels.tsv").column("population")
-    numbers = [generator.phenotypes.number(population[people.names[n]]) for n in chosen]
-    truth_BL = torch.from_numpy(people.alleles[chosen].reshape(len(chosen), -1).astype(np.int64))
-    for told in ("population", "nothing"):
-        number_B = torch.tensor(numbers) * (told == "population")
-        bound_B = bounds(generator, truth_BL, number_B)
-        frequency_BL = generator.network.frequency[number_B].repeat(1, 2)
+    population_numbers = [
+        generator.phenotypes.number(population[samples.names[n]]) for n in held_out_rows
+    ]
+    truth_BL = torch.from_numpy(
+        samples.alleles[held_out_rows].reshape(len(held_out_rows), -1).astype(np.int64)
+    )
+    for condition in ("population", "nothing"):
+        population_B = torch.tensor(population_numbers) * (condition == "population")
+        bound_B = bounds(generator, truth_BL, population_B)
+        frequency_BL = generator.network.frequency[population_B].repeat(1, 2)
         independent_B = -torch.where(truth_BL == 1, frequency_BL, 1 - frequency_BL).log().mean(1)
         cells = [
             *interval(bound_B),
@@ -82,14 +91,19 @@ def rows(folder: Path, data: Path) -> Iterator[str]:
             *interval(bound_B - independent_B),
         ]
         yield "\t".join(
-            [generator.kernel.name, told, str(len(chosen)), *(f"{c:.4f}" for c in cells)]
+            [
+                generator.kernel.name,
+                condition,
+                str(len(held_out_rows)),
+                *(f"{c:.4f}" for c in cells),
+            ]
         )
 
 
 def interval(values_B: Tensor) -> tuple[float, float, float]:
     """The mean and its 95 % interval."""
-    mean, half = float(values_B.mean()), Z_95 * float(values_B.std()) / len(values_B) ** 0.5
-    return mean, mean - half, mean + half
+    mean, half_width = float(values_B.mean()), Z_95 * float(values_B.std()) / len(values_B) ** 0.5
+    return mean, mean - half_width, mean + half_width
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

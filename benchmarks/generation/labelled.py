@@ -37,176 +37,181 @@ from genomai_cli.training.baselines import Markov
 
 GUIDANCE = (1.0, 2.0, 4.0)
 ORDER = 5
-SHORT, LONG = 4, 6  # letters of the k-mers that are compared
-COPIED = 20  # letters of a word that two sequences hardly share by chance
-FIFTHS = 5
+SHORT_K, LONG_K = 4, 6  # letters of the k-mers that are compared
+COPY_LENGTH = 20  # letters that two sequences hardly share by chance
+PENALTY_PARTS = 5
 REAL = "real"
-FIGURES = ("recognised", "low", "high", "auc", "copied", "js4", "js6", "r6", "transfer")
-BESIDE_REAL = ("js4", "js6", "r6", "transfer")  # which the real ones themselves do not have
+METRICS = ("recognised", "low", "high", "auc", "copied", "js4", "js6", "r6", "transfer")
+COMPARED_WITH_REAL = ("js4", "js6", "r6", "transfer")  # empty for the real ones themselves
 TITLES = (
     *("", "recognised as asked", "AUC", "with 20 letters of a training sequence"),
     *("JS of 4-mers", "JS of 6-mers", "r of 6-mers", "MCC of learning from it"),
 )
-Sets = Mapping[int, Sequence[str]]
+SequencesByLabel = Mapping[int, Sequence[str]]
 """Sequences by the number of their label."""
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
-    """What is measured of the sequences of a row, by the names in `FIGURES`."""
+class RowMetrics:
+    """The metrics of the sequences of a row, by the names in `METRICS`."""
 
     row: str
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]
 
     def cells(self) -> list[str]:
         """The row as text; a dot where nothing is measured."""
-        values = (self.figures[name] for name in FIGURES)
+        values = (self.metrics[name] for name in METRICS)
         return [self.row, *("." if math.isnan(value) else f"{value:.3f}" for value in values)]
 
 
 def by_label(texts: Sequence[str], labels: Sequence[int], number: int) -> dict[int, list[str]]:
     """The first so many sequences of each label."""
-    found: dict[int, list[str]] = {}
+    grouped: dict[int, list[str]] = {}
     for text, label in zip(texts, labels, strict=True):
-        found.setdefault(int(label), []).append(text)
-    return {label: own[:number] for label, own in sorted(found.items())}
+        grouped.setdefault(int(label), []).append(text)
+    return {label: sequences[:number] for label, sequences in sorted(grouped.items())}
 
 
-# --- who draws
+# --- generators
 
 
 def by_markov(
     texts: Sequence[str], number: int, length: int, rng: np.random.Generator
 ) -> list[str]:
     """Sequences of a Markov model of the letters of these."""
-    codes = (codes_of(as_letters(text)).astype(np.int64) for text in texts)
-    tables = [np.exp(table).reshape(-1, 4) for table in Markov.of(codes, ORDER).tables]
-    made_NL = np.zeros((number, length), np.int64)
-    for place in range(length):
-        before = min(place, ORDER)
+    train_codes = (codes_of(as_letters(text)).astype(np.int64) for text in texts)
+    tables = [np.exp(table).reshape(-1, 4) for table in Markov.of(train_codes, ORDER).tables]
+    codes_NL = np.zeros((number, length), np.int64)
+    for position in range(length):
+        context_length = min(position, ORDER)
         context_N = np.zeros(number, np.int64)
-        for at in range(place - before, place):
-            context_N = 4 * context_N + made_NL[:, at]
-        passed_N3 = tables[before][context_N].cumsum(axis=1)[:, :3]
-        made_NL[:, place] = (rng.random((number, 1)) > passed_N3).sum(axis=1)
-    return [as_text(row) for row in CODE_LETTERS[made_NL]]
+        for previous in range(position - context_length, position):
+            context_N = 4 * context_N + codes_NL[:, previous]
+        cumulative_N3 = tables[context_length][context_N].cumsum(axis=1)[:, :3]
+        codes_NL[:, position] = (rng.random((number, 1)) > cumulative_N3).sum(axis=1)
+    return [as_text(row) for row in CODE_LETTERS[codes_NL]]
 
 
 def by_model(
-    generator: SequenceGenerator, labels: Sequence[str], number: int, *, given: bool = True
-) -> Sets:
-    """Sequences of a model for each of these labels, which is `given` or not."""
-    found = {}
-    for at, label in enumerate(labels):
-        name = label if given else "null"
+    generator: SequenceGenerator, labels: Sequence[str], number: int, *, conditional: bool = True
+) -> SequencesByLabel:
+    """Sequences of a model for each of these labels, without the label as a condition unless `conditional`."""
+    sequences = {}
+    for index, label in enumerate(labels):
+        name = label if conditional else "null"
         request = SequenceRequest(number, None, "", ((name, 1.0),), label, f"{name} {label}")
-        found[at] = [str(record.sequence) for record in generator.records(request)]
-    return found
+        sequences[index] = [str(record.sequence) for record in generator.records(request)]
+    return sequences
 
 
-def rows_of(task: Task, model: Path, guidance: Sequence[float], seed: int) -> dict[str, Sets]:
+def rows_of(
+    task: Task, model: Path, guidance: Sequence[float], seed: int
+) -> dict[str, SequencesByLabel]:
     """The sequences of every row."""
     labels, rng = task.train.classes[HEAD], np.random.default_rng(seed)
     number, order = int(np.bincount(task.labels).min()), rng.permutation(len(task.train))
     texts, train = task.train.sequences, task.train.labels[HEAD]
-    learnt = by_label([texts[at] for at in order], train[order], len(order))
+    train_by_label = by_label([texts[row] for row in order], train[order], len(order))
     length = int(np.median([len(text) for text in texts]))
-    rows: dict[str, Sets] = {
+    rows: dict[str, SequencesByLabel] = {
         REAL: by_label(task.dev.sequences, task.labels, number),
-        "train": {label: own[:number] for label, own in learnt.items()},
+        "train": {label: sequences[:number] for label, sequences in train_by_label.items()},
         f"markov-{ORDER}": {
-            label: by_markov(own, number, length, rng) for label, own in learnt.items()
+            label: by_markov(sequences, number, length, rng)
+            for label, sequences in train_by_label.items()
         },
     }
     bundle = bundles.load(model, torch.device("cpu"))
     generator = SequenceGenerator(bundle, settings_of(bundle, seed=seed))
-    rows["unconditional"] = by_model(generator, labels, number, given=False)
+    rows["unconditional"] = by_model(generator, labels, number, conditional=False)
     for strength in guidance:
         generator = SequenceGenerator(bundle, settings_of(bundle, guidance=strength, seed=seed))
         rows[f"guidance {strength:g}"] = by_model(generator, labels, number)
     return rows
 
 
-# --- what is measured
+# --- metrics
 
 
-def judged(task: Task, rows: Mapping[str, Sets]) -> Iterator[Judged]:
+def evaluate_rows(task: Task, rows: Mapping[str, SequencesByLabel]) -> Iterator[RowMetrics]:
     """All rows; the classifier of real sequences is fitted once."""
-    texts = [text for sets in rows.values() for own in sets.values() for text in own]
+    texts = [text for sets in rows.values() for sequences in sets.values() for text in sequences]
     features = kmer_features(task.train.sequences, texts, both_strands=True)
     labels_N = task.train.labels[HEAD]
-    told_NC = regression(*features, labels_N, task.held_out(), task.classes).probabilities
-    words = {word for text in task.train.sequences for word in _words(text)}
+    probabilities_NC = regression(*features, labels_N, task.held_out(), task.classes).probabilities
+    train_kmers = {kmer for text in task.train.sequences for kmer in _copyable_kmers(text)}
     begin = 0
     for name, sets in rows.items():
         size = sum(map(len, sets.values()))
-        copied = [bool(words & _words(text)) for text in texts[begin : begin + size]]
-        figures = recognised(sets, told_NC[begin : begin + size])
-        beside = dict.fromkeys(BESIDE_REAL, math.nan)
+        copied = [bool(train_kmers & _copyable_kmers(text)) for text in texts[begin : begin + size]]
+        metrics = recognised(sets, probabilities_NC[begin : begin + size])
+        comparison = dict.fromkeys(COMPARED_WITH_REAL, math.nan)
         if name != REAL:
-            beside = beside_real(sets, rows[REAL]) | {"transfer": transfer(sets, task)}
-        yield Judged(name, figures | {"copied": float(np.mean(copied))} | beside)
+            comparison = compare_with_real(sets, rows[REAL]) | {"transfer": transfer(sets, task)}
+        yield RowMetrics(name, metrics | {"copied": float(np.mean(copied))} | comparison)
         begin += size
 
 
-def recognised(sets: Sets, told_NC: Array) -> dict[str, float]:
-    """How often the classifier says what was asked for, and how well it tells two labels apart."""
+def recognised(sets: SequencesByLabel, probabilities_NC: Array) -> dict[str, float]:
+    """How often the classifier predicts the requested label, with its interval, and the AUC for two labels."""
     labels_N = _labels(sets)
-    right = int((told_NC.argmax(axis=1) == labels_N).sum())
-    low, high = wilson_interval(right, len(labels_N))
-    area = roc_area(told_NC[:, 1], labels_N == 1)
-    return {"recognised": right / len(labels_N), "low": low, "high": high, "auc": area}
+    correct = int((probabilities_NC.argmax(axis=1) == labels_N).sum())
+    low, high = wilson_interval(correct, len(labels_N))
+    area = roc_area(probabilities_NC[:, 1], labels_N == 1)
+    return {"recognised": correct / len(labels_N), "low": low, "high": high, "auc": area}
 
 
-def beside_real(sets: Sets, real: Sets) -> dict[str, float]:
-    """How like the k-mers of real sequences, the mean over the labels."""
-    pairs = [(own, real[label]) for label, own in sets.items()]
-    short, long = ([frequencies(pair, k) for pair in pairs] for k in (SHORT, LONG))
+def compare_with_real(sets: SequencesByLabel, real: SequencesByLabel) -> dict[str, float]:
+    """The similarity to the k-mers of real sequences, the mean over the labels."""
+    pairs = [(sequences, real[label]) for label, sequences in sets.items()]
+    short, long = ([frequencies(pair, k) for pair in pairs] for k in (SHORT_K, LONG_K))
     return {
-        "js4": float(np.mean([divergence(*both) for both in short])),
-        "js6": float(np.mean([divergence(*both) for both in long])),
-        "r6": float(np.mean([np.corrcoef(*both)[0, 1] for both in long])),
+        "js4": float(np.mean([divergence(*pair_frequencies) for pair_frequencies in short])),
+        "js6": float(np.mean([divergence(*pair_frequencies) for pair_frequencies in long])),
+        "r6": float(np.mean([np.corrcoef(*pair_frequencies)[0, 1] for pair_frequencies in long])),
     }
 
 
-def transfer(sets: Sets, task: Task) -> float:
+def transfer(sets: SequencesByLabel, task: Task) -> float:
     """The Matthews correlation on the development part of a regression that learns from these sequences."""
-    texts = [text for own in sets.values() for text in own]
-    parts = np.array_split(np.random.default_rng(0).permutation(len(texts)), FIFTHS)
+    texts = [text for sequences in sets.values() for text in sequences]
+    parts = np.array_split(np.random.default_rng(0).permutation(len(texts)), PENALTY_PARTS)
     features = kmer_features(texts, task.dev.sequences, both_strands=True)
-    called_NC = regression(*features, _labels(sets), parts, task.classes).probabilities
-    return matthews(confusion_matrix(task.labels, called_NC.argmax(axis=1), task.classes))
+    probabilities_NC = regression(*features, _labels(sets), parts, task.classes).probabilities
+    return matthews(confusion_matrix(task.labels, probabilities_NC.argmax(axis=1), task.classes))
 
 
 def frequencies(pair: tuple[Sequence[str], Sequence[str]], k: int) -> list[Array]:
-    """Of the k-mers on both strands (K,), in either of two sets."""
+    """The frequencies (K,) of the k-mers on both strands, in either of two sets."""
     counts = [np.asarray(kmer_counts(texts, k, both_strands=True).sum(axis=0)) for texts in pair]
-    return [found / found.sum() for found in counts]
+    return [count_K / count_K.sum() for count_K in counts]
 
 
 def divergence(first_K: Array, second_K: Array) -> float:
     """Jensen and Shannon's, in bits."""
     middle_K, total = (first_K + second_K) / 2, 0.0
     for part_K in (first_K, second_K):
-        seen = part_K > 0
-        total += float((part_K[seen] * np.log2(part_K[seen] / middle_K[seen])).sum()) / 2
+        positive = part_K > 0
+        total += (
+            float((part_K[positive] * np.log2(part_K[positive] / middle_K[positive])).sum()) / 2
+        )
     return total
 
 
-def _labels(sets: Sets) -> Array:
-    return np.repeat(list(sets), [len(own) for own in sets.values()])
+def _labels(sets: SequencesByLabel) -> Array:
+    return np.repeat(list(sets), [len(sequences) for sequences in sets.values()])
 
 
-def _words(text: str) -> set[str]:
-    return {text[at : at + COPIED] for at in range(len(text) - COPIED + 1)}
+def _copyable_kmers(text: str) -> set[str]:
+    return {text[start : start + COPY_LENGTH] for start in range(len(text) - COPY_LENGTH + 1)}
 
 
-def markdown(rows: Sequence[Judged]) -> Iterator[str]:
+def markdown(rows: Sequence[RowMetrics]) -> Iterator[str]:
     """The rows for readers."""
     yield f"| {' | '.join(TITLES)} |\n| --- |{' ---: |' * (len(TITLES) - 1)}\n"
-    for one in rows:
-        row, share, low, high, *others = one.cells()
-        yield f"| {' | '.join([row, f'{share} ({low} to {high})', *others])} |\n"
+    for row_metrics in rows:
+        row, share, low, high, *further_cells = row_metrics.cells()
+        yield f"| {' | '.join([row, f'{share} ({low} to {high})', *further_cells])} |\n"
 
 
 def main() -> None:
@@ -219,10 +224,10 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     task = Task.read(options.task)
     rows = rows_of(task, options.model, options.guidance, options.seed)
-    found = list(judged(task, rows))
-    for cells in (["row", *FIGURES], *(one.cells() for one in found)):
+    evaluated = list(evaluate_rows(task, rows))
+    for cells in (["row", *METRICS], *(row_metrics.cells() for row_metrics in evaluated)):
         print("\t".join(cells))
-    write_asked(options.markdown, markdown(found))
+    write_asked(options.markdown, markdown(evaluated))
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("people", type=Path, help="a phased VCF")
     options = parser.parse_args(arguments)
     panel = Panel.read(options.bundle / catalog.PANEL)
-    people = genotypes_of_variants([open_input(options.people)], panel)
-    summary.add(options.bundle, Summary.of(people))
+    samples = genotypes_of_variants([open_input(options.people)], panel)
+    summary.add(options.bundle, Summary.of(samples))
 
 
 if __name__ == "__main__":

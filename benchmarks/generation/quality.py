@@ -40,10 +40,10 @@ from genomai_cli.population.evaluation.simple_generators import (
 from genomai_cli.population.panel import Panel
 from genomai_cli.population.panel_files import panel_of_variants
 
-COHORT, STRETCH = "train.grch37.vcf.gz", "chr22.train.vcf.gz"
+COHORT_VCF, CHR22_VCF = "train.grch37.vcf.gz", "chr22.train.vcf.gz"
 PANEL, LABELS = "panel.tsv", "train.labels.tsv"
-EMPTY: Mapping[str, Mapping[str, float]] = {}
-HELD_OUT = 5  # one of so many
+NO_PUBLISHED: Mapping[str, Mapping[str, float]] = {}
+HOLDOUT_FOLDS = 5  # one of so many
 SNP805 = "snp805"  # in the panel's column
 # Of 5,000 artificial haplotypes that Yelmen et al. 2021 released, against the real ones (../shared/data/README.md).
 PUBLISHED = {
@@ -64,8 +64,8 @@ PUBLISHED = {
     "real against real, published": {"AATS truth": 0.482, "AATS synthetic": 0.456},
 }
 GENERATORS = (INDEPENDENT, mosaics(20), mosaics(5), COPIES)
-LINKED = (mosaics(200), *GENERATORS)
-STRETCHES = 200  # haplotypes whose longest copied stretch is looked for
+LINKED_GENERATORS = (mosaics(200), *GENERATORS)
+SAMPLED_HAPLOTYPES = 200  # of the generated ones, whose longest shared stretch is looked for
 COLUMNS = (
     ("allele_frequency", "r", "AF r"),
     ("linkage", "r2_r", "LD r"),
@@ -93,136 +93,150 @@ COLUMNS = (
 
 @dataclass(frozen=True, eq=False)
 class Cohort:
-    """Labelled people at the sites of a panel; `groups` (N,) numbers their populations."""
+    """Labelled individuals at the sites of a panel; `groups` (N,) numbers their populations."""
 
     panel: Panel
-    people: SampleGenotypes
+    samples: SampleGenotypes
     populations: np.ndarray
     groups: np.ndarray
-    continents: np.ndarray
+    superpopulations: np.ndarray
 
     @classmethod
     def read(cls, folder: Path, *, linked: bool, published: bool = False) -> "Cohort":
-        """Those in a folder as shared/data/1kgp, at the panel's sites, at the linked ones or at the published ones."""
-        file = folder / (STRETCH if linked else COHORT)
+        """The individuals in a folder as shared/data/1kgp, at the panel's sites, at the linked ones or at the published
+        ones."""
+        file = folder / (CHR22_VCF if linked else COHORT_VCF)
         panel = Panel.read(folder / PANEL)
         if published:
             tags = [site.split(",") for site in panel.tags]
-            panel = panel.subset([i for i, held in enumerate(tags) if SNP805 in held])
+            panel = panel.subset([i for i, panel_tags in enumerate(tags) if SNP805 in panel_tags])
         if linked:
             with open_input(file) as source:
                 panel = panel_of_variants(source)
-        people = genotypes_of_variants([open_input(file)], panel)
+        samples = genotypes_of_variants([open_input(file)], panel)
         table = read_labels(folder / LABELS)
-        names = [table.column(column) for column in ("population", "superpopulation")]
-        of_people = [np.array([labels[name] for name in people.names]) for labels in names]
-        groups = np.unique(of_people[0], return_inverse=True)[1]
-        return cls(panel, people, of_people[0], groups, of_people[1])
+        tables = [table.column(column) for column in ("population", "superpopulation")]
+        label_columns = [np.array([labels[name] for name in samples.names]) for labels in tables]
+        groups = np.unique(label_columns[0], return_inverse=True)[1]
+        return cls(panel, samples, label_columns[0], groups, label_columns[1])
 
     def split(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """The people to learn from and those held out, a fifth of every population."""
-        order = np.random.default_rng([seed, 0x5EED]).permutation(len(self.people))
+        """The rows to train on and those held out, a fifth of every population."""
+        order = np.random.default_rng([seed, 0x5EED]).permutation(len(self.samples))
         order = order[np.argsort(self.groups[order], kind="stable")]
-        held_out = np.sort(order[::HELD_OUT])
+        held_out = np.sort(order[::HOLDOUT_FOLDS])
         return np.setdiff1d(order, held_out), held_out
 
 
 @dataclass(frozen=True)
 class Row:
-    """What came of a generator in one draw; `transfer` is the accuracy of the logistic regression."""
+    """The metrics of a generator in one draw; `transfer` is the accuracy of the logistic regression."""
 
     name: str
     seed: int
     report: Report
     transfer: float
     seconds: float
-    stretches: np.ndarray  # see `longest_shared`
+    shared_lengths: np.ndarray  # see `longest_shared`
 
     @property
     def values(self) -> list[float]:
         """One a column."""
         nan = float("nan")
-        found = [self.report.get(group, {}).get(metric) for group, metric, _ in COLUMNS]
-        return [nan if value is None else value.value for value in found] + [self.transfer]
+        estimates = [self.report.get(group, {}).get(metric) for group, metric, _ in COLUMNS]
+        return [nan if estimate is None else estimate.value for estimate in estimates] + [
+            self.transfer
+        ]
 
 
 class Trial:
-    """The people to learn from and those held out, and what is made beside them."""
+    """Individuals to train on and those held out, and the generators to compare with them."""
 
     def __init__(
         self, cohort: Cohort, generators: Sequence[Generator], *, held_out: bool, seed: int
     ) -> None:
-        everyone = np.arange(len(cohort.people))
+        all_rows = np.arange(len(cohort.samples))
         self.cohort, self.generators = cohort, generators
-        self.learn, self.aside = cohort.split(seed) if held_out else (everyone, everyone[:0])
-        self.real = cohort.people.chosen(self.learn)
-        self.held_out = cohort.people.chosen(self.aside) if held_out else None
-        of_real = Comparison.of(cohort.panel, self.real, self.real, self.held_out)
-        self.usual = real_areas(of_real, seed)
+        self.train_rows, self.held_out_rows = (
+            cohort.split(seed) if held_out else (all_rows, all_rows[:0])
+        )
+        self.real = cohort.samples.chosen(self.train_rows)
+        self.held_out = cohort.samples.chosen(self.held_out_rows) if held_out else None
+        real_comparison = Comparison.of(cohort.panel, self.real, self.real, self.held_out)
+        self.baseline_areas = real_areas(real_comparison, seed)
 
     def rows(self, files: dict[str, Path], repeats: int) -> Iterator[Row]:
-        """Real people first, then the generators, then the files."""
+        """Real individuals first, then the generators, then the files."""
         if self.held_out is not None:
             yield self._row("real", 0, self.held_out, None)
         for generator in self.generators:
             for seed in range(repeats):
                 rng = np.random.default_rng([seed, 0x6E4])
-                groups = self.cohort.groups[self.learn]
+                groups = self.cohort.groups[self.train_rows]
                 alleles = generator.generate(self.real.alleles, groups, rng)
-                made = SampleGenotypes(self.real.names, alleles, True)
-                yield self._row(generator.name, seed, made, self.cohort.continents[self.learn])
+                generated = SampleGenotypes(self.real.names, alleles, True)
+                yield self._row(
+                    generator.name, seed, generated, self.cohort.superpopulations[self.train_rows]
+                )
         for name, path in files.items():
-            made = read_people(path, self.cohort.panel)
-            yield self._row(name, 0, made, self._continents(made))
+            generated = read_samples(path, self.cohort.panel)
+            yield self._row(name, 0, generated, self._requested_superpopulations(generated))
 
     def _row(
-        self, name: str, seed: int, made: SampleGenotypes, continents: np.ndarray | None
+        self, name: str, seed: int, generated: SampleGenotypes, superpopulations: np.ndarray | None
     ) -> Row:
         began = time.perf_counter()
-        compared = Comparison.of(self.cohort.panel, self.real, made, self.held_out)
-        found = report(compared, seed, simple=(), baseline_areas=self.usual)
-        if made is self.held_out:  # they cannot be told from themselves
-            del found["privacy"]
+        comparison = Comparison.of(self.cohort.panel, self.real, generated, self.held_out)
+        metrics = report(comparison, seed, simple=(), baseline_areas=self.baseline_areas)
+        if generated is self.held_out:  # they cannot be told from themselves
+            del metrics["privacy"]
         seconds = time.perf_counter() - began
         transfer = float("nan")
-        if continents is not None and self.held_out is not None:
-            transfer = self._transfer(made, continents)
-        stretches = np.zeros(0)
-        if made.phased:
-            some = np.linspace(0, len(made.rows) - 1, STRETCHES).astype(np.int64)
-            stretches = longest_shared(made.rows[some], self.real.rows)
-        return Row(name, seed, found, transfer, seconds, stretches)
+        if superpopulations is not None and self.held_out is not None:
+            transfer = self._transfer(generated, superpopulations)
+        shared_lengths = np.zeros(0)
+        if generated.phased:
+            rows = np.linspace(0, len(generated.rows) - 1, SAMPLED_HAPLOTYPES).astype(np.int64)
+            shared_lengths = longest_shared(generated.rows[rows], self.real.rows)
+        return Row(name, seed, metrics, transfer, seconds, shared_lengths)
 
-    def _transfer(self, made: SampleGenotypes, continents: np.ndarray) -> float:
-        known = continents != ""
-        if len(np.unique(continents[known])) < 2 or self.held_out is None:
+    def _transfer(self, generated: SampleGenotypes, superpopulations: np.ndarray) -> float:
+        known = superpopulations != ""
+        if len(np.unique(superpopulations[known])) < 2 or self.held_out is None:
             return float("nan")
         model = LogisticRegression(C=0.01, max_iter=1000)
-        model.fit(made.copies[known].astype(np.float32), continents[known])
-        called = model.predict(self.held_out.copies.astype(np.float32))
-        return float((called == self.cohort.continents[self.aside]).mean())
+        model.fit(generated.copies[known].astype(np.float32), superpopulations[known])
+        predicted = model.predict(self.held_out.copies.astype(np.float32))
+        return float((predicted == self.cohort.superpopulations[self.held_out_rows]).mean())
 
-    def _continents(self, made: SampleGenotypes) -> np.ndarray:
-        """The super-population that each generated person was asked for as, "" where that is not one."""
+    def _requested_superpopulations(self, generated: SampleGenotypes) -> np.ndarray:
+        """The super-population requested for each generated individual, "" where that is not one."""
         cohort = self.cohort
-        known = dict(zip(cohort.populations.tolist(), cohort.continents.tolist(), strict=True))
-        known |= {name: name for name in known.values()}
-        return np.array([known.get(made.requested.get(name, ""), "") for name in made.names])
+        superpopulation_of = dict(
+            zip(cohort.populations.tolist(), cohort.superpopulations.tolist(), strict=True)
+        )
+        superpopulation_of |= {name: name for name in superpopulation_of.values()}
+        return np.array(
+            [
+                superpopulation_of.get(generated.requested.get(name, ""), "")
+                for name in generated.names
+            ]
+        )
 
 
-def longest_shared(made: np.ndarray, real: np.ndarray) -> np.ndarray:
+def longest_shared(generated: np.ndarray, real: np.ndarray) -> np.ndarray:
     """For each haplotype (H, S), the sites of the longest stretch that it has in common with a real one (R, S)."""
-    longest = np.zeros((len(made), len(real)), np.int32)
-    lasting = np.zeros_like(longest)
-    for one, other in zip(made.T, real.T, strict=True):
-        lasting += 1
-        lasting *= one[:, None] == other
-        np.maximum(longest, lasting, out=longest)
+    longest = np.zeros((len(generated), len(real)), np.int32)
+    current = np.zeros_like(longest)
+    for generated_H, real_R in zip(generated.T, real.T, strict=True):
+        current += 1
+        current *= generated_H[:, None] == real_R
+        np.maximum(longest, current, out=longest)
     return longest.max(axis=1)
 
 
-def read_people(path: Path, panel: Panel) -> SampleGenotypes:
-    """The people of a VCF or FASTA."""
+def read_samples(path: Path, panel: Panel) -> SampleGenotypes:
+    """The samples of a VCF or FASTA."""
     source = open_input(path)
     if source.has_variants:
         return genotypes_of_variants([source], panel)
@@ -234,8 +248,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is asked for; the table goes to standard output, progress to standard error."""
     options = parser().parse_args(arguments)
     cohort = Cohort.read(options.data, linked=options.chr22, published=options.snp805)
-    simple = LINKED if options.chr22 else GENERATORS
-    generators = () if options.no_simple else simple
+    simple_generators = LINKED_GENERATORS if options.chr22 else GENERATORS
+    generators = () if options.no_simple else simple_generators
     trial = Trial(cohort, generators, held_out=options.held_out, seed=options.seed)
     write_asked(options.learnt, (f"{name}\n" for name in trial.real.names))
     files = dict(pair.split("=", 1) for pair in options.file)
@@ -253,16 +267,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = parser_of(__doc__, data=DATA, seed=0, markdown=None)
-    made.add_argument("--held-out", action="store_true", help="learn from four fifths")
-    made.add_argument("--chr22", action="store_true", help="the linked sites of chromosome 22")
-    made.add_argument("--snp805", action="store_true", help="the sites of the published models")
-    made.add_argument("--file", action="append", default=[], metavar="NAME=FILE",
+    parser = parser_of(__doc__, data=DATA, seed=0, markdown=None)
+    parser.add_argument("--held-out", action="store_true", help="learn from four fifths")
+    parser.add_argument("--chr22", action="store_true", help="the linked sites of chromosome 22")
+    parser.add_argument("--snp805", action="store_true", help="the sites of the published models")
+    parser.add_argument("--file", action="append", default=[], metavar="NAME=FILE",
                       help="people from elsewhere; can be repeated")  # fmt: skip
-    made.add_argument("--no-simple", action="store_true", help="the files alone")
-    made.add_argument("--repeats", type=int, default=3, metavar="N", help="default: %(default)s")
-    made.add_argument("--learnt", type=Path, metavar="FILE", help="write who was learnt from")
-    return made
+    parser.add_argument("--no-simple", action="store_true", help="the files alone")
+    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="default: %(default)s")
+    parser.add_argument("--learnt", type=Path, metavar="FILE", help="write who was learnt from")
+    return parser
 
 
 def tsv(rows: Sequence[Row]) -> Iterator[str]:
@@ -272,7 +286,9 @@ def tsv(rows: Sequence[Row]) -> Iterator[str]:
         yield "\t".join([row.name, str(row.seed), *map(_cell, row.values)]) + "\n"
 
 
-def markdown(rows: Sequence[Row], published: Mapping[str, Mapping[str, float]] = EMPTY) -> str:
+def markdown(
+    rows: Sequence[Row], published: Mapping[str, Mapping[str, float]] = NO_PUBLISHED
+) -> str:
     """A line a generator: the means of its draws; then what others published, by the titles of columns."""
     titles = [*(title for _, _, title in COLUMNS), "transfer"]
     lines = [f"| people | {' | '.join(titles)} |", "| --- |" + " ---: |" * len(titles)]
@@ -288,19 +304,23 @@ def markdown(rows: Sequence[Row], published: Mapping[str, Mapping[str, float]] =
 def decay(rows: Sequence[Row]) -> str:
     """A line a generator: the mean r2 of two sites by their distance, beside that of the people learnt from; and how
     long a stretch a haplotype has in common with one of theirs."""
-    first = "mean_r2_real:"
+    prefix = "mean_r2_real:"
     bins = [
-        name.removeprefix(first) for name in rows[0].report["linkage"] if name.startswith(first)
+        name.removeprefix(prefix) for name in rows[0].report["linkage"] if name.startswith(prefix)
     ]
     titles = [*(f"r² {bin_}" for bin_ in bins), "longest shared stretch", "95 %"]
     lines = [f"\n| people | {' | '.join(titles)} |", "| --- |" + " ---: |" * len(titles)]
-    real = [rows[0].report["linkage"][first + bin_].value for bin_ in bins]
+    real = [rows[0].report["linkage"][prefix + bin_].value for bin_ in bins]
     lines.append(f"| learnt from | {' | '.join(map(_cell, real))} | . | . |")
     for name in dict.fromkeys(row.name for row in rows):
-        found = [row.report["linkage"] for row in rows if row.name == name]
-        means = [np.mean([each[f"mean_r2:{bin_}"].value for each in found]) for bin_ in bins]
-        shared = np.concatenate([row.stretches for row in rows if row.name == name])
-        means += [np.quantile(shared, share) if len(shared) else np.nan for share in (0.5, 0.95)]
+        linkages = [row.report["linkage"] for row in rows if row.name == name]
+        means = [
+            np.mean([linkage[f"mean_r2:{bin_}"].value for linkage in linkages]) for bin_ in bins
+        ]
+        lengths = np.concatenate([row.shared_lengths for row in rows if row.name == name])
+        means += [
+            np.quantile(lengths, quantile) if len(lengths) else np.nan for quantile in (0.5, 0.95)
+        ]
         lines.append(f"| {name} | {' | '.join(_cell(float(mean)) for mean in means)} |")
     return "\n".join(lines) + "\n"
 

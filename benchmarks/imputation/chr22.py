@@ -79,7 +79,7 @@ class Fold:
     @property
     def window(self) -> Window:
         """The same without files."""
-        alleles = self.cohort.people.alleles
+        alleles = self.cohort.samples.alleles
         positions = self.cohort.panel.positions[GRCH37]
         return Window(alleles[self.learn], alleles[self.judge], self.typed, positions)
 
@@ -87,8 +87,8 @@ class Fold:
         """A VCF of the typed sites of those to judge."""
         path = self.folder / f"typed-{phase.replace(' ', '-')}.vcf"
         columns = [sites(self.cohort.panel, GRCH37)[site] for site in self.typed]
-        names = {self.cohort.people.names[row]: "." for row in self.judge}
-        alleles = self.cohort.people.alleles[self.judge][:, :, self.typed]
+        names = {self.cohort.samples.names[row]: "." for row in self.judge}
+        alleles = self.cohort.samples.alleles[self.judge][:, :, self.typed]
         with atomic_output(path) as out:
             write_variants(out, columns, names, alleles, build=GRCH37, contigs={}, source="truth")
         if phase == UNPHASED:
@@ -122,7 +122,7 @@ def parser() -> argparse.ArgumentParser:
 def judged(cohort: Cohort, options: argparse.Namespace) -> Iterator[Row]:
     """The rows, of everybody in the folds that are judged."""
     parts = folds(cohort, options.folds, options.seed)[: options.judged]
-    truth = cohort.people.alleles[np.concatenate(parts)].sum(axis=1).astype(np.int64)
+    truth = cohort.samples.alleles[np.concatenate(parts)].sum(axis=1).astype(np.int64)
     typed = np.arange(0, truth.shape[1], EVERY)
     hidden = np.ones(truth.shape, bool)
     hidden[:, typed] = False

@@ -90,7 +90,7 @@ def judged(cohort: Cohort, options: argparse.Namespace) -> Iterator[Row]:
     """The rows, of everybody in the folds that are judged."""
     parts = folds(cohort, options.folds, options.seed)[: options.judged]
     aside = np.concatenate(parts)
-    truth = cohort.people.alleles[aside].sum(axis=1)
+    truth = cohort.samples.alleles[aside].sum(axis=1)
     hidden = np.random.default_rng([options.seed, 0x41D]).random(truth.shape)
     found: dict[tuple[int, str], list[np.ndarray]] = {}
     seconds: dict[str, float] = {}
@@ -100,7 +100,7 @@ def judged(cohort: Cohort, options: argparse.Namespace) -> Iterator[Row]:
         shares = hidden[at : at + len(part)]
         at += len(part)
         for percent in HIDDEN:
-            shown = cohort.people.alleles[part].copy()
+            shown = cohort.samples.alleles[part].copy()
             shown[np.repeat((shares < percent / 100)[:, None], 2, axis=1)] = MISSING
             for name, method in METHODS.items():
                 began = time.perf_counter()
@@ -119,7 +119,7 @@ def judged(cohort: Cohort, options: argparse.Namespace) -> Iterator[Row]:
 
 def folds(cohort: Cohort, count: int, seed: int) -> list[np.ndarray]:
     """The people of every fold; each population is spread over all of them."""
-    order = np.random.default_rng([seed, 0x5EED]).permutation(len(cohort.people))
+    order = np.random.default_rng([seed, 0x5EED]).permutation(len(cohort.samples))
     order = order[np.argsort(cohort.groups[order], kind="stable")]
     return [np.sort(order[number::count]) for number in range(count)]
 
@@ -136,13 +136,13 @@ def learn(cohort: Cohort, part: np.ndarray, folder: Path, options: argparse.Name
     frequency = bundle.classifier.networks[0].frequency[numbers].numpy().clip(1e-3, 1 - 1e-3)
     prior = np.array(list(people.values())) / sum(people.values())
     true = np.array([list(people).index(name) for name in cohort.populations[part]])
-    learnt = cohort.people.alleles[others].sum(axis=1)
+    learnt = cohort.samples.alleles[others].sum(axis=1)
     return Fold(model_of(bundle), frequency, prior, true, learnt)
 
 
 def everybody_else(cohort: Cohort, part: np.ndarray) -> np.ndarray:
     """The numbers of all people but those of a part."""
-    return np.setdiff1d(np.arange(len(cohort.people)), part)
+    return np.setdiff1d(np.arange(len(cohort.samples)), part)
 
 
 def generator_of(
@@ -167,9 +167,9 @@ def made(
         folder.mkdir(parents=True, exist_ok=True)
         people = folder / PEOPLE
         columns = sites(cohort.panel, GRCH37)
-        names = {cohort.people.names[row]: str(cohort.populations[row]) for row in rows}
+        names = {cohort.samples.names[row]: str(cohort.populations[row]) for row in rows}
         with atomic_output(people) as out:
-            write_variants(out, columns, names, cohort.people.alleles[rows], build=GRCH37,
+            write_variants(out, columns, names, cohort.samples.alleles[rows], build=GRCH37,
                            contigs={}, source="benchmarks/imputation/panel.py")  # fmt: skip
         command = ["pretrain", *how, "--device", "cpu", "--threads", "1", "-q"]
         command += [word for pair in options.set for word in ("--set", pair)]

@@ -55,7 +55,7 @@ def restored(
     part = panel.folds(cohort, options.folds, options.seed)[0]
     folder = options.runs / "fold0"
     model = panel.generator_of(cohort, panel.everybody_else(cohort, part), folder, options)
-    truth_NS = cohort.people.alleles[part].sum(axis=1)
+    truth_NS = cohort.samples.alleles[part].sum(axis=1)
     rng = np.random.default_rng([options.seed, 0xE44])
     wrong_NS = rng.random(truth_NS.shape) < options.share
     shown_NS = np.where(wrong_NS, (truth_NS + rng.integers(1, 3, truth_NS.shape)) % 3, truth_NS)

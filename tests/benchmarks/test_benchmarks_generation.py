@@ -30,10 +30,10 @@ def agreement(haplotypes):
 
 def test_independent_sites_have_frequencies_but_no_linkage():
     members = group(1)
-    made = generators.independent(members, np.random.default_rng(0))
-    assert made.mean(axis=0) == pytest.approx(members.mean(axis=0), abs=0.1)
+    generated = generators.independent(members, np.random.default_rng(0))
+    assert generated.mean(axis=0) == pytest.approx(members.mean(axis=0), abs=0.1)
     assert agreement(members) > 0.95
-    assert agreement(made) == pytest.approx(0.5, abs=0.05)
+    assert agreement(generated) == pytest.approx(0.5, abs=0.05)
 
 
 def test_mosaics_keep_linkage_within_pieces():
@@ -45,8 +45,8 @@ def test_mosaics_keep_linkage_within_pieces():
 
 def test_copies_are_members():
     members = group(3, count=20)
-    made = generators.copies(members, np.random.default_rng(0))
-    assert {row.tobytes() for row in made} <= {row.tobytes() for row in members}
+    generated = generators.copies(members, np.random.default_rng(0))
+    assert {row.tobytes() for row in generated} <= {row.tobytes() for row in members}
 
 
 def test_what_is_missing_is_drawn_by_its_frequency():
@@ -54,9 +54,11 @@ def test_what_is_missing_is_drawn_by_its_frequency():
     hidden = members.copy()
     hidden[::2, :, 7] = -1
     for generator in quality.GENERATORS:
-        made = generator.generate(hidden, np.zeros(len(hidden), np.int64), np.random.default_rng(0))
-        assert made.min() == 0
-        assert made[:, :, 7].mean() == pytest.approx(members[1::2, :, 7].mean(), abs=0.1)
+        generated = generator.generate(
+            hidden, np.zeros(len(hidden), np.int64), np.random.default_rng(0)
+        )
+        assert generated.min() == 0
+        assert generated[:, :, 7].mean() == pytest.approx(members[1::2, :, 7].mean(), abs=0.1)
 
 
 def test_people_come_from_their_own_group():
@@ -64,8 +66,8 @@ def test_people_come_from_their_own_group():
     alleles[5:] = 1
     groups = np.repeat([0, 1], 5)
     for generator in quality.GENERATORS[1:]:
-        made = generator.generate(alleles, groups, np.random.default_rng(0))
-        assert (made == alleles).all()
+        generated = generator.generate(alleles, groups, np.random.default_rng(0))
+        assert (generated == alleles).all()
 
 
 pytestmark = pytest.mark.usefixtures("few_trees")
@@ -103,8 +105,8 @@ def test_the_table_of_generated_people(folder, tmp_path, capsys):
 
 
 def test_files_alone(folder, capsys):
-    words = ["--no-simple", "--repeats", "1", "--file", f"own={folder / COHORT}"]
-    quality.main(["--data", str(folder), *words])
+    options = ["--no-simple", "--repeats", "1", "--file", f"own={folder / COHORT}"]
+    quality.main(["--data", str(folder), *options])
     (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out), delimiter="\t")
     assert (row["generator"], row["copies:exact_people"]) == ("own", "80")
     assert row["nearest_real:extreme_p"] == "0.000"
@@ -131,5 +133,5 @@ def test_views_bring_their_labels_along(folder):
 
 def test_the_longest_stretch_shared_with_one_real_haplotype():
     real = np.array([[0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1]])
-    made = np.array([[0, 0, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1], [0, 1, 0, 1, 0, 1]])
-    assert quality.longest_shared(made, real).tolist() == [3, 6, 1]
+    generated = np.array([[0, 0, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1], [0, 1, 0, 1, 0, 1]])
+    assert quality.longest_shared(generated, real).tolist() == [3, 6, 1]

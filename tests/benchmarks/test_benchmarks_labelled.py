@@ -44,14 +44,14 @@ def test_what_has_the_label_is_recognised_and_alike(task):
         "markov-5": markov,
         "neither": {0: one[:30], 1: one[30:]},
     }
-    found = {one.row: one.figures for one in labelled.judged(task, rows)}
+    found = {one.row: one.metrics for one in labelled.evaluate_rows(task, rows)}
     assert found["real"]["recognised"] > 0.9
     assert found["markov-5"]["recognised"] > 0.9
     assert found["neither"]["auc"] == pytest.approx(0.5, abs=0.2)
     assert found["neither"]["js4"] > 3 * found["markov-5"]["js4"]
     assert found["markov-5"]["transfer"] > 0.7 > found["neither"]["transfer"] + 0.2
     assert (found["train"]["copied"], found["markov-5"]["copied"]) == (1, 0)
-    table = "".join(labelled.markdown([labelled.Judged(name, f) for name, f in found.items()]))
+    table = "".join(labelled.markdown([labelled.RowMetrics(name, f) for name, f in found.items()]))
     assert "| real | 0.9" in table or "| real | 1.0" in table
 
 
