@@ -27,23 +27,23 @@ from benchmarks.imputation.methods import (
     PHASED,
     RIDGE_REGRESSION,
     UNPHASED,
-    Spent,
+    ProgramTime,
     Window,
     add_programs,
     beagle,
-    clocked,
     compile_modules,
-    copied,
+    copying_model,
     denoise,
-    left_out,
+    measured_time,
     minimac,
     most_frequent,
+    omission_reason,
     read_probabilities,
     ridge_regression,
-    times,
+    time_table,
     without_phase,
 )
-from benchmarks.imputation.panel import PEOPLE, everybody_else, folds, made
+from benchmarks.imputation.panel import SAMPLES_VCF, folds, other_rows, pretrained_bundle
 from benchmarks.imputation.scores import Concordance, Row, markdown, tsv
 from genomai_cli import threads
 from genomai_cli.formats.outputs import atomic_output
@@ -51,8 +51,8 @@ from genomai_cli.formats.vcf_rewrite import write_variants
 from genomai_cli.population.generation.output import sites
 from genomai_cli.population.panel import GRCH37
 
-KEPT = RUNS / "imputation" / "chr22"
-EVERY = 10
+RESULTS = RUNS / "imputation" / "chr22"
+TYPED_STRIDE = 10
 RATE = (
     1e-5  # switches a base; of 1e-6 to 1e-4, and ERROR of 0.001 to 0.03, the best on the first fold
 )
@@ -61,34 +61,36 @@ ERROR = 0.01  # a copied allele differs so often
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """The people to judge and those to learn from; `folder` holds what is made on the way."""
+    """The reference and the target samples; `folder` holds intermediate files."""
 
     cohort: Cohort
-    learn: np.ndarray
-    judge: np.ndarray
+    reference_rows: np.ndarray
+    target_rows: np.ndarray
     typed: np.ndarray
     folder: Path
     beagle: str
     minimac4: str
 
     @property
-    def places(self) -> Mapping[tuple[str, int], int]:
-        """The numbers of the sites by contig and position."""
+    def site_index(self) -> Mapping[tuple[str, int], int]:
+        """The indices of the sites by contig and position."""
         return self.cohort.panel.index(GRCH37)
 
     @property
     def window(self) -> Window:
-        """The same without files."""
+        """The alleles as a window."""
         alleles = self.cohort.samples.alleles
         positions = self.cohort.panel.positions[GRCH37]
-        return Window(alleles[self.learn], alleles[self.judge], self.typed, positions)
+        return Window(
+            alleles[self.reference_rows], alleles[self.target_rows], self.typed, positions
+        )
 
-    def asked(self, phase: str) -> Path:
-        """A VCF of the typed sites of those to judge."""
+    def typed_vcf(self, phase: str) -> Path:
+        """Write a VCF of the typed sites of the target samples."""
         path = self.folder / f"typed-{phase.replace(' ', '-')}.vcf"
         columns = [sites(self.cohort.panel, GRCH37)[site] for site in self.typed]
-        names = {self.cohort.samples.names[row]: "." for row in self.judge}
-        alleles = self.cohort.samples.alleles[self.judge][:, :, self.typed]
+        names = {self.cohort.samples.names[row]: "." for row in self.target_rows}
+        alleles = self.cohort.samples.alleles[self.target_rows][:, :, self.typed]
         with atomic_output(path) as out:
             write_variants(out, columns, names, alleles, build=GRCH37, contigs={}, source="truth")
         if phase == UNPHASED:
@@ -105,81 +107,83 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     threads.use(1)
     compile_modules()
-    rows = list(judged(Cohort.read(options.data, linked=True), options))
+    rows = list(evaluated_rows(Cohort.read(options.data, linked=True), options))
     sys.stdout.writelines(tsv(rows))
-    write_asked(options.markdown, markdown(rows) + "\n" + times(rows))
+    write_asked(options.markdown, markdown(rows) + "\n" + time_table(rows))
 
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = parser_of(
-        __doc__, data=DATA, folds=5, judged=None, seed=0, set=[], runs=KEPT, markdown=None
+    parser = parser_of(
+        __doc__, data=DATA, folds=5, judged=None, seed=0, set=[], runs=RESULTS, markdown=None
     )
-    add_programs(made)
-    return made
+    add_programs(parser)
+    return parser
 
 
-def judged(cohort: Cohort, options: argparse.Namespace) -> Iterator[Row]:
-    """The rows, of everybody in the folds that are judged."""
+def evaluated_rows(cohort: Cohort, options: argparse.Namespace) -> Iterator[Row]:
+    """The rows of the table, of all samples of the evaluated folds."""
     parts = folds(cohort, options.folds, options.seed)[: options.judged]
     truth = cohort.samples.alleles[np.concatenate(parts)].sum(axis=1).astype(np.int64)
-    typed = np.arange(0, truth.shape[1], EVERY)
+    typed = np.arange(0, truth.shape[1], TYPED_STRIDE)
     hidden = np.ones(truth.shape, bool)
     hidden[:, typed] = False
-    found: dict[tuple[str, str], list[np.ndarray]] = {}
-    seconds: dict[tuple[str, str], Spent] = {}
-    asked = list(conditions(options))
+    probabilities: dict[tuple[str, str], list[np.ndarray]] = {}
+    times: dict[tuple[str, str], ProgramTime] = {}
+    method_conditions = list(conditions(options))
     for number, part in enumerate(parts):
-        learn = everybody_else(cohort, part)
+        reference_rows = other_rows(cohort, part)
         folder = options.runs / f"fold{number}"
-        how = ("--for", "imputation")
-        made(cohort, learn, folder, options, how)
-        fold = Fold(cohort, learn, part, typed, folder, options.beagle, options.minimac4)
-        for phase, name in asked:
-            with clocked() as spent:
-                found.setdefault((phase, name), []).append(METHODS[name](fold, phase))
-            seconds.setdefault((phase, name), Spent()).add(spent)
+        pretrain_options = ("--for", "imputation")
+        pretrained_bundle(cohort, reference_rows, folder, options, pretrain_options)
+        fold = Fold(cohort, reference_rows, part, typed, folder, options.beagle, options.minimac4)
+        for phase, name in method_conditions:
+            with measured_time() as elapsed:
+                probabilities.setdefault((phase, name), []).append(METHODS[name](fold, phase))
+            times.setdefault((phase, name), ProgramTime()).add(elapsed)
         print(f"fold {number}: {len(part)} people judged", file=sys.stderr, flush=True)
     rows: dict[tuple[str, str], Row] = {}
-    for (phase, name), parts_of in found.items():
-        score = Concordance.of(truth, np.concatenate(parts_of), hidden)
-        beside = rows.get((phase, BEAGLE)) if name == OURS else None
-        spent = seconds[phase, name]
-        rows[phase, name] = Row(phase, name, score, spent.wall, beside, spent.processor)
+    for (phase, name), fold_probabilities in probabilities.items():
+        score = Concordance.of(truth, np.concatenate(fold_probabilities), hidden)
+        baseline = rows.get((phase, BEAGLE)) if name == OURS else None
+        elapsed = times[phase, name]
+        rows[phase, name] = Row(phase, name, score, elapsed.wall, baseline, elapsed.processor)
     yield from rows.values()
 
 
 def conditions(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
-    """What is told of phase, and the method."""
+    """The conditions: with phase or without, and the method."""
     for phase in (PHASED, UNPHASED):
         for name in METHODS:
-            if not left_out(name, phase, options):
+            if not omission_reason(name, phase, options):
                 yield phase, name
 
 
 def by_beagle(fold: Fold, phase: str) -> np.ndarray:
-    """Beagle, with those learnt from as its reference."""
-    made = beagle(fold.beagle, fold.asked(phase), fold.folder / PEOPLE, fold.folder / "beagle")
-    return read_probabilities(made, fold.places, fold.typed)
+    """Beagle, with the reference samples of the fold."""
+    imputed = beagle(
+        fold.beagle, fold.typed_vcf(phase), fold.folder / SAMPLES_VCF, fold.folder / "beagle"
+    )
+    return read_probabilities(imputed, fold.site_index, fold.typed)
 
 
 def by_minimac(fold: Fold, phase: str) -> np.ndarray:
-    """Minimac4, with those learnt from as its reference."""
+    """Minimac4, with the reference samples of the fold."""
     out = fold.folder / "minimac"
-    made = minimac(fold.minimac4, fold.asked(phase), fold.folder / PEOPLE, out)
-    return read_probabilities(made, fold.places, fold.typed)
+    imputed = minimac(fold.minimac4, fold.typed_vcf(phase), fold.folder / SAMPLES_VCF, out)
+    return read_probabilities(imputed, fold.site_index, fold.typed)
 
 
 def by_denoise(fold: Fold, phase: str) -> np.ndarray:
     """`genomai denoise` with the model of the fold."""
-    made = denoise(fold.folder / "model", fold.asked(phase), fold.folder / "restored.vcf.gz")
-    return read_probabilities(made, fold.places, fold.typed)
+    imputed = denoise(fold.folder / "model", fold.typed_vcf(phase), fold.folder / "restored.vcf.gz")
+    return read_probabilities(imputed, fold.site_index, fold.typed)
 
 
 METHODS: dict[str, Method] = {
     MOST_FREQUENT: lambda fold, phase: most_frequent(fold.window),
     RIDGE_REGRESSION: lambda fold, phase: ridge_regression(fold.window),
-    COPYING: lambda fold, phase: copied(fold.window, phase, RATE, ERROR),
+    COPYING: lambda fold, phase: copying_model(fold.window, phase, RATE, ERROR),
     BEAGLE: by_beagle,
     MINIMAC: by_minimac,
     OURS: by_denoise,

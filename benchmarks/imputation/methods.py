@@ -1,4 +1,4 @@
-"""What restores the untyped sites of a window of linked sites: simple methods, the copying model, and programs on VCFs.
+"""Imputation of the untyped sites of a window of linked sites: simple methods, the copying model, programs on VCFs.
 
 Each gives the probabilities (N, S, 3) of the genotypes. Beagle: Browning, Zhou and Browning 2018, Am J Hum Genet
 103:338.
@@ -33,47 +33,47 @@ PENALTY = 100.0  # of the ridge regression
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """Alleles (M, 2, S) of those learnt from, those (N, 2, S) of those to judge, of which the sites `typed` (K,) are
-    shown, and the places (S,) of the sites."""
+    """Alleles (M, 2, S) of the reference, those (N, 2, S) of the target samples, of which the sites `typed` (K,) are
+    shown, and the positions (S,) of the sites."""
 
-    learnt: np.ndarray
-    judged: np.ndarray
+    reference: np.ndarray
+    target: np.ndarray
     typed: np.ndarray
-    places: np.ndarray
+    positions: np.ndarray
 
 
 def most_frequent(window: Window) -> np.ndarray:
-    """How often each genotype of a site is among those learnt from."""
-    copies = window.learnt.sum(axis=1)
+    """How often each genotype of a site is in the reference."""
+    copies = window.reference.sum(axis=1)
     counts = np.stack([(copies == number).sum(axis=0) + 0.5 for number in range(3)], axis=1)
-    shares = counts / counts.sum(axis=1, keepdims=True)
-    return np.broadcast_to(shares, (len(window.judged), *shares.shape))
+    frequencies = counts / counts.sum(axis=1, keepdims=True)
+    return np.broadcast_to(frequencies, (len(window.target), *frequencies.shape))
 
 
 def ridge_regression(window: Window) -> np.ndarray:
     """Dosages by ridge regression on the typed ones, and as probabilities those of the two nearest genotypes."""
-    learnt = window.learnt.sum(axis=1).astype(np.float64)
-    asked = window.judged.sum(axis=1)[:, window.typed].astype(np.float64)
-    mean = learnt.mean(axis=0)
-    known = (learnt - mean)[:, window.typed]
+    reference = window.reference.sum(axis=1).astype(np.float64)
+    target_typed = window.target.sum(axis=1)[:, window.typed].astype(np.float64)
+    mean_dosage = reference.mean(axis=0)
+    typed = (reference - mean_dosage)[:, window.typed]
     weights = np.linalg.solve(
-        known.T @ known + PENALTY * np.eye(known.shape[1]), known.T @ (learnt - mean)
+        typed.T @ typed + PENALTY * np.eye(typed.shape[1]), typed.T @ (reference - mean_dosage)
     )
-    dosage = np.clip((asked - mean[window.typed]) @ weights + mean, 0, 2)
+    dosage = np.clip((target_typed - mean_dosage[window.typed]) @ weights + mean_dosage, 0, 2)
     return np.clip(1 - np.abs(dosage[..., None] - np.arange(3)), 0, 1)
 
 
-def copied(window: Window, phase: str, rate: float, error: float) -> np.ndarray:
+def copying_model(window: Window, phase: str, rate: float, error: float) -> np.ndarray:
     """The copying model alone, not calibrated, at these rates of switches a base and of errors."""
-    shapes = HaplotypeReference.shapes(2 * len(window.learnt), window.learnt.shape[2])
+    shapes = HaplotypeReference.shapes(2 * len(window.reference), window.reference.shape[2])
     arrays = {name: np.zeros(shape, kind) for name, (shape, kind) in shapes.items()}
     reference = HaplotypeReference(arrays)
-    reference.set_haplotypes(window.learnt, window.places.astype(np.float64))
+    reference.set_haplotypes(window.reference, window.positions.astype(np.float64))
     reference.rate[...], reference.error[...] = rate, error
-    shown = np.full_like(window.judged, -1)
-    shown[:, :, window.typed] = window.judged[:, :, window.typed]
-    known = np.full(len(shown), phase == PHASED)
-    return genotypes_of(reference.pairs(shown, known).astype(np.float64))
+    observed = np.full_like(window.target, -1)
+    observed[:, :, window.typed] = window.target[:, :, window.typed]
+    phased = np.full(len(observed), phase == PHASED)
+    return genotypes_of(reference.pairs(observed, phased).astype(np.float64))
 
 
 def beagle(program: str, typed: Path, reference: Path, out: Path) -> Path:
@@ -84,16 +84,17 @@ def beagle(program: str, typed: Path, reference: Path, out: Path) -> Path:
 
 def minimac(program: str, typed: Path, reference: Path, out: Path) -> Path:
     """The VCF that minimac4 (Das et al. 2016, Nat Genet 48:1284) makes, on one thread, of phased genotypes."""
-    panel, asked, made = (out.with_suffix(end) for end in (".msav", ".typed.bcf", ".vcf.gz"))
+    panel, typed_bcf, imputed = (out.with_suffix(end) for end in (".msav", ".typed.bcf", ".vcf.gz"))
     run(program, "--compress-reference", str(reference), "-o", str(panel))
-    run(BCFTOOLS, "view", "-Ob", "-o", str(asked), str(typed))
-    run(BCFTOOLS, "index", "-f", str(asked))
-    run(program, str(panel), str(asked), "-f", "GT,GP", "-O", "vcf.gz", "-o", str(made), "-t", "1")
-    return made
+    run(BCFTOOLS, "view", "-Ob", "-o", str(typed_bcf), str(typed))
+    run(BCFTOOLS, "index", "-f", str(typed_bcf))
+    run(program, str(panel), str(typed_bcf), "-f", "GT,GP", "-O", "vcf.gz", "-o", str(imputed),
+        "-t", "1")  # fmt: skip
+    return imputed
 
 
 def programs_of(options: argparse.Namespace) -> Mapping[str, Sequence[str]]:
-    """What has to be installed for a method, by its name."""
+    """The programs that have to be installed for a method, by its name."""
     return {BEAGLE: [options.beagle], MINIMAC: [options.minimac4, BCFTOOLS]}
 
 
@@ -105,12 +106,12 @@ def add_programs(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def left_out(method: str, phase: str, options: argparse.Namespace) -> str | None:
-    """Why there is no row of a method, None if there is one; it is told on standard error."""
+def omission_reason(method: str, phase: str, options: argparse.Namespace) -> str | None:
+    """Why there is no row of a method, None if there is one; printed to standard error."""
     reason = None
-    absent = [p for p in programs_of(options).get(method, ()) if not shutil.which(p)]
-    if absent:
-        reason = f"{absent[0]} is not installed"
+    missing_programs = [p for p in programs_of(options).get(method, ()) if not shutil.which(p)]
+    if missing_programs:
+        reason = f"{missing_programs[0]} is not installed"
     elif method == MINIMAC and phase == UNPHASED:
         reason = "it reads genotypes with phase"
     if reason:
@@ -126,52 +127,52 @@ def denoise(model: Path, typed: Path, out: Path) -> Path:
 
 
 def compile_modules() -> None:
-    """Ours are compiled before anything is timed, as installing them does."""
+    """Compile our modules before anything is timed, as installing them does."""
     compileall.compile_dir(Path(genomai_cli.__file__).parent, quiet=1)
 
 
 def run(*command: str) -> None:
     """Run a program whose messages nobody reads."""
-    began, before = time.perf_counter(), _of_programs()
+    began, before = time.perf_counter(), _child_seconds()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    for spent in _clocks:
-        spent.add(Spent(time.perf_counter() - began, _of_programs() - before))
+    for measurement in _measurements:
+        measurement.add(ProgramTime(time.perf_counter() - began, _child_seconds() - before))
 
 
 @dataclass
-class Spent:
+class ProgramTime:
     """Seconds by the clock, and of the processor."""
 
     wall: float = 0.0
     processor: float = 0.0
 
-    def add(self, other: "Spent") -> None:
+    def add(self, other: "ProgramTime") -> None:
         """Count these as well."""
         self.wall += other.wall
         self.processor += other.processor
 
 
-_clocks: list[Spent] = []
+_measurements: list[ProgramTime] = []
 
 
 @contextmanager
-def clocked() -> Iterator[Spent]:
-    """What the programs take that are run inside, their start-up included; without any, what is done here takes."""
-    spent = Spent()
-    _clocks.append(spent)
+def measured_time() -> Iterator[ProgramTime]:
+    """The time of the programs that are run inside, with their start-up; without any, that of this process."""
+    measurement = ProgramTime()
+    _measurements.append(measurement)
     began, before = time.perf_counter(), time.process_time()
     try:
-        yield spent
+        yield measurement
     finally:
-        _clocks.remove(spent)
-    if not spent.wall:
-        spent.add(Spent(time.perf_counter() - began, time.process_time() - before))
+        _measurements.remove(measurement)
+    if not measurement.wall:
+        measurement.add(ProgramTime(time.perf_counter() - began, time.process_time() - before))
 
 
-def _of_programs() -> float:
+def _child_seconds() -> float:
     """Seconds of the processor that finished programs have taken."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def without_phase(lines: Sequence[str]) -> str:
@@ -180,30 +181,30 @@ def without_phase(lines: Sequence[str]) -> str:
 
 
 def read_probabilities(
-    path: Path, places: Mapping[tuple[str, int], int], typed: np.ndarray
+    path: Path, site_index: Mapping[tuple[str, int], int], typed: np.ndarray
 ) -> np.ndarray:
-    """The GP (N, S, 3) of the hidden sites of a VCF, whose numbers are those of `places`; NaN at the typed ones."""
-    found = np.empty((len(places), 0, 3))
+    """The GP (N, S, 3) of the hidden sites of a VCF, in the order of `site_index`; NaN at the typed ones."""
+    probabilities = np.empty((len(site_index), 0, 3))
     with gzip.open(path, "rt") as lines:
         for line in lines:
             if line[0] == "#":
                 continue
             columns = line.rstrip("\n").split("\t")
-            if not found.size:
-                found = np.full((len(places), len(columns) - 9, 3), np.nan)
+            if not probabilities.size:
+                probabilities = np.full((len(site_index), len(columns) - 9, 3), np.nan)
             keys = columns[8].split(":")
-            site = places[columns[0], int(columns[1])]
+            site = site_index[columns[0], int(columns[1])]
             if site not in typed:
                 values = [cell.split(":")[keys.index("GP")] for cell in columns[9:]]
-                found[site] = [[float(p) for p in value.split(",")] for value in values]
-    return found.swapaxes(0, 1)
+                probabilities[site] = [[float(p) for p in value.split(",")] for value in values]
+    return probabilities.swapaxes(0, 1)
 
 
-def times(rows: Sequence[Row], prepared: Spent | None = None) -> str:
+def time_table(rows: Sequence[Row], preparation: ProgramTime | None = None) -> str:
     """A table of the programs' seconds, and of our preparation where it was made."""
-    people = len(rows[0].score.places)
+    samples = len(rows[0].score.sites)
     lines = [
-        f"Seconds for {people:,} people, every program on one thread, its start-up included:\n",
+        f"Seconds for {samples:,} people, every program on one thread, its start-up included:\n",
         "| hidden | program | seconds | of the processor |",
         "| --- | --- | ---: | ---: |",
     ]
@@ -212,7 +213,7 @@ def times(rows: Sequence[Row], prepared: Spent | None = None) -> str:
             lines.append(
                 f"| {row.condition} | {row.method} | {row.seconds:.1f} | {row.processor:.1f} |"
             )
-    if prepared is not None:
+    if preparation is not None:
         name = "genomai pretrain --for imputation"
-        lines.append(f"| once | {name} | {prepared.wall:.1f} | {prepared.processor:.1f} |")
+        lines.append(f"| once | {name} | {preparation.wall:.1f} | {preparation.processor:.1f} |")
     return "\n".join(lines) + "\n"

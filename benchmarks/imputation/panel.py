@@ -40,25 +40,26 @@ from genomai_cli.population.imputation.network_models import model_of
 from genomai_cli.population.networks.haplotype_copying import genotypes_of
 from genomai_cli.population.panel import GRCH37
 
-KEPT = RUNS / "imputation" / "panel"
-HIDDEN = (50, 75, 90)
-PEOPLE = "people.vcf.gz"
-OURS, TRUE = "genomai denoise", "frequencies of the true population"
-Genotypes = np.ndarray
+RESULTS = RUNS / "imputation" / "panel"
+HIDDEN_PERCENTAGES = (50, 75, 90)
+SAMPLES_VCF = "people.vcf.gz"
+OURS, TRUE_POPULATION = "genomai denoise", "frequencies of the true population"
+GenotypeProbabilities = np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """What was learnt from the people of a fold: the model, and the frequencies (K, S) and prior (K,) of populations.
+    """What was fitted to the reference samples of a fold: the model, and the frequencies (K, S) and prior (K,) of
+    populations.
 
-    `true` (N,) is the number of each judged person's population among them.
+    `true_population` (N,) is the number of each target sample's population among them.
     """
 
     model: GenotypeModel
     frequency: np.ndarray
     prior: np.ndarray
-    true: np.ndarray
-    learnt: np.ndarray  # genotypes (M, S) of those learnt from
+    true_population: np.ndarray
+    reference: np.ndarray  # genotypes (M, S)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     device.use_threads(options.threads)
     cohort = Cohort.read(options.data, linked=False)
-    rows = list(judged(cohort, options))
+    rows = list(evaluated_rows(cohort, options))
     sys.stdout.writelines(tsv(rows))
     write_asked(options.markdown, markdown(rows))
 
@@ -81,150 +82,162 @@ def parser() -> argparse.ArgumentParser:
         seed=0,
         set=[],
         threads=1,
-        runs=KEPT,
+        runs=RESULTS,
         markdown=None,
     )
 
 
-def judged(cohort: Cohort, options: argparse.Namespace) -> Iterator[Row]:
-    """The rows, of everybody in the folds that are judged."""
+def evaluated_rows(cohort: Cohort, options: argparse.Namespace) -> Iterator[Row]:
+    """The rows of the table, of all samples of the evaluated folds."""
     parts = folds(cohort, options.folds, options.seed)[: options.judged]
-    aside = np.concatenate(parts)
-    truth = cohort.samples.alleles[aside].sum(axis=1)
-    hidden = np.random.default_rng([options.seed, 0x41D]).random(truth.shape)
-    found: dict[tuple[int, str], list[np.ndarray]] = {}
+    target_rows = np.concatenate(parts)
+    truth = cohort.samples.alleles[target_rows].sum(axis=1)
+    draws = np.random.default_rng([options.seed, 0x41D]).random(truth.shape)
+    probabilities: dict[tuple[int, str], list[np.ndarray]] = {}
     seconds: dict[str, float] = {}
-    at = 0
+    offset = 0
     for number, part in enumerate(parts):
-        fold = learn(cohort, part, options.runs / f"fold{number}", options)
-        shares = hidden[at : at + len(part)]
-        at += len(part)
-        for percent in HIDDEN:
-            shown = cohort.samples.alleles[part].copy()
-            shown[np.repeat((shares < percent / 100)[:, None], 2, axis=1)] = MISSING
+        fold = fit_fold(cohort, part, options.runs / f"fold{number}", options)
+        part_draws = draws[offset : offset + len(part)]
+        offset += len(part)
+        for percent in HIDDEN_PERCENTAGES:
+            observed = cohort.samples.alleles[part].copy()
+            observed[np.repeat((part_draws < percent / 100)[:, None], 2, axis=1)] = MISSING
             for name, method in METHODS.items():
                 began = time.perf_counter()
-                found.setdefault((percent, name), []).append(method(fold, shown))
+                probabilities.setdefault((percent, name), []).append(method(fold, observed))
                 seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - began
         print(f"fold {number}: {len(part)} people judged", file=sys.stderr, flush=True)
-    for percent in HIDDEN:
-        beside = None
+    for percent in HIDDEN_PERCENTAGES:
+        baseline = None
         for name in METHODS:
-            p = np.concatenate(found[percent, name])
-            score = Concordance.of(truth.astype(np.int64), p, hidden < percent / 100)
-            row = Row(f"{percent} %", name, score, seconds[name], beside if name == OURS else None)
-            beside = row if name == TRUE else beside
+            method_probabilities = np.concatenate(probabilities[percent, name])
+            score = Concordance.of(
+                truth.astype(np.int64), method_probabilities, draws < percent / 100
+            )
+            row = Row(
+                f"{percent} %", name, score, seconds[name], baseline if name == OURS else None
+            )
+            baseline = row if name == TRUE_POPULATION else baseline
             yield row
 
 
 def folds(cohort: Cohort, count: int, seed: int) -> list[np.ndarray]:
-    """The people of every fold; each population is spread over all of them."""
+    """The rows of every fold; each population is spread over all of them."""
     order = np.random.default_rng([seed, 0x5EED]).permutation(len(cohort.samples))
     order = order[np.argsort(cohort.groups[order], kind="stable")]
     return [np.sort(order[number::count]) for number in range(count)]
 
 
-def learn(cohort: Cohort, part: np.ndarray, folder: Path, options: argparse.Namespace) -> Fold:
-    """What can be learnt from all people but those of a part."""
-    others = everybody_else(cohort, part)
+def fit_fold(cohort: Cohort, part: np.ndarray, folder: Path, options: argparse.Namespace) -> Fold:
+    """The model and frequencies fitted to all samples but those of a part."""
+    reference_rows = other_rows(cohort, part)
     bundle = bundles.load(
-        generator_of(cohort, others, folder, options), torch.device("cpu"), torch.float64
+        ancestry_generator(cohort, reference_rows, folder, options),
+        torch.device("cpu"),
+        torch.float64,
     )
     phenotypes = Phenotypes.from_config(bundle.config)
-    people = phenotypes.finest_labels(REFERENCE)
-    numbers = [phenotypes.number(name) for name in people]
-    frequency = bundle.classifier.networks[0].frequency[numbers].numpy().clip(1e-3, 1 - 1e-3)
-    prior = np.array(list(people.values())) / sum(people.values())
-    true = np.array([list(people).index(name) for name in cohort.populations[part]])
-    learnt = cohort.samples.alleles[others].sum(axis=1)
-    return Fold(model_of(bundle), frequency, prior, true, learnt)
+    samples_by_population = phenotypes.finest_labels(REFERENCE)
+    population_numbers = [phenotypes.number(name) for name in samples_by_population]
+    frequency = (
+        bundle.classifier.networks[0].frequency[population_numbers].numpy().clip(1e-3, 1 - 1e-3)
+    )
+    prior = np.array(list(samples_by_population.values())) / sum(samples_by_population.values())
+    true_population = np.array(
+        [list(samples_by_population).index(name) for name in cohort.populations[part]]
+    )
+    reference = cohort.samples.alleles[reference_rows].sum(axis=1)
+    return Fold(model_of(bundle), frequency, prior, true_population, reference)
 
 
-def everybody_else(cohort: Cohort, part: np.ndarray) -> np.ndarray:
-    """The numbers of all people but those of a part."""
+def other_rows(cohort: Cohort, part: np.ndarray) -> np.ndarray:
+    """The rows of all samples but those of a part."""
     return np.setdiff1d(np.arange(len(cohort.samples)), part)
 
 
-def generator_of(
+def ancestry_generator(
     cohort: Cohort, rows: np.ndarray, folder: Path, options: argparse.Namespace
 ) -> Path:
-    """The folder of `ancestry-generator` made from some of the people, now or before."""
-    how = ("--objective", "diffusion", "--labels", str(options.data / LABELS))
-    return made(cohort, rows, folder, options, how)
+    """The folder of `ancestry-generator` pretrained on some of the samples, now or before."""
+    pretrain_options = ("--objective", "diffusion", "--labels", str(options.data / LABELS))
+    return pretrained_bundle(cohort, rows, folder, options, pretrain_options)
 
 
-def made(
+def pretrained_bundle(
     cohort: Cohort,
     rows: np.ndarray,
     folder: Path,
     options: argparse.Namespace,
-    how: Sequence[str],
+    pretrain_options: Sequence[str],
 ) -> Path:
-    """The folder of the model that is made from some of the people, now or before; they lie beside it, `PEOPLE`. `how`
-    are options of `pretrain`."""
+    """The folder of the model pretrained on some of the samples, now or before; their VCF is `SAMPLES_VCF` next to
+    it. `pretrain_options` are options of `genomai pretrain`."""
     bundle = folder / "model"
     if not bundle.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        people = folder / PEOPLE
+        samples_vcf = folder / SAMPLES_VCF
         columns = sites(cohort.panel, GRCH37)
         names = {cohort.samples.names[row]: str(cohort.populations[row]) for row in rows}
-        with atomic_output(people) as out:
+        with atomic_output(samples_vcf) as out:
             write_variants(out, columns, names, cohort.samples.alleles[rows], build=GRCH37,
                            contigs={}, source="benchmarks/imputation/panel.py")  # fmt: skip
-        command = ["pretrain", *how, "--device", "cpu", "--threads", "1", "-q"]
-        command += [word for pair in options.set for word in ("--set", pair)]
-        command += [people, "-o", bundle]
+        command = ["pretrain", *pretrain_options, "--device", "cpu", "--threads", "1", "-q"]
+        command += [argument for pair in options.set for argument in ("--set", pair)]
+        command += [samples_vcf, "-o", bundle]
         subprocess.run([sys.executable, "-m", "genomai_cli", *map(str, command)], check=True)
     return bundle
 
 
-def most_frequent(fold: Fold, shown: np.ndarray) -> Genotypes:
-    """How often each genotype of a site is among all people learnt from."""
-    counts = np.stack([(fold.learnt == copies).sum(axis=0) + 0.5 for copies in range(3)], axis=1)
-    shares = counts / counts.sum(axis=1, keepdims=True)
-    return np.broadcast_to(shares, (len(shown), *shares.shape))
+def most_frequent(fold: Fold, observed: np.ndarray) -> GenotypeProbabilities:
+    """How often each genotype of a site is in the reference."""
+    counts = np.stack([(fold.reference == copies).sum(axis=0) + 0.5 for copies in range(3)], axis=1)
+    frequencies = counts / counts.sum(axis=1, keepdims=True)
+    return np.broadcast_to(frequencies, (len(observed), *frequencies.shape))
 
 
-def of_frequencies(frequency_NS: np.ndarray) -> Genotypes:
+def hardy_weinberg(frequency_NS: np.ndarray) -> GenotypeProbabilities:
     """Hardy-Weinberg proportions."""
     f = frequency_NS
     return np.stack([(1 - f) ** 2, 2 * f * (1 - f), f**2], axis=2)
 
 
-def true_population(fold: Fold, shown: np.ndarray) -> Genotypes:
-    """The frequencies of the population that the person is of."""
-    del shown
-    return of_frequencies(fold.frequency[fold.true])
+def true_population(fold: Fold, observed: np.ndarray) -> GenotypeProbabilities:
+    """The frequencies of the true population of each sample."""
+    del observed
+    return hardy_weinberg(fold.frequency[fold.true_population])
 
 
-def called_population(fold: Fold, shown: np.ndarray) -> Genotypes:
+def called_population(fold: Fold, observed: np.ndarray) -> GenotypeProbabilities:
     """The frequencies of the population that the visible genotypes are likeliest in."""
-    known = (shown[:, 0] != MISSING)[:, None]
-    copies = np.where(known[:, 0], shown.sum(axis=1), 0)
+    known = (observed[:, 0] != MISSING)[:, None]
+    copies = np.where(known[:, 0], observed.sum(axis=1), 0)
     total = 2 * known[:, 0]
     log_likelihood = (
         copies @ np.log(fold.frequency).T + (total - copies) @ np.log1p(-fold.frequency).T
     )
-    return of_frequencies(fold.frequency[(log_likelihood + np.log(fold.prior)).argmax(axis=1)])
+    return hardy_weinberg(fold.frequency[(log_likelihood + np.log(fold.prior)).argmax(axis=1)])
 
 
-def restored(fold: Fold, shown: np.ndarray) -> Genotypes:
+def denoised(fold: Fold, observed: np.ndarray) -> GenotypeProbabilities:
     """As `genomai denoise` restores barcodes."""
-    parts = []
-    for at in range(0, len(shown), fold.model.batch_size):
-        alleles = shown[at : at + fold.model.batch_size]
+    probabilities = []
+    for start in range(0, len(observed), fold.model.batch_size):
+        alleles = observed[start : start + fold.model.batch_size]
         phased = alleles[:, 0] == alleles[:, 1]
-        nobody = np.zeros(len(alleles), np.bool_)
-        calls = Calls([str(at + number) for number in range(len(alleles))], alleles, phased, nobody)
-        parts.append(genotypes_of(posterior(fold.model, calls, Settings())))
-    return np.concatenate(parts)
+        haploid = np.zeros(len(alleles), np.bool_)
+        calls = Calls(
+            [str(start + number) for number in range(len(alleles))], alleles, phased, haploid
+        )
+        probabilities.append(genotypes_of(posterior(fold.model, calls, Settings())))
+    return np.concatenate(probabilities)
 
 
-METHODS: dict[str, Callable[[Fold, np.ndarray], Genotypes]] = {
+METHODS: dict[str, Callable[[Fold, np.ndarray], GenotypeProbabilities]] = {
     "most frequent genotype": most_frequent,
     "frequencies of the population as called": called_population,
-    TRUE: true_population,
-    OURS: restored,
+    TRUE_POPULATION: true_population,
+    OURS: denoised,
 }
 
 if __name__ == "__main__":

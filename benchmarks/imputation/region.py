@@ -27,21 +27,21 @@ from benchmarks.imputation.methods import (
     PHASED,
     RIDGE_REGRESSION,
     UNPHASED,
-    Spent,
+    ProgramTime,
     Window,
     add_programs,
     beagle,
-    clocked,
     compile_modules,
-    copied,
+    copying_model,
     denoise,
-    left_out,
+    measured_time,
     minimac,
     most_frequent,
+    omission_reason,
     read_probabilities,
     ridge_regression,
     run,
-    times,
+    time_table,
     without_phase,
 )
 from benchmarks.imputation.scores import Concordance, Row, markdown, tsv
@@ -57,7 +57,7 @@ REFERENCE, TYPED, TRUTH = "1.ref.vcf.gz", "1.typed.vcf.gz", "1.truth.vcf.gz"
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """The sites and what is known, and where files are made."""
+    """The sites, the alleles of reference and target samples, and the folder for intermediate files."""
 
     panel: Panel
     window: Window
@@ -73,17 +73,19 @@ class Region:
             panel = panel_of_variants(source)
         with open_input(data / TYPED) as source:
             typed = panel_of_variants(source)
-        places = panel.index(GRCH37)
-        numbers = np.array([places[place] for place in typed.index(GRCH37)])
-        learnt, judged = (read_genotypes(data / n, panel).alleles for n in (REFERENCE, TRUTH))
-        window = Window(learnt, judged, numbers, panel.positions[GRCH37])
+        site_index = panel.index(GRCH37)
+        typed_sites = np.array([site_index[site] for site in typed.index(GRCH37)])
+        reference, target = (
+            read_genotypes(data / name, panel).alleles for name in (REFERENCE, TRUTH)
+        )
+        window = Window(reference, target, typed_sites, panel.positions[GRCH37])
         return cls(panel, window, data, folder, beagle, minimac4)
 
-    def restored(self, path: Path) -> np.ndarray:
-        """What a program wrote of the hidden sites."""
+    def read_imputed(self, path: Path) -> np.ndarray:
+        """The probabilities that a program wrote for the hidden sites."""
         return read_probabilities(path, self.panel.index(GRCH37), self.window.typed)
 
-    def asked(self, phase: str) -> Path:
+    def typed_vcf(self, phase: str) -> Path:
         """A VCF of the typed sites."""
         if phase == PHASED:
             return self.data / TYPED
@@ -94,76 +96,76 @@ class Region:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Judge all methods; the table goes to standard output, progress to standard error."""
+    """Evaluate all methods; the table goes to standard output, progress to standard error."""
     options = parser().parse_args(arguments)
     threads.use(1)
     compile_modules()
     options.runs.mkdir(parents=True, exist_ok=True)
     region = Region.read(options.region, options.runs, options.beagle, options.minimac4)
-    preparation = prepared(region)
-    rows = list(judged(region, options))
+    preparation = prepare_model(region)
+    rows = list(evaluated_rows(region, options))
     sys.stdout.writelines(tsv(rows))
-    write_asked(options.markdown, markdown(rows) + "\n" + times(rows, preparation))
+    write_asked(options.markdown, markdown(rows) + "\n" + time_table(rows, preparation))
 
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = parser_of(__doc__, runs=RUNS / "imputation" / "region", markdown=None)
-    made.add_argument(
+    parser = parser_of(__doc__, runs=RUNS / "imputation" / "region", markdown=None)
+    parser.add_argument(
         "--region", type=Path, default=DATA.parent / "region", metavar="DIR", help="its files"
     )
-    add_programs(made)
-    return made
+    add_programs(parser)
+    return parser
 
 
-def judged(region: Region, options: argparse.Namespace) -> Iterator[Row]:
-    """The rows."""
-    copies = region.window.judged.sum(axis=1).astype(np.int64)
+def evaluated_rows(region: Region, options: argparse.Namespace) -> Iterator[Row]:
+    """The rows of the table."""
+    copies = region.window.target.sum(axis=1).astype(np.int64)
     hidden = np.ones(copies.shape, bool)
     hidden[:, region.window.typed] = False
     for phase in (PHASED, UNPHASED):
         rows: dict[str, Row] = {}
         for name, method in METHODS.items():
-            if left_out(name, phase, options):
+            if omission_reason(name, phase, options):
                 continue
-            with clocked() as spent:
-                found = method(region, phase)
-            score = Concordance.of(copies, found, hidden)
-            beside = rows.get(BEAGLE) if name == OURS else None
-            rows[name] = Row(phase, name, score, spent.wall, beside, spent.processor)
+            with measured_time() as elapsed:
+                probabilities = method(region, phase)
+            score = Concordance.of(copies, probabilities, hidden)
+            baseline = rows.get(BEAGLE) if name == OURS else None
+            rows[name] = Row(phase, name, score, elapsed.wall, baseline, elapsed.processor)
             print(f"{phase}, {name}: done", file=sys.stderr, flush=True)
         yield from rows.values()
 
 
-def prepared(region: Region) -> Spent | None:
-    """The model of the region, if there is none yet, and what making it takes."""
+def prepare_model(region: Region) -> ProgramTime | None:
+    """Pretrain the model of the region, if there is none yet, and the time that it takes."""
     model, reference = region.folder / "model", region.data / REFERENCE
     if model.exists():
         return None
-    with clocked() as spent:
+    with measured_time() as elapsed:
         run(sys.executable, "-m", "genomai_cli", "pretrain", "-q", "--for", "imputation", str(reference),
             "-o", str(model), "--threads", "1", "--device", "cpu")  # fmt: skip
-    return spent
+    return elapsed
 
 
 def by_beagle(region: Region, phase: str) -> np.ndarray:
     """Beagle with the same reference."""
     out = region.folder / "beagle"
-    made = beagle(region.beagle, region.asked(phase), region.data / REFERENCE, out)
-    return region.restored(made)
+    imputed = beagle(region.beagle, region.typed_vcf(phase), region.data / REFERENCE, out)
+    return region.read_imputed(imputed)
 
 
 def by_minimac(region: Region, phase: str) -> np.ndarray:
     """Minimac4 with the same reference."""
     out = region.folder / "minimac"
-    made = minimac(region.minimac4, region.asked(phase), region.data / REFERENCE, out)
-    return region.restored(made)
+    imputed = minimac(region.minimac4, region.typed_vcf(phase), region.data / REFERENCE, out)
+    return region.read_imputed(imputed)
 
 
 def by_denoise(region: Region, phase: str) -> np.ndarray:
     """`genomai denoise`."""
     out = region.folder / "restored.vcf.gz"
-    return region.restored(denoise(region.folder / "model", region.asked(phase), out))
+    return region.read_imputed(denoise(region.folder / "model", region.typed_vcf(phase), out))
 
 
 Method = Callable[[Region, str], np.ndarray]
@@ -171,7 +173,7 @@ Method = Callable[[Region, str], np.ndarray]
 METHODS: dict[str, Method] = {
     MOST_FREQUENT: lambda region, phase: most_frequent(region.window),
     RIDGE_REGRESSION: lambda region, phase: ridge_regression(region.window),
-    COPYING: lambda region, phase: copied(region.window, phase, RATE, ERROR),
+    COPYING: lambda region, phase: copying_model(region.window, phase, RATE, ERROR),
     BEAGLE: by_beagle,
     MINIMAC: by_minimac,
     OURS: by_denoise,

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Replace, restore, count."""
     options = parser().parse_args(arguments)
     cohort = Cohort.read(options.data, linked=False)
-    row = [f"{number:,}" for number in counts(*restored(cohort, options))]
+    row = [f"{number:,}" for number in counts(*denoised(cohort, options))]
     lines = [TITLES, ["---:"] * len(TITLES), row]
     text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     write_asked(options.markdown, text)
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def parser() -> argparse.ArgumentParser:
     """The options."""
     made = parser_of(
-        __doc__, data=DATA, folds=5, seed=0, set=[], threads=1, runs=panel.KEPT, markdown=None
+        __doc__, data=DATA, folds=5, seed=0, set=[], threads=1, runs=panel.RESULTS, markdown=None
     )
     made.add_argument(
         "--share", type=float, default=0.01, metavar="X", help="that is replaced (%(default)s)"
@@ -48,33 +48,38 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def restored(
+def denoised(
     cohort: Cohort, options: argparse.Namespace
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The genotypes (N, S) of the people as they are, as they are shown, and as they are restored."""
-    part = panel.folds(cohort, options.folds, options.seed)[0]
+    """The genotypes (N, S) of the target samples: true, with replaced ones, and restored."""
+    target_rows = panel.folds(cohort, options.folds, options.seed)[0]
     folder = options.runs / "fold0"
-    model = panel.generator_of(cohort, panel.everybody_else(cohort, part), folder, options)
-    truth_NS = cohort.samples.alleles[part].sum(axis=1)
+    model = panel.ancestry_generator(cohort, panel.other_rows(cohort, target_rows), folder, options)
+    truth_NS = cohort.samples.alleles[target_rows].sum(axis=1)
     rng = np.random.default_rng([options.seed, 0xE44])
-    wrong_NS = rng.random(truth_NS.shape) < options.share
-    shown_NS = np.where(wrong_NS, (truth_NS + rng.integers(1, 3, truth_NS.shape)) % 3, truth_NS)
-    names = {f"person{number}": "." for number in range(len(part))}
-    shown_N2S = np.stack([shown_NS == 2, shown_NS > 0], axis=1).astype(np.int8)
-    shown, found = folder / "replaced.vcf.gz", folder / "restored.vcf.gz"
-    with atomic_output(shown) as out:
-        write_variants(out, sites(cohort.panel, GRCH37), names, shown_N2S, build=GRCH37,
+    replaced_NS = rng.random(truth_NS.shape) < options.share
+    input_NS = np.where(replaced_NS, (truth_NS + rng.integers(1, 3, truth_NS.shape)) % 3, truth_NS)
+    names = {f"person{number}": "." for number in range(len(target_rows))}
+    input_N2S = np.stack([input_NS == 2, input_NS > 0], axis=1).astype(np.int8)
+    input_vcf, restored_vcf = folder / "replaced.vcf.gz", folder / "restored.vcf.gz"
+    with atomic_output(input_vcf) as out:
+        write_variants(out, sites(cohort.panel, GRCH37), names, input_N2S, build=GRCH37,
                        contigs={}, source="benchmarks/imputation/replaced.py")  # fmt: skip
     command = ["denoise", "--model", model, "--error-rate", options.share, "--device", "cpu"]
-    command += ["--threads", options.threads, "-q", shown, "-o", found]
+    command += ["--threads", options.threads, "-q", input_vcf, "-o", restored_vcf]
     subprocess.run([sys.executable, "-m", "genomai_cli", *map(str, command)], check=True)
-    return truth_NS, shown_NS, genotypes(found)
+    return truth_NS, input_NS, genotypes(restored_vcf)
 
 
-def counts(truth_NS: np.ndarray, shown_NS: np.ndarray, found_NS: np.ndarray) -> list[int]:
-    """As `TITLES` say."""
-    replaced_NS, changed_NS = shown_NS != truth_NS, found_NS != shown_NS
-    masks = (replaced_NS, changed_NS, changed_NS & replaced_NS, changed_NS & (found_NS == truth_NS))
+def counts(truth_NS: np.ndarray, input_NS: np.ndarray, restored_NS: np.ndarray) -> list[int]:
+    """The numbers of genotypes in the columns `TITLES`."""
+    replaced_NS, changed_NS = input_NS != truth_NS, restored_NS != input_NS
+    masks = (
+        replaced_NS,
+        changed_NS,
+        changed_NS & replaced_NS,
+        changed_NS & (restored_NS == truth_NS),
+    )
     return [truth_NS.size, *(int(mask.sum()) for mask in masks)]
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from genomai_cli.metrics.classification import expected_calibration_error, log_losses
 
-REPEATS = 1000
-LEAST_COMMON = 0.01  # minor allele frequency of the sites whose r2 counts
+BOOTSTRAPS = 1000
+MIN_MINOR_FREQUENCY = 0.01  # minor allele frequency of the sites whose r2 counts
 MEASURES = ("concordance", "variants", "log_loss")
 TITLES = {
     "concordance": "concordance",
@@ -25,17 +25,17 @@ TITLES = {
 
 @dataclass(frozen=True, eq=False)
 class Concordance:
-    """What a method made of hidden places: sums (N,) by person, and what has no interval.
+    """The scores of a method at hidden sites: sums (N,) by individual, and measures without an interval.
 
-    `variants` counts the places whose truth is not the reference (genotype 0, or another letter than it), `surprise`
-    adds up nats.
+    `variants` counts the sites whose truth is not the reference (genotype 0, or another letter than it), `nats` adds up
+    the log loss.
     """
 
-    places: NDArray[np.float64]
-    right: NDArray[np.float64]
+    sites: NDArray[np.float64]
+    correct: NDArray[np.float64]
     variants: NDArray[np.float64]
-    variants_right: NDArray[np.float64]
-    surprise: NDArray[np.float64]
+    variants_correct: NDArray[np.float64]
+    nats: NDArray[np.float64]
     calibration: float
     r2: float = float("nan")
 
@@ -47,33 +47,37 @@ class Concordance:
         hidden_NS: NDArray[np.bool_],
         reference_S: NDArray[np.int64] | int = 0,
     ) -> "Concordance":
-        """The score of probabilities for places that were hidden; the most probable one is the call. A truth of -1 does
-        not count."""
+        """The score of probabilities at the sites that were hidden; the most probable one is the call. A truth of -1
+        does not count."""
         counted_NS = hidden_NS & (truth_NS >= 0)
         called_NS = p_NSG.argmax(axis=2)
-        right_NS = counted_NS & (called_NS == truth_NS)
+        correct_NS = counted_NS & (called_NS == truth_NS)
         variant_NS = counted_NS & (truth_NS != reference_S)
         nats_NS = np.zeros(truth_NS.shape)
         nats_NS[counted_NS] = log_losses(p_NSG[counted_NS], truth_NS[counted_NS])
-        sums = (counted_NS, right_NS, variant_NS, variant_NS & right_NS, nats_NS)
-        error = expected_calibration_error(p_NSG.max(axis=2)[counted_NS], right_NS[counted_NS])
+        sums = (counted_NS, correct_NS, variant_NS, variant_NS & correct_NS, nats_NS)
+        error = expected_calibration_error(p_NSG.max(axis=2)[counted_NS], correct_NS[counted_NS])
         r2 = _mean_r2(truth_NS, p_NSG, counted_NS) if p_NSG.shape[2] == 3 else float("nan")
         return cls(*(table.sum(axis=1).astype(np.float64) for table in sums), error, r2)
 
     def measures(self, rows: NDArray[np.int64] | slice = slice(None)) -> dict[str, float]:
-        """The measures of `MEASURES`, of some of the people."""
-        places, variants = self.places[rows].sum(), max(self.variants[rows].sum(), 1)
-        values = (self.right[rows].sum() / places, self.variants_right[rows].sum() / variants)
-        return dict(zip(MEASURES, (*values, self.surprise[rows].sum() / places), strict=True))
+        """The measures of `MEASURES`, of some of the individuals."""
+        sites, variants = self.sites[rows].sum(), max(self.variants[rows].sum(), 1)
+        values = (self.correct[rows].sum() / sites, self.variants_correct[rows].sum() / variants)
+        return dict(zip(MEASURES, (*values, self.nats[rows].sum() / sites), strict=True))
 
-    def intervals(self, beside: "Concordance | None" = None) -> dict[str, tuple[float, float]]:
+    def intervals(self, baseline: "Concordance | None" = None) -> dict[str, tuple[float, float]]:
         """95 % intervals of a bootstrap over people, of the measures or of their gain over another method's."""
         rng = np.random.default_rng(0)
         draws = []
-        for _ in range(REPEATS):
-            rows = rng.integers(len(self.places), size=len(self.places))
-            other = beside.measures(rows) if beside else dict.fromkeys(MEASURES, 0.0)
-            draws.append([value - other[name] for name, value in self.measures(rows).items()])
+        for _ in range(BOOTSTRAPS):
+            rows = rng.integers(len(self.sites), size=len(self.sites))
+            baseline_measures = (
+                baseline.measures(rows) if baseline else dict.fromkeys(MEASURES, 0.0)
+            )
+            draws.append(
+                [value - baseline_measures[name] for name, value in self.measures(rows).items()]
+            )
         low, high = np.percentile(draws, [2.5, 97.5], axis=0)
         return dict(zip(MEASURES, zip(low.tolist(), high.tolist(), strict=True), strict=True))
 
@@ -83,45 +87,45 @@ def _mean_r2(
 ) -> float:
     """The squared correlation of dosage and truth, a mean over the common sites at which both vary."""
     dosage_NS = p_NSG @ np.arange(3)
-    found = []
+    r2_values = []
     for truth, dosage, counted in zip(truth_NS.T, dosage_NS.T, counted_NS.T, strict=True):
         frequency = truth[counted].mean() / 2 if counted.any() else 0.0
-        if min(frequency, 1 - frequency) > LEAST_COMMON and dosage[counted].std() > 0:
-            found.append(np.corrcoef(truth[counted], dosage[counted])[0, 1] ** 2)
-    return float(np.mean(found)) if found else float("nan")
+        if min(frequency, 1 - frequency) > MIN_MINOR_FREQUENCY and dosage[counted].std() > 0:
+            r2_values.append(np.corrcoef(truth[counted], dosage[counted])[0, 1] ** 2)
+    return float(np.mean(r2_values)) if r2_values else float("nan")
 
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """A method under a condition, with its seconds by the clock and of the processor; with a baseline `beside`, its
-    gain over that is told."""
+    """A method under a condition, with its seconds by the clock and of the processor; `baseline` is the row
+    that its gain is over."""
 
     condition: str
     method: str
     score: Concordance
     seconds: float = float("nan")
-    beside: "Row | None" = None
+    baseline: "Row | None" = None
     processor: float = float("nan")
 
 
 def tsv(rows: Sequence[Row]) -> list[str]:
     """A line a row, with intervals."""
     columns = [part for name in MEASURES for part in (name, f"{name}_low", f"{name}_high")]
-    head = ["condition", "method", "people", "places", *columns, "calibration", "r2"]
-    head += ["seconds", "processor_seconds"]
-    lines = ["\t".join(head) + "\n"]
+    titles = ["condition", "method", "people", "places", *columns, "calibration", "r2"]
+    titles += ["seconds", "processor_seconds"]
+    lines = ["\t".join(titles) + "\n"]
     for row in rows:
         values, limits = row.score.measures(), row.score.intervals()
         cells = [f"{x:.6f}" for name in MEASURES for x in (values[name], *limits[name])]
-        rest = [f"{row.score.calibration:.6f}", f"{row.score.r2:.6f}"]
-        rest += [f"{row.seconds:.1f}", f"{row.processor:.1f}"]
-        counts = [str(len(row.score.places)), str(int(row.score.places.sum()))]
-        lines.append("\t".join([row.condition, row.method, *counts, *cells, *rest]) + "\n")
+        further_cells = [f"{row.score.calibration:.6f}", f"{row.score.r2:.6f}"]
+        further_cells += [f"{row.seconds:.1f}", f"{row.processor:.1f}"]
+        counts = [str(len(row.score.sites)), str(int(row.score.sites.sum()))]
+        lines.append("\t".join([row.condition, row.method, *counts, *cells, *further_cells]) + "\n")
     return lines
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """A compact table; gains are of the same people."""
+    """A compact table; gains are of the same individuals."""
     titles = [*TITLES.values(), "gain in concordance", "gain in log loss"]
     lines = [
         f"| hidden | method | {' | '.join(titles)} |",
@@ -137,8 +141,8 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def _gain(row: Row, name: str) -> str:
-    if row.beside is None:
+    if row.baseline is None:
         return "."
-    gain = row.score.measures()[name] - row.beside.score.measures()[name]
-    low, high = row.score.intervals(row.beside.score)[name]
+    gain = row.score.measures()[name] - row.baseline.score.measures()[name]
+    low, high = row.score.intervals(row.baseline.score)[name]
     return f"{gain:+.4f} ({low:+.4f} to {high:+.4f})"

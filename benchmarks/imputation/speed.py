@@ -28,21 +28,21 @@ from benchmarks.imputation.methods import (
     UNPHASED,
     add_programs,
     compile_modules,
-    left_out,
+    omission_reason,
     without_phase,
 )
 from benchmarks.imputation.region import REFERENCE, TYPED
 
 PREPARATION = "genomai pretrain --for imputation"
-APART = 500_000  # bases from the beginning of one region to that of the next
-FIXED = 9  # columns before the samples'
+REGION_SPACING = 500_000  # bases from the beginning of one region to that of the next
+FIXED_COLUMNS = 9  # columns before the samples'
 KIB = 1024
 TITLES = ["regions", "hidden", "program", "threads", "seconds", "of the processor", "MiB"]
 
 
 @dataclass(frozen=True)
-class Use:
-    """What one run of a program takes; `memory` in MiB."""
+class ResourceUse:
+    """The time and memory of one run of a program; `memory` in MiB."""
 
     regions: int
     hidden: str
@@ -53,7 +53,7 @@ class Use:
     memory: float
 
     def cells(self) -> list[str]:
-        """As text, as `TITLES` say."""
+        """As text, in the order of `TITLES`."""
         regions, hidden, program, threads, *figures = astuple(self)
         return [str(regions), hidden, program, threads, *map("{:.1f}".format, figures)]
 
@@ -62,8 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run all programs; the table goes to standard output, progress to standard error."""
     options = parser().parse_args(arguments)
     compile_modules()
-    found = [use for regions in options.regions for use in uses(regions, options)]
-    rows = [use.cells() for use in found]
+    resource_uses = [use for regions in options.regions for use in measurements(regions, options)]
+    rows = [use.cells() for use in resource_uses]
     sys.stdout.writelines("\t".join(row) + "\n" for row in [TITLES, *rows])
     lines = [TITLES, ["---:", "---", "---", "---:", "---:", "---:", "---:"], *rows]
     write_asked(options.markdown, "".join(f"| {' | '.join(line)} |\n" for line in lines))
@@ -71,11 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = parser_of(__doc__, runs=RUNS / "imputation" / "speed", markdown=None)
-    made.add_argument(
+    parser = parser_of(__doc__, runs=RUNS / "imputation" / "speed", markdown=None)
+    parser.add_argument(
         "--region", type=Path, default=DATA.parent / "region", metavar="DIR", help="its files"
     )
-    made.add_argument(
+    parser.add_argument(
         "--regions",
         type=int,
         nargs="+",
@@ -83,23 +83,23 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="how many, one behind the other (default: 1 10)",
     )
-    add_programs(made)
-    return made
+    add_programs(parser)
+    return parser
 
 
-def uses(regions: int, options: argparse.Namespace) -> Iterator[Use]:
-    """What each program takes for so many regions."""
+def measurements(regions: int, options: argparse.Namespace) -> Iterator[ResourceUse]:
+    """The time and memory of each program for so many regions."""
     folder = options.runs / str(regions)
     folder.mkdir(parents=True, exist_ok=True)
     reference, typed = (folder / name for name in (REFERENCE, TYPED))
     for path in (reference, typed):
-        stretch(options.region / path.name, path, regions)
-    asked = {PHASED: typed, UNPHASED: folder / "typed-no-phase.vcf"}
+        concatenate_regions(options.region / path.name, path, regions)
+    typed_files = {PHASED: typed, UNPHASED: folder / "typed-no-phase.vcf"}
     with gzip.open(typed, "rt") as lines:
-        asked[UNPHASED].write_text(without_phase(list(lines)))
+        typed_files[UNPHASED].write_text(without_phase(list(lines)))
     for threads in ("1", "default"):
-        ours = ["--device", "cpu", *(["--threads", "1"] if threads == "1" else [])]
-        its = ["nthreads=1"] if threads == "1" else []
+        genomai_options = ["--device", "cpu", *(["--threads", "1"] if threads == "1" else [])]
+        beagle_options = ["nthreads=1"] if threads == "1" else []
         command = [
             sys.executable,
             "-m",
@@ -110,45 +110,49 @@ def uses(regions: int, options: argparse.Namespace) -> Iterator[Use]:
             "--for",
             "imputation",
         ]
-        command += [str(reference), "-o", str(folder / "model"), *ours]
-        yield used(regions, "once", PREPARATION, threads, command)
-        for phase, path in asked.items():
+        command += [str(reference), "-o", str(folder / "model"), *genomai_options]
+        yield measure(regions, "once", PREPARATION, threads, command)
+        for phase, path in typed_files.items():
             command = [sys.executable, "-m", "genomai_cli", "denoise", "-q", "--model"]
             command += [
                 str(folder / "model"),
                 str(path),
                 "-o",
                 str(folder / "restored.vcf.gz"),
-                *ours,
+                *genomai_options,
             ]
-            yield used(regions, phase, OURS, threads, command)
-            if not left_out(BEAGLE, phase, options):
+            yield measure(regions, phase, OURS, threads, command)
+            if not omission_reason(BEAGLE, phase, options):
                 command = [
                     options.beagle,
                     f"gt={path}",
                     f"ref={reference}",
                     f"out={folder / 'beagle'}",
                     "gp=true",
-                    *its,
+                    *beagle_options,
                 ]
-                yield used(regions, phase, BEAGLE, threads, command)
+                yield measure(regions, phase, BEAGLE, threads, command)
 
 
-def used(regions: int, hidden: str, program: str, threads: str, command: Sequence[str]) -> Use:
+def measure(
+    regions: int, hidden: str, program: str, threads: str, command: Sequence[str]
+) -> ResourceUse:
     """Run a program whose messages nobody reads."""
     began = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        _, status, spent = os.wait4(process.pid, 0)
+        _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
-    wall, processor = time.perf_counter() - began, spent.ru_utime + spent.ru_stime
-    made = Use(regions, hidden, program, threads, wall, processor, spent.ru_maxrss / KIB)
-    print("\t".join(made.cells()), file=sys.stderr, flush=True)
-    return made
+    wall, processor = time.perf_counter() - began, usage.ru_utime + usage.ru_stime
+    resource_use = ResourceUse(
+        regions, hidden, program, threads, wall, processor, usage.ru_maxrss / KIB
+    )
+    print("\t".join(resource_use.cells()), file=sys.stderr, flush=True)
+    return resource_use
 
 
-def stretch(source: Path, target: Path, regions: int) -> None:
+def concatenate_regions(source: Path, target: Path, regions: int) -> None:
     """A VCF with so many regions one behind the other, each with the samples in another order."""
     with gzip.open(source, "rt") as lines:
         text = [line.rstrip("\n") for line in lines]
@@ -157,11 +161,16 @@ def stretch(source: Path, target: Path, regions: int) -> None:
     with gzip.open(target, "wt", compresslevel=1) as out:
         out.writelines(line + "\n" for line in text if line[0] == "#")
         for number in range(regions):
-            order = rng.permutation(len(records[0]) - FIXED) + FIXED
-            for chrom, position, name, *rest in records:
-                calls = [rest[column - 3] for column in order]
-                place = str(int(position) + APART * number)
-                fixed = [chrom, place, f"{name}_{number}", *rest[: FIXED - 3]]
+            order = rng.permutation(len(records[0]) - FIXED_COLUMNS) + FIXED_COLUMNS
+            for chrom, position, name, *further_columns in records:
+                calls = [further_columns[column - 3] for column in order]
+                new_position = str(int(position) + REGION_SPACING * number)
+                fixed = [
+                    chrom,
+                    new_position,
+                    f"{name}_{number}",
+                    *further_columns[: FIXED_COLUMNS - 3],
+                ]
                 out.write("\t".join([*fixed, *calls]) + "\n")
 
 

@@ -13,10 +13,10 @@ P = np.array([[[0.8, 0.1, 0.1], [0.5, 0.3, 0.2], [1, 0, 0]], [[0, 0.9, 0.1], [0.
 
 def test_concordance_by_hand():
     score = Concordance.of(TRUTH, P, HIDDEN)
-    found = score.measures()
-    assert found["concordance"] == pytest.approx(3 / 4)
-    assert found["variants"] == pytest.approx(1 / 2)
-    assert found["log_loss"] == pytest.approx(-np.log([0.8, 0.3, 0.9, 0.6]).mean())
+    measures = score.measures()
+    assert measures["concordance"] == pytest.approx(3 / 4)
+    assert measures["variants"] == pytest.approx(1 / 2)
+    assert measures["log_loss"] == pytest.approx(-np.log([0.8, 0.3, 0.9, 0.6]).mean())
     assert score.measures(np.array([0]))["concordance"] == 0.5
     low, high = score.intervals()["concordance"]
     assert low == 0.5
@@ -26,7 +26,7 @@ def test_concordance_by_hand():
 def test_the_reference_may_be_another_letter_at_each_site():
     score = Concordance.of(TRUTH, P, HIDDEN, np.array([0, 1, 0]))
     assert score.variants.tolist() == [0, 2]
-    assert score.variants_right.tolist() == [0, 2]
+    assert score.variants_correct.tolist() == [0, 2]
 
 
 def test_a_gain_is_of_the_same_people():
@@ -38,20 +38,20 @@ def test_a_gain_is_of_the_same_people():
 
 
 def test_frequencies_give_hardy_weinberg_proportions():
-    found = panel.of_frequencies(np.array([[0.25]]))
-    assert found[0, 0] == pytest.approx([0.5625, 0.375, 0.0625])
+    probabilities = panel.hardy_weinberg(np.array([[0.25]]))
+    assert probabilities[0, 0] == pytest.approx([0.5625, 0.375, 0.0625])
 
 
 def test_called_populations_are_the_likeliest():
     frequency = np.array([[0.9, 0.9, 0.9], [0.1, 0.1, 0.1]])
     fold = panel.Fold(None, frequency, np.array([0.5, 0.5]), np.array([0, 0]), TRUTH)
-    shown = np.array([[[0, 0, -1], [0, 1, -1]], [[1, -1, -1], [1, -1, -1]]], np.int8)
-    found = panel.called_population(fold, shown)
-    assert found[:, 2] == pytest.approx(panel.of_frequencies(frequency[[1, 0]])[:, 2])
+    observed = np.array([[[0, 0, -1], [0, 1, -1]], [[1, -1, -1], [1, -1, -1]]], np.int8)
+    probabilities = panel.called_population(fold, observed)
+    assert probabilities[:, 2] == pytest.approx(panel.hardy_weinberg(frequency[[1, 0]])[:, 2])
 
 
 def test_changes_of_replaced_genotypes_are_counted():
     truth = np.array([[0, 1, 2, 0, 1]])
-    shown = np.array([[0, 2, 0, 2, 1]])  # three are replaced
-    found = np.array([[0, 1, 1, 2, 0]])  # mended, another error, passed by, and one spoilt
-    assert replaced.counts(truth, shown, found) == [5, 3, 3, 2, 1]
+    replaced_genotypes = np.array([[0, 2, 0, 2, 1]])  # three are replaced
+    restored = np.array([[0, 1, 1, 2, 0]])  # mended, another error, passed by, and one spoilt
+    assert replaced.counts(truth, replaced_genotypes, restored) == [5, 3, 3, 2, 1]

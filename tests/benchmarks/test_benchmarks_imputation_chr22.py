@@ -22,15 +22,15 @@ def test_the_benchmark_without_beagle(tmp_path, capsys):
     text = "".join(["sample\tpopulation\tsuperpopulation\n", *rows])
     (tmp_path / "train.labels.tsv").write_text(text)
     (tmp_path / "panel.tsv").write_text("chrom\tpos_grch37\tref\talt\n1\t1\tA\tC\n")
-    given = ["--data", str(tmp_path), "--runs", str(tmp_path / "runs"), "--judged", "1"]
+    arguments = ["--data", str(tmp_path), "--runs", str(tmp_path / "runs"), "--judged", "1"]
     programs = ["--beagle", "no-beagle", "--minimac4", "no-minimac"]
-    chr22.main([*given, *programs, "--markdown", str(tmp_path / "t.md")])
-    said = capsys.readouterr()
-    assert "no phase, Beagle 5: left out, no-beagle is not installed" in said.err
-    assert "phased, minimac4: left out, no-minimac is not installed" in said.err
-    lines = [line.split("\t") for line in said.out.splitlines()]
-    found = {(row[0], row[1]): float(row[4]) for row in lines[1:]}
-    assert len(found) == 8  # four methods, with phase and without
-    ours = found["no phase", "genomai denoise"]
-    assert ours > found["no phase", "most frequent genotype"] + 0.05
+    chr22.main([*arguments, *programs, "--markdown", str(tmp_path / "t.md")])
+    printed = capsys.readouterr()
+    assert "no phase, Beagle 5: left out, no-beagle is not installed" in printed.err
+    assert "phased, minimac4: left out, no-minimac is not installed" in printed.err
+    lines = [line.split("\t") for line in printed.out.splitlines()]
+    concordances = {(row[0], row[1]): float(row[4]) for row in lines[1:]}
+    assert len(concordances) == 8  # four methods, with phase and without
+    ours = concordances["no phase", "genomai denoise"]
+    assert ours > concordances["no phase", "most frequent genotype"] + 0.05
     assert (tmp_path / "t.md").read_text().count("genomai denoise") == 4  # rows, and their times

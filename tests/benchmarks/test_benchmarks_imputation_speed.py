@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks.imputation.speed import stretch, used
+from benchmarks.imputation.speed import concatenate_regions, measure
 
 VCF = (
     "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\ta\tb\tc\n"
@@ -22,7 +22,7 @@ def source(tmp_path):
 
 
 def test_a_stretch_has_the_regions_one_behind_the_other(source, tmp_path):
-    stretch(source, tmp_path / "three.vcf.gz", 3)
+    concatenate_regions(source, tmp_path / "three.vcf.gz", 3)
     lines = gzip.decompress((tmp_path / "three.vcf.gz").read_bytes()).decode().splitlines()
     assert lines[:2] == VCF.splitlines()[:2]
     records = [line.split("\t") for line in lines[2:]]
@@ -35,11 +35,11 @@ def test_a_stretch_has_the_regions_one_behind_the_other(source, tmp_path):
 
 def test_what_a_program_takes_is_its_own():
     hungry = "x = bytearray(200 << 20); x[::4096] = b'1' * len(x[::4096])"
-    use = used(1, "once", "python", "1", [sys.executable, "-c", hungry])
+    use = measure(1, "once", "python", "1", [sys.executable, "-c", hungry])
     assert 200 < use.memory < 1000
     assert use.processor > 0
 
 
 def test_a_program_that_fails_ends_the_benchmark():
     with pytest.raises(subprocess.CalledProcessError):
-        used(1, "once", "python", "1", [sys.executable, "-c", "raise SystemExit(3)"])
+        measure(1, "once", "python", "1", [sys.executable, "-c", "raise SystemExit(3)"])
