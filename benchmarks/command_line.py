@@ -1,4 +1,4 @@
-"""What the command lines of the benchmarks share: where the data lie, options, lines of progress, files of tables."""
+"""Shared by the command lines of the benchmarks: data folders, options, lines of progress, files of tables."""
 
 import argparse
 import sys
@@ -43,14 +43,14 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def parser_of(doc: str | None, **defaults: Any) -> argparse.ArgumentParser:
-    """A parser with the first line of `doc` and, of the shared options, those named, with their defaults."""
-    made = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
+    """A parser with the first line of `doc` as its description and the named shared options with these defaults."""
+    parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
     for name, default in defaults.items():
         text, settings = OPTIONS[name]
-        parts = [text] * bool(text) + ["default: %(default)s"] * (default not in (None, []))
+        help_parts = [text] * bool(text) + ["default: %(default)s"] * (default not in (None, []))
         flags = ["-o"] * (name == "output") + [f"--{name}"]
-        made.add_argument(*flags, default=default, help="; ".join(parts), **settings)
-    return made
+        parser.add_argument(*flags, default=default, help="; ".join(help_parts), **settings)
+    return parser
 
 
 def write_asked(path: Path | None, text: str | Iterable[str]) -> None:
