@@ -60,7 +60,7 @@ def write_asked(path: Path | None, text: str | Iterable[str]) -> None:
             handle.write("".join(text))
 
 
-def shown(value: float) -> str:
+def format_number(value: float) -> str:
     """A figure with three digits, without an exponent where it is large."""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 

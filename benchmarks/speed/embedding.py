@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.command_line import parser_of, shown
+from benchmarks.command_line import format_number, parser_of
 from benchmarks.speed.variants import save_model
 from genomai_cli.alphabet import as_text
 
@@ -47,7 +47,7 @@ def figures(folder: Path, threads: int) -> list[str]:
     if status:
         sys.exit(f"embed ended with {status}")
     took = (time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
-    return [shown(value) for value in took]
+    return [format_number(value) for value in took]
 
 
 if __name__ == "__main__":

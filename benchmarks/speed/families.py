@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.command_line import names, parser_of, shown, write_asked
+from benchmarks.command_line import format_number, names, parser_of, write_asked
 from genomai_cli import tokenizers
 from genomai_cli.alphabet import as_text
 from genomai_cli.backbones import caduceus, scan_kernel, selective_scan
@@ -188,7 +188,7 @@ def is_there(family: str) -> bool:
 def cells(row: Row) -> Iterator[str]:
     """The row's figures."""
     for value in astuple(row):
-        yield shown(value) if isinstance(value, float) else str(value)
+        yield format_number(value) if isinstance(value, float) else str(value)
 
 
 def table(rows: Sequence[Row], lengths: Sequence[int]) -> Iterator[str]:

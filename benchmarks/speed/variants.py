@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.command_line import names, parser_of, shown
+from benchmarks.command_line import format_number, names, parser_of
 from genomai_cli import tokenizers
 from genomai_cli.alphabet import BASES
 from genomai_cli.backbones.base import complete_config
@@ -165,7 +165,7 @@ def rows_of(folder: Path, preset: str, options: Namespace) -> Iterator[Row]:
 def cells(row: Row) -> Iterator[str]:
     """The row's figures."""
     for value in astuple(row):
-        yield shown(value) if isinstance(value, float) else str(value)
+        yield format_number(value) if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":
