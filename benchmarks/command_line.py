@@ -53,8 +53,8 @@ def parser_of(doc: str | None, **defaults: Any) -> argparse.ArgumentParser:
     return parser
 
 
-def write_asked(path: Path | None, text: str | Iterable[str]) -> None:
-    """Write the text or its lines into a file, if one is asked for."""
+def write_optional(path: Path | None, text: str | Iterable[str]) -> None:
+    """Write the text or its lines into a file, if there is a path."""
     if path:
         with atomic_text(path) as handle:
             handle.write("".join(text))

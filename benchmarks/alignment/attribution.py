@@ -29,7 +29,7 @@ from benchmarks.alignment.crossmodal import (
     learnt_from,
 )
 from benchmarks.alignment.retrieval import KEPT, PRESET, RECORDS, key_of
-from benchmarks.command_line import DATA, parser_of, say, write_asked
+from benchmarks.command_line import DATA, parser_of, say, write_optional
 from benchmarks.crossvalidation.trials import Array, Rows
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.bundles.bundle import Bundle
@@ -294,7 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     found = Explained.pooled(outcomes, np.argsort(np.concatenate(parts)))
     sys.stdout.writelines(tsv(people, found, options.seed))
-    write_asked(options.markdown, markdown(people, found, options.seed))
+    write_optional(options.markdown, markdown(people, found, options.seed))
 
 
 def parser() -> argparse.ArgumentParser:

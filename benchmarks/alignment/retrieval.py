@@ -27,7 +27,7 @@ from benchmarks.alignment.crossmodal import (
     learnt_from,
     ranks,
 )
-from benchmarks.command_line import DATA, MODELS, RUNS, parser_of, say, write_asked
+from benchmarks.command_line import DATA, MODELS, RUNS, parser_of, say, write_optional
 from benchmarks.crossvalidation.baselines import (
     BAYES,
     MAJORITY,
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         method, head = name.split("|")
         found[method, head] = np.concatenate([outcome[name] for outcome in outcomes])[order]
     lines = list(table(found))
-    write_asked(options.output, tsv(found))
+    write_optional(options.output, tsv(found))
     sys.stdout.writelines(f"{line}\n" for line in lines)
 
 

@@ -31,7 +31,7 @@ from benchmarks.alignment.crossmodal import (
 )
 from benchmarks.alignment.retrieval import PRESET, key_of
 from benchmarks.alignment.retrieval import parser as shared_parser
-from benchmarks.command_line import say, write_asked
+from benchmarks.command_line import say, write_optional
 from benchmarks.crossvalidation.baselines import Scaler
 from benchmarks.crossvalidation.trials import Array, Rows
 from genomai_cli.metrics.classification import wilson_interval
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     outcomes = {name: left_out(people, name, options) for name in wanted}
     if options.only:
         return
-    write_asked(options.output, tsv(outcomes))
+    write_optional(options.output, tsv(outcomes))
     lines = chain(summary(outcomes, options.seed), [""], by_population(outcomes))
     sys.stdout.writelines(f"{line}\n" for line in lines)
 

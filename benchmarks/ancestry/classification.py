@@ -18,7 +18,15 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.ancestry.methods import OurMethod, baselines
 from benchmarks.ancestry.scores import CONDITIONS, Row, markdown, paired, rows_of, tsv
-from benchmarks.command_line import DATA, RUNS, names, parser_of, say, say_on_terminal, write_asked
+from benchmarks.command_line import (
+    DATA,
+    RUNS,
+    names,
+    parser_of,
+    say,
+    say_on_terminal,
+    write_optional,
+)
 from benchmarks.crossvalidation.trials import Array, Cohort, Method, Rows, Trial
 from genomai_cli import device as devices
 
@@ -40,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         pooled = trial.pooled(method, fresh=method.name in options.fresh)
         tables[method.name] = pooled.probabilities
         rows += rows_of(method.name, pooled, cohort.samples.labels)
-        write_asked(options.output, tsv(rows))
-        write_asked(options.markdown, markdown(rows))
+        write_optional(options.output, tsv(rows))
+        write_optional(options.markdown, markdown(rows))
     sys.stdout.writelines(tsv(rows))
     if options.paired in tables:
         for line in differences(options.paired, tables, cohort.samples.labels):

@@ -24,7 +24,15 @@ from sklearn.svm import SVC
 from benchmarks.ancestry.methods import OurMethod
 from benchmarks.ancestry.scores import measures
 from benchmarks.ancestry.sites import WIDE_VCF
-from benchmarks.command_line import DATA, MODELS, RUNS, parser_of, say, say_on_terminal, write_asked
+from benchmarks.command_line import (
+    DATA,
+    MODELS,
+    RUNS,
+    parser_of,
+    say,
+    say_on_terminal,
+    write_optional,
+)
 from benchmarks.crossvalidation.baselines import INNER_FOLDS, Scaler, shrunken_bayes
 from benchmarks.crossvalidation.trials import (
     HEADS,
@@ -455,8 +463,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for method in methods_of(options):
         table.pooled[method.name] = trial.pooled(method, fresh=method.name in options.fresh)
     rows = list(table.rows())
-    write_asked(options.output, tsv(rows))
-    write_asked(options.markdown, markdown(rows, table))
+    write_optional(options.output, tsv(rows))
+    write_optional(options.markdown, markdown(rows, table))
     sys.stdout.writelines(tsv(rows))
 
 

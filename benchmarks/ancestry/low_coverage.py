@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.command_line import DATA, parser_of, say, write_asked
+from benchmarks.command_line import DATA, parser_of, say, write_optional
 from benchmarks.crossvalidation.trials import LABELS, VCF
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.bundles.bundle import Bundle
@@ -273,10 +273,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows += rows_at(
             depth, bundle, aside, learnt, np.random.default_rng([options.seed, int(10 * depth)])
         )
-        write_asked(options.markdown, markdown(rows))
+        write_optional(options.markdown, markdown(rows))
     known = by_model(bundle, aside.copies)
     rows.append(_row(float("inf"), "the genotypes", aside, known, known))
-    write_asked(options.markdown, markdown(rows))
+    write_optional(options.markdown, markdown(rows))
     sys.stdout.writelines(tsv(rows))
 
 

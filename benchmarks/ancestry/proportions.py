@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.ancestry.sites import WIDE_PANEL, WIDE_VCF, union, wide_panel
-from benchmarks.command_line import DATA, parser_of, say, write_asked
+from benchmarks.command_line import DATA, parser_of, say, write_optional
 from benchmarks.crossvalidation.trials import HEADS, KIDD, LABELS, PANEL, VCF
 from genomai_cli.formats.streams import open_inputs
 from genomai_cli.formats.tables import read_labels
@@ -318,7 +318,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     say(f"{len(people.samples)} people, {len(people.panel)} sites")
     parts = list(estimated(people, options))
     tables = [list(admixed(people, parts)), list(simulated(people, parts, options))]
-    write_asked(options.markdown, "\n".join(map(markdown, tables)))
+    write_optional(options.markdown, "\n".join(map(markdown, tables)))
     sys.stdout.write("\n".join(map(tsv, tables)))
 
 

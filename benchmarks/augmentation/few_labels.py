@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from benchmarks.command_line import DATA, RUNS, parser_of, write_asked
+from benchmarks.command_line import DATA, RUNS, parser_of, write_optional
 from benchmarks.crossvalidation.label_subsets import labelled
 from benchmarks.crossvalidation.trials import Cohort, Rows, subset
 from genomai_cli.backbones.heads import attach_heads, logits
@@ -268,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cohort = Cohort.read(options.data)
     found = list(results(cohort, options.views, options.seed, model, rows))
     sys.stdout.writelines(tsv(found))
-    write_asked(options.markdown, markdown(found))
+    write_optional(options.markdown, markdown(found))
 
 
 def tsv(found: Sequence[Result]) -> Iterator[str]:

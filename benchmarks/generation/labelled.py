@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.command_line import parser_of, write_asked
+from benchmarks.command_line import parser_of, write_optional
 from benchmarks.crossvalidation.trials import Array
 from benchmarks.tasks.regressions import kmer_counts, kmer_features, regression
 from benchmarks.tasks.splits import HEAD, Task
@@ -227,7 +227,7 @@ def main() -> None:
     evaluated = list(evaluate_rows(task, rows))
     for cells in (["row", *METRICS], *(row_metrics.cells() for row_metrics in evaluated)):
         print("\t".join(cells))
-    write_asked(options.markdown, markdown(evaluated))
+    write_optional(options.markdown, markdown(evaluated))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from benchmarks.command_line import DATA, parser_of, write_asked
+from benchmarks.command_line import DATA, parser_of, write_optional
 from genomai_cli.formats.fasta import read_sequences
 from genomai_cli.formats.streams import open_input
 from genomai_cli.formats.tables import read_labels
@@ -251,7 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     simple_generators = LINKED_GENERATORS if options.chr22 else GENERATORS
     generators = () if options.no_simple else simple_generators
     trial = Trial(cohort, generators, held_out=options.held_out, seed=options.seed)
-    write_asked(options.learnt, (f"{name}\n" for name in trial.real.names))
+    write_optional(options.learnt, (f"{name}\n" for name in trial.real.names))
     files = dict(pair.split("=", 1) for pair in options.file)
     rows: list[Row] = []
     for row in trial.rows({name: Path(path) for name, path in files.items()}, options.repeats):
@@ -259,7 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows.append(row)
     sys.stdout.writelines(tsv(rows))
     published = PUBLISHED if options.snp805 else {}
-    write_asked(
+    write_optional(
         options.markdown,
         markdown(rows, published) + (decay(rows) if options.chr22 else ""),
     )

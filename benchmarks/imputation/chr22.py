@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.command_line import DATA, RUNS, parser_of, write_asked
+from benchmarks.command_line import DATA, RUNS, parser_of, write_optional
 from benchmarks.generation.quality import Cohort
 from benchmarks.imputation.methods import (
     BEAGLE,
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     compile_modules()
     rows = list(evaluated_rows(Cohort.read(options.data, linked=True), options))
     sys.stdout.writelines(tsv(rows))
-    write_asked(options.markdown, markdown(rows) + "\n" + time_table(rows))
+    write_optional(options.markdown, markdown(rows) + "\n" + time_table(rows))
 
 
 def parser() -> argparse.ArgumentParser:

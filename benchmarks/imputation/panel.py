@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.command_line import DATA, RUNS, parser_of, write_asked
+from benchmarks.command_line import DATA, RUNS, parser_of, write_optional
 from benchmarks.generation.quality import LABELS, Cohort
 from benchmarks.imputation.scores import Concordance, Row, markdown, tsv
 from genomai_cli import device
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cohort = Cohort.read(options.data, linked=False)
     rows = list(evaluated_rows(cohort, options))
     sys.stdout.writelines(tsv(rows))
-    write_asked(options.markdown, markdown(rows))
+    write_optional(options.markdown, markdown(rows))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.command_line import DATA, RUNS, parser_of, write_asked
+from benchmarks.command_line import DATA, RUNS, parser_of, write_optional
 from benchmarks.imputation.methods import (
     BEAGLE,
     COPYING,
@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     preparation = prepare_model(region)
     rows = list(evaluated_rows(region, options))
     sys.stdout.writelines(tsv(rows))
-    write_asked(options.markdown, markdown(rows) + "\n" + time_table(rows, preparation))
+    write_optional(options.markdown, markdown(rows) + "\n" + time_table(rows, preparation))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pysam
 
-from benchmarks.command_line import DATA, parser_of, write_asked
+from benchmarks.command_line import DATA, parser_of, write_optional
 from benchmarks.generation.quality import Cohort
 from benchmarks.imputation import panel
 from genomai_cli.formats.outputs import atomic_output
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     row = [f"{number:,}" for number in counts(*denoised(cohort, options))]
     lines = [TITLES, ["---:"] * len(TITLES), row]
     text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    write_asked(options.markdown, text)
+    write_optional(options.markdown, text)
     print(text, end="")
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.command_line import DATA, RUNS, parser_of, write_asked
+from benchmarks.command_line import DATA, RUNS, parser_of, write_optional
 from benchmarks.imputation.methods import (
     BEAGLE,
     OURS,
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = [use.cells() for use in resource_uses]
     sys.stdout.writelines("\t".join(row) + "\n" for row in [TITLES, *rows])
     lines = [TITLES, ["---:", "---", "---", "---:", "---:", "---:", "---:"], *rows]
-    write_asked(options.markdown, "".join(f"| {' | '.join(line)} |\n" for line in lines))
+    write_optional(options.markdown, "".join(f"| {' | '.join(line)} |\n" for line in lines))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.command_line import RUNS, parser_of, say, write_asked
+from benchmarks.command_line import RUNS, parser_of, say, write_optional
 from genomai_cli.alphabet import BASES, IS_BASE, as_letters, codes_of
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.bundles.writing import Extras
@@ -319,7 +319,7 @@ def main() -> None:
         rows.append(row)
         say("\n".join(table(rows, options.seed)))
     text = "\n".join(table(rows, options.seed)) + "\n"
-    write_asked(options.markdown, text)
+    write_optional(options.markdown, text)
     print(text, end="")
 
 

@@ -23,7 +23,7 @@ from benchmarks.command_line import (
     parser_of,
     say,
     say_on_terminal,
-    write_asked,
+    write_optional,
 )
 from benchmarks.crossvalidation.trials import Method, Pooled, Trial
 from benchmarks.mito.genomes import Genomes
@@ -61,8 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         pairs = [pair for pair in COMPARED if all_pooled.keys() >= set(pair)]
         truth = people.samples.labels
         more = [gain for pair in pairs for gain in gains(*pair, all_pooled, truth)]
-        write_asked(options.output, tsv(rows))
-        write_asked(options.markdown, markdown(rows, same, more) + NOTE)
+        write_optional(options.output, tsv(rows))
+        write_optional(options.markdown, markdown(rows, same, more) + NOTE)
     sys.stdout.writelines(tsv(rows))
 
 

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.command_line import DATA, MITO, parser_of, write_asked
+from benchmarks.command_line import DATA, MITO, parser_of, write_optional
 from genomai_cli.alphabet import BASE_LETTERS, as_letters
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.formats.fasta import read_sequences
@@ -220,7 +220,7 @@ def main() -> None:
     ]
     for row in (["row", *FIGURES], *rows):
         print("\t".join(row))
-    write_asked(options.markdown, markdown(rows))
+    write_optional(options.markdown, markdown(rows))
 
 
 def parser() -> argparse.ArgumentParser:

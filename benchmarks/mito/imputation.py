@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.command_line import DATA, MITO, MODELS, parser_of, say, write_asked
+from benchmarks.command_line import DATA, MITO, MODELS, parser_of, say, write_optional
 from benchmarks.crossvalidation.trials import Rows
 from benchmarks.mito.genomes import Genomes
 from benchmarks.mito.imputers import (
@@ -91,8 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     titles = {entry.method.name: entry.title for entry in chosen}
     for entry in chosen:
         rows += data.rows(entry)
-        write_asked(options.output, tsv(rows))
-        write_asked(options.markdown, markdown(rows, titles) + note(data))
+        write_optional(options.output, tsv(rows))
+        write_optional(options.markdown, markdown(rows, titles) + note(data))
     sys.stdout.writelines(tsv(rows))
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.command_line import DATA, MITO, RUNS, names, parser_of, say, write_asked
+from benchmarks.command_line import DATA, MITO, RUNS, names, parser_of, say, write_optional
 from benchmarks.pretraining.label_rows import ROWS, Kind, ancestry_kind, mito_kind
 from benchmarks.pretraining.label_scores import Trial, markdown, rows_of, tsv
 
@@ -37,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for trial in trials:
             trial.run(number, options.folds, options.rows, say)
             rows = [row for done in trials for row in rows_of(done)]
-            write_asked(options.output, tsv(rows))
-            write_asked(options.markdown, markdown(rows))
+            write_optional(options.output, tsv(rows))
+            write_optional(options.markdown, markdown(rows))
     sys.stdout.writelines(tsv([row for trial in trials for row in rows_of(trial)]))
 
 

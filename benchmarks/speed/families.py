@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.command_line import format_number, names, parser_of, write_asked
+from benchmarks.command_line import format_number, names, parser_of, write_optional
 from genomai_cli import tokenizers
 from genomai_cli.alphabet import as_text
 from genomai_cli.backbones import caduceus, scan_kernel, selective_scan
@@ -177,7 +177,7 @@ def main() -> None:
                 if bases <= LONGEST.get(family, bases) and is_there(family):
                     rows.append(measured(family, bases, options.threads))
                     print("\t".join(cells(rows[-1])), file=out, flush=True)
-                    write_asked(options.markdown, table(rows, lengths))
+                    write_optional(options.markdown, table(rows, lengths))
 
 
 def is_there(family: str) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from benchmarks.command_line import parser_of, write_asked
+from benchmarks.command_line import parser_of, write_optional
 from genomai_cli.backbones import scan_kernel
 from genomai_cli.backbones.selective_scan import Steps, plain_scan, selective_scan
 
@@ -110,7 +110,7 @@ def main() -> None:
     options = parser_of(__doc__, threads=1, markdown=None).parse_args()
     torch.set_num_threads(options.threads)
     text = "".join(lines())
-    write_asked(options.markdown, text)
+    write_optional(options.markdown, text)
     print(text, end="")
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.command_line import DATA, RUNS, names, parser_of, say, write_asked
+from benchmarks.command_line import DATA, RUNS, names, parser_of, say, write_optional
 from benchmarks.tasks.figures import (
     FinishedRun,
     Tables,
@@ -130,9 +130,9 @@ def main() -> None:
         row for task in tasks.values() for row in rows_of(task, runs.load(task, known_methods))
     ]
     rows = merge_rows(read_rows(options.output), new_rows, known_methods)
-    write_asked(options.output, tsv(rows))
+    write_optional(options.output, tsv(rows))
     text = "".join(Tables(rows, methods, all_tasks, options.seeds).markdown())
-    write_asked(options.markdown, text)
+    write_optional(options.markdown, text)
     print(text, end="")
 
 

@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.command_line import DATA, RUNS, names, parser_of, say, write_asked
+from benchmarks.command_line import DATA, RUNS, names, parser_of, say, write_optional
 from genomai_cli.alphabet import BASES
 from genomai_cli.cli.app import main as genomai
 from genomai_cli.formats.fasta import read_sequences
@@ -250,8 +250,8 @@ def main() -> None:
     results = [result_of(task, jaspar) for task in tasks]
     rows = [COLUMNS, *(row for result in results for row in result.rows)]
     table = ["\t".join(row) + "\n" for row in rows]
-    write_asked(options.output, table)
-    write_asked(options.markdown, markdown(results, options.time))
+    write_optional(options.output, table)
+    write_optional(options.markdown, markdown(results, options.time))
     if options.output is None:
         print("".join(table), end="")
 

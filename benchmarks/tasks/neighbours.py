@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.command_line import DATA, names, parser_of, say, write_asked
+from benchmarks.command_line import DATA, names, parser_of, say, write_optional
 from benchmarks.crossvalidation.trials import Array, Rows
 from benchmarks.tasks.networks import CPU, vectors_of
 from benchmarks.tasks.splits import HEAD, Task, task_folders
@@ -109,7 +109,7 @@ def main() -> None:
         for row in rows(Task.read(folder), options.encoder, options.seed):
             table_rows.append(row)
             print("\t".join(row), flush=True)
-    write_asked(options.markdown, markdown(table_rows))
+    write_optional(options.markdown, markdown(table_rows))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.command_line import DATA, parser_of, say, write_asked
+from benchmarks.command_line import DATA, parser_of, say, write_optional
 from benchmarks.tasks.near_duplicates import sequences_of
 from genomai_cli.alphabet import BASES, UNKNOWN_CODE, as_letters, codes_of
 from genomai_cli.backbones.sequence_novelty import NOVELTY, SequenceNovelty
@@ -129,7 +129,7 @@ def main() -> None:
     arguments = parser.parse_args()
     table_rows = list(rows(arguments.data, arguments.methods, arguments.seed))
     print("\n".join(map("\t".join, [COLUMNS, *table_rows])))
-    write_asked(arguments.markdown, markdown(table_rows))
+    write_optional(arguments.markdown, markdown(table_rows))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.command_line import DATA, parser_of, say, write_asked
+from benchmarks.command_line import DATA, parser_of, say, write_optional
 from genomai_cli.inference.classify import Number, classify_records
 from genomai_cli.inputs.samples import Samples
 from genomai_cli.inputs.sequences import SequenceInput
@@ -142,7 +142,7 @@ def main() -> None:
     ]
     print("\n".join(map("\t".join, [COLUMNS, *table_rows])))
     lines = [f"| {' | '.join(row)} |" for row in (COLUMNS, ("---",) * len(COLUMNS), *table_rows)]
-    write_asked(arguments.markdown, "\n".join(lines) + "\n")
+    write_optional(arguments.markdown, "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.command_line import DATA, RUNS, parser_of, say, write_asked
+from benchmarks.command_line import DATA, RUNS, parser_of, say, write_optional
 from benchmarks.tracks import basenji
 from benchmarks.tracks.coverage_windows import (
     BIN,
@@ -73,9 +73,9 @@ def main() -> None:
     at = names.index("other_tracks")
     names[at:at] = [CNN, f"{CNN}_low", f"{CNN}_high"]
     lines = ["\t".join(names), *("\t".join(row[name] for name in names) for row in rows)]
-    write_asked(options.output, [f"{line}\n" for line in lines])
+    write_optional(options.output, [f"{line}\n" for line in lines])
     shown = list(markdown(rows))
-    write_asked(options.markdown, [f"{line}\n" for line in shown])
+    write_optional(options.markdown, [f"{line}\n" for line in shown])
     print("\n".join(shown))
 
 
