@@ -39,13 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = parser_of(
+    parser = parser_of(
         __doc__, data=DATA, folds=5, seed=0, set=[], threads=1, runs=panel.RESULTS, markdown=None
     )
-    made.add_argument(
+    parser.add_argument(
         "--share", type=float, default=0.01, metavar="X", help="that is replaced (%(default)s)"
     )
-    return made
+    return parser
 
 
 def denoised(

@@ -1,6 +1,6 @@
-"""How good restored genotypes or letters are: concordance, log loss, calibration, with intervals by people.
+"""How good restored genotypes or letters are: concordance, log loss, calibration, with intervals by individual.
 
-Shape suffixes: N people, S sites, G genotypes (copies 0 1 2 of the alternate allele) or letters.
+Shape suffixes: N individuals, S sites, G genotypes (copies 0 1 2 of the alternate allele) or letters.
 """
 
 from collections.abc import Sequence
@@ -67,7 +67,7 @@ class Concordance:
         return dict(zip(MEASURES, (*values, self.nats[rows].sum() / sites), strict=True))
 
     def intervals(self, baseline: "Concordance | None" = None) -> dict[str, tuple[float, float]]:
-        """95 % intervals of a bootstrap over people, of the measures or of their gain over another method's."""
+        """95 % intervals of a bootstrap over individuals, of the measures or of their gain over another method's."""
         rng = np.random.default_rng(0)
         draws = []
         for _ in range(BOOTSTRAPS):

@@ -76,22 +76,22 @@ pytestmark = pytest.mark.usefixtures("few_trees")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder as shared/data/1kgp, of 60 people in four populations of two super-populations."""
-    made, rng = tmp_path_factory.mktemp("cohort"), np.random.default_rng(4)
+    cohort_folder, rng = tmp_path_factory.mktemp("cohort"), np.random.default_rng(4)
     names = [f"p{i}" for i in range(80)]
     population = np.arange(80) % 4
     frequency = np.clip(rng.random((2, 60))[population // 2] + 0.1 * population[:, None], 0.05, 0.95)  # fmt: skip
     alleles = (rng.random((80, 2, 60)) < frequency[:, None]).astype(np.int8)
-    (made / PANEL).write_text(panel_text(60))
-    (made / COHORT).write_text(variant_text(names, alleles))
+    (cohort_folder / PANEL).write_text(panel_text(60))
+    (cohort_folder / COHORT).write_text(variant_text(names, alleles))
     rows = [f"{n}\tPOP{p}\tSUPER{p // 2}\n" for n, p in zip(names, population, strict=True)]
-    (made / LABELS).write_text("sample\tpopulation\tsuperpopulation\n" + "".join(rows))
-    return made
+    (cohort_folder / LABELS).write_text("sample\tpopulation\tsuperpopulation\n" + "".join(rows))
+    return cohort_folder
 
 
 def test_the_table_of_generated_people(folder, tmp_path, capsys):
     file = f"own={folder / COHORT}"
-    learnt = tmp_path / "learnt.txt"
-    options = ["--held-out", "--repeats", "1", "--file", file, "--learnt", str(learnt)]
+    names_file = tmp_path / "learnt.txt"
+    options = ["--held-out", "--repeats", "1", "--file", file, "--learnt", str(names_file)]
     quality.main(["--data", str(folder), *options, "--markdown", str(tmp_path / "table.md")])
     table = csv.DictReader(io.StringIO(capsys.readouterr().out), delimiter="\t")
     rows = {row["generator"]: row for row in table}
@@ -100,7 +100,7 @@ def test_the_table_of_generated_people(folder, tmp_path, capsys):
     assert rows["own"]["copies:exact_people"] == "64"  # those learnt from
     assert float(rows["copies"]["privacy:membership_auc"]) > 0.7
     assert float(rows["independent"]["transfer"]) > 0.6
-    assert len(learnt.read_text().split()) == 64
+    assert len(names_file.read_text().split()) == 64
     assert len((tmp_path / "table.md").read_text().splitlines()) == 8
 
 
