@@ -7,7 +7,7 @@ The classifier is a regression on the k-mers of real training sequences, which k
 has as many sequences of each label as the smaller label of the development part: of `real` they are those, `train` are
 some of the training part, `markov-5` draws letters by a Markov model of each label (interpolated, as in the losses of
 `pretrain`), `unconditional` are of the model without a label. k-mers are compared with those of `real`. For the last
-column the same regression learns from the row, and is judged on all of the development part.
+column the same regression is trained on the row, and evaluated on all of the development part.
 
 Shape suffixes: N sequences, C classes, K k-mers, L letters.
 """

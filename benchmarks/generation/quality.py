@@ -3,10 +3,10 @@
     python -m benchmarks.generation.quality --markdown table.md > table.tsv
     python -m benchmarks.generation.quality --held-out --file ours=synthetic.vcf.gz
 
-Every generator makes as many people of each population as it has learnt from. With --held-out it learns from four
-fifths of the people; the last fifth says what real people would reach (row `real`), whether those learnt from give
-themselves away (membership AUC), and how well a logistic regression that has seen generated people alone tells the
-super-populations of real ones (transfer). --learnt writes the names of those to learn from, for a model of one's own.
+Every generator makes as many individuals of each population as it was trained on. With --held-out it is trained on
+four fifths of the individuals; the last fifth gives the values of real ones (row `real`), shows whether training
+individuals can be recognised (membership AUC), and how well a logistic regression trained on generated individuals
+alone predicts the super-populations of real ones (transfer). --learnt writes the names of the training individuals.
 --chr22 compares at the 2,060 linked sites of chromosome 22 instead of the panel, --snp805 at the 805 sites of it for
 which Yelmen et al. 2021 (PLoS Genet 17:e1009303) released people made by a GAN and an RBM, whose figures are added.
 """
@@ -188,7 +188,7 @@ class Trial:
         began = time.perf_counter()
         comparison = Comparison.of(self.cohort.panel, self.real, generated, self.held_out)
         metrics = report(comparison, seed, simple=(), baseline_areas=self.baseline_areas)
-        if generated is self.held_out:  # they cannot be told from themselves
+        if generated is self.held_out:  # no comparison with themselves
             del metrics["privacy"]
         seconds = time.perf_counter() - began
         transfer = float("nan")
@@ -302,7 +302,7 @@ def markdown(
 
 
 def decay(rows: Sequence[Row]) -> str:
-    """A line a generator: the mean r2 of two sites by their distance, beside that of the people learnt from; and how
+    """A line a generator: the mean r2 of two sites by their distance, beside that of the training individuals; and how
     long a stretch a haplotype has in common with one of theirs."""
     prefix = "mean_r2_real:"
     bins = [

@@ -4,7 +4,7 @@
 
 The region is simulated (`../shared/data/region`): reference individuals with phase, others of whom every tenth site is
 typed, and the truth of those. Rates and calibration come of the reference alone; the numbers of states and draws of the
-copying model were tried on 84 of those who are judged. Beagle and minimac4 stand in the table where they are
+copying model were tried on 84 of the target individuals. Beagle and minimac4 stand in the table where they are
 installed.
 """
 

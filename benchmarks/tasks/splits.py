@@ -1,4 +1,4 @@
-"""A task of short sequences: the part to learn from, and the development part that methods are judged on.
+"""A task of short sequences: the training part, and the development part that methods are evaluated on.
 
 Test parts are never opened. Sequences with near-duplicates are one individual (`Samples.individuals`), so that what a
 method holds out of its own training part has no copies in the rest.
