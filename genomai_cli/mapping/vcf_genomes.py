@@ -360,12 +360,10 @@ class Genomes:
         unknown = np.full_like(self._codes, UNKNOWN_CODE)
         filled_N = self._fills_absent & ~self._not_filled
         for first in range(0, len(self.samples), _SAMPLES_PER_BLOCK):
-            names = self.samples[first : first + _SAMPLES_PER_BLOCK]
-            calls = [
-                self._calls[position][first : first + _SAMPLES_PER_BLOCK] for position in positions
-            ]
+            block = slice(first, first + _SAMPLES_PER_BLOCK)
+            calls = [self._calls[position][block] for position in positions]
             table = np.stack(calls, axis=1)  # (samples, positions)
-            rows = zip(names, table, filled_N[first : first + _SAMPLES_PER_BLOCK], strict=True)
+            rows = zip(self.samples[block], table, filled_N[block], strict=True)
             for name, row, is_filled in rows:
                 genome = (self._codes if is_filled else unknown).copy()
                 genome[positions] = np.where(row == NO_CALL, genome[positions], row & CODE)
