@@ -91,7 +91,7 @@ class WideCohort(Cohort):
         return cls(gather(barcodes.records(), labels)[0], panel)
 
     @property
-    def judged_when(self) -> Sequence[object]:
+    def test_conditions(self) -> Sequence[object]:
         """The kinds of files."""
         return list(TITLES)
 
@@ -166,10 +166,10 @@ class At967:
     def run(self, fold: Fold) -> Outcome:
         """Train and judge at these sites."""
         previous_sites = np.flatnonzero([tags != WIDE for tags in fold.panel.tags])
-        letters = fold.learn.letters[:, previous_sites]
+        letters = fold.train.letters[:, previous_sites]
         sequences = [row.tobytes().decode("ascii") for row in letters]
-        train = replace(fold.learn, sequences=sequences)
-        test = {kind: table[:, previous_sites] for kind, table in fold.judged.items()}
+        train = replace(fold.train, sequences=sequences)
+        test = {kind: table[:, previous_sites] for kind, table in fold.test.items()}
         return self.method.run(
             Fold(fold.number, fold.seed, fold.panel.subset(previous_sites), train, test)
         )
@@ -190,18 +190,18 @@ class KernelMethod:
 
     def run(self, fold: Fold) -> Outcome:
         """Learn every head for every kind."""
-        train_copies, test_letters = fold.copies(fold.learn.letters), fold.judged
+        train_copies, test_letters = fold.copies(fold.train.letters), fold.test
         began = time.perf_counter()
         all_features, _ = features(train_copies, train_copies[:1])
-        strength = {head: self._strength(all_features, fold, head) for head in fold.learn.labels}
+        strength = {head: self._strength(all_features, fold, head) for head in fold.train.labels}
         tables = {}
         for kind, letters in test_letters.items():
             sites = np.flatnonzero((letters != MISSING).any(axis=0))
             train_features, test_features = features(
                 train_copies[:, sites], fold.copies(letters)[:, sites]
             )
-            for head, labels in fold.learn.labels.items():
-                classes = len(fold.learn.classes[head])
+            for head, labels in fold.train.labels.items():
+                classes = len(fold.train.classes[head])
                 tables[kind, head] = self.fit(train_features, labels, classes, strength[head])(
                     test_features
                 )
@@ -209,7 +209,7 @@ class KernelMethod:
         return Outcome(tables, time.perf_counter() - began, len(fold.panel), f"(chosen: {note})")
 
     def _strength(self, all_features: Array, fold: Fold, head: str) -> float:
-        labels, classes = fold.learn.labels[head], len(fold.learn.classes[head])
+        labels, classes = fold.train.labels[head], len(fold.train.classes[head])
         parts = StratifiedKFold(INNER_FOLDS, shuffle=True, random_state=fold.seed)
 
         def correct_count(strength: float) -> int:
@@ -262,12 +262,12 @@ class ShrunkenBayes:
     def run(self, fold: Fold) -> Outcome:
         """Learn once; missing sites are skipped."""
         began = time.perf_counter()
-        parent = np.array(nesting(fold.learn, "pop")["superpop"])
+        parent = np.array(nesting(fold.train, "pop")["superpop"])
         train = shrunken_bayes(PSEUDO_HAPLOTYPES, parent)
-        train_labels = fold.learn.labels["pop"], len(fold.learn.classes["pop"])
-        model = train(fold.copies(fold.learn.letters), *train_labels)
+        train_labels = fold.train.labels["pop"], len(fold.train.classes["pop"])
+        model = train(fold.copies(fold.train.letters), *train_labels)
         tables = {}
-        for kind, letters in fold.judged.items():
+        for kind, letters in fold.test.items():
             table = model(fold.copies(letters))
             tables[kind, "pop"] = table
             tables[kind, "superpop"] = table @ np.eye(parent.max() + 1)[parent]
@@ -284,9 +284,9 @@ class Majority:
     def run(self, fold: Fold) -> Outcome:
         """The classes' shares, for everybody."""
         tables = {}
-        for head, labels in fold.learn.labels.items():
-            share = np.bincount(labels, minlength=len(fold.learn.classes[head])) / len(labels)
-            for kind, letters in fold.judged.items():
+        for head, labels in fold.train.labels.items():
+            share = np.bincount(labels, minlength=len(fold.train.classes[head])) / len(labels)
+            for kind, letters in fold.test.items():
                 tables[kind, head] = np.tile(share, (len(letters), 1))
         return Outcome(tables, 0.0, 0)
 

@@ -117,14 +117,14 @@ class LikelihoodMethod:
         settings = recipe.read("ancestry-967")[0].evidence
         began = time.perf_counter()
         likelihood = fit_likelihood(
-            fold.copies(fold.learn.letters),
-            fold.learn.labels[settings.head],
-            len(fold.learn.classes[settings.head]),
+            fold.copies(fold.train.letters),
+            fold.train.labels[settings.head],
+            len(fold.train.classes[settings.head]),
             axes=settings.axes,
             shrinkage=settings.shrinkage,
         )
         seconds = time.perf_counter() - began
-        parents = nesting(fold.learn, settings.head)
+        parents = nesting(fold.train, settings.head)
 
         @torch.inference_mode()
         def predict(letters: Letters) -> dict[str, Array]:
@@ -179,7 +179,7 @@ def sites_of_v2(fold: Fold, changes: tuple[str, ...] = ()) -> Rows:
 
 def training_samples(fold: Fold, plan: recipe.Recipe) -> Samples:
     """The fold's people with the labels of the recipe's heads only, and its strata."""
-    train = fold.learn
+    train = fold.train
     labels = {head: numbers for head, numbers in train.labels.items() if head in plan.heads}
     classes = {head: names for head, names in train.classes.items() if head in plan.heads}
     strata = {column: train.labels[head] for head, column in HEADS.items()}.get(plan.input.strata)
@@ -201,7 +201,7 @@ def baselines() -> list[Method]:
 
 
 def _problem(fold: Fold, sites: Rows) -> Problem:
-    train = fold.learn
+    train = fold.train
     classes = {head: len(names) for head, names in train.classes.items()}
     return Problem(fold.copies(train.letters)[:, sites], train.labels, classes)
 

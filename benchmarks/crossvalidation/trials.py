@@ -51,7 +51,7 @@ class Cohort:
         return cls(samples, panel)
 
     @property
-    def judged_when(self) -> Sequence[object]:
+    def test_conditions(self) -> Sequence[object]:
         """The shares of sites that are hidden when judging."""
         return HIDDEN
 
@@ -63,12 +63,12 @@ class Cohort:
         """The fold whose people in `rows` are judged by a method that learns from all the others."""
         letters = self.samples.letters[rows]
         known = conditions(len(self.samples), self.panel, seed)
-        judged = {
+        test = {
             condition: np.where(mask[rows], letters, np.uint8(_MISSING))
             for condition, mask in known.items()
         }
-        learn = subset(self.samples, remaining_rows(self.samples, rows))
-        return Fold(number, seed, self.panel, learn, judged)
+        train = subset(self.samples, remaining_rows(self.samples, rows))
+        return Fold(number, seed, self.panel, train, test)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +78,8 @@ class Fold:
     number: int
     seed: int
     panel: Panel
-    learn: Samples
-    judged: dict[str, Letters]
+    train: Samples
+    test: dict[str, Letters]
 
     def copies(self, letters: Letters) -> NDArray[np.int8]:
         """Copies of the alternate allele, -1 where missing."""
@@ -96,7 +96,7 @@ class Outcome:
     note: str = ""
 
 
-class People(Protocol):
+class CohortLike(Protocol):
     """Labelled people who can be divided into folds."""
 
     @property
@@ -104,7 +104,7 @@ class People(Protocol):
         """Everybody."""
 
     @property
-    def judged_when(self) -> Sequence[object]:
+    def test_conditions(self) -> Sequence[object]:
         """Under which conditions they are judged."""
 
     def digest(self) -> str:
@@ -143,16 +143,16 @@ class Pooled:
 class Trial:
     """A cohort in folds, of which all or the first `judged` are gone through, and where outcomes are kept."""
 
-    cohort: People
+    cohort: CohortLike
     seed: int
     count: int
     folder: Path
     say: Callable[[str], None] = lambda _: None
-    judged: int | None = None
+    max_folds: int | None = None
 
     def pooled(self, method: Method, *, fresh: bool = False) -> Pooled:
         """The out-of-fold probabilities of everybody judged; folds done before are read, unless `fresh`."""
-        parts = folds(self.cohort.samples, self.count, self.seed)[: self.judged]
+        parts = folds(self.cohort.samples, self.count, self.seed)[: self.max_folds]
         outcomes = [self._outcome(method, n, rows, fresh) for n, rows in enumerate(parts)]
         rows = np.concatenate(parts)
         order = np.argsort(rows)
@@ -181,7 +181,7 @@ class Trial:
             "data": self.cohort.digest(),
             "seed": self.seed,
             "folds": self.count,
-            "hidden": self.cohort.judged_when,
+            "hidden": self.cohort.test_conditions,
             "settings": method.settings,
         }
         return json.dumps(values, sort_keys=True)
@@ -190,27 +190,27 @@ class Trial:
         truth = self.cohort.samples.labels
         first, _ = next(iter(outcome.probabilities))
         tables = {head: outcome.probabilities.get((first, head)) for head in truth}
-        words = [
+        accuracies = [
             f"{head} {float((table.argmax(axis=1) == truth[head][rows]).mean()):.3f}"
             for head, table in tables.items()
             if table is not None
         ]
-        return f"{', '.join(words)}, learnt in {outcome.seconds:.1f} s"
+        return f"{', '.join(accuracies)}, learnt in {outcome.seconds:.1f} s"
 
 
-def conditions(people: int, panel: Panel, seed: int) -> Conditions:
+def conditions(sample_count: int, panel: Panel, seed: int) -> Conditions:
     """For every condition which sites are known (people, sites); with more hidden, the same and others."""
-    draws = np.random.default_rng([seed, 0x41DE]).random((people, len(panel)))
+    draws = np.random.default_rng([seed, 0x41DE]).random((sample_count, len(panel)))
     known = {str(percent): draws >= percent / 100 for percent in HIDDEN}
     kidd = np.array([KIDD in tags.split(",") for tags in panel.tags])
-    return {**known, KIDD: np.tile(kidd, (people, 1))}
+    return {**known, KIDD: np.tile(kidd, (sample_count, 1))}
 
 
-def digest(samples: Samples, *more: str) -> str:
+def digest(samples: Samples, *extra: str) -> str:
     """A digest of sequences, labels and whatever else there is to learn from."""
     parts = [samples.letters.tobytes(), repr(samples.classes).encode()]
     parts += [samples.labels[head].tobytes() for head in sorted(samples.labels)]
-    return hashlib.sha256(b"".join([*parts, *(text.encode() for text in more)])).hexdigest()
+    return hashlib.sha256(b"".join([*parts, *(text.encode() for text in extra)])).hexdigest()
 
 
 def subset(samples: Samples, rows: Rows) -> Samples:
@@ -227,11 +227,16 @@ def subset(samples: Samples, rows: Rows) -> Samples:
 def save(file: Path, outcome: Outcome, key: str) -> None:
     """Keep an outcome, with the key of what it was made from."""
     tables = {"/".join(k): v.astype(np.float32) for k, v in outcome.probabilities.items()}
-    about = {"key": key, "seconds": outcome.seconds, "sites": outcome.sites, "note": outcome.note}
+    metadata = {
+        "key": key,
+        "seconds": outcome.seconds,
+        "sites": outcome.sites,
+        "note": outcome.note,
+    }
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_suffix(".part")
     with temporary.open("wb") as handle:
-        np.savez_compressed(handle, about=np.array(json.dumps(about)), **tables)
+        np.savez_compressed(handle, about=np.array(json.dumps(metadata)), **tables)
     temporary.replace(file)
 
 
@@ -239,21 +244,21 @@ def load(file: Path, key: str) -> Outcome | None:
     """The outcome that was kept in the file; None if there is none, or one made from something else."""
     if not file.is_file():
         return None
-    with np.load(file) as kept:
-        about = json.loads(str(kept["about"]))
-        if about["key"] != key:
+    with np.load(file) as stored:
+        metadata = json.loads(str(stored["about"]))
+        if metadata["key"] != key:
             return None
-        tables = {name: kept[name].astype(np.float64) for name in kept.files if name != "about"}
+        tables = {name: stored[name].astype(np.float64) for name in stored.files if name != "about"}
     probabilities = {(name.split("/")[0], name.split("/")[1]): t for name, t in tables.items()}
-    return Outcome(probabilities, about["seconds"], about["sites"], about["note"])
+    return Outcome(probabilities, metadata["seconds"], metadata["sites"], metadata["note"])
 
 
 def by_condition(
-    fold: Fold, judge: Callable[[Letters], Mapping[str, Array]]
+    fold: Fold, predict: Callable[[Letters], Mapping[str, Array]]
 ) -> dict[tuple[str, str], Array]:
-    """The probabilities that `judge` gives to the fold's people under every condition."""
+    """The probabilities that `predict` gives to the fold's people under every condition."""
     return {
         (condition, head): table
-        for condition, letters in fold.judged.items()
-        for head, table in judge(letters).items()
+        for condition, letters in fold.test.items()
+        for head, table in predict(letters).items()
     }

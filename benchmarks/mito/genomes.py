@@ -53,7 +53,7 @@ class Genomes:
         return cls(samples, circle)
 
     @property
-    def judged_when(self) -> Sequence[object]:
+    def test_conditions(self) -> Sequence[object]:
         """The parts of genomes."""
         return [f"{part}:{count}" for part, count in PARTS.items()]
 
@@ -76,7 +76,7 @@ class GenomeFold:
     number: int
     seed: int
     reference: Reference
-    learn: Samples
+    train: Samples
     names: list[str]
     letters: Letters
 

@@ -39,12 +39,12 @@ class BaselineMethod:
     def run(self, fold: GenomeFold) -> Outcome:
         """Learn, then judge every part of the genomes."""
         began = time.perf_counter()
-        learnt = fold.learn.letters
+        learnt = fold.train.letters
         reference = fold.reference.letters
         variants = Variants.of(learnt, reference, placeholder=self.placeholder)
         models = {
-            head: self.train(variants, learnt, labels, len(fold.learn.classes[head]))
-            for head, labels in fold.learn.labels.items()
+            head: self.train(variants, learnt, labels, len(fold.train.classes[head]))
+            for head, labels in fold.train.labels.items()
         }
         seconds = time.perf_counter() - began
         tables = {
@@ -70,15 +70,15 @@ class EmbeddingMethod:
     def run(self, fold: GenomeFold) -> Outcome:
         """Compare complete genomes and halves with complete genomes."""
         began = time.perf_counter()
-        learnt = self._vectors(fold.learn.letters)
+        learnt = self._vectors(fold.train.letters)
         seconds = time.perf_counter() - began
         tables = {}
         for condition, mask in stretches(len(fold.reference)).items():
             if part_of(condition) not in (COMPLETE, HALVES):
                 continue
             distance = 1 - self._vectors(cut(fold.letters, mask)) @ learnt.T
-            for head, labels in fold.learn.labels.items():
-                classes = len(fold.learn.classes[head])
+            for head, labels in fold.train.labels.items():
+                classes = len(fold.train.classes[head])
                 tables[condition, head] = shares_of_nearest(distance, labels, classes)
         return Outcome(tables, seconds, len(self.pretrained.input.columns))
 
@@ -110,7 +110,7 @@ class OurMethod:
         plan, _ = recipe.read(self.recipe, self.changes)
         began = time.perf_counter()
         fitted = finetuning.fit(
-            without_rare_classes(fold.learn),
+            without_rare_classes(fold.train),
             plan,
             self.start.input if self.start else GenomeInput(fold.reference),
             seed=fold.seed,
@@ -123,7 +123,7 @@ class OurMethod:
         bundle.classifier.to(dtype=exact_precision(self.device)).eval().requires_grad_(False)
         tables = {}
         for condition, sequences in shown(fold):
-            tables |= called(bundle, condition, sequences, fold.learn.classes)
+            tables |= called(bundle, condition, sequences, fold.train.classes)
         return Outcome(tables, seconds, len(bundle.input.columns))
 
     def _report(self, member: int, step: int, loss: float, best: float) -> None:

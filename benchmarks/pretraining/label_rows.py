@@ -21,8 +21,8 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.crossvalidation import baselines
 from benchmarks.crossvalidation.baselines import Array
-from benchmarks.crossvalidation.label_subsets import labelled
-from benchmarks.crossvalidation.trials import Cohort, Letters, Outcome, People, subset
+from benchmarks.crossvalidation.label_subsets import draw_label_subset
+from benchmarks.crossvalidation.trials import Cohort, CohortLike, Letters, Outcome, subset
 from benchmarks.mito import genome_baselines
 from benchmarks.mito.genomes import COMPLETE, Genomes
 from benchmarks.mito.methods import called, texts, vectors_of
@@ -79,7 +79,7 @@ class Kind:
     """
 
     name: str
-    people: People
+    people: CohortLike
     folder: Path
     changes: tuple[str, ...]
     variants: Callable[[Any], dict[str, Bundle]]
@@ -119,7 +119,7 @@ class Kind:
     def outcome(self, row: str, percent: int, fold: Any) -> Outcome:
         """What the row makes of a fold with this share of the labels."""
         rng = np.random.default_rng([fold.seed, fold.number, percent])
-        learn = labelled(only_populations(fold.learn), percent, rng)
+        learn = draw_label_subset(only_populations(fold.train), percent, rng)
         letters = self.judged(fold)
         start = self._start(row, fold)
         began = time.perf_counter()
@@ -138,7 +138,7 @@ class Kind:
         if start is not None:
             return partial(vectors_of, start)
         axes = PCA(COMPONENTS, random_state=fold.seed)
-        axes.fit(self.features(fold, fold.learn.letters))
+        axes.fit(self.features(fold, fold.train.letters))
         return lambda letters: np.asarray(axes.transform(self.features(fold, letters)))
 
     def _of_network(
@@ -202,7 +202,7 @@ def mito_kind(
         return model(letters, np.ones(letters.shape[1], np.bool_))
 
     def features(fold: Any, letters: Letters) -> Array:
-        seen = genome_baselines.Variants.of(fold.learn.letters, people.reference.letters)
+        seen = genome_baselines.Variants.of(fold.train.letters, people.reference.letters)
         return seen.presence(letters).astype(np.float64)
 
     return Kind(
@@ -239,7 +239,7 @@ def ancestry_kind(
     def variants(number: int, fold: Any) -> dict[str, Bundle]:
         made_in = folder / f"pretrained-fold{number}"
         shop = Workshop(made_in, plan, text, kind, weights, seed, say)
-        rows = zip(fold.learn.names, fold.learn.letters, strict=True)
+        rows = zip(fold.train.names, fold.train.letters, strict=True)
         return shop.variants(f"{people.digest()} {number}", lambda: rows)
 
     def regression(learn: Samples, head: str, letters: Letters) -> Array:
@@ -257,7 +257,7 @@ def ancestry_kind(
         folder,
         tuple(changes),
         lambda fold: variants(fold.number, fold),
-        lambda fold: fold.judged["0"],
+        lambda fold: fold.test["0"],
         regression,
         features,
         f"{text}\n{weights}",

@@ -196,11 +196,11 @@ class Oracle:
 
     def run(self, fold):
         self.asked += 1
-        assert not set(fold.learn.sequences) & set(texts(fold.judged["0"]))
-        rows = [self.place[text] for text in texts(fold.judged["0"])]
+        assert not set(fold.train.sequences) & set(texts(fold.test["0"]))
+        rows = [self.place[text] for text in texts(fold.test["0"])]
         tables = {
             (condition, head): np.eye(len(self.samples.classes[head]))[labels[rows]]
-            for condition in fold.judged
+            for condition in fold.test
             for head, labels in self.samples.labels.items()
         }
         return trials.Outcome(tables, 2.0, SITES)
@@ -254,9 +254,9 @@ def test_our_model_is_made_and_asked_in_a_fold(trial):
     fold = a_fold(trial)
     outcome = methods.OurMethod("ancestry-967", (*FEW_STEPS, "split.folds=2")).run(fold)
     assert outcome.sites == SITES
-    assert set(outcome.probabilities) == {(c, h) for c in fold.judged for h in ("superpop", "pop")}
+    assert set(outcome.probabilities) == {(c, h) for c in fold.test for h in ("superpop", "pop")}
     for (condition, _), table in outcome.probabilities.items():
-        usable = (fold.judged[condition] != ord("N")).any(axis=1)
+        usable = (fold.test[condition] != ord("N")).any(axis=1)
         np.testing.assert_allclose(table[usable].sum(axis=1), 1)
         assert np.isnan(table[~usable]).all()
 

@@ -60,7 +60,7 @@ def test_the_markov_row_knows_the_rule(task):
     entropy = -0.7 * math.log2(0.7) - 0.3 * math.log2(0.1)
     assert row.bits.mean() == pytest.approx(entropy, abs=0.1)
     assert both.bits.mean() < row.bits.mean()  # what comes after tells more
-    assert len(row.higher) == 5
+    assert len(row.transition_higher) == 5
 
 
 def test_a_letter_from_both_sides_is_bayes_rule_over_the_whole_row():

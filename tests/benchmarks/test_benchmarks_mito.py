@@ -132,7 +132,7 @@ def test_the_labels_and_the_letters_are_read(people):
     judged = np.arange(0, 4 * PEOPLE, 4)
     fold = people.fold(1, 0, judged)
     assert fold.names == [samples.names[row] for row in judged]
-    assert not set(fold.names) & set(fold.learn.names)
+    assert not set(fold.names) & set(fold.train.names)
 
 
 # --- baselines ---
@@ -278,7 +278,7 @@ def samples_of(sizes):
 def test_labels_are_spread_over_the_populations():
     samples = samples_of([100, 60, 40, 200])
     for percent, count in ((2, 8), (5, 20), (20, 80), (100, 400)):
-        few = label_subsets.labelled(samples, percent, np.random.default_rng(percent))
+        few = label_subsets.draw_label_subset(samples, percent, np.random.default_rng(percent))
         assert len(set(few.names)) == len(few.names)
         found = np.bincount(few.labels["pop"], minlength=4)
         expected = np.array([100, 60, 40, 200]) * percent / 100
@@ -289,14 +289,17 @@ def test_labels_are_spread_over_the_populations():
 
 
 def test_too_few_labels_teach_the_coarser_head_only():
-    few = label_subsets.labelled(samples_of([50] * 4), 2, np.random.default_rng(0))
+    few = label_subsets.draw_label_subset(samples_of([50] * 4), 2, np.random.default_rng(0))
     assert list(few.labels) == ["superpop"]
     assert np.bincount(few.labels["superpop"]).tolist() == [2, 2]
 
 
 def test_other_draws_keep_other_labels():
     samples = samples_of([50] * 4)
-    names = [label_subsets.labelled(samples, 10, np.random.default_rng(n)).names for n in (0, 0, 1)]
+    names = [
+        label_subsets.draw_label_subset(samples, 10, np.random.default_rng(n)).names
+        for n in (0, 0, 1)
+    ]
     assert names[0] == names[1] != names[2]
 
 

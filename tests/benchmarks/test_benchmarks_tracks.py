@@ -56,4 +56,4 @@ def test_the_network_has_a_value_a_bin_of_what_lies_within_its_context():
     length = 2 * basenji.CONTEXT + 4 * 128
     letters = np.random.default_rng(0).integers(0, 5, (1, length), dtype=np.uint8)
     given = basenji.Windows(letters, np.ones((1, 4, 3), np.float32), (1, 0, 2))
-    assert basenji.predicted(network.eval(), given, "human").shape == (1, 4, 3)
+    assert basenji.predict(network.eval(), given, "human").shape == (1, 4, 3)
