@@ -11,7 +11,7 @@ from benchmarks.crossvalidation.baselines import Array
 from benchmarks.crossvalidation.trials import Letters, Method, Outcome, Rows
 from benchmarks.mito import genome_baselines
 from benchmarks.mito.genome_baselines import Model, Variants, shares_of_nearest
-from benchmarks.mito.genomes import COMPLETE, HALVES, GenomeFold, cut, part_of, stretches
+from benchmarks.mito.genomes import COMPLETE, HALVES, GenomeFold, apply_mask, part_masks, part_of
 from genomai_cli.alphabet import MISSING, reverse_complement
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.device import exact_precision
@@ -39,20 +39,20 @@ class BaselineMethod:
     def run(self, fold: GenomeFold) -> Outcome:
         """Learn, then judge every part of the genomes."""
         began = time.perf_counter()
-        learnt = fold.train.letters
+        train_letters = fold.train.letters
         reference = fold.reference.letters
-        variants = Variants.of(learnt, reference, placeholder=self.placeholder)
+        variants = Variants.of(train_letters, reference, placeholder=self.placeholder)
         models = {
-            head: self.train(variants, learnt, labels, len(fold.train.classes[head]))
+            head: self.train(variants, train_letters, labels, len(fold.train.classes[head]))
             for head, labels in fold.train.labels.items()
         }
         seconds = time.perf_counter() - began
         tables = {
             (condition, head): model(fold.letters, mask)
-            for condition, mask in stretches(len(fold.reference)).items()
+            for condition, mask in part_masks(len(fold.reference)).items()
             for head, model in models.items()
         }
-        return Outcome(tables, seconds, len(variants.place))
+        return Outcome(tables, seconds, len(variants.position))
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,13 +70,13 @@ class EmbeddingMethod:
     def run(self, fold: GenomeFold) -> Outcome:
         """Compare complete genomes and halves with complete genomes."""
         began = time.perf_counter()
-        learnt = self._vectors(fold.train.letters)
+        train_vectors = self._vectors(fold.train.letters)
         seconds = time.perf_counter() - began
         tables = {}
-        for condition, mask in stretches(len(fold.reference)).items():
+        for condition, mask in part_masks(len(fold.reference)).items():
             if part_of(condition) not in (COMPLETE, HALVES):
                 continue
-            distance = 1 - self._vectors(cut(fold.letters, mask)) @ learnt.T
+            distance = 1 - self._vectors(apply_mask(fold.letters, mask)) @ train_vectors.T
             for head, labels in fold.train.labels.items():
                 classes = len(fold.train.classes[head])
                 tables[condition, head] = shares_of_nearest(distance, labels, classes)
@@ -122,8 +122,8 @@ class OurMethod:
         bundle = fitted.bundle
         bundle.classifier.to(dtype=exact_precision(self.device)).eval().requires_grad_(False)
         tables = {}
-        for condition, sequences in shown(fold):
-            tables |= called(bundle, condition, sequences, fold.train.classes)
+        for condition, sequences in test_sequences(fold):
+            tables |= class_probabilities(bundle, condition, sequences, fold.train.classes)
         return Outcome(tables, seconds, len(bundle.input.columns))
 
     def _report(self, member: int, step: int, loss: float, best: float) -> None:
@@ -132,14 +132,14 @@ class OurMethod:
         )
 
 
-def shown(fold: GenomeFold) -> Iterator[tuple[str, list[str]]]:
+def test_sequences(fold: GenomeFold) -> Iterator[tuple[str, list[str]]]:
     """The genomes as they are judged: every part of them, and complete ones cut open elsewhere, on either strand."""
-    for condition, mask in stretches(len(fold.reference)).items():
-        yield condition, texts(cut(fold.letters, mask))
+    for condition, mask in part_masks(len(fold.reference)).items():
+        yield condition, as_strings(apply_mask(fold.letters, mask))
     rng = np.random.default_rng([fold.seed, 0x2072, fold.number])
-    turned = [rotated(row, rng) for row in fold.letters]
-    yield ROTATED, [row.tobytes().decode("ascii") for row in turned]
-    yield REVERSED, [reverse_complement(row).tobytes().decode("ascii") for row in turned]
+    rotated_rows = [rotated(row, rng) for row in fold.letters]
+    yield ROTATED, [row.tobytes().decode("ascii") for row in rotated_rows]
+    yield REVERSED, [reverse_complement(row).tobytes().decode("ascii") for row in rotated_rows]
 
 
 def rotated(letters_L: Letters, rng: np.random.Generator) -> Letters:
@@ -153,15 +153,15 @@ def without_rare_classes(samples: Samples) -> Samples:
     labels, classes = {}, {}
     for head, numbers in samples.labels.items():
         counts = np.bincount(numbers[numbers != MISSING], minlength=len(samples.classes[head]))
-        kept = np.flatnonzero(counts >= MIN_COUNT)
-        new = np.full(len(counts) + 1, MISSING)
-        new[kept] = np.arange(len(kept))
-        labels[head] = new[numbers]
-        classes[head] = [samples.classes[head][number] for number in kept]
+        retained = np.flatnonzero(counts >= MIN_COUNT)
+        new_numbers = np.full(len(counts) + 1, MISSING)
+        new_numbers[retained] = np.arange(len(retained))
+        labels[head] = new_numbers[numbers]
+        classes[head] = [samples.classes[head][number] for number in retained]
     return replace(samples, labels=labels, classes=classes)
 
 
-def called(
+def class_probabilities(
     bundle: Bundle, condition: str, sequences: list[str], classes: dict[str, list[str]]
 ) -> dict[tuple[str, str], Array]:
     """The probabilities (n, classes) of every head, NaN where UNKNOWN; 0 for a class that the model does not know."""
@@ -180,16 +180,16 @@ def called(
 
 def vectors_of(bundle: Bundle, letters: Letters) -> Array:
     """Vectors (n, width) as `genomai embed` makes them."""
-    found = Embedder(bundle).embed(records_of(letters))
-    return np.stack([embedding.vector for embedding in found]).astype(np.float64)
+    embeddings = Embedder(bundle).embed(records_of(letters))
+    return np.stack([embedding.vector for embedding in embeddings]).astype(np.float64)
 
 
 def records_of(letters: Letters) -> Iterator[SequenceRecord]:
     """The genomes as records."""
-    return (SequenceRecord(str(number), text) for number, text in enumerate(texts(letters)))
+    return (SequenceRecord(str(number), text) for number, text in enumerate(as_strings(letters)))
 
 
-def texts(letters: Letters) -> list[str]:
+def as_strings(letters: Letters) -> list[str]:
     """The rows as strings."""
     return [row.tobytes().decode("ascii") for row in letters]
 

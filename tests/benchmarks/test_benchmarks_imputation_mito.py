@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.mito import imputation, imputers, masking
-from benchmarks.mito.imputers import ByNearest, ByReference, Known
-from benchmarks.mito.masking import UNKNOWN, Judged, Restored, hidden
+from benchmarks.mito.imputers import ByNearest, ByReference, TrainingGenomes
+from benchmarks.mito.masking import UNKNOWN, ImputationScores, Restored, hidden_mask
 from genomai_cli.mapping.reference import Reference
 
 SIZE = 400
@@ -19,7 +19,7 @@ def codes(text):
 
 @pytest.fixture
 def known():
-    return Known(
+    return TrainingGenomes(
         Reference("ref", "ACGTACGTAN", True),
         codes("ACGTACGTTN CCGTACGGAN"),
         codes("AAGTACCTAN GAGTACGTTC"),
@@ -29,14 +29,14 @@ def known():
 
 @pytest.mark.parametrize("condition", masking.CONDITIONS)
 def test_so_much_is_hidden(condition):
-    mask = hidden(condition, 300, SIZE, seed=1)
+    mask = hidden_mask(condition, 300, SIZE, seed=1)
     share = masking.SHARES.get(condition, 0.5)
     assert mask.mean() == pytest.approx(share, abs=0.01)
-    assert np.array_equal(mask, hidden(condition, 300, SIZE, seed=1))
+    assert np.array_equal(mask, hidden_mask(condition, 300, SIZE, seed=1))
 
 
 def test_half_of_the_circle_is_one_piece():
-    mask = hidden(masking.HALF, 20, SIZE, seed=1)
+    mask = hidden_mask(masking.HALF, 20, SIZE, seed=1)
     changes = (mask != np.roll(mask, 1, axis=1)).sum(axis=1)
     assert (changes == 2).all()
     assert (mask.sum(axis=1) == SIZE // 2).all()
@@ -46,17 +46,17 @@ def test_a_genome_is_judged_where_it_was_hidden_and_known():
     reference, truth = codes("ACGTN")[0], codes("AAGAC CCNTC")
     found = Restored(codes("AAGTC ACGTC"), np.full((2, 5), 0.5, np.float32))
     mask = np.array([[True, True, False, True, True], [True] * 5])
-    judged = Judged.of(found, truth, mask, reference)
+    judged = ImputationScores.of(found, truth, mask, reference)
     # letters hidden, right, variants hidden, restored, false changes
-    assert judged.people.tolist() == [[3, 2, 2, 1, 0], [3, 2, 1, 0, 0]]
+    assert judged.counts.tolist() == [[3, 2, 2, 1, 0], [3, 2, 1, 0, 0]]
     assert len(judged.probability) == 6
-    wrong = Judged.of(Restored(codes("TCGTN")), codes("ACGTN"), mask[1:], reference)
-    assert wrong.people.tolist() == [[4, 3, 0, 0, 1]]
+    wrong = ImputationScores.of(Restored(codes("TCGTN")), codes("ACGTN"), mask[1:], reference)
+    assert wrong.counts.tolist() == [[4, 3, 0, 0, 1]]
 
 
 def test_measures_of_people_are_of_all_their_letters():
     people = np.array([[10, 9, 2, 1, 0], [30, 29, 2, 2, 1.0]])
-    row = masking.row("m", "60 %", Judged(people, np.zeros(0), np.zeros(0, bool)), 1.0)
+    row = masking.row("m", "60 %", ImputationScores(people, np.zeros(0), np.zeros(0, bool)), 1.0)
     assert (row.letters, row.variants, row.false, row.missed) == (38 / 40, 3 / 4, 0.5, 0.5)
     assert row.letters_low <= row.letters <= row.letters_high
     assert np.isnan(row.ece)

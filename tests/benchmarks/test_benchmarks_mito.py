@@ -89,7 +89,7 @@ def workshop(folder):
     plan, text = recipe.read("mito-pretrained", changes)
     weights = {"contrastive": {"contrastive": 1.0}, "both": {"contrastive": 0.1, "masked": 1.0}}
     reference = Reference.read(folder / "rCRS.fa", circular=True)
-    return pretrained_networks.Workshop(
+    return pretrained_networks.VariantStore(
         folder / "variants", plan, text, GenomeInput(reference), weights, seed=0
     )
 
@@ -110,7 +110,7 @@ def one_thread():
 
 
 def test_parts_cover_the_genome():
-    found = genomes.stretches(SIZE)
+    found = genomes.part_masks(SIZE)
     assert len(found) == sum(genomes.PARTS.values())
     by_part = {}
     for condition, mask in found.items():
@@ -122,7 +122,7 @@ def test_parts_cover_the_genome():
 
 def test_what_is_cut_off_is_unknown():
     mask = np.array([True, False, True])
-    assert genomes.cut(letters("ACG NTT"), mask).tolist() == letters("ANG NNT").tolist()
+    assert genomes.apply_mask(letters("ACG NTT"), mask).tolist() == letters("ANG NNT").tolist()
 
 
 def test_the_labels_and_the_letters_are_read(people):
@@ -141,8 +141,8 @@ def test_the_labels_and_the_letters_are_read(people):
 def test_a_letter_at_a_placeholder_is_a_variant_only_if_asked_for():
     reference, learnt = letters("ANA")[0], letters("ACA GNA GNN")
     plain = Variants.of(learnt, reference)
-    assert (plain.place.tolist(), plain.letter.tolist()) == ([0], [ord("G")])
-    assert Variants.of(learnt, reference, placeholder=True).place.tolist() == [1, 0]
+    assert (plain.position.tolist(), plain.letter.tolist()) == ([0], [ord("G")])
+    assert Variants.of(learnt, reference, placeholder=True).position.tolist() == [1, 0]
     assert plain.presence(learnt).tolist() == [[False], [True], [True]]
     assert plain.known(letters("NAA AAA")).tolist() == [[False], [True]]
 
@@ -175,7 +175,7 @@ def test_every_baseline_gives_probabilities_of_every_part(name, people):
     judged = np.arange(0, 4 * PEOPLE, 4)
     outcome = method.run(people.fold(0, 0, judged))
     heads = people.samples.classes
-    assert set(outcome.probabilities) == {(c, h) for c in genomes.stretches(SIZE) for h in heads}
+    assert set(outcome.probabilities) == {(c, h) for c in genomes.part_masks(SIZE) for h in heads}
     for (_, head), table in outcome.probabilities.items():
         assert table.shape == (len(judged), len(heads[head]))
         np.testing.assert_allclose(table.sum(axis=1), 1)
@@ -209,7 +209,7 @@ def test_our_model_is_made_and_asked_in_a_fold(people, variants):
     assert variants["both"].weights_sha256 in method.settings
     judged = np.arange(0, 4 * PEOPLE, 4)
     outcome = method.run(people.fold(0, 0, judged))
-    conditions = {*genomes.stretches(SIZE), methods.ROTATED, methods.REVERSED}
+    conditions = {*genomes.part_masks(SIZE), methods.ROTATED, methods.REVERSED}
     assert {condition for condition, _ in outcome.probabilities} == conditions
     table = outcome.probabilities[genomes.COMPLETE, "pop"]
     np.testing.assert_allclose(table.sum(axis=1), 1)
@@ -227,7 +227,9 @@ def test_the_nearest_vector_has_the_label(people, variants):
 
 def test_unknown_is_wrong_and_parts_are_counted():
     tables = [np.array([[1.0, 0.0], [np.nan, np.nan]]), np.array([[1.0, 0.0], [0.0, 1.0]])]
-    n, parts, accuracy, low, high, ece, loss = scores.measures(tables, np.array([0, 1]), rated=True)
+    n, parts, accuracy, low, high, ece, loss = scores.measures(
+        tables, np.array([0, 1]), has_probabilities=True
+    )
     assert (n, parts, accuracy, ece, loss) == (2, 2, 0.75, 0.0, 0.0)
     assert low <= accuracy <= high
     same = {("complete", "pop"): tables[1], ("rotated", "pop"): tables[0]}
