@@ -63,15 +63,16 @@ Copies = np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class Explanations:
-    """All people, each explained by a model that has not seen her: attributions (people, sites) for the record of her
-    own label, by head; and who is right (people,), by head, order of hiding and number of hidden sites."""
+    """All people, each explained by a model that was not trained on them: attributions (people, sites) for the record
+    of their own label, by head; and whose prediction is correct (people,), by head, order of masking and number of
+    masked sites."""
 
     values: Mapping[str, Array]
     correct: Mapping[tuple[str, str, int], Array]
 
     @classmethod
     def pooled(cls, outcomes: Sequence[Mapping[str, Array]], order: Rows) -> "Explanations":
-        """What `explain_fold` has found in all folds, brought to the order of the cohort."""
+        """The results of `explain_fold` of all folds, in the order of the cohort."""
         arrays = {
             n: np.concatenate([outcome[n] for outcome in outcomes])[order] for n in outcomes[0]
         }
@@ -93,7 +94,7 @@ def records_of(cohort: PhenotypedCohort, head: str) -> PhenotypeTable:
 
 
 class RecordClassifier:
-    """A model and the records of a head."""
+    """A model and the records of a head: the most similar record is the prediction."""
 
     def __init__(self, bundle: Bundle, table: PhenotypeTable) -> None:
         self.aligner = Aligner(bundle, table)
@@ -105,13 +106,13 @@ class RecordClassifier:
 
     @torch.inference_mode()
     def predict(self, copies: Copies) -> Rows:
-        """The number of the most similar record of each of the people (n, sites)."""
+        """The index of the most similar record of each of the people (n, sites)."""
         vectors = self.network.sample_vectors(torch.from_numpy(copies.astype(np.int64)))
         predicted: Rows = (vectors @ self.records.T).argmax(1).numpy()
         return predicted
 
     def attributions(self, copies: Copies, records: Rows) -> Array:
-        """What each site adds (n, sites) to the similarity of each of the people with one record each."""
+        """The contribution of each site (n, sites) to the similarity of each of the people with one record each."""
         empty = np.zeros(0)
         pairs = [
             (Aligned("", empty, row), int(record))
@@ -123,7 +124,7 @@ class RecordClassifier:
 def explain_fold(
     cohort: PhenotypedCohort, bundle: Bundle, rows: Rows, seed: int
 ) -> dict[str, Array]:
-    """The attributions of the people in `rows` by head, and who is right: `HEAD|ORDER|HIDDEN`."""
+    """The attributions of the people in `rows` by head, and whose prediction is correct: `HEAD|ORDER|HIDDEN`."""
     copies = cohort.copies[rows]
     arrays: dict[str, Array] = {}
     for head in HEADS:
@@ -140,7 +141,7 @@ def explain_fold(
 
 
 def with_network(trained: Network) -> Bundle:
-    """The model `ancestry-967` with a network of the benchmark's beside it."""
+    """The bundle `ancestry-967` with its crossmodal network replaced by one that was trained here."""
     device = torch.device("cpu")
     bundle = bundles.load("ancestry-967", device, torch.float64)
     return replace(bundle, auxiliary={"crossmodal": trained.network.double()})
@@ -149,8 +150,8 @@ def with_network(trained: Network) -> Bundle:
 def deletions(
     classifier: RecordClassifier, copies: Copies, truth: Rows, seed: int
 ) -> Iterator[tuple[str, int, Array]]:
-    """Who is right as sites are hidden: those with the largest attributions to the record that was most similar with
-    all sites, or random ones, `RANDOM_DRAWS` times."""
+    """Whose label is predicted correctly (n,) as sites are masked: those with the largest attributions to the record
+    that was most similar with all sites, or random ones, `RANDOM_DRAWS` times."""
     rng = np.random.default_rng([seed, 0xA77])
     top = np.argsort(
         -classifier.attributions(copies, classifier.predict(copies)), axis=1, kind="stable"
@@ -183,8 +184,8 @@ class Marker:
 def markers(
     cohort: PhenotypedCohort, explanations: Explanations, seed: int, repeats: int = 500
 ) -> Iterator[Marker]:
-    """The famous sites. A site separates those populations of its super-population in which the frequency of an allele
-    is more than `MIN_FREQUENCY_DIFFERENCE` from that of everybody outside."""
+    """Ranks of the famous sites. A site separates those populations of its super-population in which the frequency of
+    an allele differs by more than `MIN_FREQUENCY_DIFFERENCE` from that outside of the super-population."""
     panel, copies, pop = cohort.panel, cohort.copies, cohort.label_indices(POP)
     rng = np.random.default_rng([seed, 0x3A2])
     for rsid, group in MARKERS.items():
@@ -293,7 +294,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what is asked for; the table goes to standard output, progress to standard error."""
+    """Run the benchmark; the table goes to standard output, progress to standard error."""
     options = parser().parse_args(arguments)
     torch.set_num_threads(1)
     cohort = PhenotypedCohort.read(options.data, options.records)

@@ -31,15 +31,15 @@ from genomai_cli.training.labelled_data import gather
 from genomai_cli.training.pretraining import piece_cutter, pretrain
 
 EARTH_RADIUS = 6371.0  # km
-GRID_SIZE = 4000  # places about 360 km apart
+GRID_SIZE = 4000  # points about 360 km apart
 SUPERPOP, POP, SEX, LOCATION = "superpop", "pop", "sex", ("latitude", "longitude")
 Phenotypes = dict[str, str | None]
 
 
 @dataclass(frozen=True, eq=False)
 class PhenotypedCohort:
-    """`facts` of each of the people in `samples`, as a phenotype table tells them; `groups` those of each population,
-    in alphabetical order, with its sampling place."""
+    """Labelled people: `phenotypes` of each of the `samples`, as in a phenotype table; `groups` has one record for each
+    population, in alphabetical order, with its sampling location."""
 
     samples: Samples
     panel: Panel
@@ -48,7 +48,7 @@ class PhenotypedCohort:
 
     @classmethod
     def read(cls, folder: Path, records: Path) -> "PhenotypedCohort":
-        """The training individuals in a folder as shared/data/1kgp, with places from a table of records."""
+        """The training individuals in a folder as shared/data/1kgp, with locations from a table of records."""
         table = read_phenotypes(records)
         groups = [{name: v[row] for name, v in table.columns.items()} for row in range(len(table))]
         labels = read_labels(folder / LABELS)
@@ -70,7 +70,7 @@ class PhenotypedCohort:
         return letters_to_genotypes(self.samples.letters, self.panel)
 
     def label_indices(self, column: str) -> Rows:
-        """The number of each person's label among those of the column, in alphabetical order."""
+        """The index (N,) of each person's label among those of the column, in alphabetical order."""
         return np.unique(
             [str(phenotypes[column]) for phenotypes in self.phenotypes], return_inverse=True
         )[1]
@@ -80,11 +80,11 @@ class PhenotypedCohort:
         return sorted({str(phenotypes[column]) for phenotypes in self.phenotypes})
 
     def locations(self) -> Array:
-        """Where each person was sampled, a point of the sphere (N, 3)."""
+        """Where each person was sampled, a point of the unit sphere (N, 3)."""
         return locations_of(self.phenotypes)
 
     def table(self, rows: Rows) -> PhenotypeTable:
-        """The phenotypes of these people."""
+        """The phenotypes of these rows."""
         return as_table(
             [self.phenotypes[row] for row in rows], [self.samples.names[r] for r in rows]
         )
@@ -110,7 +110,7 @@ class Network:
         return cosines_NR
 
     def nearest_locations(self, copies: np.ndarray) -> Array:
-        """The most similar place (N, 3) of a grid on the globe."""
+        """The most similar location (N, 3) of a grid on the globe."""
         points = location_anchors(GRID_SIZE)
         records = [
             dict(zip(LOCATION, map(str, location), strict=True)) for location in degrees(points)
@@ -119,7 +119,7 @@ class Network:
 
 
 def as_table(phenotypes: Sequence[Phenotypes], names: Sequence[str]) -> PhenotypeTable:
-    """Facts as a table of records."""
+    """Phenotypes as a table of records."""
     columns = sorted({name for row in phenotypes for name in row})
     lines = tuple(range(2, len(phenotypes) + 2))
     values = {name: tuple(row.get(name) for row in phenotypes) for name in columns}
@@ -129,7 +129,7 @@ def as_table(phenotypes: Sequence[Phenotypes], names: Sequence[str]) -> Phenotyp
 def train_network(
     cohort: PhenotypedCohort, rows: Rows, plan: recipe.Recipe, seed: int, say: Callable[[str], None]
 ) -> Network:
-    """The network that `genomai pretrain --objective crossmodal` would make of these people alone."""
+    """The network that `genomai pretrain --objective crossmodal` trains on these rows of the cohort."""
     table = cohort.table(rows)
     columns = Columns.of(table)
     kind = PhenotypeInput(cohort.panel, False, columns_read=columns, table=table)
@@ -160,7 +160,7 @@ def ranks(similarity_NR: Array, truth_N: Rows) -> Array:
 
 
 def locations_of(phenotypes: Sequence[Phenotypes]) -> Array:
-    """The places of records, points of the sphere (R, 3)."""
+    """The locations of records, points of the unit sphere (R, 3)."""
     return unit_vectors(
         *(np.array([float(str(f[column])) for f in phenotypes]) for column in LOCATION)
     )
@@ -179,7 +179,7 @@ def with_columns(groups: Sequence[Phenotypes], *columns: str) -> list[Phenotypes
 def cached(
     file: Path, key: str, compute: Callable[[], Mapping[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
-    """What `compute` gives, kept in the file and read again as long as the key is the same."""
+    """The arrays that `compute` returns, stored in the file and loaded again as long as the key is the same."""
     if file.is_file():
         with np.load(file) as stored:
             if str(stored["key"]) == key:

@@ -93,7 +93,7 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
 def ranks_of_fold(
     cohort: PhenotypedCohort, number: int, test_rows: Rows, options: argparse.Namespace
 ) -> dict[str, Array]:
-    """The ranks of the truth by method and head, for the people in `test_rows`."""
+    """The ranks of the true records by method and head, for the people in `test_rows`."""
     plan, text = recipe.read(PRESET, options.set)
     train_rows, folder = np.setdiff1d(np.arange(len(cohort)), test_rows), options.runs / "retrieval"
     key = key_of(cohort, text, options.seed, test_rows)
@@ -115,7 +115,7 @@ def ranks_of_fold(
 def ranks_by_network(
     cohort: PhenotypedCohort, network: Network, test_rows: Rows
 ) -> dict[str, Array]:
-    """Those of the network."""
+    """The true records' ranks by similarity with the network's vectors."""
     copies, ranks_by_name = cohort.copies[test_rows], {}
     for head in HEADS:
         records = [{head: label} for label in cohort.labels(head)]
@@ -131,7 +131,7 @@ def ranks_by_network(
 def ranks_by_classifiers(
     cohort: PhenotypedCohort, train_rows: Rows, test_rows: Rows, seed: int
 ) -> Mapping[str, Array]:
-    """Those of classifiers: the ranks of the true class by its probability."""
+    """The true classes' ranks by the probabilities of classifiers."""
     copies = cohort.copies
     labels = {head: cohort.label_indices(head) for head in HEADS}
     classes = {head: len(cohort.labels(head)) for head in HEADS}
@@ -185,7 +185,7 @@ def tsv(pooled_ranks: Mapping[tuple[str, str], Array]) -> Iterator[str]:
 
 
 def key_of(cohort: PhenotypedCohort, text: str, seed: int, rows: Rows) -> str:
-    """What kept results depend on, beside the code."""
+    """What stored results depend on, except the code."""
     parts = [cohort.samples.letters.tobytes(), repr(cohort.phenotypes).encode(), rows.tobytes()]
     return f"{hashlib.sha256(b''.join(parts)).hexdigest()} {seed} {text}"
 

@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def evaluate_left_out(
     cohort: PhenotypedCohort, name: str, options: argparse.Namespace
 ) -> dict[str, Array]:
-    """What is made of the people of a population that nobody has learnt from."""
+    """Ranks and distances of the people of one population, by models trained on all others."""
     plan, text = recipe.read(PRESET, options.set)
     test_rows = np.flatnonzero(cohort.label_indices(POP) == cohort.labels(POP).index(name))
     train_rows = np.setdiff1d(np.arange(len(cohort)), test_rows)
@@ -87,7 +87,8 @@ def evaluate_left_out(
 def evaluate_network(
     cohort: PhenotypedCohort, train_rows: Rows, test_rows: Rows, plan: recipe.Recipe, seed: int
 ) -> dict[str, Array]:
-    """Ranks of the super-population and of the described population, and kilometres to the place."""
+    """Ranks of the super-population and of the population by its attributes, and kilometres to the sampling
+    location."""
     network = train_network(cohort, train_rows, plan, seed, say)
     copies = cohort.copies[test_rows]
     coarse = [{SUPERPOP: label} for label in cohort.labels(SUPERPOP)]
@@ -103,7 +104,8 @@ def evaluate_network(
 def evaluate_components(
     cohort: PhenotypedCohort, train_rows: Rows, test_rows: Rows
 ) -> dict[str, Array]:
-    """The same by principal components: a regression of places, and the population with the nearest centroid."""
+    """The same measures by principal components: ridge regression of locations, and the population with the nearest
+    centroid."""
     copies, locations = cohort.copies, cohort.locations()
     scaler = Scaler.of(copies[train_rows])
     components = PCA(COMPONENTS, svd_solver="full").fit(scaler(copies[train_rows]))
@@ -126,7 +128,7 @@ def evaluate_components(
     nearest_locations = np.stack([group_locations[number] for number in nearest])
     truth = groups[cohort.label_indices(POP)[test_rows][0]][SUPERPOP]
     right = np.array([groups[number][SUPERPOP] == truth for number in nearest])
-    # The left-out population is where it is: the others in the order of their distance to the guessed place.
+    # All populations, the left-out one too, ranked by the distance from their location to the predicted one.
     population_locations = np.stack(
         [locations[cohort.label_indices(POP) == n][0] for n in range(len(groups))]
     )
@@ -178,7 +180,7 @@ def by_population(outcomes: Mapping[str, Mapping[str, Array]]) -> Iterator[str]:
 
 
 def share(pooled: Mapping[str, Array], measure: str, k: int) -> str:
-    """How many are among the first k, with the interval; `.` for a method that does not tell."""
+    """The share of ranks up to k, with its interval; `.` for a method without this measure."""
     if measure not in pooled:
         return "."
     ranks_N = pooled[measure]

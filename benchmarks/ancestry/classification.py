@@ -29,7 +29,7 @@ Tables = dict[tuple[str, str], Array]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what is asked for; the table goes to standard output, progress to standard error."""
+    """Run the benchmark; the table goes to standard output, progress to standard error."""
     options = parser().parse_args(arguments)
     cohort = Cohort.read(options.data)
     say(f"{len(cohort.samples)} people, {len(cohort.panel)} sites")
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def differences(name: str, tables: Mapping[str, Tables], truth: Mapping[str, Rows]) -> list[str]:
-    """A line for every other method and head that both judge: the accuracy of the method less the other's."""
+    """A line for every other method and head in common: the accuracy of the method less the other's."""
     lines = []
     for other in tables.keys() - {name}:
         for head, labels in truth.items():

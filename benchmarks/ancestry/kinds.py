@@ -79,7 +79,7 @@ HEAD_TITLES = {"superpop": "Super-population", "pop": "Population"}
 
 @dataclass(frozen=True, eq=False)
 class WideCohort(Cohort):
-    """Labelled people at all sites of `ancestry`, judged by files of several kinds."""
+    """Labelled people at all sites of `ancestry`, tested on files of several kinds."""
 
     @classmethod
     def read(cls, folder: Path) -> "WideCohort":
@@ -164,7 +164,7 @@ class At967:
         return self.method.settings
 
     def run(self, fold: Fold) -> Outcome:
-        """Train and judge at these sites."""
+        """Train and test at these sites."""
         previous_sites = np.flatnonzero([tags != WIDE for tags in fold.panel.tags])
         letters = fold.train.letters[:, previous_sites]
         sequences = [row.tobytes().decode("ascii") for row in letters]
@@ -181,8 +181,8 @@ Predictor = Callable[[Array], Array]
 
 @dataclass(frozen=True, eq=False)
 class KernelMethod:
-    """A linear machine on the standardised genotypes of the sites that a kind of file has, a missing one being the
-    mean. Its strength is chosen by cross-validation within the people to learn from, at all sites."""
+    """A linear classifier on the standardised genotypes of the sites that a kind of file has, a missing one being the
+    mean. Its regularisation is chosen by cross-validation within the training people, at all sites."""
 
     name: str
     fit: Callable[[Array, Rows, int, float], Predictor]
@@ -229,8 +229,8 @@ class KernelMethod:
 
 
 def features(train: Array, test: Array) -> tuple[Array, Array]:
-    """Genotypes as coordinates in which a linear machine is the same as on all sites, and there are fewer of them:
-    the principal components of the people to learn from, of the mean over the sites."""
+    """Genotypes as coordinates in which a linear classifier is the same as on all sites, and there are fewer of them:
+    the principal components of the training people, of the mean over the sites."""
     scaler = Scaler.of(train)
     train_scaled, test_scaled = scaler(train), scaler(test)
     values, vectors = np.linalg.eigh(train_scaled @ train_scaled.T / train_scaled.shape[1])
@@ -313,7 +313,7 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """What all methods said, and the truth."""
+    """The predictions of all methods, and the true labels."""
 
     cohort: WideCohort
     seed: int
@@ -322,9 +322,9 @@ class Table:
     def rows(self) -> Iterator[Row]:
         """Every kind, head and method."""
         known = kinds_of_files(self.cohort.samples.letters, self.cohort.panel, self.seed)
-        people = next(iter(self.pooled.values())).rows
+        sample_rows = next(iter(self.pooled.values())).rows
         for kind in TITLES:
-            sites = float(known[kind][people].sum(axis=1).mean())
+            sites = float(known[kind][sample_rows].sum(axis=1).mean())
             for head in HEADS:
                 for method in self.pooled:
                     yield self._row(kind, head, method, sites)
@@ -366,7 +366,8 @@ class Table:
         return self.cohort.samples.labels[head][rows]
 
     def confusions(self, kind: str) -> Iterator[tuple[str, int, float, float, str]]:
-        """By population: people, accuracy of population and of super-population, and what the others are called."""
+        """By population: people, accuracy of population and of super-population, and the most frequent wrong
+        predictions."""
         names = self.cohort.samples.classes["pop"]
         truth = self._truth("pop")
         predicted, is_known = most_probable(self._table(OURS, kind, "pop"))
@@ -384,13 +385,13 @@ class Table:
 
 
 def most_probable(table: Array) -> tuple[Rows, Array]:
-    """The likeliest class of each (N,), and whether there is one."""
+    """The most probable class of each (N,), and whether there is one."""
     known = ~np.isnan(table).any(axis=1)
     return np.nan_to_num(table).argmax(axis=1), known
 
 
 def is_correct(table: Array, truth: Rows) -> Array:
-    """1 where the likeliest class is the true one (N,)."""
+    """1 where the most probable class is the true one (N,)."""
     predicted, known = most_probable(table)
     return (known & (predicted == truth)).astype(np.float64)
 

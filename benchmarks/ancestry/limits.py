@@ -38,7 +38,7 @@ SITE_COUNTS = (("kidd55", (20, 35, 55)), ("aisnp169", (80, 169)), ("snp967", (20
 
 
 def detected_shares(data: Genotypes, group: str, sites: Rows) -> tuple[float, float]:
-    """The shares of the group that both tests find."""
+    """The shares of the group that both tests detect."""
     copies, folds = data.copies[:, sites].astype(np.float64), data.folds(FOLDS)
     is_outsider = data.group == data.groups.index(group)
     group_S, sample_count = copies[is_outsider].mean(0) / 2, is_outsider.sum()
@@ -66,7 +66,8 @@ def _frequencies(data: Genotypes, copies: Array, rows: NDArray[np.bool_]) -> Arr
 
 
 def nearest_mixture(group_S: Array, frequency_PS: Array) -> Array:
-    """The frequencies (S,) of the mixture of populations that explains others best, by expectation-maximisation."""
+    """The frequencies (S,) of the mixture of populations that explains those of the group best, by
+    expectation-maximisation."""
     share_P = np.full(len(frequency_PS), 1 / len(frequency_PS))
     for _ in range(MIXTURE_STEPS):
         mixed_S = share_P @ frequency_PS
@@ -112,7 +113,8 @@ def _log_likelihood(copies: Array, frequency: Array) -> Array:
 def accuracy_with_few_sites(
     data: Genotypes, sites: Rows, max_confusion: float
 ) -> tuple[float, float, float, bool]:
-    """Accuracy at these sites, that of the worst group, the confusion, and whether it is too much."""
+    """Accuracy at these sites, that of the worst group, the groups' confusion, and whether that is above the model's
+    bound."""
     copies, folds = data.copies[:, sites], data.folds(FOLDS)
     is_correct = np.zeros(len(copies), np.bool_)
     for fold in range(FOLDS):

@@ -74,7 +74,7 @@ class LabelledGenotypes:
 
     @classmethod
     def read(cls, folder: Path, bundle: Bundle) -> "LabelledGenotypes":
-        """Those in a folder as shared/data/1kgp."""
+        """The people in a folder as shared/data/1kgp."""
         panel = bundle.coordinates
         barcodes = read_barcodes(open_inputs([folder / VCF, folder / WIDE_VCF]), panel)
         table = read_labels(folder / LABELS)
@@ -85,13 +85,13 @@ class LabelledGenotypes:
         return cls(barcodes.names, letters_to_genotypes(barcodes.letters, panel), labels)
 
     def subset(self, rows: NDArray[np.int64]) -> "LabelledGenotypes":
-        """Some of them."""
+        """These rows."""
         labels = {head: [values[row] for row in rows] for head, values in self.labels.items()}
         return LabelledGenotypes([self.names[row] for row in rows], self.copies[rows], labels)
 
 
 def simulate_likelihoods(copies: Copies, depth: float, rng: np.random.Generator) -> Likelihoods:
-    """Likelihoods (N, S, 3) as PL gives them, the largest 1; all 1 where there is no read."""
+    """Genotype likelihoods (N, S, 3) of simulated reads, rounded as PL, the largest 1; all 1 where there is no read."""
     alternate_3 = np.array([ERROR, 0.5, 1 - ERROR])
     reads = rng.poisson(depth, copies.shape) * (copies >= 0)
     alternate_reads = rng.binomial(reads, alternate_3[np.maximum(copies, 0)])
@@ -103,7 +103,8 @@ def simulate_likelihoods(copies: Copies, depth: float, rng: np.random.Generator)
 
 
 def call_genotypes(likelihoods: Likelihoods, *, certain: bool) -> Copies:
-    """The likeliest genotypes (N, S), -1 where there is no read, or where another one is nearly as likely."""
+    """The most likely genotypes (N, S), -1 where there is no read or, if `certain`, where another one is nearly as
+    likely."""
     sorted_likelihoods = np.sort(likelihoods, axis=-1)
     known = (
         sorted_likelihoods[..., 1] <= MAX_SECOND_LIKELIHOOD
@@ -125,7 +126,7 @@ class Predictions:
 def predict_by_model(
     bundle: Bundle, copies: Copies, likelihoods: Likelihoods | None = None
 ) -> Predictions:
-    """What `genomai classify` says."""
+    """The labels that `genomai classify` reports."""
     calls = list(classify_records(bundle, _records(bundle, copies, likelihoods)))
     probabilities = {head: [call.probabilities[head] for call in calls] for head in HEADS}
     return Predictions(
@@ -167,7 +168,8 @@ def predict_by_naive_bayes(train: LabelledGenotypes, likelihoods: Likelihoods) -
 
 
 def _frequencies(copies: Copies, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Those of each population (P, S), shrunk towards all as the recipe `ancestry` shrinks them."""
+    """Alternate allele frequencies of each population (P, S), shrunk towards the overall ones as by the recipe
+    `ancestry`."""
     shrinkage = recipe.read("ancestry")[0].evidence.shrinkage
     known = copies >= 0
     overall = (np.where(known, copies, 0).sum(0) + 0.5) / (2 * known.sum(0) + 1)

@@ -43,7 +43,7 @@ V2 = "genomai-v2"
 
 @dataclass(frozen=True, eq=False)
 class BaselineMethod:
-    """A baseline on all sites, or on those that `sites` chooses from the people that it learns from."""
+    """A baseline on all sites, or on those that `sites` selects from the training people."""
 
     name: str
     baseline: Baseline
@@ -51,7 +51,7 @@ class BaselineMethod:
     settings: str = ""
 
     def run(self, fold: Fold) -> Outcome:
-        """Learn with the settings that inner cross-validation finds, then judge."""
+        """Train with the settings that inner cross-validation selects, then predict."""
         sites = np.arange(len(fold.panel)) if self.sites is None else self.sites(fold)
         began = time.perf_counter()
         fitted = self.baseline(_problem(fold, sites), fold.seed)
@@ -66,7 +66,7 @@ class BaselineMethod:
 
 @dataclass(frozen=True, eq=False)
 class OurMethod:
-    """A model of ours, made by its recipe from the fold's people alone."""
+    """A model of ours, trained by its recipe on the fold's training people."""
 
     name: str
     changes: tuple[str, ...] = ()
@@ -79,7 +79,7 @@ class OurMethod:
         return recipe.read(self.name, self.changes)[1]
 
     def run(self, fold: Fold) -> Outcome:
-        """Train as `genomai train` would, then judge as `genomai classify` would."""
+        """Train as `genomai train`, then predict as `genomai classify`."""
         plan, _ = recipe.read(self.name, self.changes)
         train = training_samples(fold, plan)
         began = time.perf_counter()
@@ -113,7 +113,7 @@ class LikelihoodMethod:
     settings: str = ""
 
     def run(self, fold: Fold) -> Outcome:
-        """Estimate it from the fold's people, then judge by its posterior probabilities."""
+        """Estimate it from the fold's training people, then predict by its posterior probabilities."""
         settings = recipe.read("ancestry-967")[0].evidence
         began = time.perf_counter()
         likelihood = fit_likelihood(
@@ -178,7 +178,7 @@ def sites_of_v2(fold: Fold, changes: tuple[str, ...] = ()) -> Rows:
 
 
 def training_samples(fold: Fold, plan: recipe.Recipe) -> Samples:
-    """The fold's people with the labels of the recipe's heads only, and its strata."""
+    """The fold's training people with the labels of the recipe's heads only, and its strata."""
     train = fold.train
     labels = {head: numbers for head, numbers in train.labels.items() if head in plan.heads}
     classes = {head: names for head, names in train.classes.items() if head in plan.heads}

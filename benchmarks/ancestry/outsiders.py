@@ -47,7 +47,7 @@ def frequencies(
 
 
 def draw_genotypes(frequency_S: Array, count: int, rng: np.random.Generator) -> NDArray[np.int8]:
-    """Copies of the alternate allele (N, S) of so many people."""
+    """Copies of the alternate allele (N, S) of `count` simulated people."""
     return rng.binomial(2, frequency_S, (count, len(frequency_S))).astype(np.int8)
 
 

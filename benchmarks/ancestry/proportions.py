@@ -242,7 +242,7 @@ def _interval(values: Array) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """People to judge by, and what was estimated from the others."""
+    """Test rows, training rows, and the population structure of the latter."""
 
     rows: NDArray[np.int64]
     train: NDArray[np.int64]
@@ -252,7 +252,7 @@ class Fold:
 def simulated_rows(
     cohort: GenotypedSamples, data_folds: Sequence[Fold], options: argparse.Namespace
 ) -> Iterator[Row]:
-    """The rows of simulated mixtures, made of and judged by one fold after the other."""
+    """The rows of simulated mixtures of the test people, one fold after the other."""
     pooled: dict[tuple[str, str, str], list[tuple[Fractions, Array]]] = {}
     for number, fold in enumerate(data_folds):
         methods = methods_of(cohort, fold.train, fold.structure)
@@ -277,7 +277,7 @@ def simulated_rows(
 
 
 def fit_folds(cohort: GenotypedSamples, options: argparse.Namespace) -> Iterator[Fold]:
-    """The folds that are judged, with the structure of the others."""
+    """The test folds, with the population structure of the training people."""
     for rows in folds(cohort.samples, options.folds, options.seed)[: options.judged]:
         train = remaining_rows(cohort.samples, rows)
         labels = {head: numbers[train] for head, numbers in cohort.samples.labels.items()}
@@ -287,7 +287,7 @@ def fit_folds(cohort: GenotypedSamples, options: argparse.Namespace) -> Iterator
 
 
 def admixed_rows(cohort: GenotypedSamples, data_folds: Sequence[Fold]) -> Iterator[Row]:
-    """Mean fractions of the admixed populations' people aside, beside published ones, in per cent."""
+    """Mean fractions of the admixed populations' test people, beside published ones, in per cent."""
     names = cohort.samples.classes["superpop"]
     fractions_of: dict[tuple[str, str], list[Array]] = {}
     windows = Windows.of(cohort.panel)

@@ -85,7 +85,7 @@ def paired(first: Array, second: Array, truth: Rows) -> tuple[float, float, floa
 
 
 def _is_correct(table: Array, truth: Rows) -> NDArray[np.bool_]:
-    """Who is labelled right; UNKNOWN (NaN) is wrong."""
+    """Whose label is predicted correctly; UNKNOWN (NaN) is wrong."""
     correct: NDArray[np.bool_] = np.nan_to_num(table, nan=-1.0).argmax(axis=1) == truth
     return correct & ~np.isnan(table).any(axis=1)
 

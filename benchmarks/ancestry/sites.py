@@ -61,7 +61,7 @@ class Genotypes:
         return fold
 
     def site_indices_in(self, panel: Panel) -> Rows:
-        """Where each site stands in another panel (S,), -1 where it does not."""
+        """The index of each site in another panel (S,), -1 where it is not there."""
         index = panel.index(GRCH37)
         keys = zip(self.panel.chrom, self.panel.positions[GRCH37].tolist(), strict=True)
         return np.array([index.get(key, -1) for key in keys])
@@ -79,7 +79,7 @@ def wide_panel(file: Path) -> Panel:
 
 
 def union(first: Panel, second: Panel) -> Panel:
-    """All sites of the first panel, then those of the second that the first has not."""
+    """All sites of the first panel, then those that only the second has."""
     known = set(first.index(GRCH37))
     keys = zip(second.chrom, second.positions[GRCH37].tolist(), strict=True)
     new_sites = second.subset([n for n, key in enumerate(keys) if key not in known])

@@ -112,7 +112,7 @@ def is_inside(
 
 
 def write_structure(folder: Path, structure: Structure) -> None:
-    """Put the structure and its checksum into the bundle."""
+    """Write the structure and its checksum into the bundle."""
     structure.write(folder / STRUCTURE)
     config = json.loads((folder / "config.json").read_text())
     config["files"][STRUCTURE] = hashlib.sha256((folder / STRUCTURE).read_bytes()).hexdigest()

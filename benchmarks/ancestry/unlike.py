@@ -44,7 +44,7 @@ BATCH_SIZE = 128
 
 @dataclass(frozen=True)
 class Row:
-    """One kind of people at one kind of sites; shares of them, `.` where they make no sense."""
+    """One group of people at one kind of sites; shares of them, `.` where they make no sense."""
 
     part: str
     sites: str
@@ -61,7 +61,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Numbers of the groups and populations called (N,), the group's probability, and who is flagged or UNKNOWN."""
+    """Indices of the predicted groups and populations (N,), the group's probability, and who is flagged or UNKNOWN."""
 
     group: Rows
     probability: Array
@@ -72,7 +72,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class LikelihoodClassifier:
-    """The likelihood of some people's populations, numbered anew, with its fusion."""
+    """The likelihood of the populations of its training people, numbered anew, with its fusion."""
 
     likelihood: PopulationLikelihood
     known_populations: Rows
@@ -82,7 +82,7 @@ class LikelihoodClassifier:
     def fitted(
         cls, copies: Copies, populations: Rows, group_of: Rows, *, novel: bool
     ) -> "LikelihoodClassifier":
-        """Learnt from these people as the recipe `ancestry` says."""
+        """Fitted to these people with the settings of the recipe `ancestry`."""
         settings = recipe.read("ancestry")[0].evidence
         known_populations, numbers = np.unique(populations, return_inverse=True)
         groups = np.unique(group_of[known_populations], return_inverse=True)[1].tolist()
@@ -102,7 +102,7 @@ class LikelihoodClassifier:
 
     @torch.inference_mode()
     def __call__(self, copies: Copies) -> Predictions:
-        """What the model would say of them, had it no networks."""
+        """The model's predictions without the networks."""
         groups = self.likelihood.groups
         classes = {"superpop": max(groups) + 1, "pop": len(self.known_populations)}
         nesting = {"superpop": groups, "pop": list(range(len(self.known_populations)))}
@@ -129,7 +129,7 @@ class LikelihoodClassifier:
 
 
 def naive_bayes(copies: Copies, populations: Rows, group_of: Rows, test_copies: Copies) -> Rows:
-    """The groups (N,) that naive Bayes says, from the pooled counts of their members."""
+    """The groups (N,) predicted by naive Bayes from the pooled allele counts of each group's members."""
     present = np.unique(group_of[populations])
     counts = LabelledGenotypes(
         copies, np.searchsorted(present, group_of[populations]), present.tolist()
@@ -147,7 +147,7 @@ def naive_bayes(copies: Copies, populations: Rows, group_of: Rows, test_copies: 
 
 
 def groups_left_out(data: Genotypes, kind: str, sites: Rows) -> Iterator[Row]:
-    """People of a group that the model has never heard of, beside a fold of those that it knows."""
+    """People of a group that the model was not trained on, and a test fold of the other groups."""
     copies = data.copies[:, sites]
     held_out = data.folds(FOLDS) == 0
     for group in (*LEFT_OUT, None):
@@ -215,7 +215,7 @@ def variants_only(data: Genotypes, kind: str, sites: Rows) -> Iterator[Row]:
 
 
 def simulated_outsiders(data: Genotypes, kind: str, sites: Rows) -> Iterator[Row]:
-    """Made-up people of six parts of the world, by a judge that has learnt from everybody."""
+    """Simulated people of six parts of the world, by a classifier trained on everybody."""
     classifier = LikelihoodClassifier.fitted(
         data.copies[:, sites], data.population, data.group_of, novel=True
     )

@@ -43,7 +43,7 @@ from genomai_cli.training.labelled_data import remaining_rows
 MODEL = RUNS / "augmentation" / "few_labels" / "unlabelled"
 PERCENT, SUBSETS, VIEWS = 5, 5, 20
 T_QUANTILE = 2.776  # the 97.5 % quantile with SUBSETS - 1 degrees of freedom
-HIDDEN_PERCENT = (0, 75)  # per cent of the sites of those who are judged
+HIDDEN_PERCENT = (0, 75)  # per cent of the sites of test people
 LOGISTIC_C = (1.0, 10.0, 100.0, 1000.0, 10000.0)  # divided by the number of samples
 HEADS = ("superpop", "pop")
 STEPS, BATCH = 200, 128
@@ -56,7 +56,7 @@ Accuracies = dict[tuple[str, int], float]  # by head and per cent of hidden site
 
 @dataclass(frozen=True)
 class Views:
-    """A row of the table: what is done to make views, None for no views at all."""
+    """A row of the table: the changes that make views, None for no views at all."""
 
     name: str
     changes: Changes | None
@@ -78,7 +78,8 @@ ROWS = (
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """People with labels, and others to judge: copies of alternate alleles (N, S), -1 where missing."""
+    """A few people with labels, and the test rows of the cohort; genotypes are copies of alternate alleles (N, S), -1
+    where missing."""
 
     cohort: Cohort
     labelled_samples: Samples
@@ -98,7 +99,7 @@ class Task:
         )
 
     def training_data(self, views: Views, count: int, seed: int) -> tuple[Copies, Labels]:
-        """The people with labels, and the views of them."""
+        """Genotypes and labels of the labelled people and of their views."""
         pairs = zip(self.labelled_samples.names, self.labelled_samples.sequences, strict=True)
         records = [SequenceRecord(name, sequence) for name, sequence in pairs]
         indices = np.arange(len(records))
@@ -133,7 +134,7 @@ class Task:
     def accuracy(
         self, learner: Learner, training_data: tuple[Copies, Labels], setting: float
     ) -> Accuracies:
-        """How many of the others a learner gets right."""
+        """The accuracy of a learner on the test people, by head and per cent of hidden sites."""
         truth = self.cohort.samples.labels
         test_copies = self.copies([self.cohort.samples.sequences[row] for row in self.test_rows])
         draws = np.random.default_rng(len(test_copies)).random(test_copies.shape)
@@ -214,7 +215,7 @@ class Result:
 
 
 def load_diffusion_model(folder: Path, data: Path) -> Bundle:
-    """The diffusion model of everybody without labels; it is made if it is not there."""
+    """The diffusion model of all people without labels; it is trained if the folder is missing."""
     if not folder.is_dir():
         command = [
             "pretrain",

@@ -37,7 +37,7 @@ SHRINKAGE = (2.0, 5.0, 10.0, 20.0, 40.0, 80.0)  # haplotypes at the group's freq
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """People to learn from: `labels[head]` (N,) numbers the `classes[head]` classes from 0."""
+    """Training people: `labels[head]` (N,) numbers the `classes[head]` classes from 0."""
 
     copies: Copies
     labels: Mapping[str, Rows]
@@ -51,7 +51,7 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class FittedBaseline:
-    """A model for every head, and which setting was chosen for it."""
+    """A trained model for every head, and which setting was chosen for it."""
 
     models: Mapping[str, Model]
     chosen: Mapping[str, float]
@@ -66,7 +66,7 @@ Baseline = Callable[[Problem, int], FittedBaseline]
 
 
 def each_head(grid: Mapping[float, Trainer]) -> Baseline:
-    """A baseline that learns the heads independently."""
+    """A baseline that is trained for each head independently."""
 
     def fit(problem: Problem, seed: int) -> FittedBaseline:
         chosen = {head: choose(grid, problem, head, seed) for head in problem.labels}
@@ -131,7 +131,7 @@ def _sum_of(model: Model, parents: Rows, classes: int) -> Model:
 
 
 def majority(copies_NS: Copies, labels: Rows, classes: int) -> Model:
-    """The share of every class among those learnt from, for everybody."""
+    """The share of every class among the training people, for everybody."""
     share = np.bincount(labels, minlength=classes) / len(labels)
     return lambda copies: np.tile(share, (len(copies), 1))
 
@@ -187,7 +187,7 @@ def shrunken_bayes(pseudo: float, parents: Rows) -> Trainer:
 
 @dataclass(frozen=True, eq=False)
 class Scaler:
-    """Copies (N, S) to centred numbers, missing ones to 0; also divided by the deviation if asked for."""
+    """Copies (N, S) to centred numbers, missing ones to 0; also divided by the deviation if `standardise`."""
 
     mean: Array
     scale: Array

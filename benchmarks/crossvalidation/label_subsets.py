@@ -5,7 +5,7 @@ import numpy as np
 from benchmarks.crossvalidation.trials import Rows, subset
 from genomai_cli.inputs.samples import Samples
 
-MIN_COUNT = 2  # people of every class: one to learn from if the other is held out
+MIN_COUNT = 2  # people of every class: one to train on if the other is held out
 
 
 def draw_label_subset(samples: Samples, percent: float, rng: np.random.Generator) -> Samples:
@@ -42,7 +42,7 @@ def systematic_sample(groups: Rows, count: int, rng: np.random.Generator) -> Row
 
 
 def top_up(rows: Rows, labels: Rows, rng: np.random.Generator) -> Rows:
-    """The rows and, of every class with fewer than two, as many others as are wanting."""
+    """The rows and, of every class with fewer than two, as many others as are missing."""
     for number in np.unique(labels):
         present = int((labels[rows] == number).sum())
         others = np.setdiff1d(np.flatnonzero(labels == number), rows)

@@ -52,15 +52,15 @@ class Cohort:
 
     @property
     def test_conditions(self) -> Sequence[object]:
-        """The shares of sites that are hidden when judging."""
+        """The shares of sites that are hidden in tests."""
         return HIDDEN
 
     def digest(self) -> str:
-        """A digest of everything that a method could learn from."""
+        """A digest of everything that a method is trained on."""
         return digest(self.samples, self.panel.sha256)
 
     def fold(self, number: int, seed: int, rows: Rows) -> "Fold":
-        """The fold whose people in `rows` are judged by a method that learns from all the others."""
+        """The fold with the people in `rows` as test set and all others as training set."""
         letters = self.samples.letters[rows]
         known = conditions(len(self.samples), self.panel, seed)
         test = {
@@ -73,7 +73,7 @@ class Cohort:
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """People to learn from, and the others' letters (n, sites) under every condition."""
+    """Training samples, and the letters (n, sites) of the test people under every condition."""
 
     number: int
     seed: int
@@ -88,10 +88,10 @@ class Fold:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a method makes of a fold: `probabilities[condition, head]` (n, classes), NaN for UNKNOWN."""
+    """Predictions of a method in a fold: `probabilities[condition, head]` (n, classes), NaN for UNKNOWN."""
 
     probabilities: dict[tuple[str, str], Array]
-    seconds: float  # to learn
+    seconds: float  # of training
     sites: int  # that it reads
     note: str = ""
 
@@ -105,33 +105,33 @@ class CohortLike(Protocol):
 
     @property
     def test_conditions(self) -> Sequence[object]:
-        """Under which conditions they are judged."""
+        """The conditions of tests."""
 
     def digest(self) -> str:
-        """A digest of everything that a method could learn from."""
+        """A digest of everything that a method is trained on."""
 
     def fold(self, number: int, seed: int, rows: Rows) -> Any:
-        """The people in `rows`, to be judged, and the others, to learn from."""
+        """The people in `rows` as test set, and the others as training set."""
 
 
 class Method(Protocol):
-    """A way to tell populations apart."""
+    """A classifier of populations."""
 
     @property
     def name(self) -> str:
-        """What its row and its files are called."""
+        """Its name in the row and in the names of files."""
 
     @property
     def settings(self) -> str:
-        """What its results depend on, beside the code."""
+        """What its results depend on, except the code."""
 
     def run(self, fold: Any) -> Outcome:
-        """Learn from the fold's people, then judge the others."""
+        """Train on the fold's training samples, then predict the test people."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pooled:
-    """A method's outcomes in the folds, put together in the order of the cohort: `rows` of it were judged."""
+    """A method's outcomes in the folds, put together in the order of the cohort: `rows` of it were tested."""
 
     probabilities: dict[tuple[str, str], Array]
     seconds: float  # the mean of the folds
@@ -141,7 +141,7 @@ class Pooled:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A cohort in folds, of which all or the first `judged` are gone through, and where outcomes are kept."""
+    """A cohort in folds, of which all or the first `max_folds` are run, and the folder of the outcomes."""
 
     cohort: CohortLike
     seed: int
@@ -151,7 +151,7 @@ class Trial:
     max_folds: int | None = None
 
     def pooled(self, method: Method, *, fresh: bool = False) -> Pooled:
-        """The out-of-fold probabilities of everybody judged; folds done before are read, unless `fresh`."""
+        """The out-of-fold probabilities of all people tested; stored folds are loaded, unless `fresh`."""
         parts = folds(self.cohort.samples, self.count, self.seed)[: self.max_folds]
         outcomes = [self._outcome(method, n, rows, fresh) for n, rows in enumerate(parts)]
         rows = np.concatenate(parts)
@@ -173,7 +173,7 @@ class Trial:
         return outcome
 
     def fold(self, number: int, rows: Rows) -> Any:
-        """The fold whose people in `rows` are judged by a method that learns from all the others."""
+        """The fold with the people in `rows` as test set and all others as training set."""
         return self.cohort.fold(number, self.seed, rows)
 
     def _key(self, method: Method) -> str:
@@ -207,7 +207,7 @@ def conditions(sample_count: int, panel: Panel, seed: int) -> Conditions:
 
 
 def digest(samples: Samples, *extra: str) -> str:
-    """A digest of sequences, labels and whatever else there is to learn from."""
+    """A digest of sequences, labels and whatever else models are trained on."""
     parts = [samples.letters.tobytes(), repr(samples.classes).encode()]
     parts += [samples.labels[head].tobytes() for head in sorted(samples.labels)]
     return hashlib.sha256(b"".join([*parts, *(text.encode() for text in extra)])).hexdigest()
@@ -225,7 +225,7 @@ def subset(samples: Samples, rows: Rows) -> Samples:
 
 
 def save(file: Path, outcome: Outcome, key: str) -> None:
-    """Keep an outcome, with the key of what it was made from."""
+    """Store an outcome, with a key of the data and settings behind it."""
     tables = {"/".join(k): v.astype(np.float32) for k, v in outcome.probabilities.items()}
     metadata = {
         "key": key,
@@ -241,7 +241,7 @@ def save(file: Path, outcome: Outcome, key: str) -> None:
 
 
 def load(file: Path, key: str) -> Outcome | None:
-    """The outcome that was kept in the file; None if there is none, or one made from something else."""
+    """The outcome stored in the file; None if there is none, or one with another key."""
     if not file.is_file():
         return None
     with np.load(file) as stored:
@@ -256,7 +256,7 @@ def load(file: Path, key: str) -> Outcome | None:
 def by_condition(
     fold: Fold, predict: Callable[[Letters], Mapping[str, Array]]
 ) -> dict[tuple[str, str], Array]:
-    """The probabilities that `predict` gives to the fold's people under every condition."""
+    """The probabilities that `predict` returns for the fold's test people under every condition."""
     return {
         (condition, head): table
         for condition, letters in fold.test.items()

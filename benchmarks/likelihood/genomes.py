@@ -71,8 +71,8 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """A model's bits of every window's bases (W,), and whether the transition scores higher at every site; `both`
-    where a base is told from both sides."""
+    """A model's bits of every window's bases (W,), and whether the transition scores higher at every site; `both_sides`
+    where a base is predicted from both sides."""
 
     name: str
     bits: Numbers
@@ -117,15 +117,15 @@ def _spread(count: int, size: int) -> list[int]:
 
 
 def _variant(name: str, index: int, text: str, rng: np.random.Generator) -> AlleleRecord:
-    """The transition at a place, and a transversion."""
+    """The transition at a position, and a transversion."""
     ref, transition = text[index], TRANSITION[text[index]]
     control = rng.choice([base for base in BASES if base not in (ref, transition)])
     return AlleleRecord(name, index + 1, ref, (transition, str(control)), "held-out", None)
 
 
 def markov_rows(task: Task, order: int, name: str) -> list[Row]:
-    """A Markov model of the letters to train on, each context mixed with the shorter ones: every base from those before
-    it, and from those on both sides. The variants' scores are the same for both."""
+    """A Markov model of the training letters, each context mixed with the shorter ones: every base from the preceding
+    ones, and from those on both sides. The scores of variants are the same for both."""
     parts = (codes_of(as_letters(text)).astype(np.int64) for text in task.training.values())
     model = Markov.of(parts, order)
     codes_WL = np.stack([codes_of(as_letters(text)) for text in task.windows]).astype(np.int64)

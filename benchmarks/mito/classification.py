@@ -44,7 +44,7 @@ was sequenced, not of the person. One row reads it, to show what that is worth; 
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what is asked for; the table goes to standard output, progress to standard error."""
+    """Run the benchmark; the table goes to standard output, progress to standard error."""
     options = parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
     cohort = Genomes.read(options.data, options.reference)

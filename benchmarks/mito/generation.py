@@ -75,12 +75,12 @@ Names = NDArray[np.str_]
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """The world's genomes at the model's variants, those to train on and those held out, and their haplogroups."""
+    """The world's genomes at the model's variants, training and held-out ones, and their haplogroups."""
 
     generator: GenomeGenerator
     train: Presence
     held_out: Presence
-    haplogroup: Names  # of those to train on
+    haplogroup: Names  # of the training genomes
 
     @classmethod
     def read(cls, options: argparse.Namespace) -> "World":
@@ -89,7 +89,7 @@ class World:
         generator = GenomeGenerator(bundle, Settings(seed=SEED))
         reference = Reference.read(options.reference, circular=True)
         (world,) = read_genomes(open_inputs([options.world]), reference, absent_is_ref=True)
-        has_NV = np.stack([presence(generator, record) for record in world.records()])
+        presence_NV = np.stack([presence(generator, record) for record in world.records()])
         with open_input(options.data) as source:
             sample_names = [record.name for record in read_sequences(source)]
         is_held_out = held_out([*world.samples, *sample_names])
@@ -97,10 +97,12 @@ class World:
         assert is_held_out.sum() == expected, (
             f"{is_held_out.sum()} genomes held out, not {expected}"
         )
-        held_out_N = is_held_out[: len(has_NV)]
+        held_out_N = is_held_out[: len(presence_NV)]
         haplogroup_of = read_labels(options.haplogroups).column("haplogroup")
         letters = np.array([haplogroup_of.get(name, "?")[0] for name in world.samples])
-        return cls(generator, has_NV[~held_out_N], has_NV[held_out_N], letters[~held_out_N])
+        return cls(
+            generator, presence_NV[~held_out_N], presence_NV[held_out_N], letters[~held_out_N]
+        )
 
 
 def held_out(names: Sequence[str]) -> NDArray[np.bool_]:
@@ -128,7 +130,7 @@ def generate_presence(generator: GenomeGenerator, request: SequenceRequest) -> P
 
 
 def rows_of(world: World, number: int) -> Iterator[tuple[str, Presence, Names | None]]:
-    """Their names and genomes, and the haplogroups that were asked for."""
+    """Names and genomes of the rows, and the haplogroups requested."""
     rng, generator = np.random.default_rng(SEED), world.generator
     yield REAL, world.held_out, None
     frequency_V = world.train.mean(axis=0)
@@ -157,21 +159,21 @@ def mosaics(world: World, number: int, rng: np.random.Generator) -> Presence:
 
 
 def measures_of(
-    world: World, has_NV: Presence, requested: Names | None, *, real: bool
+    world: World, presence_NV: Presence, requested: Names | None, *, real: bool
 ) -> dict[str, float]:
     """By the names in `FIGURES`; NaN where there is nothing to measure."""
     compared = not real and requested is None
     own_generated, own_real = (
-        adversarial_accuracy(has_NV, world.held_out) if compared else [math.nan, math.nan]
+        adversarial_accuracy(presence_NV, world.held_out) if compared else [math.nan, math.nan]
     )
-    distance_NM = differences(has_NV, world.train)
+    distance_NM = differences(presence_NV, world.train)
     nearest_N = distance_NM.min(axis=1)
     equal_N = (distance_NM == 0).sum(axis=1)
     nearest_haplogroup_N = world.haplogroup[distance_NM.argmin(axis=1)]
-    distance_NN = differences(has_NV, has_NV)
-    count_N = has_NV.sum(axis=1)
+    distance_NN = differences(presence_NV, presence_NV)
+    count_N = presence_NV.sum(axis=1)
     return {
-        "genomes": len(has_NV),
+        "genomes": len(presence_NV),
         "variants": float(count_N.mean()),
         "variants_sd": float(count_N.std()),
         "apart": float(distance_NN.sum() / (len(distance_NN) * (len(distance_NN) - 1))),
@@ -184,9 +186,9 @@ def measures_of(
     }
 
 
-def differences(has_NV: Presence, other_MV: Presence) -> NDArray[np.float32]:
+def differences(presence_NV: Presence, other_MV: Presence) -> NDArray[np.float32]:
     """How many variants (N, M) one has and the other lacks."""
-    float_NV, blocks = has_NV.astype(np.float32), []
+    float_NV, blocks = presence_NV.astype(np.float32), []
     for begin in range(0, len(other_MV), BLOCK):
         part_MV = other_MV[begin : begin + BLOCK].astype(np.float32)
         blocks.append(float_NV.sum(1)[:, None] + part_MV.sum(1) - 2 * float_NV @ part_MV.T)
@@ -194,11 +196,14 @@ def differences(has_NV: Presence, other_MV: Presence) -> NDArray[np.float32]:
 
 
 def adversarial_accuracy(generated_NV: Presence, real_MV: Presence) -> list[float]:
-    """How often a made genome's nearest one is made, and a real one's real; ties count half."""
+    """How often a generated genome's nearest one is generated, and a real one's real; ties count half."""
     cross_NM = differences(generated_NV, real_MV)
     shares = []
-    for has_NV, other_N in ((generated_NV, cross_NM.min(axis=1)), (real_MV, cross_NM.min(axis=0))):
-        own_NN = differences(has_NV, has_NV)
+    for presence_NV, other_N in (
+        (generated_NV, cross_NM.min(axis=1)),
+        (real_MV, cross_NM.min(axis=0)),
+    ):
+        own_NN = differences(presence_NV, presence_NV)
         np.fill_diagonal(own_NN, np.inf)
         own_N = own_NN.min(axis=1)
         shares.append(float(((own_N < other_N) + 0.5 * (own_N == other_N)).mean()))
@@ -223,8 +228,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     world = World.read(options)
     rows = [
-        cells(name, measures_of(world, has_NV, requested, real=name == REAL))
-        for name, has_NV, requested in rows_of(world, len(world.held_out))
+        cells(name, measures_of(world, presence_NV, requested, real=name == REAL))
+        for name, presence_NV, requested in rows_of(world, len(world.held_out))
     ]
     for row in (["row", *FIGURES], *rows):
         print("\t".join(row))

@@ -22,7 +22,7 @@ from benchmarks.crossvalidation.trials import Letters, Rows
 from benchmarks.mito.genomes import Mask
 
 Model = Callable[[Letters, Mask], Array]
-"""Letters (N, L) and which of the places (L,) are shown, to probabilities (N, C)."""
+"""Letters (N, L) and which of the positions (L,) are visible, to probabilities (N, C)."""
 
 Floats = NDArray[np.float32]
 
@@ -33,7 +33,7 @@ PSEUDO_PEOPLE = 0.5  # with a variant, and without: Jeffreys' prior
 
 @dataclass(frozen=True, eq=False)
 class Variants:
-    """Which variants there are: the `place` (V,) of each on the reference, and its `letter` (V,)."""
+    """The variants of the training genomes: the `position` (V,) of each on the reference, and its `letter` (V,)."""
 
     position: Rows
     letter: Letters
@@ -42,7 +42,7 @@ class Variants:
     def of(
         cls, letters_ML: Letters, reference_L: Letters, *, placeholder: bool = False
     ) -> "Variants":
-        """Those that the genomes have; with `placeholder` also letters where the reference has none."""
+        """The variants of these genomes; with `placeholder` also letters where the reference has none."""
         usable_L = np.isin(reference_L, BASES) | placeholder
         positions_by_base = [
             (base, np.flatnonzero((letters_ML == base).any(0) & (reference_L != base) & usable_L))
@@ -62,19 +62,19 @@ class Variants:
         return present_NV
 
     def known(self, letters_NL: Letters) -> NDArray[np.bool_]:
-        """Of whom which variant can be told (N, V)."""
+        """Whether a person has a base at the position of each variant (N, V)."""
         known_NV: NDArray[np.bool_] = np.isin(letters_NL[:, self.position], BASES)
         return known_NV
 
 
 def majority(labels: Rows, classes: int) -> Model:
-    """The share of every class among those learnt from, for everybody."""
+    """The share of every class among the training people, for everybody."""
     share_C = np.bincount(labels, minlength=classes) / len(labels)
     return lambda letters_NL, mask_L: np.tile(share_C, (len(letters_NL), 1))
 
 
 def logistic(variants: Variants, letters_ML: Letters, labels: Rows, classes: int) -> Model:
-    """Multinomial logistic regression on the presence of variants; outside the places shown, the mean."""
+    """Multinomial logistic regression on the presence of variants; outside of visible positions, the mean."""
     present_MV = variants.presence(letters_ML)
     regression = LogisticRegression(C=C, max_iter=500)
     regression.fit(csr_matrix(present_MV, dtype=np.float64), labels)
@@ -130,14 +130,14 @@ def hamming(letters_NP: Letters, letters_MP: Letters) -> Floats:
 
 
 def one_hot_sum(first_NP: NDArray[np.bool_], second_MP: NDArray[np.bool_]) -> Floats:
-    """At how many places (N, M) both are true."""
+    """At how many positions (N, M) both are true."""
     return first_NP.astype(np.float32) @ second_MP.astype(np.float32).T
 
 
 def shares_of_nearest(
     distance_NM: NDArray[np.floating], labels: Rows, classes: int, *, tolerance: float = 1e-6
 ) -> Array:
-    """The share of each class (N, C) among those at the least distance; several genomes may be equal."""
+    """The share of each class (N, C) among the genomes at the smallest distance; several may be equal."""
     min_N1 = distance_NM.min(axis=1, keepdims=True)
     nearest_NM = (distance_NM <= min_N1 + tolerance).astype(np.float64)
     votes_NC = nearest_NM @ np.eye(classes)[labels]

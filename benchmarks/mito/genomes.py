@@ -29,7 +29,7 @@ Mask = NDArray[np.bool_]
 GENOMES, LABELS, HAPLOGROUPS = "mt.train.fa.gz", "train.labels.tsv", "mt.train.haplogroups.tsv"
 HEADS = {"superpop": "superpopulation", "pop": "population"}
 COMPLETE, HALVES, QUARTERS, SHORT = "complete", "halves", "quarters", "2 kb"
-PARTS = {COMPLETE: 1, HALVES: 2, QUARTERS: 4, SHORT: 8}  # how many of each are judged
+PARTS = {COMPLETE: 1, HALVES: 2, QUARTERS: 4, SHORT: 8}  # how many of each are tested
 SHORT_LETTERS = 2000
 
 
@@ -61,11 +61,11 @@ class Genomes:
         return [f"{part}:{count}" for part, count in PARTS.items()]
 
     def digest(self) -> str:
-        """A digest of everything that a method could learn from."""
+        """A digest of everything that a method is trained on."""
         return digest(self.samples, self.reference.sha256)
 
     def fold(self, number: int, seed: int, rows: Rows) -> "GenomeFold":
-        """The fold whose people in `rows` are judged by a method that learns from all the others."""
+        """The fold with the people in `rows` as test set and all others as training set."""
         train = subset(self.samples, remaining_rows(self.samples, rows))
         letters = self.samples.letters[rows]
         names = [self.samples.names[row] for row in rows]
@@ -74,7 +74,7 @@ class Genomes:
 
 @dataclass(frozen=True, eq=False)
 class GenomeFold:
-    """People to learn from, and the others' names and letters (N, L)."""
+    """Training samples, and the names and letters (N, L) of the test people."""
 
     number: int
     seed: int
@@ -85,7 +85,7 @@ class GenomeFold:
 
 
 def mapped(file: Path, reference: Reference) -> Iterator[SequenceRecord]:
-    """The genomes of a FASTA file in the reference's coordinates; those that do not belong to it are left out."""
+    """The genomes of a FASTA file in the reference's coordinates; those that do not map to it are left out."""
     mapper = Mapper(reference)
     with open_input(file) as source:
         for record in read_sequences(source):
@@ -115,5 +115,5 @@ def part_of(condition: str) -> str:
 
 
 def apply_mask(letters_NL: Letters, mask_L: Mask) -> Letters:
-    """The genomes with N for every letter outside the stretch."""
+    """The genomes with N for every letter outside of the mask."""
     return np.where(mask_L, letters_NL, np.uint8(ord("N")))

@@ -73,7 +73,7 @@ Letters exchanged at random (`genomai denoise --error-rate 0.001`), complete gen
 
 @dataclass(frozen=True)
 class Entry:
-    """A row: its title, the method, and which genomes of the world that learns from."""
+    """A row: its title, the method, and the genomes of the world in its training data."""
 
     title: str
     method: Method
@@ -81,7 +81,7 @@ class Entry:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what is asked for; the table goes to standard output, progress to standard error."""
+    """Run the benchmark; the table goes to standard output, progress to standard error."""
     options = parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
     data = Data.read(options)
@@ -220,7 +220,7 @@ class Data:
 
 
 def note(data: Data) -> str:
-    """What is said below the tables."""
+    """The text below the tables."""
     twins, sample_count = int(data.has_twin_N.sum()), len(data.samples)
     text = NOTE.format(twins=twins, people=sample_count, alone=sample_count - twins)
     lines = "".join(f"- {line}\n" for line in data.correction_lines)

@@ -2,7 +2,7 @@
 
 A method learns from the world's genomes and the people of a fold, and fills in hidden letters of others.
 
-Shape suffixes: N genomes with letters hidden, M genomes learnt from, L letters of the reference, P places, S sites,
+Shape suffixes: N genomes with letters hidden, M genomes learnt from, L letters of the reference, P positions, S sites,
 W the bases A C G T.
 """
 
@@ -34,7 +34,7 @@ COPIED_SHARE = 0.998  # of the variants of the genome that is copied are in the 
 
 @dataclass(frozen=True, eq=False)
 class TrainingGenomes:
-    """What there is to learn from: the world's genomes and some people's, as codes (M, L)."""
+    """Training data: the world's genomes and a fold's people, as codes (M, L)."""
 
     reference: Reference
     world: Codes
@@ -53,7 +53,7 @@ class TrainingGenomes:
 
 
 class Restorer(Protocol):
-    """What has learnt to fill in hidden letters (N, L), `UNKNOWN`."""
+    """A trained method that fills in hidden letters (N, L), `UNKNOWN`."""
 
     def __call__(self, visible_NL: Codes) -> Restored:
         """The letters."""
@@ -64,10 +64,10 @@ class Method(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Its name in the table."""
 
     def learn(self, training: TrainingGenomes) -> Restorer:
-        """Learn from what there is."""
+        """Train on these genomes."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class ByReference:
     name: str = "reference"
 
     def learn(self, training: TrainingGenomes) -> Restorer:
-        """Nothing is learnt."""
+        """Nothing is trained."""
         return lambda visible_NL: Restored(np.broadcast_to(training.letters, visible_NL.shape))
 
 
@@ -90,7 +90,7 @@ class ByNearest:
     world: bool = False
 
     def learn(self, training: TrainingGenomes) -> Restorer:
-        """Keep the genomes."""
+        """Store the genomes."""
         genomes_ML = training.all_genomes if self.world else training.samples
         reference_L = training.letters
         variable_P = np.flatnonzero((genomes_ML != reference_L).any(axis=0))
@@ -112,13 +112,13 @@ class ByModel:
     bundle: Bundle
 
     def learn(self, training: TrainingGenomes) -> Restorer:
-        """It has learnt already."""
+        """The bundle is trained already."""
         return BundleRestorer(self.bundle, training.letters)
 
 
 @dataclass(frozen=True)
 class ByRecipe:
-    """Our model, made by its recipe from the world's genomes and the fold's people."""
+    """Our model, trained by its recipe on the world's genomes and the fold's people."""
 
     name: str
     recipe: str
@@ -146,7 +146,7 @@ class ByRecipe:
 class ByCopies:
     """The mean of all genomes, each with its posterior as the one that is copied with few errors: an upper reference.
 
-    It holds everybody's genome, so nobody could be given it. Styles and mutations are those of our model."""
+    It holds everybody's genome, so it could not be published. Styles and mutations are those of our model."""
 
     name: str
     ours: ByRecipe
@@ -181,7 +181,7 @@ def copies_of(
 
 @dataclass(frozen=True, eq=False)
 class BundleRestorer:
-    """A bundle as `genomai denoise` asks it: the reference's letters stand between its sites."""
+    """A bundle used as by `genomai denoise`: between its sites are the reference's letters."""
 
     bundle: Bundle
     reference: Codes
@@ -192,13 +192,13 @@ class BundleRestorer:
         positions_S = model.sites.positions
         sites_S = np.arange(len(positions_S))
         codes_NL = np.tile(self.reference, (len(visible_NL), 1))
-        other_NL = np.zeros(visible_NL.shape, np.float32)
+        alternate_NL = np.zeros(visible_NL.shape, np.float32)
         for rows in blocks(len(visible_NL)):
             p_BSW = model.probabilities(visible_NL[rows][:, positions_S].astype(np.int64))
             codes_NL[np.ix_(rows, positions_S)] = p_BSW.argmax(axis=2)
-            same_BS = p_BSW[:, sites_S, self.reference[positions_S]]
-            other_NL[np.ix_(rows, positions_S)] = 1 - same_BS
-        return Restored(codes_NL, other_NL)
+            reference_BS = p_BSW[:, sites_S, self.reference[positions_S]]
+            alternate_NL[np.ix_(rows, positions_S)] = 1 - reference_BS
+        return Restored(codes_NL, alternate_NL)
 
 
 def blocks(count: int) -> Iterator[NDArray[np.int64]]:
@@ -212,7 +212,7 @@ def genome_records(codes_ML: Codes) -> Iterator[tuple[str, Codes]]:
 
 
 def differences(visible_NP: Codes, genomes_MP: Codes) -> NDArray[np.float32]:
-    """At how many places (N, M) two genomes differ where both are known."""
+    """At how many positions (N, M) two genomes differ where both are known."""
     distance_NM = np.empty((len(visible_NP), len(genomes_MP)), np.float32)
     visible_one_hot = one_hot(visible_NP)
     known_NP = (visible_NP != UNKNOWN).astype(np.float32)
@@ -224,13 +224,13 @@ def differences(visible_NP: Codes, genomes_MP: Codes) -> NDArray[np.float32]:
 
 
 def one_hot(codes_NP: Codes) -> NDArray[np.float32]:
-    """1 for the base at each place (N, 4 P)."""
+    """1 for the base at each position (N, 4 P)."""
     return np.concatenate([codes_NP == base for base in range(UNKNOWN)], axis=1).astype(np.float32)
 
 
 def identical(
     samples_NL: Codes, world_ML: Codes, positions_P: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Which of two sets of genomes have the same letters at the places: those of the people (N,)."""
+    """Which samples (N,) have the same letters at the positions as any of the world."""
     world_rows = {row.tobytes() for row in world_ML[:, positions_P]}
     return np.array([row.tobytes() in world_rows for row in samples_NL[:, positions_P]])

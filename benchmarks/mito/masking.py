@@ -41,7 +41,7 @@ def hidden_mask(condition: str, genomes: int, letters: int, seed: int) -> Mask:
 
 @dataclass(frozen=True, eq=False)
 class Restored:
-    """The letters (N, L) that a method gives, and how probable it takes a letter other than the reference's to be."""
+    """The letters (N, L) that a method restores, and the probability of letters other than the reference's."""
 
     codes: Codes
     other: NDArray[np.float32] | None = None
@@ -49,9 +49,9 @@ class Restored:
 
 @dataclass(frozen=True, eq=False)
 class ImputationScores:
-    """Of every genome, by `COUNTS` (N, 5): hidden letters, those restored right, hidden variants (letters other than
-    the reference's), those restored right, and letters of the reference that were changed. Beside it, of letters
-    that are not certain, the probability of another than the reference's and whether there is one."""
+    """Of every genome, by `COUNTS` (N, 5): hidden letters, those restored correctly, hidden variants (letters other
+    than the reference's), those restored correctly, and letters of the reference that were changed; and of all letters
+    that are not certain, the probability of another than the reference's, and whether that is the truth."""
 
     counts: Array
     probability: Array
@@ -61,7 +61,7 @@ class ImputationScores:
     def of(
         cls, restored: Restored, truth_NL: Codes, hidden_NL: Mask, reference_L: Codes
     ) -> "ImputationScores":
-        """The judgement of what a method has made of the hidden letters."""
+        """The scores of restored letters."""
         scored_NL = hidden_NL & (truth_NL != UNKNOWN) & (reference_L != UNKNOWN)
         correct_NL = scored_NL & (restored.codes == truth_NL)
         variant_NL = scored_NL & (truth_NL != reference_L)
@@ -77,11 +77,11 @@ class ImputationScores:
 
     @classmethod
     def concatenated(cls, parts: Sequence["ImputationScores"]) -> "ImputationScores":
-        """Those of several folds."""
+        """The scores of several folds together."""
         return cls(*(np.concatenate(part) for part in zip(*map(_parts, parts), strict=True)))
 
     def subset(self, rows: NDArray[np.int64]) -> "ImputationScores":
-        """Some of the genomes, without their probabilities."""
+        """These genomes, without their probabilities."""
         return ImputationScores(self.counts[rows], np.zeros(0), np.zeros(0, np.bool_))
 
 
@@ -144,29 +144,32 @@ def _measures(counts: Array) -> dict[str, float]:
 def tsv(rows: Sequence[Row]) -> Iterator[str]:
     """The lines of the table."""
     yield "\t".join(field.name for field in fields(Row)) + "\n"
-    for one in rows:
-        yield "\t".join(f"{v:.6f}" if isinstance(v, float) else str(v) for v in astuple(one)) + "\n"
+    for record in rows:
+        yield (
+            "\t".join(f"{v:.6f}" if isinstance(v, float) else str(v) for v in astuple(record))
+            + "\n"
+        )
 
 
 def markdown(rows: Sequence[Row], titles: dict[str, str]) -> str:
     """A table for each condition."""
     lines = []
-    for condition in dict.fromkeys(one.condition for one in rows):
+    for condition in dict.fromkeys(record.condition for record in rows):
         lines += [
             f"| {condition} hidden | letters right | variants restored | false changes a genome | missed | ECE |",
             "| --- | ---: | ---: | ---: | ---: | ---: |",
         ]
-        lines += [_line(one, titles) for one in rows if one.condition == condition]
+        lines += [_line(record, titles) for record in rows if record.condition == condition]
         lines.append("")
     return "\n".join(lines)
 
 
-def _line(one: Row, titles: dict[str, str]) -> str:
+def _line(record: Row, titles: dict[str, str]) -> str:
     cells = [
-        f"{one.letters:.5f} ({one.letters_low:.5f}-{one.letters_high:.5f})",
-        f"{one.variants:.3f} ({one.variants_low:.3f}-{one.variants_high:.3f})",
-        f"{one.false:.2f} ({one.false_low:.2f}-{one.false_high:.2f})",
-        f"{one.missed:.2f}",
-        "" if np.isnan(one.ece) else f"{one.ece:.3f}",
+        f"{record.letters:.5f} ({record.letters_low:.5f}-{record.letters_high:.5f})",
+        f"{record.variants:.3f} ({record.variants_low:.3f}-{record.variants_high:.3f})",
+        f"{record.false:.2f} ({record.false_low:.2f}-{record.false_high:.2f})",
+        f"{record.missed:.2f}",
+        "" if np.isnan(record.ece) else f"{record.ece:.3f}",
     ]
-    return f"| {titles.get(one.method, one.method)} | {' | '.join(cells)} |"
+    return f"| {titles.get(record.method, record.method)} | {' | '.join(cells)} |"

@@ -22,14 +22,14 @@ from genomai_cli.phylogeny.genome_input import GenomeInput
 from genomai_cli.records import SequenceRecord
 from genomai_cli.training import finetuning, recipe
 
-MIN_COUNT = 4  # people of a class that our models learn
+MIN_COUNT = 4  # people of a class in the training of our models
 ROTATED, REVERSED = "rotated", "reversed"
 Trainer = Callable[[Variants, Letters, Rows, int], Model]
 
 
 @dataclass(frozen=True, eq=False)
 class BaselineMethod:
-    """A baseline on the variants of the people learnt from; it learns every head by itself."""
+    """A baseline on the variants of the training people; each head is trained by itself."""
 
     name: str
     train: Trainer
@@ -37,7 +37,7 @@ class BaselineMethod:
     settings: str = ""
 
     def run(self, fold: GenomeFold) -> Outcome:
-        """Learn, then judge every part of the genomes."""
+        """Train, then predict from every part of the genomes."""
         began = time.perf_counter()
         train_letters = fold.train.letters
         reference = fold.reference.letters
@@ -90,7 +90,7 @@ class EmbeddingMethod:
 
 @dataclass(frozen=True, eq=False)
 class OurMethod:
-    """A model made by a recipe from the fold's people alone, from scratch or beginning with a pretrained one."""
+    """A model trained by a recipe on the fold's training people, from scratch or beginning with a pretrained one."""
 
     name: str
     recipe: str
@@ -106,7 +106,7 @@ class OurMethod:
         return f"{text}# start: {self.start.weights_sha256 if self.start else None}\n"
 
     def run(self, fold: GenomeFold) -> Outcome:
-        """Train as `genomai train` would, then judge as `genomai classify` would."""
+        """Train as `genomai train`, then predict as `genomai classify`."""
         plan, _ = recipe.read(self.recipe, self.changes)
         began = time.perf_counter()
         fitted = finetuning.fit(
@@ -133,7 +133,7 @@ class OurMethod:
 
 
 def test_sequences(fold: GenomeFold) -> Iterator[tuple[str, list[str]]]:
-    """The genomes as they are judged: every part of them, and complete ones cut open elsewhere, on either strand."""
+    """The genomes as they are tested: every part of them, and complete ones cut open elsewhere, on either strand."""
     for condition, mask in part_masks(len(fold.reference)).items():
         yield condition, as_strings(apply_mask(fold.letters, mask))
     rng = np.random.default_rng([fold.seed, 0x2072, fold.number])
@@ -149,7 +149,7 @@ def rotated(letters_L: Letters, rng: np.random.Generator) -> Letters:
 
 
 def without_rare_classes(samples: Samples) -> Samples:
-    """The samples without the labels of classes that hardly anyone has: their people may all be held out at once."""
+    """The samples without the labels of rare classes: the people of one may all be held out at once."""
     labels, classes = {}, {}
     for head, numbers in samples.labels.items():
         counts = np.bincount(numbers[numbers != MISSING], minlength=len(samples.classes[head]))
@@ -179,7 +179,7 @@ def class_probabilities(
 
 
 def vectors_of(bundle: Bundle, letters: Letters) -> Array:
-    """Vectors (n, width) as `genomai embed` makes them."""
+    """Vectors (n, width) as of `genomai embed`."""
     embeddings = Embedder(bundle).embed(records_of(letters))
     return np.stack([embedding.vector for embedding in embeddings]).astype(np.float64)
 

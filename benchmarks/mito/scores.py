@@ -52,7 +52,7 @@ class Row:
 
 @dataclass(frozen=True)
 class LabelInvariance:
-    """The share of genomes with the same label of every head as when they stand in the reference's coordinates."""
+    """The share of transformed genomes with the same label of every head as in the reference's coordinates."""
 
     method: str
     transformation: str
@@ -64,7 +64,7 @@ class LabelInvariance:
 
 @dataclass(frozen=True)
 class Gain:
-    """By how much a method's accuracy lies above that of another, judged by the same people."""
+    """The accuracy of a method less that of another on the same people."""
 
     method: str
     other: str
@@ -102,7 +102,7 @@ def tables_of(pooled: Pooled, head: str, part: str) -> list[Array]:
 def gains(
     method: str, other: str, pooled: Mapping[str, Pooled], truth: Mapping[str, Rows]
 ) -> list[Gain]:
-    """The gains of a method over another, where both have judged a part."""
+    """The gains of a method over another, for the parts that both have predicted."""
     gain_rows = []
     for head in HEAD_TITLES:
         for part in PARTS:
@@ -138,7 +138,7 @@ def measures(
 
 
 def same_labels(method: str, pooled: Pooled) -> list[LabelInvariance]:
-    """How often turned copies of genomes get the same labels; nothing for a method that reads aligned letters only."""
+    """How often rotated copies of genomes get the same labels; nothing for a method that reads aligned letters only."""
     invariances = []
     for transformation in (ROTATED, REVERSED):
         heads = [head for condition, head in pooled.probabilities if condition == transformation]
@@ -148,10 +148,14 @@ def same_labels(method: str, pooled: Pooled) -> list[LabelInvariance]:
                 == predicted_classes(pooled.probabilities[COMPLETE, head])
                 for head in heads
             ]
-            same_N = np.all(equal, axis=0)
+            invariant_N = np.all(equal, axis=0)
             invariances.append(
                 LabelInvariance(
-                    method, transformation, len(same_N), float(same_N.mean()), *interval(same_N)
+                    method,
+                    transformation,
+                    len(invariant_N),
+                    float(invariant_N.mean()),
+                    *interval(invariant_N),
                 )
             )
     return invariances

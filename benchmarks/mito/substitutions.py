@@ -18,7 +18,7 @@ BLOCK = 32
 
 @dataclass(frozen=True)
 class Corrections:
-    """Of `n` genomes with `made` errors each: how many letters were corrected `right`, and how many right letters were
+    """Of `n` genomes with `errors` each: how many letters were corrected (`right`), and how many right letters were
     changed (`false`), a genome."""
 
     n: int
@@ -34,12 +34,12 @@ class Corrections:
 
 
 def corrections(bundle: Bundle, truth_NL: Codes, reference_L: Codes, seed: int) -> Corrections:
-    """What becomes of genomes with errors at random, as `genomai denoise --error-rate` reads them."""
+    """The corrections of genomes with random errors by `genomai denoise --error-rate`."""
     rng = np.random.default_rng([seed, 0xE7])
     scored_NL = (truth_NL != UNKNOWN) & (reference_L != UNKNOWN)
     wrong_NL = scored_NL & (rng.random(truth_NL.shape) < RATE)
-    other_NL = (truth_NL + rng.integers(1, 4, truth_NL.shape)) % 4
-    observed_NL = np.where(wrong_NL, other_NL, truth_NL).astype(np.uint8)
+    wrong_letter_NL = (truth_NL + rng.integers(1, 4, truth_NL.shape)) % 4
+    observed_NL = np.where(wrong_NL, wrong_letter_NL, truth_NL).astype(np.uint8)
     corrected_NL = correct_genomes(bundle, observed_NL, reference_L)
     true_corrections = (wrong_NL & (corrected_NL == truth_NL)).sum(axis=1)
     false_changes = (scored_NL & ~wrong_NL & (corrected_NL != truth_NL)).sum(axis=1)

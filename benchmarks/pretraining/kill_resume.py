@@ -106,7 +106,7 @@ def finish(process: "subprocess.Popen[bytes]") -> None:
 
 
 def outcome(folder: Path) -> tuple[str, list[list[str]]]:
-    """The digest of the weights, and the log without what the clock says."""
+    """The digest of the weights, and the log without the columns of the clock."""
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     header, *rows = (line.split("\t") for line in (folder / "metrics.tsv").read_text().splitlines())
     columns = [number for number, column in enumerate(header) if column not in CLOCKS]

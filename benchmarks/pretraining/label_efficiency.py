@@ -26,7 +26,7 @@ SHARES = (1, 5, 20, 100)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what is asked for; the table goes to standard output, progress to standard error."""
+    """Run the benchmark; the table goes to standard output, progress to standard error."""
     options = parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
     for row in options.fresh:
@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def kind_of(name: str, options: argparse.Namespace) -> Kind:
-    """The networks of this name, with what they learn from."""
+    """The networks of this name, with their training data."""
     folder = options.runs / name
     if name == "mito":
         return mito_kind(
@@ -90,7 +90,7 @@ def kind_of(name: str, options: argparse.Namespace) -> Kind:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(word) for word in names(text))
+    return tuple(int(part) for part in names(text))
 
 
 if __name__ == "__main__":

@@ -70,12 +70,12 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, eq=False)
 class Kind:
-    """A kind of network and what it learns from; `name` is that of its recipe as well.
+    """A kind of network and its training data; `name` is that of its recipe as well.
 
-    `variants` gives the pretrained networks for a fold, `judged` its letters to be judged, `regression` learns a head
-    from samples and gives the probabilities of letters, `features` turns letters into numbers whose principal
-    components are learnt from the people of a fold, labelled or not. The row `shipped` begins with the variant
-    `shipped_start`, if any; `scratch_changes` are made in the recipe of the row `scratch`.
+    `variants` returns the pretrained networks of a fold, `test_letters` its test data; `regression` trains one head on
+    samples and returns the probabilities of letters; `features` turns letters into numbers, whose principal components
+    are fitted to all training people of a fold, labelled or not. The row `shipped` begins with the variant
+    `shipped_start`, if any; `scratch_changes` are changes of the recipe of the row `scratch`.
     """
 
     name: str
@@ -92,7 +92,7 @@ class Kind:
     scratch_changes: tuple[str, ...] = ()
 
     def settings(self, row: str) -> str:
-        """What a row's results depend on, beside the code."""
+        """What a row's results depend on, except the code."""
         if row in (LOGISTIC, PCA_ROW):
             return ""
         if row.startswith(FROZEN):
@@ -108,7 +108,7 @@ class Kind:
         return recipe.for_heads(full_recipe, heads)
 
     def _changes(self, row: str) -> list[str]:
-        """What is changed in the shipped recipe."""
+        """The changes of the shipped recipe."""
         if row == SHIPPED:
             return [*ONE_NETWORK, *self.changes]
         changes = [*PLAIN, f"optimization.steps={STEPS[self.name]}"]
@@ -117,7 +117,7 @@ class Kind:
         return [*changes, *self.changes]
 
     def outcome(self, row: str, percent: int, fold: Any) -> Outcome:
-        """What the row makes of a fold with this share of the labels."""
+        """The predictions of the row in a fold with this share of the labels."""
         rng = np.random.default_rng([fold.seed, fold.number, percent])
         train = draw_label_subset(only_populations(fold.train), percent, rng)
         letters = self.test_letters(fold)
@@ -134,7 +134,7 @@ class Kind:
         return Outcome(probabilities, seconds, len(train))
 
     def _vectors(self, fold: Any, start: Bundle | None) -> Callable[[Letters], Array]:
-        """What turns letters into vectors: the pretrained network, or principal components."""
+        """The function from letters to vectors: the pretrained network, or principal components."""
         if start is not None:
             return partial(vectors_of, start)
         components = PCA(COMPONENTS, random_state=fold.seed)
@@ -162,7 +162,7 @@ class Kind:
 def classify_vectors(
     vectors: Callable[[Letters], Array], train: Samples, letters: Letters
 ) -> dict[str, Array]:
-    """What a logistic regression on vectors of letters, standardised, makes of the letters to be judged."""
+    """The probabilities by logistic regression on standardised vectors of letters."""
     x_train, x_test = vectors(train.letters), vectors(letters)
     scaler = StandardScaler().fit(x_train)
     tables = {}
@@ -231,7 +231,7 @@ def ancestry_kind(
     pretraining: Sequence[str],
     say: Say,
 ) -> Kind:
-    """Barcodes; the networks are pretrained on those of the people learnt from, all of them and without labels."""
+    """Barcodes; the networks are pretrained on those of all training people, without labels."""
     cohort = Cohort.read(data)
     panel, kind = cohort.panel, BarcodeInput(cohort.panel)
     plan, text = _without_early_stopping("barcodes", [*PRETRAINING["ancestry"], *pretraining])

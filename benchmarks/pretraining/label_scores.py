@@ -76,7 +76,7 @@ class Trial:
                 )
 
     def correct(self, row: str, percent: int, number: int, head: str) -> Rows | None:
-        """Who is called rightly (N,), 1 or 0; None if the head was not learnt."""
+        """Whose label is predicted correctly (N,), 1 or 0; None if the head was not trained."""
         table = self.outcomes[row, percent, number].probabilities.get((str(percent), head))
         if table is None:
             return None

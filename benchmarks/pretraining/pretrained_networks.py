@@ -36,7 +36,7 @@ Weights = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class VariantStore:
-    """Makes the variants of one recipe from one corpus in a folder, or finds them there."""
+    """Trains the variants of one recipe on one corpus in a folder, or loads them from there."""
 
     folder: Path
     recipe: Recipe
@@ -47,7 +47,8 @@ class VariantStore:
     say: Callable[[str], None] = lambda _: None
 
     def variants(self, source: str, rows: Callable[[], Rows]) -> dict[str, Bundle]:
-        """The variants by name; `source` is a digest of what `rows` gives. All are remade if anything has changed."""
+        """The variants by name; `source` is a digest of what `rows` returns. All are trained again if anything has
+        changed."""
         found = {name: self._load(name, source) for name in self.weights}
         if None not in found.values():
             return {name: bundle for name, bundle in found.items() if bundle is not None}

@@ -54,7 +54,7 @@ def with_few_steps(job: jobs.Job) -> jobs.Job:
 
 
 def run_interrupted(job: jobs.Job, folder: Path) -> Path:
-    """The folder in which the killed run waits; RuntimeError if it was always over before."""
+    """The folder of unfinished work of a run that was killed; RuntimeError if every run ended before."""
     for _ in range(5):
         process = subprocess.Popen(job.command(), cwd=folder, stderr=subprocess.DEVNULL)
         while process.poll() is None:
@@ -108,7 +108,7 @@ def main() -> None:
 def damage_and_resume(
     job: jobs.Job, folder: Path, file: Path, damage: str, rng: random.Random, expected: bytes
 ) -> tuple[str, str]:
-    """What is wrong after the damage of a copy of the folder, nothing if all is well; and how the run ended."""
+    """The fault after resuming a damaged copy of the folder, empty if there is none; and how the run ended."""
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary) / "work"
         shutil.copytree(folder, copy)

@@ -29,7 +29,7 @@ NOTHING_TO_TAKE = 99
 
 @dataclass(frozen=True)
 class Environment:
-    """What is set before the command in a shell (`{command}`), and in its variables; None removes one."""
+    """A shell script around the command (`{command}`), and changes of its variables; None removes one."""
 
     name: str
     shell: str = "{command}"
@@ -115,14 +115,14 @@ def run(environment: Environment, arguments: tuple[str, ...], folder: Path) -> t
 
 
 def content(target: Path) -> bytes:
-    """What of an output must be the same."""
+    """The bytes of an output that must be the same."""
     return jobs.Job("", (), target.name).content(target.parent)
 
 
 def run_outcome(
     environment: Environment, arguments: tuple[str, ...], expected: dict[str, bytes]
 ) -> str:
-    """How it went, in a word, which is `fault` for what must not happen."""
+    """The outcome in a phrase, which begins with `fault` where it must not happen."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         jobs.write_sequences(folder)

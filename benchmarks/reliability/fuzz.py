@@ -258,7 +258,7 @@ def by_hypothesis(name: str, minutes: float, seed: int) -> tuple[int, str]:
 
 
 def edited(data: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
-    """The data with stretches replaced: at a place, so many bytes, by others."""
+    """The data with stretches replaced: so many bytes from a position on, by others."""
     for position, length, replacement in edits:
         start = position % (len(data) + 1)
         data = data[:start] + replacement + data[start + length :]

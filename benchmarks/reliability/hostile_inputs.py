@@ -44,7 +44,8 @@ NAMES = (
 
 
 def intact_files() -> list[tuple[str, bytes]]:
-    """What is broken: the repository's examples, the made-up torture files of the tests, and those of ../shared."""
+    """The files that are damaged: the repository's examples, the made-up torture files of the tests, and those of
+    ../shared."""
     files = [(path.name, path.read_bytes()) for path in sorted(EXAMPLES.glob("samples*"))]
     for folder in sorted(path for path in TORTURE.glob("*") if path.is_dir()):
         files += [

@@ -36,7 +36,7 @@ NAMES = (
 )  # fmt: skip
 EXCLUDED_OPTIONS = frozenset(
     ("help", "version", "output", "device")
-)  # say nothing, or are set here
+)  # print and end, or are set here
 SECONDS = 60
 
 
@@ -52,7 +52,7 @@ def options_of(command: str) -> list[Any]:
 
 
 def hostile_arguments(job: jobs.Job, option: Any, rng: random.Random) -> list[str]:
-    """The job's words with the option, in place of where it stands already."""
+    """The job's arguments with a hostile value of the option, which replaces the job's own."""
     flag = max(option.opts, key=len)
     remaining, arguments = list(job.arguments), []
     while remaining:

@@ -19,7 +19,7 @@ LIMIT_SECONDS = 30
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended; `seconds` are those of the processor, `megabytes` is the most that it held."""
+    """How a run ended; `seconds` are those of the processor, `megabytes` is its peak memory."""
 
     status: int
     stdout: bytes
@@ -33,7 +33,7 @@ class Outcome:
         return self.status in (1, 2)
 
     def fault(self, seconds: float = SECONDS, megabytes: float = MEGABYTES) -> str:
-        """What is wrong with how it ended, nothing if all is well."""
+        """The fault of a run, empty if there is none."""
         if self.status < 0:
             return f"killed by {signal.Signals(-self.status).name}"
         if "Traceback" in self.stderr:

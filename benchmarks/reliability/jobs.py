@@ -40,7 +40,7 @@ class Job:
     resumes: bool = False
 
     def command(self) -> list[str]:
-        """What is run in the folder of the inputs."""
+        """The command line, to be run in the folder of the inputs."""
         return [sys.executable, "-m", "genomai_cli", *self.arguments, "-o", self.output]
 
     def content(self, folder: Path) -> bytes:
@@ -111,9 +111,9 @@ def write_sequences(folder: Path) -> list[str]:
 
 
 def write_inputs(folder: Path) -> list[str]:
-    """Those, and made-up people: what every command needs."""
-    people = {"p.vcf.gz": "1", "q.vcf.gz": "2"}
-    for name, seed in people.items():
+    """The inputs of all commands: sequences, and made-up people; their names."""
+    seed_of_file = {"p.vcf.gz": "1", "q.vcf.gz": "2"}
+    for name, seed in seed_of_file.items():
         arguments = (
             "generate",
             "-n",
@@ -126,12 +126,12 @@ def write_inputs(folder: Path) -> list[str]:
             seed,
         )
         run_to_end(Job("people", arguments, name), folder)
-    return [*write_sequences(folder), *people]
+    return [*write_sequences(folder), *seed_of_file]
 
 
 @contextmanager
 def folder_with(inputs: list[str], source: Path) -> Iterator[Path]:
-    """A new folder with these files `source` another."""
+    """A new folder with copies of these files of the folder `source`."""
     with tempfile.TemporaryDirectory() as temporary:
         for name in inputs:
             shutil.copy(source / name, temporary)
@@ -172,7 +172,7 @@ def run(
 
 
 def wait_for(process: "subprocess.Popen[bytes]") -> tuple[int, float]:
-    """Wait for a process: its status, and the most memory that it held in MB."""
+    """Wait for a process: its status, and its peak memory in MB."""
     _, wait_status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(wait_status)
     return process.returncode, usage.ru_maxrss / 1024

@@ -66,7 +66,7 @@ def killed(
     inputs: list[str],
     counts: "Counter[str]",
 ) -> str:
-    """What is wrong after a kill, nothing if all is well."""
+    """The fault after a kill, empty if there is none."""
     expected = job.content(undisturbed)
     with folder_with(inputs, undisturbed) as folder:
         status, messages = run(job, folder, seconds_before, signal_number)

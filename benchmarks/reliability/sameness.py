@@ -18,7 +18,7 @@ from benchmarks.reliability import jobs
 
 @dataclass(frozen=True)
 class Setting:
-    """What is other than in a plain run; `only` are the commands that it is for."""
+    """Differences from a plain run; `only` names the commands it applies to."""
 
     name: str
     variables: dict[str, str] = field(default_factory=dict)
@@ -45,7 +45,7 @@ SETTINGS = (
 def difference_from_plain(
     job: jobs.Job, setting: Setting, undisturbed: Path, inputs: list[str]
 ) -> str:
-    """What is other, nothing if nothing is."""
+    """How the outcome differs from that of a plain run, empty if it does not."""
     with jobs.folder_with(inputs, undisturbed) as folder:
         if setting.compressed:
             fasta = folder / "s.fa"

@@ -22,7 +22,7 @@ from benchmarks.reliability import jobs
 
 @dataclass
 class Soak:
-    """What was found so far: (seconds since the begin, MB) of the runs of each command, and a line a fault."""
+    """The findings so far: (seconds since the beginning, MB) of the runs of each command, and a line a fault."""
 
     undisturbed: Path
     inputs: list[str]
@@ -45,7 +45,7 @@ class Soak:
                     print(self.faults[-1], flush=True)
 
     def run_once(self, job: jobs.Job) -> tuple[str, float]:
-        """What is wrong with a run, nothing if all is well, and the most memory that it held in MB."""
+        """The fault of a run, empty if there is none, and its peak memory in MB."""
         with (
             jobs.folder_with(self.inputs, self.undisturbed) as folder,
             tempfile.TemporaryFile() as messages,

@@ -101,7 +101,7 @@ def _feed(target: IO[bytes], kind: str, records: int) -> None:
             target.write(text.encode())
         target.close()
     except BrokenPipeError:
-        pass  # its status tells
+        pass  # its status says so
 
 
 def main() -> None:

@@ -57,7 +57,7 @@ def torture_files() -> list[Path]:
 
 
 def commands_for(path: Path) -> tuple[tuple[str, ...], ...]:
-    """Those that read its kind, by its name; what has no known name goes through all."""
+    """The commands that read files of this kind, by the name; all of them for unknown names."""
     name = path.name.removesuffix(".gz").removesuffix(".bgz")
     if name.endswith((".vcf", ".bcf")):
         return COMMON_COMMANDS + VARIANT_COMMANDS

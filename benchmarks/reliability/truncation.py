@@ -59,13 +59,15 @@ def _bcf(vcf: bytes) -> bytes:
 
 
 def cuts(data: bytes, last: int, count: int, rng: random.Random) -> Iterator[int]:
-    """Where the data are cut: at the last bytes, and `count` random places behind the kind's first bytes."""
+    """The cuts, as lengths of what remains: at each of the last bytes, and `count` random ones after the first
+    bytes."""
     yield from range(len(data) - last, len(data))
     yield from (rng.randrange(200, len(data) - last) for _ in range(count))
 
 
 def reaction_to(outcome: Outcome, remaining: bytes, data: bytes, kind: str) -> str:
-    """Which of `COLUMNS` it counts for; a FASTQ record is whole without its line end, as its lengths tell."""
+    """The column of `COLUMNS` of this outcome, or a fault; a FASTQ record is complete without its line end, by its
+    lengths."""
     if outcome.fault(seconds=20):
         return outcome.fault(seconds=20)
     if outcome.refused:

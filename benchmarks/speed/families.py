@@ -134,7 +134,7 @@ def in_windows(ids_T: np.ndarray, max_length: int | None) -> Iterator[Tensor]:
 
 
 def forward_of(family: str, network: nn.Module, tokens: int) -> Callable[[Tensor], object]:
-    """What is timed."""
+    """The function that is timed."""
     if family == PLAIN:
         caduceus.selective_scan = scan_by_definition
     if family == CHUNKED:

@@ -76,7 +76,7 @@ class Checkout:
     python: Path | None
 
     def run(self, line: str) -> float:
-        """The seconds of a line of shell; SystemExit with what it told where it fails."""
+        """The seconds of a line of shell; SystemExit with its messages where it fails."""
         began = time.perf_counter()
         process = subprocess.run(
             ["sh", "-euc", line],

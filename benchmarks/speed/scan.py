@@ -74,32 +74,32 @@ def lines() -> Iterator[str]:
     for name, sizes in SIZES.items():
         for kind in (torch.float32, torch.float64):
             scan_inputs = inputs(sizes, kind)
-            expected, plain = outputs(plain_scan, scan_inputs), (0.0, 0.0)
+            expected, baseline_timings = outputs(plain_scan, scan_inputs), (0.0, 0.0)
             for form, scan in forms.items():
                 scan_kernel.is_compiled = (
                     is_compiled if form == "compiled" else lambda *tensors: False
                 )
-                cells, timings = cells_of(scan, scan_inputs, expected, plain)
-                plain = timings if form == "step by step" else plain
+                cells, timings = cells_of(scan, scan_inputs, expected, baseline_timings)
+                baseline_timings = timings if form == "step by step" else baseline_timings
                 yield f"| {' | '.join([name, str(kind).partition('.')[2], form, *cells])} |\n"
     scan_kernel.is_compiled = is_compiled
 
 
 def cells_of(
-    scan: Scan, tensors: list[Tensor], expected: list[Tensor], plain: tuple[float, float]
+    scan: Scan, tensors: list[Tensor], expected: list[Tensor], baseline_timings: tuple[float, float]
 ) -> tuple[list[str], tuple[float, float]]:
     """The figures of a row, and both times."""
     results = outputs(scan, tensors)
     max_difference = max(
         float((x - y).abs().max() / y.abs().max()) for x, y in zip(results, expected, strict=True)
     )
-    repeats = REPEATS if plain[0] else 1
+    repeats = REPEATS if baseline_timings[0] else 1
     with torch.inference_mode():
         inference_seconds = fastest(lambda: scan(Steps(*tensors[:5]), tensors[5]), REPEATS)
     gradient_seconds = fastest(lambda: outputs(scan, tensors), repeats)
     first, second = (
         (f"{p / t:.1f}" if p else "1")
-        for p, t in zip(plain, (inference_seconds, gradient_seconds), strict=True)
+        for p, t in zip(baseline_timings, (inference_seconds, gradient_seconds), strict=True)
     )
     us_a_step = 1e6 / tensors[0].shape[1]
     cells = [

@@ -106,7 +106,7 @@ def middles(folder: Path, flank: int) -> Path:
 
 
 def run(arguments: Sequence[object]) -> str:
-    """What the program writes."""
+    """Run the program; its standard output."""
     command = [str(argument) for argument in arguments]
     say(f"genomai {' '.join(command)}")
     process_arguments = [sys.executable, "-m", "genomai_cli", *command]
@@ -121,7 +121,7 @@ def evaluate(model: Path, valid: Path, seed: int) -> list[Row]:
 
 
 def means_of(model: Path) -> Mapping[tuple[str, str], float]:
-    """Those of the tracks in the model's training data, in units of which it is measured, by organism and name."""
+    """The means of the tracks in the model's training data, the units of its measures, by organism and name."""
     baselines = CoverageMeans.from_bytes(
         (model / BASELINES_FILE).read_bytes(), str(model / BASELINES_FILE)
     )

@@ -51,7 +51,7 @@ def letters(data: Path, species: str, part: str) -> list[str]:
 
 
 def contig(species: str, part: str, number: int) -> str:
-    """What a window is called."""
+    """A window's name."""
     return f"{species}_{part}_{number}"
 
 
