@@ -36,15 +36,15 @@ def test_naive_bayes_finds_members_and_sums_up_groups():
     rng = np.random.default_rng(3)
     frequency = rng.uniform(0.1, 0.9, (3, 300))
     truth = np.arange(60) % 3
-    people = LabelledGenotypes(
+    samples = LabelledGenotypes(
         [str(n) for n in range(60)],
         rng.binomial(2, frequency[truth]).astype(np.int8),
         {"pop": [f"P{n}" for n in truth], "superpop": ["G" if n < 2 else "H" for n in truth]},
     )
-    found = predict_by_naive_bayes(people, simulate_likelihoods(people.copies, 1.0, rng))
-    assert isinstance(found, Predictions)
-    assert found.labels == people.labels
-    assert (found.probabilities["superpop"] >= found.probabilities["pop"]).all()
+    predictions = predict_by_naive_bayes(samples, simulate_likelihoods(samples.copies, 1.0, rng))
+    assert isinstance(predictions, Predictions)
+    assert predictions.labels == samples.labels
+    assert (predictions.probabilities["superpop"] >= predictions.probabilities["pop"]).all()
 
 
 def test_tables():
