@@ -19,15 +19,15 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeCV
 
 from benchmarks.alignment.crossmodal import (
-    PLACE,
+    LOCATION,
     POP,
     SUPERPOP,
-    Described,
-    described_by,
-    kept,
+    PhenotypedCohort,
+    cached,
     kilometres,
-    learnt_from,
     ranks,
+    train_network,
+    with_columns,
 )
 from benchmarks.alignment.retrieval import PRESET, key_of
 from benchmarks.alignment.retrieval import parser as shared_parser
@@ -51,14 +51,14 @@ TITLES = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables as Markdown."""
-    made = shared_parser(__doc__)
-    made.add_argument("--only", metavar="POP,...", help="only these populations, and no tables")
-    options = made.parse_args(arguments)
+    parser = shared_parser(__doc__)
+    parser.add_argument("--only", metavar="POP,...", help="only these populations, and no tables")
+    options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    people = Described.read(options.data, options.records)
-    names = people.labels(POP)
-    wanted = options.only.split(",") if options.only else names
-    outcomes = {name: left_out(people, name, options) for name in wanted}
+    cohort = PhenotypedCohort.read(options.data, options.records)
+    names = cohort.labels(POP)
+    populations = options.only.split(",") if options.only else names
+    outcomes = {name: evaluate_left_out(cohort, name, options) for name in populations}
     if options.only:
         return
     write_optional(options.output, tsv(outcomes))
@@ -66,60 +66,79 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.stdout.writelines(f"{line}\n" for line in lines)
 
 
-def left_out(people: Described, name: str, options: argparse.Namespace) -> dict[str, Array]:
-    """What is made of the people of a population that nobody has learnt from."""
+def evaluate_left_out(
+    cohort: PhenotypedCohort, name: str, options: argparse.Namespace
+) -> dict[str, Array]:
+    """Ranks and distances of the people of one population, by models trained on all others."""
     plan, text = recipe.read(PRESET, options.set)
-    judge = np.flatnonzero(people.numbers(POP) == people.labels(POP).index(name))
-    learn = np.setdiff1d(np.arange(len(people)), judge)
-    say(f"{name}: {len(judge)} people left out")
-    return kept(
+    test_rows = np.flatnonzero(cohort.label_indices(POP) == cohort.labels(POP).index(name))
+    train_rows = np.setdiff1d(np.arange(len(cohort)), test_rows)
+    say(f"{name}: {len(test_rows)} people left out")
+    return cached(
         options.runs / "zero_shot" / f"{name}.npz",
-        key_of(people, text, options.seed, judge),
-        lambda: of_ours(people, learn, judge, plan, options.seed) | of_others(people, learn, judge),
+        key_of(cohort, text, options.seed, test_rows),
+        lambda: (
+            evaluate_network(cohort, train_rows, test_rows, plan, options.seed)
+            | evaluate_components(cohort, train_rows, test_rows)
+        ),
     )
 
 
-def of_ours(
-    people: Described, learn: Rows, judge: Rows, plan: recipe.Recipe, seed: int
+def evaluate_network(
+    cohort: PhenotypedCohort, train_rows: Rows, test_rows: Rows, plan: recipe.Recipe, seed: int
 ) -> dict[str, Array]:
-    """Ranks of the super-population and of the described population, and kilometres to the place."""
-    network = learnt_from(people, learn, plan, seed, say)
-    copies = people.copies[judge]
-    coarse = [{SUPERPOP: label} for label in people.labels(SUPERPOP)]
-    attributes = described_by(people.groups, SUPERPOP, *PLACE)
-    superpop, pop = (people.numbers(column)[judge] for column in (SUPERPOP, POP))
+    """Ranks of the super-population and of the population by its attributes, and kilometres to the sampling
+    location."""
+    network = train_network(cohort, train_rows, plan, seed, say)
+    copies = cohort.copies[test_rows]
+    coarse = [{SUPERPOP: label} for label in cohort.labels(SUPERPOP)]
+    attributes = with_columns(cohort.groups, SUPERPOP, *LOCATION)
+    superpop, pop = (cohort.label_indices(column)[test_rows] for column in (SUPERPOP, POP))
     return {
         f"{OURS}_superpop": ranks(network.similarities(copies, coarse), superpop),
         f"{OURS}_pop": ranks(network.similarities(copies, attributes), pop),
-        f"{OURS}_km": kilometres(network.located(copies), people.places()[judge]),
+        f"{OURS}_km": kilometres(network.nearest_locations(copies), cohort.locations()[test_rows]),
     }
 
 
-def of_others(people: Described, learn: Rows, judge: Rows) -> dict[str, Array]:
-    """The same by principal components: a regression of places, and the population with the nearest centroid."""
-    copies, places = people.copies, people.places()
-    scaler = Scaler.of(copies[learn])
-    components = PCA(COMPONENTS, svd_solver="full").fit(scaler(copies[learn]))
-    seen, asked = (components.transform(scaler(copies[rows])) for rows in (learn, judge))
-    guessed = RidgeCV(RIDGES).fit(seen, places[learn]).predict(asked)
-    guessed /= np.linalg.norm(guessed, axis=1, keepdims=True)
-    pop_of = people.numbers(POP)[learn]
-    known = np.unique(pop_of)
-    centroids = np.stack([seen[pop_of == number].mean(axis=0) for number in known])
-    apart = ((asked[:, None] - centroids) ** 2).sum(axis=2)
-    nearest = known[apart.argmin(axis=1)]
-    groups = people.groups
-    group_places = {n: places[learn][pop_of == n][0] for n in known}
-    there = np.stack([group_places[number] for number in nearest])
-    truth = groups[people.numbers(POP)[judge][0]][SUPERPOP]
+def evaluate_components(
+    cohort: PhenotypedCohort, train_rows: Rows, test_rows: Rows
+) -> dict[str, Array]:
+    """The same measures by principal components: ridge regression of locations, and the population with the nearest
+    centroid."""
+    copies, locations = cohort.copies, cohort.locations()
+    scaler = Scaler.of(copies[train_rows])
+    components = PCA(COMPONENTS, svd_solver="full").fit(scaler(copies[train_rows]))
+    train_components, test_components = (
+        components.transform(scaler(copies[rows])) for rows in (train_rows, test_rows)
+    )
+    predicted = (
+        RidgeCV(RIDGES).fit(train_components, locations[train_rows]).predict(test_components)
+    )
+    predicted /= np.linalg.norm(predicted, axis=1, keepdims=True)
+    pop_of = cohort.label_indices(POP)[train_rows]
+    populations = np.unique(pop_of)
+    centroids = np.stack(
+        [train_components[pop_of == number].mean(axis=0) for number in populations]
+    )
+    distances = ((test_components[:, None] - centroids) ** 2).sum(axis=2)
+    nearest = populations[distances.argmin(axis=1)]
+    groups = cohort.groups
+    group_locations = {n: locations[train_rows][pop_of == n][0] for n in populations}
+    nearest_locations = np.stack([group_locations[number] for number in nearest])
+    truth = groups[cohort.label_indices(POP)[test_rows][0]][SUPERPOP]
     right = np.array([groups[number][SUPERPOP] == truth for number in nearest])
-    # The left-out population is where it is: the others in the order of their distance to the guessed place.
-    all_places = np.stack([places[people.numbers(POP) == n][0] for n in range(len(groups))])
-    by_place = ranks(guessed @ all_places.T, people.numbers(POP)[judge])
+    # All populations, the left-out one too, ranked by the distance from their location to the predicted one.
+    population_locations = np.stack(
+        [locations[cohort.label_indices(POP) == n][0] for n in range(len(groups))]
+    )
+    ranks_by_location = ranks(
+        predicted @ population_locations.T, cohort.label_indices(POP)[test_rows]
+    )
     return {
-        f"{REGRESSION}_km": kilometres(guessed, places[judge]),
-        f"{REGRESSION}_pop": by_place,
-        f"{NEAREST}_km": kilometres(there, places[judge]),
+        f"{REGRESSION}_km": kilometres(predicted, locations[test_rows]),
+        f"{REGRESSION}_pop": ranks_by_location,
+        f"{NEAREST}_km": kilometres(nearest_locations, locations[test_rows]),
         f"{NEAREST}_superpop": np.where(right, 1.0, 2.0),
     }
 
@@ -136,9 +155,9 @@ def summary(outcomes: Mapping[str, Mapping[str, Array]], seed: int) -> Iterator[
     for title, names in kinds.items():
         for method, method_title in TITLES.items():
             pooled = {
-                what: np.concatenate([outcomes[n][f"{method}_{what}"] for n in names])
-                for what in ("superpop", "pop", "km")
-                if f"{method}_{what}" in outcomes[names[0]]
+                measure: np.concatenate([outcomes[n][f"{method}_{measure}"] for n in names])
+                for measure in ("superpop", "pop", "km")
+                if f"{method}_{measure}" in outcomes[names[0]]
             }
             cells = [
                 share(pooled, "superpop", 1),
@@ -152,19 +171,19 @@ def by_population(outcomes: Mapping[str, Mapping[str, Array]]) -> Iterator[str]:
     """One row a population."""
     yield "| left out | people | super-population | top 3 of 26 | km | regression, km | nearest, km |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
-    for name, found in outcomes.items():
-        right = (found[f"{OURS}_superpop"] <= 1).mean()
-        top = (found[f"{OURS}_pop"] <= 3).mean()
-        far = [f"{np.median(found[f'{method}_km']):,.0f}" for method in TITLES]
-        shown = f"{name} (admixed)" if name in ADMIXED else name
-        yield f"| {shown} | {len(found[f'{OURS}_km'])} | {right:.3f} | {top:.3f} | {' | '.join(far)} |"
+    for name, outcome in outcomes.items():
+        right = (outcome[f"{OURS}_superpop"] <= 1).mean()
+        top = (outcome[f"{OURS}_pop"] <= 3).mean()
+        distances = [f"{np.median(outcome[f'{method}_km']):,.0f}" for method in TITLES]
+        title = f"{name} (admixed)" if name in ADMIXED else name
+        yield f"| {title} | {len(outcome[f'{OURS}_km'])} | {right:.3f} | {top:.3f} | {' | '.join(distances)} |"
 
 
-def share(pooled: Mapping[str, Array], what: str, k: int) -> str:
-    """How many are among the first k, with the interval; `.` for a method that does not tell."""
-    if what not in pooled:
+def share(pooled: Mapping[str, Array], measure: str, k: int) -> str:
+    """The share of ranks up to k, with its interval; `.` for a method without this measure."""
+    if measure not in pooled:
         return "."
-    ranks_N = pooled[what]
+    ranks_N = pooled[measure]
     low, high = wilson_interval(int((ranks_N <= k).sum()), len(ranks_N))
     return f"{(ranks_N <= k).mean():.3f} ({low:.3f}-{high:.3f})"
 
@@ -172,24 +191,26 @@ def share(pooled: Mapping[str, Array], what: str, k: int) -> str:
 def median(km_N: Array, seed: int) -> str:
     """The median with its interval."""
     rng = np.random.default_rng(seed)
-    interval = bootstrap_intervals(lambda at: {"km": float(np.median(km_N[at]))}, len(km_N), rng)
+    interval = bootstrap_intervals(
+        lambda rows: {"km": float(np.median(km_N[rows]))}, len(km_N), rng
+    )
     return f"{np.median(km_N):,.0f} ({interval['km'][0]:,.0f}-{interval['km'][1]:,.0f})"
 
 
 def tsv(outcomes: Mapping[str, Mapping[str, Array]]) -> Iterator[str]:
     """The figures of every population and method, one a line."""
     yield "left_out\tn\tmethod\tsuperpop_right\ttop3_of_26\tmedian_km\n"
-    for name, found in outcomes.items():
+    for name, outcome in outcomes.items():
         for method in TITLES:
-            right = figure(found, f"{method}_superpop", 1)
-            top = figure(found, f"{method}_pop", 3)
-            km = np.median(found[f"{method}_km"])
-            yield f"{name}\t{len(found[f'{method}_km'])}\t{method}\t{right}\t{top}\t{km:.0f}\n"
+            right = share_up_to(outcome, f"{method}_superpop", 1)
+            top = share_up_to(outcome, f"{method}_pop", 3)
+            km = np.median(outcome[f"{method}_km"])
+            yield f"{name}\t{len(outcome[f'{method}_km'])}\t{method}\t{right}\t{top}\t{km:.0f}\n"
 
 
-def figure(found: Mapping[str, Array], name: str, k: int) -> str:
+def share_up_to(outcome: Mapping[str, Array], name: str, k: int) -> str:
     """The share of ranks up to k."""
-    return f"{(found[name] <= k).mean():.4f}" if name in found else "."
+    return f"{(outcome[name] <= k).mean():.4f}" if name in outcome else "."
 
 
 if __name__ == "__main__":

@@ -30,14 +30,14 @@ from benchmarks.command_line import (
 from benchmarks.crossvalidation.trials import Array, Cohort, Method, Rows, Trial
 from genomai_cli import device as devices
 
-KEPT = RUNS / "ancestry" / "classification"
+RESULTS_FOLDER = RUNS / "ancestry" / "classification"
 MODELS = "ancestry-967,genomai-v2"
 Tables = dict[tuple[str, str], Array]
 """Probabilities by condition and head."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what is asked for; the table goes to standard output, progress to standard error."""
+    """Run the benchmark; the table goes to standard output, progress to standard error."""
     options = parser().parse_args(arguments)
     cohort = Cohort.read(options.data)
     say(f"{len(cohort.samples)} people, {len(cohort.panel)} sites")
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def differences(name: str, tables: Mapping[str, Tables], truth: Mapping[str, Rows]) -> list[str]:
-    """A line for every other method and head that both judge: the accuracy of the method less the other's."""
+    """A line for every other method and head in common: the accuracy of the method less the other's."""
     lines = []
     for other in tables.keys() - {name}:
         for head, labels in truth.items():
@@ -70,7 +70,7 @@ def differences(name: str, tables: Mapping[str, Tables], truth: Mapping[str, Row
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = parser_of(
+    command_line = parser_of(
         __doc__,
         data=DATA,
         folds=5,
@@ -79,15 +79,17 @@ def parser() -> argparse.ArgumentParser:
         seed=0,
         device="cpu",
         set=[],
-        runs=KEPT,
+        runs=RESULTS_FOLDER,
         output=None,
         markdown=None,
     )
-    made.add_argument("--models", type=names, default=names(MODELS), metavar="NAME,...",
+    command_line.add_argument("--models", type=names, default=names(MODELS), metavar="NAME,...",
                       help=f"our models; default: {MODELS}")  # fmt: skip
-    made.add_argument("--paired", metavar="NAME", help="compare this method with each other one")
-    made.add_argument("--baselines-only", action="store_true", help="none of our models")
-    return made
+    command_line.add_argument(
+        "--paired", metavar="NAME", help="compare this method with each other one"
+    )
+    command_line.add_argument("--baselines-only", action="store_true", help="none of our models")
+    return command_line
 
 
 def chosen_methods(options: argparse.Namespace) -> list[Method]:

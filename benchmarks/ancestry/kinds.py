@@ -57,12 +57,12 @@ from genomai_cli.population.barcode import read_barcodes
 from genomai_cli.population.panel import Panel
 from genomai_cli.training.labelled_data import gather, nesting, remaining_rows
 
-KEPT = RUNS / "ancestry" / "kinds"
+RESULTS_FOLDER = RUNS / "ancestry" / "kinds"
 WIDE = "wide"
-OURS, BEFORE = "ancestry", "ancestry-967"
+OURS, PREVIOUS = "ancestry", "ancestry-967"
 MISSING = ord("N")
-COMMON = 0.05  # least frequency of the rarer allele on an array
-SURE = 0.9
+MIN_FREQUENCY = 0.05  # least frequency of the rarer allele on an array
+MIN_CONFIDENCE = 0.9
 PSEUDO_HAPLOTYPES = 20.0  # of shrunken naive Bayes, as the baselines choose it at the 967 sites
 STRENGTHS = (0.3, 3.0, 30.0, 300.0)  # C of machines on a kernel that is a mean over sites
 TITLES = {
@@ -87,7 +87,7 @@ HEAD_TITLES = {"superpop": "Super-population", "pop": "Population"}
 
 @dataclass(frozen=True, eq=False)
 class WideCohort(Cohort):
-    """Labelled people at all sites of `ancestry`, judged by files of several kinds."""
+    """Labelled people at all sites of `ancestry`, tested on files of several kinds."""
 
     @classmethod
     def read(cls, folder: Path) -> "WideCohort":
@@ -99,7 +99,7 @@ class WideCohort(Cohort):
         return cls(gather(barcodes.records(), labels)[0], panel)
 
     @property
-    def judged_when(self) -> Sequence[object]:
+    def test_conditions(self) -> Sequence[object]:
         """The kinds of files."""
         return list(TITLES)
 
@@ -107,11 +107,11 @@ class WideCohort(Cohort):
         """See `Cohort`."""
         known = kinds_of_files(self.samples.letters, self.panel, seed)
         letters = self.samples.letters[rows]
-        judged = {
+        test = {
             kind: np.where(mask[rows], letters, np.uint8(MISSING)) for kind, mask in known.items()
         }
-        learn = subset(self.samples, remaining_rows(self.samples, rows))
-        return Fold(number, seed, self.panel, learn, judged)
+        train = subset(self.samples, remaining_rows(self.samples, rows))
+        return Fold(number, seed, self.panel, train, test)
 
 
 def kinds_of_files(letters: Letters, panel: Panel, seed: int) -> Conditions:
@@ -120,31 +120,37 @@ def kinds_of_files(letters: Letters, panel: Panel, seed: int) -> Conditions:
     Files of one kind have the same sites, but where some of the 967 are missing person by person, and where only
     variants are listed.
     """
-    people = len(letters)
+    sample_count = len(letters)
     rng = np.random.default_rng([seed, 0x41DE])
-    every, by_person = np.ones((people, 1), np.bool_), rng.random(letters.shape, np.float32)
-    by_file = rng.random(len(panel))
-    chosen = panel.by_tag()
-    wide, kidd = chosen[WIDE], chosen["kidd55"]
-    old = np.array([tags != WIDE for tags in panel.tags])
+    everyone, draws_by_sample = (
+        np.ones((sample_count, 1), np.bool_),
+        rng.random(letters.shape, np.float32),
+    )
+    draws_by_site = rng.random(len(panel))
+    tagged = panel.by_tag()
+    wide, kidd = tagged[WIDE], tagged["kidd55"]
+    previous_sites = np.array([tags != WIDE for tags in panel.tags])
     is_reference, is_alternate = letters == panel.ref_codes, letters == panel.alt_codes
     frequency = (1 + is_alternate.mean(axis=0) - is_reference.mean(axis=0)) / 2
-    common = np.minimum(frequency, 1 - frequency) > COMMON
+    common = np.minimum(frequency, 1 - frequency) > MIN_FREQUENCY
     chromosome = np.array(panel.chrom)
     known = {
-        "complete": every & np.ones(len(panel), np.bool_),
-        "wide": every & wide,
-        "967": every & old,
-        **{f"967, {percent} %": old & (by_person >= percent / 100) for percent in (50, 75, 90)},
-        "tenth": every & (by_file < 0.1),
-        "hundredth": every & (by_file < 0.01),
-        "array": every & common & (by_file < 1 / 3),
-        "chr1": every & (chromosome == "1"),
-        "chr21": every & (chromosome == "21"),
-        "aisnp169": every & (kidd | chosen["seldin128"]),
-        "kidd55": every & kidd,
+        "complete": everyone & np.ones(len(panel), np.bool_),
+        "wide": everyone & wide,
+        "967": everyone & previous_sites,
+        **{
+            f"967, {percent} %": previous_sites & (draws_by_sample >= percent / 100)
+            for percent in (50, 75, 90)
+        },
+        "tenth": everyone & (draws_by_site < 0.1),
+        "hundredth": everyone & (draws_by_site < 0.01),
+        "array": everyone & common & (draws_by_site < 1 / 3),
+        "chr1": everyone & (chromosome == "1"),
+        "chr21": everyone & (chromosome == "21"),
+        "aisnp169": everyone & (kidd | tagged["seldin128"]),
+        "kidd55": everyone & kidd,
         "variants": ~is_reference & wide,
-        "variants 967": ~is_reference & old,
+        "variants 967": ~is_reference & previous_sites,
     }
     return {kind: known[kind] for kind in TITLES}
 
@@ -166,86 +172,92 @@ class At967:
         return self.method.settings
 
     def run(self, fold: Fold) -> Outcome:
-        """Train and judge at these sites."""
-        old = np.flatnonzero([tags != WIDE for tags in fold.panel.tags])
-        letters = fold.learn.letters[:, old]
+        """Train and test at these sites."""
+        previous_sites = np.flatnonzero([tags != WIDE for tags in fold.panel.tags])
+        letters = fold.train.letters[:, previous_sites]
         sequences = [row.tobytes().decode("ascii") for row in letters]
-        learn = replace(fold.learn, sequences=sequences)
-        judged = {kind: table[:, old] for kind, table in fold.judged.items()}
-        return self.method.run(Fold(fold.number, fold.seed, fold.panel.subset(old), learn, judged))
+        train = replace(fold.train, sequences=sequences)
+        test = {kind: table[:, previous_sites] for kind, table in fold.test.items()}
+        return self.method.run(
+            Fold(fold.number, fold.seed, fold.panel.subset(previous_sites), train, test)
+        )
 
 
-Judge = Callable[[Array], Array]
+Predictor = Callable[[Array], Array]
 """Features of people (N, F) to probabilities or votes (N, C)."""
 
 
 @dataclass(frozen=True, eq=False)
 class KernelMethod:
-    """A linear machine on the standardised genotypes of the sites that a kind of file has, a missing one being the
-    mean. Its strength is chosen by cross-validation within the people to learn from, at all sites."""
+    """A linear classifier on the standardised genotypes of the sites that a kind of file has, a missing one being the
+    mean. Its regularisation is chosen by cross-validation within the training people, at all sites."""
 
     name: str
-    fit: Callable[[Array, Rows, int, float], Judge]
+    fit: Callable[[Array, Rows, int, float], Predictor]
     settings: str = f"{STRENGTHS}"
 
     def run(self, fold: Fold) -> Outcome:
         """Learn every head for every kind."""
-        learn, judged = fold.copies(fold.learn.letters), fold.judged
+        train_copies, test_letters = fold.copies(fold.train.letters), fold.test
         began = time.perf_counter()
-        whole, _ = features(learn, learn[:1])
-        strength = {head: self._strength(whole, fold, head) for head in fold.learn.labels}
-        found = {}
-        for kind, letters in judged.items():
+        all_features, _ = features(train_copies, train_copies[:1])
+        strength = {head: self._strength(all_features, fold, head) for head in fold.train.labels}
+        tables = {}
+        for kind, letters in test_letters.items():
             sites = np.flatnonzero((letters != MISSING).any(axis=0))
-            own, theirs = features(learn[:, sites], fold.copies(letters)[:, sites])
-            for head, labels in fold.learn.labels.items():
-                classes = len(fold.learn.classes[head])
-                found[kind, head] = self.fit(own, labels, classes, strength[head])(theirs)
+            train_features, test_features = features(
+                train_copies[:, sites], fold.copies(letters)[:, sites]
+            )
+            for head, labels in fold.train.labels.items():
+                classes = len(fold.train.classes[head])
+                tables[kind, head] = self.fit(train_features, labels, classes, strength[head])(
+                    test_features
+                )
         note = ", ".join(f"{head}: {value:g}" for head, value in strength.items())
-        return Outcome(found, time.perf_counter() - began, len(fold.panel), f"(chosen: {note})")
+        return Outcome(tables, time.perf_counter() - began, len(fold.panel), f"(chosen: {note})")
 
-    def _strength(self, whole: Array, fold: Fold, head: str) -> float:
-        labels, classes = fold.learn.labels[head], len(fold.learn.classes[head])
+    def _strength(self, all_features: Array, fold: Fold, head: str) -> float:
+        labels, classes = fold.train.labels[head], len(fold.train.classes[head])
         parts = StratifiedKFold(INNER_FOLDS, shuffle=True, random_state=fold.seed)
 
-        def right(strength: float) -> int:
+        def correct_count(strength: float) -> int:
             return sum(
                 int(
                     (
-                        self.fit(whole[learn], labels[learn], classes, strength)(
-                            whole[judge]
+                        self.fit(all_features[train], labels[train], classes, strength)(
+                            all_features[test]
                         ).argmax(axis=1)
-                        == labels[judge]
+                        == labels[test]
                     ).sum()
                 )
-                for learn, judge in parts.split(whole, labels)
+                for train, test in parts.split(all_features, labels)
             )
 
-        return max(STRENGTHS, key=right)
+        return max(STRENGTHS, key=correct_count)
 
 
-def features(learn: Array, judged: Array) -> tuple[Array, Array]:
-    """Genotypes as coordinates in which a linear machine is the same as on all sites, and there are fewer of them:
-    the principal components of the people to learn from, of the mean over the sites."""
-    scaler = Scaler.of(learn)
-    own, theirs = scaler(learn), scaler(judged)
-    values, vectors = np.linalg.eigh(own @ own.T / own.shape[1])
-    kept = values > values[-1] * 1e-9
-    scale = np.sqrt(values[kept])
-    kernel = theirs @ own.T / own.shape[1]
-    return vectors[:, kept] * scale, kernel @ (vectors[:, kept] / scale)
+def features(train: Array, test: Array) -> tuple[Array, Array]:
+    """Genotypes as coordinates in which a linear classifier is the same as on all sites, and there are fewer of them:
+    the principal components of the training people, of the mean over the sites."""
+    scaler = Scaler.of(train)
+    train_scaled, test_scaled = scaler(train), scaler(test)
+    values, vectors = np.linalg.eigh(train_scaled @ train_scaled.T / train_scaled.shape[1])
+    retained = values > values[-1] * 1e-9
+    scale = np.sqrt(values[retained])
+    kernel = test_scaled @ train_scaled.T / train_scaled.shape[1]
+    return vectors[:, retained] * scale, kernel @ (vectors[:, retained] / scale)
 
 
-def logistic(own: Array, labels: Rows, classes: int, strength: float) -> Judge:
+def logistic(train_features: Array, labels: Rows, classes: int, strength: float) -> Predictor:
     """Multinomial logistic regression."""
     del classes
-    return LogisticRegression(C=strength, max_iter=500).fit(own, labels).predict_proba
+    return LogisticRegression(C=strength, max_iter=500).fit(train_features, labels).predict_proba
 
 
-def svm(own: Array, labels: Rows, classes: int, strength: float) -> Judge:
+def svm(train_features: Array, labels: Rows, classes: int, strength: float) -> Predictor:
     """A linear support vector machine, one class against another; it votes, and has no probabilities."""
-    machine = SVC(kernel="linear", C=strength).fit(own, labels)
-    return lambda theirs: np.eye(classes)[machine.predict(theirs)]
+    classifier = SVC(kernel="linear", C=strength).fit(train_features, labels)
+    return lambda test_features: np.eye(classes)[classifier.predict(test_features)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,16 +270,16 @@ class ShrunkenBayes:
     def run(self, fold: Fold) -> Outcome:
         """Learn once; missing sites are skipped."""
         began = time.perf_counter()
-        parent = np.array(nesting(fold.learn, "pop")["superpop"])
+        parent = np.array(nesting(fold.train, "pop")["superpop"])
         train = shrunken_bayes(PSEUDO_HAPLOTYPES, parent)
-        learnt = fold.learn.labels["pop"], len(fold.learn.classes["pop"])
-        model = train(fold.copies(fold.learn.letters), *learnt)
-        found = {}
-        for kind, letters in fold.judged.items():
+        train_labels = fold.train.labels["pop"], len(fold.train.classes["pop"])
+        model = train(fold.copies(fold.train.letters), *train_labels)
+        tables = {}
+        for kind, letters in fold.test.items():
             table = model(fold.copies(letters))
-            found[kind, "pop"] = table
-            found[kind, "superpop"] = table @ np.eye(parent.max() + 1)[parent]
-        return Outcome(found, time.perf_counter() - began, len(fold.panel))
+            tables[kind, "pop"] = table
+            tables[kind, "superpop"] = table @ np.eye(parent.max() + 1)[parent]
+        return Outcome(tables, time.perf_counter() - began, len(fold.panel))
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,12 +291,12 @@ class Majority:
 
     def run(self, fold: Fold) -> Outcome:
         """The classes' shares, for everybody."""
-        found = {}
-        for head, labels in fold.learn.labels.items():
-            share = np.bincount(labels, minlength=len(fold.learn.classes[head])) / len(labels)
-            for kind, letters in fold.judged.items():
-                found[kind, head] = np.tile(share, (len(letters), 1))
-        return Outcome(found, 0.0, 0)
+        tables = {}
+        for head, labels in fold.train.labels.items():
+            share = np.bincount(labels, minlength=len(fold.train.classes[head])) / len(labels)
+            for kind, letters in fold.test.items():
+                tables[kind, head] = np.tile(share, (len(letters), 1))
+        return Outcome(tables, 0.0, 0)
 
 
 @dataclass(frozen=True)
@@ -301,7 +313,7 @@ class Row:
     high: float
     ece: float  # of those with a label
     unknown: float  # share
-    sure_wrong: int  # with more than `SURE`
+    sure_wrong: int  # with more than `MIN_CONFIDENCE`
     behind: float
     behind_low: float
     behind_high: float
@@ -309,7 +321,7 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """What all methods said, and the truth."""
+    """The predictions of all methods, and the true labels."""
 
     cohort: WideCohort
     seed: int
@@ -318,9 +330,9 @@ class Table:
     def rows(self) -> Iterator[Row]:
         """Every kind, head and method."""
         known = kinds_of_files(self.cohort.samples.letters, self.cohort.panel, self.seed)
-        people = next(iter(self.pooled.values())).rows
+        sample_rows = next(iter(self.pooled.values())).rows
         for kind in TITLES:
-            sites = float(known[kind][people].sum(axis=1).mean())
+            sites = float(known[kind][sample_rows].sum(axis=1).mean())
             for head in HEADS:
                 for method in self.pooled:
                     yield self._row(kind, head, method, sites)
@@ -328,16 +340,16 @@ class Table:
     def _row(self, kind: str, head: str, method: str, sites: float) -> Row:
         table, truth = self._table(method, kind, head), self._truth(head)
         n, accuracy, low, high, _, ece, _ = measures(table, truth)
-        label, is_known = best(table)
-        sure = np.nan_to_num(table).max(axis=1) > SURE
-        ours = right(self._table(OURS, kind, head), truth)
-        theirs = right(table, truth)
+        label, is_known = most_probable(table)
+        confident = np.nan_to_num(table).max(axis=1) > MIN_CONFIDENCE
+        ours_correct = is_correct(self._table(OURS, kind, head), truth)
+        method_correct = is_correct(table, truth)
 
-        def difference(drawn: Rows) -> dict[str, float]:
-            return {"behind": float((ours[drawn] - theirs[drawn]).mean())}
+        def difference(rows: Rows) -> dict[str, float]:
+            return {"behind": float((ours_correct[rows] - method_correct[rows]).mean())}
 
-        around = bootstrap_intervals(difference, n, np.random.default_rng(self.seed))["behind"]
-        votes = method == "svm"
+        interval = bootstrap_intervals(difference, n, np.random.default_rng(self.seed))["behind"]
+        only_votes = method == "svm"
         return Row(
             kind,
             head,
@@ -347,11 +359,11 @@ class Table:
             accuracy,
             low,
             high,
-            float("nan") if votes else ece,
+            float("nan") if only_votes else ece,
             float((~is_known).mean()),
-            0 if votes else int((sure & (label != truth)).sum()),
-            float((ours - theirs).mean()),
-            *around,
+            0 if only_votes else int((confident & (label != truth)).sum()),
+            float((ours_correct - method_correct).mean()),
+            *interval,
         )
 
     def _table(self, method: str, kind: str, head: str) -> Array:
@@ -362,33 +374,34 @@ class Table:
         return self.cohort.samples.labels[head][rows]
 
     def confusions(self, kind: str) -> Iterator[tuple[str, int, float, float, str]]:
-        """By population: people, accuracy of population and of super-population, and what the others are called."""
+        """By population: people, accuracy of population and of super-population, and the most frequent wrong
+        predictions."""
         names = self.cohort.samples.classes["pop"]
         truth = self._truth("pop")
-        called, is_known = best(self._table(OURS, kind, "pop"))
-        group_right = right(self._table(OURS, kind, "superpop"), self._truth("superpop"))
+        predicted, is_known = most_probable(self._table(OURS, kind, "pop"))
+        group_correct = is_correct(self._table(OURS, kind, "superpop"), self._truth("superpop"))
         for number, name in enumerate(names):
-            of = truth == number
+            members = truth == number
             wrong = Counter(
                 names[c] if k else "UNKNOWN"
-                for c, k in zip(called[of], is_known[of], strict=True)
+                for c, k in zip(predicted[members], is_known[members], strict=True)
                 if not k or c != number
             )
-            told = ", ".join(f"{other} {count}" for other, count in wrong.most_common(3)) or "."
-            hits = float((is_known & (called == number))[of].mean())
-            yield name, int(of.sum()), hits, float(group_right[of].mean()), told
+            confused = ", ".join(f"{other} {count}" for other, count in wrong.most_common(3)) or "."
+            accuracy = float((is_known & (predicted == number))[members].mean())
+            yield name, int(members.sum()), accuracy, float(group_correct[members].mean()), confused
 
 
-def best(table: Array) -> tuple[Rows, Array]:
-    """The likeliest class of each (N,), and whether there is one."""
+def most_probable(table: Array) -> tuple[Rows, Array]:
+    """The most probable class of each (N,), and whether there is one."""
     known = ~np.isnan(table).any(axis=1)
     return np.nan_to_num(table).argmax(axis=1), known
 
 
-def right(table: Array, truth: Rows) -> Array:
-    """1 where the likeliest class is the true one (N,)."""
-    label, known = best(table)
-    return (known & (label == truth)).astype(np.float64)
+def is_correct(table: Array, truth: Rows) -> Array:
+    """1 where the most probable class is the true one (N,)."""
+    predicted, known = most_probable(table)
+    return (known & (predicted == truth)).astype(np.float64)
 
 
 def tsv(rows: Sequence[Row]) -> Iterator[str]:
@@ -405,8 +418,8 @@ def markdown(rows: Sequence[Row], table: Table) -> str:
     lines = ["| population | people | right | super-population right | called instead |"]
     lines.append("| --- | ---: | ---: | ---: | --- |")
     lines += [
-        f"| {name} | {n} | {hits:.2f} | {group:.3f} | {told} |"
-        for name, n, hits, group, told in table.confusions("complete")
+        f"| {name} | {n} | {accuracy:.2f} | {group:.3f} | {confused} |"
+        for name, n, accuracy, group, confused in table.confusions("complete")
     ]
     return "\n".join([*parts, "\n".join(lines) + "\n"])
 
@@ -414,18 +427,18 @@ def markdown(rows: Sequence[Row], table: Table) -> str:
 def _head_table(rows: Sequence[Row], head: str) -> str:
     methods = list(dict.fromkeys(row.method for row in rows))
     lines = [
-        f"| {HEAD_TITLES[head]} | sites | {' | '.join(methods)} | ECE | less {BEFORE}, 95 % |",
+        f"| {HEAD_TITLES[head]} | sites | {' | '.join(methods)} | ECE | less {PREVIOUS}, 95 % |",
         "| --- | ---: |" + " ---: |" * (len(methods) + 2),
     ]
     for kind, title in TITLES.items():
-        of = {row.method: row for row in rows if row.kind == kind}
-        ours = of[OURS]
-        cells = [f"{of[method].accuracy:.3f}" for method in methods]
-        less = of.get(BEFORE)
+        by_method = {row.method: row for row in rows if row.kind == kind}
+        ours = by_method[OURS]
+        cells = [f"{by_method[method].accuracy:.3f}" for method in methods]
+        previous = by_method.get(PREVIOUS)
         text = (
             "."
-            if less is None
-            else f"{less.behind:+.3f} ({less.behind_low:+.3f} to {less.behind_high:+.3f})"
+            if previous is None
+            else f"{previous.behind:+.3f} ({previous.behind_low:+.3f} to {previous.behind_high:+.3f})"
         )
         lines.append(
             f"| {title} | {ours.sites:.0f} | {' | '.join(cells)} | {ours.ece:.3f} | {text} |"
@@ -437,25 +450,25 @@ def methods_of(options: argparse.Namespace) -> list[Method]:
     """Our models, then the baselines."""
     cpu = torch.device("cpu")
     changes = tuple(options.set)
-    found: list[Method] = [
+    methods: list[Method] = [
         OurMethod(OURS, changes, cpu, say_on_terminal),
-        At967(OurMethod(BEFORE, (), cpu, say_on_terminal)),
+        At967(OurMethod(PREVIOUS, (), cpu, say_on_terminal)),
         Majority(),
         ShrunkenBayes(),
         KernelMethod("logistic", logistic),
         KernelMethod("svm", svm),
     ]
-    wanted = options.methods
-    return [m for m in found if wanted is None or m.name == OURS or m.name in wanted]
+    requested = options.methods
+    return [m for m in methods if requested is None or m.name == OURS or m.name in requested]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The table goes to standard output, progress to standard error."""
-    made = parser_of(
+    parser = parser_of(
         __doc__, data=DATA, folds=5, judged=None, methods=None, fresh=[], seed=0, set=[],
-        runs=KEPT, output=None, markdown=None,
+        runs=RESULTS_FOLDER, output=None, markdown=None,
     )  # fmt: skip
-    options = made.parse_args(arguments)
+    options = parser.parse_args(arguments)
     cohort = WideCohort.read(options.data)
     say(f"{len(cohort.samples)} people, {len(cohort.panel)} sites")
     trial = Trial(cohort, options.seed, options.folds, options.runs, say, options.judged)

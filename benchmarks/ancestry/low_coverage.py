@@ -39,9 +39,9 @@ Likelihoods = NDArray[np.float64]
 WIDE_VCF = "wide.train.grch37.vcf.gz"
 DEPTHS = (0.5, 1.0, 2.0, 4.0)
 ERROR = 0.005
-CERTAIN = 0.01  # the second likelihood of a genotype of GQ 20
+MAX_SECOND_LIKELIHOOD = 0.01  # the second likelihood of a genotype of GQ 20
 HEADS = {"superpop": "superpopulation", "pop": "population"}
-SURE = 0.9
+MIN_CONFIDENCE = 0.9
 Z_95 = 1.96
 
 
@@ -65,7 +65,7 @@ class Row:
 
 
 @dataclass(frozen=True, eq=False)
-class People:
+class LabelledGenotypes:
     """Allele copies (N, S) of labelled people at the sites of a model."""
 
     names: list[str]
@@ -73,42 +73,49 @@ class People:
     labels: dict[str, list[str]]
 
     @classmethod
-    def read(cls, folder: Path, bundle: Bundle) -> "People":
-        """Those in a folder as shared/data/1kgp."""
+    def read(cls, folder: Path, bundle: Bundle) -> "LabelledGenotypes":
+        """The people in a folder as shared/data/1kgp."""
         panel = bundle.coordinates
         barcodes = read_barcodes(open_inputs([folder / VCF, folder / WIDE_VCF]), panel)
         table = read_labels(folder / LABELS)
         columns = {head: table.column(column) for head, column in HEADS.items()}
-        labels = {head: [of[name] for name in barcodes.names] for head, of in columns.items()}
+        labels = {
+            head: [label_of[name] for name in barcodes.names] for head, label_of in columns.items()
+        }
         return cls(barcodes.names, letters_to_genotypes(barcodes.letters, panel), labels)
 
-    def of(self, rows: NDArray[np.int64]) -> "People":
-        """Some of them."""
-        labels = {head: [of[row] for row in rows] for head, of in self.labels.items()}
-        return People([self.names[row] for row in rows], self.copies[rows], labels)
+    def subset(self, rows: NDArray[np.int64]) -> "LabelledGenotypes":
+        """These rows."""
+        labels = {head: [values[row] for row in rows] for head, values in self.labels.items()}
+        return LabelledGenotypes([self.names[row] for row in rows], self.copies[rows], labels)
 
 
-def likelihoods_by_reads(copies: Copies, depth: float, rng: np.random.Generator) -> Likelihoods:
-    """Likelihoods (N, S, 3) as PL gives them, the largest 1; all 1 where there is no read."""
+def simulate_likelihoods(copies: Copies, depth: float, rng: np.random.Generator) -> Likelihoods:
+    """Genotype likelihoods (N, S, 3) of simulated reads, rounded as PL, the largest 1; all 1 where there is no read."""
     alternate_3 = np.array([ERROR, 0.5, 1 - ERROR])
     reads = rng.poisson(depth, copies.shape) * (copies >= 0)
-    seen = rng.binomial(reads, alternate_3[np.maximum(copies, 0)])
-    logs = seen[..., None] * np.log10(alternate_3)
-    logs += (reads - seen)[..., None] * np.log10(1 - alternate_3)
+    alternate_reads = rng.binomial(reads, alternate_3[np.maximum(copies, 0)])
+    logs = alternate_reads[..., None] * np.log10(alternate_3)
+    logs += (reads - alternate_reads)[..., None] * np.log10(1 - alternate_3)
     phred = np.minimum(np.rint(-10 * (logs - logs.max(-1, keepdims=True))), 255)
-    found: Likelihoods = 10 ** (-phred / 10)
-    return found
+    likelihoods: Likelihoods = 10 ** (-phred / 10)
+    return likelihoods
 
 
-def called(likelihoods: Likelihoods, *, certain: bool) -> Copies:
-    """The likeliest genotypes (N, S), -1 where there is no read, or where another one is nearly as likely."""
-    ordered = np.sort(likelihoods, axis=-1)
-    known = ordered[..., 1] <= CERTAIN if certain else ordered[..., 0] < 1
+def call_genotypes(likelihoods: Likelihoods, *, certain: bool) -> Copies:
+    """The most likely genotypes (N, S), -1 where there is no read or, if `certain`, where another one is nearly as
+    likely."""
+    sorted_likelihoods = np.sort(likelihoods, axis=-1)
+    known = (
+        sorted_likelihoods[..., 1] <= MAX_SECOND_LIKELIHOOD
+        if certain
+        else sorted_likelihoods[..., 0] < 1
+    )
     return np.where(known, likelihoods.argmax(-1), -1).astype(np.int8)
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class Predictions:
     """Labels by head, probabilities by head (N,; NaN of none), and who is flagged (N,)."""
 
     labels: dict[str, list[str]]
@@ -116,15 +123,17 @@ class Answers:
     flagged: NDArray[np.bool_]
 
 
-def by_model(bundle: Bundle, copies: Copies, likelihoods: Likelihoods | None = None) -> Answers:
-    """What `genomai classify` says."""
+def predict_by_model(
+    bundle: Bundle, copies: Copies, likelihoods: Likelihoods | None = None
+) -> Predictions:
+    """The labels that `genomai classify` reports."""
     calls = list(classify_records(bundle, _records(bundle, copies, likelihoods)))
-    found = {head: [call.probabilities[head] for call in calls] for head in HEADS}
-    return Answers(
+    probabilities = {head: [call.probabilities[head] for call in calls] for head in HEADS}
+    return Predictions(
         {head: [call.labels[head] for call in calls] for head in HEADS},
         {
-            head: np.array([np.nan if p is None else p.max() for p in of])
-            for head, of in found.items()
+            head: np.array([np.nan if p is None else p.max() for p in values])
+            for head, values in probabilities.items()
         },
         np.array([not call.is_known or "NOVEL" in call.flags for call in calls]),
     )
@@ -141,86 +150,102 @@ def _records(
         yield SequenceRecord(str(number), letters.tobytes().decode("ascii"), uncertain=uncertain)
 
 
-def by_naive_bayes(learnt: People, likelihoods: Likelihoods) -> Answers:
+def predict_by_naive_bayes(train: LabelledGenotypes, likelihoods: Likelihoods) -> Predictions:
     """Populations by the likelihoods at their shrunken frequencies, and super-populations by sums of these."""
-    names = sorted(set(learnt.labels["pop"]))
-    numbers = np.searchsorted(names, learnt.labels["pop"])
-    group_of = dict(zip(learnt.labels["pop"], learnt.labels["superpop"], strict=True))
-    frequency = torch.from_numpy(_frequencies(learnt.copies, numbers))
+    names = sorted(set(train.labels["pop"]))
+    numbers = np.searchsorted(names, train.labels["pop"])
+    group_of = dict(zip(train.labels["pop"], train.labels["superpop"], strict=True))
+    frequency = torch.from_numpy(_frequencies(train.copies, numbers))
     tables = [log_likelihood(torch.from_numpy(row[None]), frequency) for row in likelihoods]
     pop = torch.cat(tables).softmax(1).numpy()
     groups = sorted(set(group_of.values()))
     superpop = np.stack(
         [pop[:, [group_of[name] == group for name in names]].sum(1) for group in groups], axis=1
     )
-    labels = {"superpop": _best(superpop, groups), "pop": _best(pop, names)}
+    labels = {"superpop": _most_probable(superpop, groups), "pop": _most_probable(pop, names)}
     probabilities = {"superpop": superpop.max(1), "pop": pop.max(1)}
-    return Answers(labels, probabilities, np.zeros(len(pop), np.bool_))
+    return Predictions(labels, probabilities, np.zeros(len(pop), np.bool_))
 
 
 def _frequencies(copies: Copies, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Those of each population (P, S), shrunk towards all as the recipe `ancestry` shrinks them."""
+    """Alternate allele frequencies of each population (P, S), shrunk towards the overall ones as by the recipe
+    `ancestry`."""
     shrinkage = recipe.read("ancestry")[0].evidence.shrinkage
     known = copies >= 0
     overall = (np.where(known, copies, 0).sum(0) + 0.5) / (2 * known.sum(0) + 1)
-    found = []
+    frequencies = []
     for number in range(numbers.max() + 1):
         rows = copies[numbers == number]
-        seen = rows >= 0
-        found.append(
-            (np.where(seen, rows, 0).sum(0) + shrinkage * overall) / (2 * seen.sum(0) + shrinkage)
+        is_known = rows >= 0
+        frequencies.append(
+            (np.where(is_known, rows, 0).sum(0) + shrinkage * overall)
+            / (2 * is_known.sum(0) + shrinkage)
         )
-    return np.stack(found)
+    return np.stack(frequencies)
 
 
-def _best(table: NDArray[np.float64], names: Sequence[str]) -> list[str]:
+def _most_probable(table: NDArray[np.float64], names: Sequence[str]) -> list[str]:
     return [names[number] for number in table.argmax(1)]
 
 
 def rows_at(
-    depth: float, bundle: Bundle, aside: People, learnt: People, rng: np.random.Generator
+    depth: float,
+    bundle: Bundle,
+    test: LabelledGenotypes,
+    train: LabelledGenotypes,
+    rng: np.random.Generator,
 ) -> Iterator[Row]:
     """All methods on the same reads."""
-    likelihoods = likelihoods_by_reads(aside.copies, depth, rng)
-    nothing = np.full_like(aside.copies, -1)
-    by_likelihoods = by_model(bundle, nothing, likelihoods)
+    likelihoods = simulate_likelihoods(test.copies, depth, rng)
+    no_genotypes = np.full_like(test.copies, -1)
+    from_likelihoods = predict_by_model(bundle, no_genotypes, likelihoods)
     methods = {
-        "likelihoods": by_likelihoods,
-        "likelihoods, naive Bayes": by_naive_bayes(learnt, likelihoods),
-        "calls of GQ 20": by_model(bundle, called(likelihoods, certain=True)),
-        "likeliest calls": by_model(bundle, called(likelihoods, certain=False)),
+        "likelihoods": from_likelihoods,
+        "likelihoods, naive Bayes": predict_by_naive_bayes(train, likelihoods),
+        "calls of GQ 20": predict_by_model(bundle, call_genotypes(likelihoods, certain=True)),
+        "likeliest calls": predict_by_model(bundle, call_genotypes(likelihoods, certain=False)),
     }
-    for method, answers in methods.items():
-        yield _row(depth, method, aside, answers, by_likelihoods)
+    for method, predictions in methods.items():
+        yield _row(depth, method, test, predictions, from_likelihoods)
 
 
-def _row(depth: float, method: str, aside: People, answers: Answers, best: Answers) -> Row:
-    right = {head: _right(answers, aside, head) for head in HEADS}
-    gap = right["pop"].astype(float) - _right(best, aside, "pop")
-    error = Z_95 * gap.std() / np.sqrt(len(gap))
-    sure = np.nan_to_num(answers.probabilities["superpop"]) > SURE
-    known = np.array(answers.labels["pop"]) != UNKNOWN_LABEL
+def _row(
+    depth: float,
+    method: str,
+    test: LabelledGenotypes,
+    predictions: Predictions,
+    baseline: Predictions,
+) -> Row:
+    correct = {head: _is_correct(predictions, test, head) for head in HEADS}
+    difference = correct["pop"].astype(float) - _is_correct(baseline, test, "pop")
+    error = Z_95 * difference.std() / np.sqrt(len(difference))
+    confident = np.nan_to_num(predictions.probabilities["superpop"]) > MIN_CONFIDENCE
+    has_label = np.array(predictions.labels["pop"]) != UNKNOWN_LABEL
     ece = float("nan")
-    if known.any():
-        ece = expected_calibration_error(answers.probabilities["pop"][known], right["pop"][known])
+    if has_label.any():
+        ece = expected_calibration_error(
+            predictions.probabilities["pop"][has_label], correct["pop"][has_label]
+        )
     return Row(
         depth,
         method,
-        len(aside.names),
-        float(right["superpop"].mean()),
-        float(right["pop"].mean()),
-        float(gap.mean()),
-        float(gap.mean() - error),
-        float(gap.mean() + error),
-        float(1 - known.mean()),
-        float(answers.flagged.mean()),
-        int((sure & ~right["superpop"]).sum()),
+        len(test.names),
+        float(correct["superpop"].mean()),
+        float(correct["pop"].mean()),
+        float(difference.mean()),
+        float(difference.mean() - error),
+        float(difference.mean() + error),
+        float(1 - has_label.mean()),
+        float(predictions.flagged.mean()),
+        int((confident & ~correct["superpop"]).sum()),
         ece,
     )
 
 
-def _right(answers: Answers, people: People, head: str) -> NDArray[np.bool_]:
-    return np.array(answers.labels[head]) == np.array(people.labels[head])
+def _is_correct(
+    predictions: Predictions, cohort: LabelledGenotypes, head: str
+) -> NDArray[np.bool_]:
+    return np.array(predictions.labels[head]) == np.array(cohort.labels[head])
 
 
 def tsv(rows: Sequence[Row]) -> Iterator[str]:
@@ -247,12 +272,12 @@ def markdown(rows: Sequence[Row]) -> str:
         "| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for r in rows:
-        gap = (
+        difference = (
             ""
             if r.method == "likelihoods"
             else f"{r.difference:+.3f} ({r.low:+.3f} to {r.high:+.3f})"
         )
-        cells = [f"{r.depth:g}", r.method, f"{r.superpop:.3f}", f"{r.pop:.3f}", gap]
+        cells = [f"{r.depth:g}", r.method, f"{r.superpop:.3f}", f"{r.pop:.3f}", difference]
         cells += [f"{r.unknown:.3f}", f"{r.flagged:.3f}", str(r.wrong_above), _short(r.ece)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
@@ -263,33 +288,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     torch.set_num_threads(1)
     bundle = bundles.load(options.model, torch.device("cpu"))
-    people = People.read(options.data, bundle)
-    is_aside = np.isin(people.names, options.aside.read_text().split())
-    aside = people.of(np.flatnonzero(is_aside)[:: options.every])
-    learnt = people.of(np.flatnonzero(~is_aside))
-    say(f"{len(aside.names)} people aside, {people.copies.shape[1]} sites")
+    cohort = LabelledGenotypes.read(options.data, bundle)
+    is_test = np.isin(cohort.names, options.aside.read_text().split())
+    test = cohort.subset(np.flatnonzero(is_test)[:: options.every])
+    train = cohort.subset(np.flatnonzero(~is_test))
+    say(f"{len(test.names)} people aside, {cohort.copies.shape[1]} sites")
     rows: list[Row] = []
     for depth in DEPTHS:
         rows += rows_at(
-            depth, bundle, aside, learnt, np.random.default_rng([options.seed, int(10 * depth)])
+            depth, bundle, test, train, np.random.default_rng([options.seed, int(10 * depth)])
         )
         write_optional(options.markdown, markdown(rows))
-    known = by_model(bundle, aside.copies)
-    rows.append(_row(float("inf"), "the genotypes", aside, known, known))
+    from_genotypes = predict_by_model(bundle, test.copies)
+    rows.append(_row(float("inf"), "the genotypes", test, from_genotypes, from_genotypes))
     write_optional(options.markdown, markdown(rows))
     sys.stdout.writelines(tsv(rows))
 
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = parser_of(__doc__, data=DATA, seed=0, markdown=None)
-    made.add_argument("--model", required=True, type=Path, metavar="DIR",
+    command_line = parser_of(__doc__, data=DATA, seed=0, markdown=None)
+    command_line.add_argument("--model", required=True, type=Path, metavar="DIR",
                       help="a model by the recipe ancestry")  # fmt: skip
-    made.add_argument("--aside", required=True, type=Path, metavar="FILE",
+    command_line.add_argument("--aside", required=True, type=Path, metavar="FILE",
                       help="names of people it has not learnt from")  # fmt: skip
-    made.add_argument("--every", type=int, default=1, metavar="N",
+    command_line.add_argument("--every", type=int, default=1, metavar="N",
                       help="only every n-th of these people; default: %(default)s")  # fmt: skip
-    return made
+    return command_line
 
 
 if __name__ == "__main__":

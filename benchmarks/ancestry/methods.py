@@ -43,7 +43,7 @@ V2 = "genomai-v2"
 
 @dataclass(frozen=True, eq=False)
 class BaselineMethod:
-    """A baseline on all sites, or on those that `sites` chooses from the people that it learns from."""
+    """A baseline on all sites, or on those that `sites` selects from the training people."""
 
     name: str
     baseline: Baseline
@@ -51,22 +51,22 @@ class BaselineMethod:
     settings: str = ""
 
     def run(self, fold: Fold) -> Outcome:
-        """Learn with the settings that inner cross-validation finds, then judge."""
+        """Train with the settings that inner cross-validation selects, then predict."""
         sites = np.arange(len(fold.panel)) if self.sites is None else self.sites(fold)
         began = time.perf_counter()
         fitted = self.baseline(_problem(fold, sites), fold.seed)
         seconds = time.perf_counter() - began
 
-        def judge(letters: Letters) -> dict[str, Array]:
+        def predict(letters: Letters) -> dict[str, Array]:
             return fitted.probabilities(fold.copies(letters)[:, sites])
 
         note = ", ".join(f"{head}: {value:g}" for head, value in fitted.chosen.items())
-        return Outcome(by_condition(fold, judge), seconds, len(sites), f"(chosen: {note})")
+        return Outcome(by_condition(fold, predict), seconds, len(sites), f"(chosen: {note})")
 
 
 @dataclass(frozen=True, eq=False)
 class OurMethod:
-    """A model of ours, made by its recipe from the fold's people alone."""
+    """A model of ours, trained by its recipe on the fold's training people."""
 
     name: str
     changes: tuple[str, ...] = ()
@@ -79,12 +79,12 @@ class OurMethod:
         return recipe.read(self.name, self.changes)[1]
 
     def run(self, fold: Fold) -> Outcome:
-        """Train as `genomai train` would, then judge as `genomai classify` would."""
+        """Train as `genomai train`, then predict as `genomai classify`."""
         plan, _ = recipe.read(self.name, self.changes)
-        learn = learnt_from(fold, plan)
+        train = training_samples(fold, plan)
         began = time.perf_counter()
         fitted = finetuning.fit(
-            learn,
+            train,
             plan,
             BarcodeInput(fold.panel, plan.input.haplotypes),
             seed=fold.seed,
@@ -94,7 +94,9 @@ class OurMethod:
         seconds = time.perf_counter() - began
         bundle = fitted.bundle
         bundle.classifier.to(dtype=exact_precision(self.device)).eval().requires_grad_(False)
-        tables = by_condition(fold, lambda letters: called(bundle, letters, fold.panel))
+        tables = by_condition(
+            fold, lambda letters: class_probabilities(bundle, letters, fold.panel)
+        )
         return Outcome(tables, seconds, len(bundle.coordinates))
 
     def _report(self, member: int, step: int, loss: float, best: float) -> None:
@@ -111,34 +113,38 @@ class LikelihoodMethod:
     settings: str = ""
 
     def run(self, fold: Fold) -> Outcome:
-        """Estimate it from the fold's people, then judge by its posterior probabilities."""
-        plan = recipe.read("ancestry-967")[0].evidence
+        """Estimate it from the fold's training people, then predict by its posterior probabilities."""
+        settings = recipe.read("ancestry-967")[0].evidence
         began = time.perf_counter()
         likelihood = fit_likelihood(
-            fold.copies(fold.learn.letters),
-            fold.learn.labels[plan.head],
-            len(fold.learn.classes[plan.head]),
-            axes=plan.axes,
-            shrinkage=plan.shrinkage,
+            fold.copies(fold.train.letters),
+            fold.train.labels[settings.head],
+            len(fold.train.classes[settings.head]),
+            axes=settings.axes,
+            shrinkage=settings.shrinkage,
         )
         seconds = time.perf_counter() - began
-        parents = nesting(fold.learn, plan.head)
+        parents = nesting(fold.train, settings.head)
 
         @torch.inference_mode()
-        def judge(letters: Letters) -> dict[str, Array]:
+        def predict(letters: Letters) -> dict[str, Array]:
             copies = torch.from_numpy(fold.copies(letters)).long()
-            fine = likelihood(*allele_counts(copies, torch.float64)).softmax(1).numpy()
-            return {head: _summed(fine, np.array(parent)) for head, parent in parents.items()}
+            posteriors = likelihood(*allele_counts(copies, torch.float64)).softmax(1).numpy()
+            return {
+                head: _sum_classes(posteriors, np.array(parent)) for head, parent in parents.items()
+            }
 
-        return Outcome(by_condition(fold, judge), seconds, len(fold.panel))
+        return Outcome(by_condition(fold, predict), seconds, len(fold.panel))
 
 
-def _summed(fine: Array, parent: Rows) -> Array:
+def _sum_classes(posteriors: Array, parent: Rows) -> Array:
     """The probabilities of coarser classes: the sums over the finer ones inside them."""
-    return np.stack([fine[:, parent == c].sum(axis=1) for c in range(parent.max() + 1)], axis=1)
+    return np.stack(
+        [posteriors[:, parent == c].sum(axis=1) for c in range(parent.max() + 1)], axis=1
+    )
 
 
-def called(bundle: Bundle, letters: Letters, panel: Panel) -> dict[str, Array]:
+def class_probabilities(bundle: Bundle, letters: Letters, panel: Panel) -> dict[str, Array]:
     """The probabilities of every head (n, classes) for barcodes of the panel; NaN where UNKNOWN."""
     records = (
         SequenceRecord(str(number), row.tobytes().decode("ascii"))
@@ -155,7 +161,7 @@ def sites_of_v2(fold: Fold, changes: tuple[str, ...] = ()) -> Rows:
     """The sites that `genomai-v2` chooses when it is trained in this fold."""
     plan, _ = recipe.read(V2, changes)
     run = finetuning.Finetuning(
-        learnt_from(fold, plan),
+        training_samples(fold, plan),
         plan,
         BarcodeInput(fold.panel, plan.input.haplotypes),
         seed=fold.seed,
@@ -166,18 +172,18 @@ def sites_of_v2(fold: Fold, changes: tuple[str, ...] = ()) -> Rows:
         report=lambda *_: None,
     )
     index = fold.panel.index(GRCH37)
-    chosen = run.input.coordinates
-    positions = zip(chosen.chrom, chosen.positions[GRCH37].tolist(), strict=True)
+    chosen_panel = run.input.coordinates
+    positions = zip(chosen_panel.chrom, chosen_panel.positions[GRCH37].tolist(), strict=True)
     return np.array([index[position] for position in positions], np.int64)
 
 
-def learnt_from(fold: Fold, plan: recipe.Recipe) -> Samples:
-    """The fold's people with the labels of the recipe's heads only, and its strata."""
-    learn = fold.learn
-    labels = {head: numbers for head, numbers in learn.labels.items() if head in plan.heads}
-    classes = {head: names for head, names in learn.classes.items() if head in plan.heads}
-    strata = {column: learn.labels[head] for head, column in HEADS.items()}.get(plan.input.strata)
-    return Samples(learn.names, learn.sequences, labels, classes, learn.individuals, strata)
+def training_samples(fold: Fold, plan: recipe.Recipe) -> Samples:
+    """The fold's training people with the labels of the recipe's heads only, and its strata."""
+    train = fold.train
+    labels = {head: numbers for head, numbers in train.labels.items() if head in plan.heads}
+    classes = {head: names for head, names in train.classes.items() if head in plan.heads}
+    strata = {column: train.labels[head] for head, column in HEADS.items()}.get(plan.input.strata)
+    return Samples(train.names, train.sequences, labels, classes, train.individuals, strata)
 
 
 def baselines() -> list[Method]:
@@ -195,9 +201,9 @@ def baselines() -> list[Method]:
 
 
 def _problem(fold: Fold, sites: Rows) -> Problem:
-    learn = fold.learn
-    classes = {head: len(names) for head, names in learn.classes.items()}
-    return Problem(fold.copies(learn.letters)[:, sites], learn.labels, classes)
+    train = fold.train
+    classes = {head: len(names) for head, names in train.classes.items()}
+    return Problem(fold.copies(train.letters)[:, sites], train.labels, classes)
 
 
 def _row(probabilities: Array | None, classes: int) -> Array:

@@ -32,20 +32,22 @@ OUTSIDERS = {
     ),  # Peruvians without their European quarter
     "Oceania": Outsider({"KHV": 0.5, "BEB": 0.5}, 0.20),
 }
-LEAST = 0.002
+MIN_FREQUENCY = 0.002
 
 
-def frequencies(outsider: Outsider, known: Mapping[str, Array], rng: np.random.Generator) -> Array:
+def frequencies(
+    outsider: Outsider, frequency_of: Mapping[str, Array], rng: np.random.Generator
+) -> Array:
     """The allele frequencies (S,) of one draw of such a population."""
-    ancestor_S = sum(share * known[name] for name, share in outsider.shares.items())
-    ancestor_S = np.clip(ancestor_S, LEAST, 1 - LEAST)
+    ancestor_S = sum(share * frequency_of[name] for name, share in outsider.shares.items())
+    ancestor_S = np.clip(ancestor_S, MIN_FREQUENCY, 1 - MIN_FREQUENCY)
     scale = (1 - outsider.fst) / outsider.fst
-    drawn_S: Array = rng.beta(ancestor_S * scale, (1 - ancestor_S) * scale)
-    return drawn_S
+    frequency_S: Array = rng.beta(ancestor_S * scale, (1 - ancestor_S) * scale)
+    return frequency_S
 
 
-def people(frequency_S: Array, count: int, rng: np.random.Generator) -> NDArray[np.int8]:
-    """Copies of the alternate allele (N, S) of so many people."""
+def draw_genotypes(frequency_S: Array, count: int, rng: np.random.Generator) -> NDArray[np.int8]:
+    """Copies of the alternate allele (N, S) of `count` simulated people."""
     return rng.binomial(2, frequency_S, (count, len(frequency_S))).astype(np.int8)
 
 

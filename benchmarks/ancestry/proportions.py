@@ -53,7 +53,7 @@ PUBLISHED = {
 
 
 @dataclass(frozen=True, eq=False)
-class People:
+class GenotypedSamples:
     """Labelled samples, their allele copies (N, S), and the sites that a file of each kind has."""
 
     samples: Samples
@@ -62,7 +62,7 @@ class People:
     kinds: dict[str, NDArray[np.bool_]]
 
     @classmethod
-    def read(cls, folder: Path) -> "People":
+    def read(cls, folder: Path) -> "GenotypedSamples":
         """The training individuals at the wide sites and the 967."""
         small = Panel.read(folder / PANEL)
         panel = union(small, wide_panel(folder / WIDE_PANEL))
@@ -70,14 +70,14 @@ class People:
         labels = {head: table.column(column) for head, column in HEADS.items()}
         barcodes = read_barcodes(open_inputs([folder / VCF, folder / WIDE_VCF]), panel)
         samples, _ = gather(barcodes.records(), labels)
-        of_small = np.arange(len(panel)) < len(small)
+        is_small = np.arange(len(panel)) < len(small)
         kidd = np.array([KIDD in tags.split(",") for tags in panel.tags])
         tenth = np.random.default_rng(0).random(len(panel)) < 0.1
         kinds = {
             "all sites": np.ones(len(panel), bool),
-            "wide sites": ~of_small,
+            "wide sites": ~is_small,
             "random tenth": tenth,
-            "967 sites": of_small,
+            "967 sites": is_small,
             "Kidd 55": kidd,
         }
         return cls(samples, letters_to_genotypes(samples.letters, panel), panel, kinds)
@@ -116,27 +116,33 @@ RECIPES = (
 
 
 def mixtures(
-    people: People, rows: NDArray[np.int64], recipe: Recipe, count: int, rng: np.random.Generator
+    cohort: GenotypedSamples,
+    rows: NDArray[np.int64],
+    recipe: Recipe,
+    count: int,
+    rng: np.random.Generator,
 ) -> tuple[Copies, NDArray[np.int64]]:
     """Copies (count, S) of mixtures of the people in `rows`, and the group (count, S) each site is from."""
-    contig_S, position_S = coordinates(people.panel)
+    contig_S, position_S = coordinates(cohort.panel)
     order = np.lexsort([position_S, contig_S])
-    pools = list(_pools(people, rows, recipe))
+    pools = list(_pools(cohort, rows, recipe))
     copies, truth = [], []
     for _ in range(count):
-        chosen = rng.choice(len(pools), recipe.ways, replace=False)
-        parents = np.array([rng.choice(pools[group]) for group in chosen])
+        groups = rng.choice(len(pools), recipe.ways, replace=False)
+        parents = np.array([rng.choice(pools[group]) for group in groups])
         source_S = np.empty(len(order), np.int64)
         source_S[order] = _sources(contig_S[order], position_S[order], recipe, rng)
-        copies.append(people.copies[parents[source_S], np.arange(len(order))])
-        truth.append(people.groups[parents][source_S])
+        copies.append(cohort.copies[parents[source_S], np.arange(len(order))])
+        truth.append(cohort.groups[parents][source_S])
     return np.array(copies), np.array(truth)
 
 
-def _pools(people: People, rows: NDArray[np.int64], recipe: Recipe) -> Iterator[NDArray[np.int64]]:
-    for number, group in enumerate(people.samples.classes["superpop"]):
-        members = rows[people.groups[rows] == number]
-        populations = people.populations[members]
+def _pools(
+    cohort: GenotypedSamples, rows: NDArray[np.int64], recipe: Recipe
+) -> Iterator[NDArray[np.int64]]:
+    for number, group in enumerate(cohort.samples.classes["superpop"]):
+        members = rows[cohort.groups[rows] == number]
+        populations = cohort.populations[members]
         if group == "AMR" and recipe.with_amr:
             yield members[populations == "PEL"]
         elif group != "AMR":
@@ -152,14 +158,16 @@ def _sources(
     if recipe.piece:
         begins_S |= rng.random(len(gaps_S)) < np.maximum(gaps_S, 0) / recipe.piece
     pieces_S = np.cumsum(begins_S) - 1
-    drawn: NDArray[np.int64] = rng.integers(recipe.ways, size=pieces_S[-1] + 1)[pieces_S]
-    return drawn
+    source_S: NDArray[np.int64] = rng.integers(recipe.ways, size=pieces_S[-1] + 1)[pieces_S]
+    return source_S
 
 
 def shares(truth_NS: NDArray[np.int64], known_S: NDArray[np.bool_], groups: int) -> Array:
     """The true fractions (N, K) of the known sites."""
-    found: Array = np.stack([(truth_NS[:, known_S] == g).mean(1) for g in range(groups)], axis=1)
-    return found
+    fractions: Array = np.stack(
+        [(truth_NS[:, known_S] == g).mean(1) for g in range(groups)], axis=1
+    )
+    return fractions
 
 
 # --- methods
@@ -167,12 +175,14 @@ def shares(truth_NS: NDArray[np.int64], known_S: NDArray[np.bool_], groups: int)
 Method = Callable[[Copies], Fractions]
 
 
-def methods_of(people: People, rows: NDArray[np.int64], structure: Structure) -> dict[str, Method]:
+def methods_of(
+    cohort: GenotypedSamples, rows: NDArray[np.int64], structure: Structure
+) -> dict[str, Method]:
     """Ours, and simpler ones that know the same people."""
     sources_KS = structure.sources["superpop"].frequency
-    windows = Windows.of(people.panel)
+    windows = Windows.of(cohort.panel)
     group_KS = np.stack(
-        [_frequency(people.copies[rows[people.groups[rows] == g]]) for g in range(len(sources_KS))]
+        [_frequency(cohort.copies[rows[cohort.groups[rows] == g]]) for g in range(len(sources_KS))]
     )
     return {
         "linked (shipped)": lambda c: linked_fractions(Genotypes.of(c), sources_KS, windows),
@@ -185,15 +195,15 @@ def methods_of(people: People, rows: NDArray[np.int64], structure: Structure) ->
 
 
 def _frequency(copies_NS: Copies) -> Array:
-    found: Array = np.clip(copies_NS.mean(0) / 2, MIN_FREQUENCY, 1 - MIN_FREQUENCY)
-    return found
+    frequency: Array = np.clip(copies_NS.mean(0) / 2, MIN_FREQUENCY, 1 - MIN_FREQUENCY)
+    return frequency
 
 
 def _nearest(copies_NS: Copies, group_KS: Array) -> Fractions:
     alternate_NS, known_NS = np.where(copies_NS >= 0, copies_NS, 0), copies_NS >= 0
-    odds_NK = alternate_NS @ np.log(group_KS).T
-    odds_NK += (2 * known_NS - alternate_NS) @ np.log1p(-group_KS).T
-    fractions = np.eye(len(group_KS))[odds_NK.argmax(1)]
+    log_likelihood_NK = alternate_NS @ np.log(group_KS).T
+    log_likelihood_NK += (2 * known_NS - alternate_NS) @ np.log1p(-group_KS).T
+    fractions = np.eye(len(group_KS))[log_likelihood_NK.argmax(1)]
     return Fractions(fractions, np.full_like(fractions, np.nan))
 
 
@@ -202,25 +212,25 @@ def _nearest(copies_NS: Copies, group_KS: Array) -> Fractions:
 Row = dict[str, str]
 
 
-def judged(name: str, found: Fractions, truth_NK: Array) -> Row:
+def score_fractions(name: str, estimated: Fractions, truth_NK: Array) -> Row:
     """Mean absolute error over all labels and over those present, with 95 % intervals, and coverage."""
-    off_NK = np.abs(found.fractions - truth_NK)
+    error_NK = np.abs(estimated.fractions - truth_NK)
     present_NK = truth_NK > 0
-    inside_NK = off_NK <= Z90 * found.errors
-    covered = np.nan if np.isnan(found.errors).any() else inside_NK[present_NK].mean()
+    inside_NK = error_NK <= Z90 * estimated.errors
+    covered = np.nan if np.isnan(estimated.errors).any() else inside_NK[present_NK].mean()
     return {
         "method": name,
-        "n": str(len(off_NK)),
-        "mae": _interval(off_NK.mean(1)),
-        "mae_present": _interval((off_NK * present_NK).sum(1) / present_NK.sum(1)),
-        "bias_worst": f"{_worst(found.fractions - truth_NK):+.3f}",
+        "n": str(len(error_NK)),
+        "mae": _interval(error_NK.mean(1)),
+        "mae_present": _interval((error_NK * present_NK).sum(1) / present_NK.sum(1)),
+        "bias_worst": f"{_worst(estimated.fractions - truth_NK):+.3f}",
         "coverage90": "." if np.isnan(covered) else f"{covered:.3f}",
-        "median_se": "." if np.isnan(covered) else f"{np.median(found.errors[present_NK]):.4f}",
+        "median_se": "." if np.isnan(covered) else f"{np.median(estimated.errors[present_NK]):.4f}",
     }
 
 
-def _worst(off_NK: Array) -> float:
-    mean_K = off_NK.mean(0)
+def _worst(error_NK: Array) -> float:
+    mean_K = error_NK.mean(0)
     return float(mean_K[np.abs(mean_K).argmax()])
 
 
@@ -232,69 +242,71 @@ def _interval(values: Array) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """People to judge by, and what was estimated from the others."""
+    """Test rows, training rows, and the population structure of the latter."""
 
     rows: NDArray[np.int64]
     train: NDArray[np.int64]
     structure: Structure
 
 
-def simulated(people: People, parts: Sequence[Fold], options: argparse.Namespace) -> Iterator[Row]:
-    """The rows of simulated mixtures, made of and judged by one fold after the other."""
+def simulated_rows(
+    cohort: GenotypedSamples, data_folds: Sequence[Fold], options: argparse.Namespace
+) -> Iterator[Row]:
+    """The rows of simulated mixtures of the test people, one fold after the other."""
     pooled: dict[tuple[str, str, str], list[tuple[Fractions, Array]]] = {}
-    for number, part in enumerate(parts):
-        methods = methods_of(people, part.train, part.structure)
+    for number, fold in enumerate(data_folds):
+        methods = methods_of(cohort, fold.train, fold.structure)
         for recipe in RECIPES:
             rng = np.random.default_rng([options.seed, number, recipe.ways, int(recipe.piece)])
-            copies, source = mixtures(people, part.rows, recipe, options.mixtures, rng)
-            for kind, known_S in people.kinds.items():
-                truth = shares(source, known_S, len(people.samples.classes["superpop"]))
-                seen = np.where(known_S, copies, np.int8(-1))
+            copies, source = mixtures(cohort, fold.rows, recipe, options.mixtures, rng)
+            for kind, known_S in cohort.kinds.items():
+                truth = shares(source, known_S, len(cohort.samples.classes["superpop"]))
+                masked = np.where(known_S, copies, np.int8(-1))
                 for name, method in methods.items():
-                    pooled.setdefault((kind, recipe.name, name), []).append((method(seen), truth))
+                    pooled.setdefault((kind, recipe.name, name), []).append((method(masked), truth))
             say(f"fold {number + 1}: {recipe.name}")
     for (kind, recipe_name, name), pairs in pooled.items():
-        found = Fractions(
+        estimated = Fractions(
             *(
-                np.concatenate([getattr(f, what) for f, _ in pairs])
-                for what in ("fractions", "errors")
+                np.concatenate([getattr(f, array) for f, _ in pairs])
+                for array in ("fractions", "errors")
             )
         )
-        row = judged(name, found, np.concatenate([truth for _, truth in pairs]))
+        row = score_fractions(name, estimated, np.concatenate([truth for _, truth in pairs]))
         yield {"sites": kind, "mixtures": recipe_name, **row}
 
 
-def estimated(people: People, options: argparse.Namespace) -> Iterator[Fold]:
-    """The folds that are judged, with the structure of the others."""
-    for rows in folds(people.samples, options.folds, options.seed)[: options.judged]:
-        train = remaining_rows(people.samples, rows)
-        labels = {head: numbers[train] for head, numbers in people.samples.labels.items()}
-        structure = fit_structure(people.copies[train], labels, people.samples.classes, MIXTURES)
+def fit_folds(cohort: GenotypedSamples, options: argparse.Namespace) -> Iterator[Fold]:
+    """The test folds, with the population structure of the training people."""
+    for rows in folds(cohort.samples, options.folds, options.seed)[: options.judged]:
+        train = remaining_rows(cohort.samples, rows)
+        labels = {head: numbers[train] for head, numbers in cohort.samples.labels.items()}
+        structure = fit_structure(cohort.copies[train], labels, cohort.samples.classes, MIXTURES)
         say(f"{len(train)} people to learn from, {len(rows)} aside")
         yield Fold(rows, train, structure)
 
 
-def admixed(people: People, parts: Sequence[Fold]) -> Iterator[Row]:
-    """Mean fractions of the admixed populations' people aside, beside published ones, in per cent."""
-    names = people.samples.classes["superpop"]
-    found: dict[tuple[str, str], list[Array]] = {}
-    windows = Windows.of(people.panel)
-    for part in parts:
-        mixed = part.rows[np.isin(people.populations[part.rows], MIXTURES)]
+def admixed_rows(cohort: GenotypedSamples, data_folds: Sequence[Fold]) -> Iterator[Row]:
+    """Mean fractions of the admixed populations' test people, beside published ones, in per cent."""
+    names = cohort.samples.classes["superpop"]
+    fractions_of: dict[tuple[str, str], list[Array]] = {}
+    windows = Windows.of(cohort.panel)
+    for fold in data_folds:
+        mixed = fold.rows[np.isin(cohort.populations[fold.rows], MIXTURES)]
         for kind in ("all sites", "967 sites"):
-            seen = np.where(people.kinds[kind], people.copies[mixed], np.int8(-1))
-            sources = part.structure.sources["superpop"].frequency
-            fractions = linked_fractions(Genotypes.of(seen), sources, windows).fractions
+            masked = np.where(cohort.kinds[kind], cohort.copies[mixed], np.int8(-1))
+            sources = fold.structure.sources["superpop"].frequency
+            fractions = linked_fractions(Genotypes.of(masked), sources, windows).fractions
             for population in MIXTURES:
-                own = fractions[people.populations[mixed] == population]
-                found.setdefault((kind, population), []).append(own)
-    for (kind, population), own_parts in found.items():
-        mean = np.concatenate(own_parts).mean(0) * 100
+                population_fractions = fractions[cohort.populations[mixed] == population]
+                fractions_of.setdefault((kind, population), []).append(population_fractions)
+    for (kind, population), fractions_by_fold in fractions_of.items():
+        mean = np.concatenate(fractions_by_fold).mean(0) * 100
         published = PUBLISHED.get(population)
         yield {
             "sites": kind,
             "population": population,
-            "n": str(sum(map(len, own_parts))),
+            "n": str(sum(map(len, fractions_by_fold))),
             **{name: f"{value:.1f}" for name, value in zip(names, mean, strict=True)},
             "published AFR/AMR/EUR": "/".join(map(str, published)) if published else ".",
         }
@@ -314,20 +326,23 @@ def markdown(rows: Sequence[Row]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run; both tables go to standard output, progress to standard error."""
     options = parser().parse_args(arguments)
-    people = People.read(options.data)
-    say(f"{len(people.samples)} people, {len(people.panel)} sites")
-    parts = list(estimated(people, options))
-    tables = [list(admixed(people, parts)), list(simulated(people, parts, options))]
+    cohort = GenotypedSamples.read(options.data)
+    say(f"{len(cohort.samples)} people, {len(cohort.panel)} sites")
+    data_folds = list(fit_folds(cohort, options))
+    tables = [
+        list(admixed_rows(cohort, data_folds)),
+        list(simulated_rows(cohort, data_folds, options)),
+    ]
     write_optional(options.markdown, "\n".join(map(markdown, tables)))
     sys.stdout.write("\n".join(map(tsv, tables)))
 
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = parser_of(__doc__, data=DATA, folds=5, judged=1, seed=0, markdown=None)
-    made.add_argument("--mixtures", type=int, default=24, metavar="N",
+    command_line = parser_of(__doc__, data=DATA, folds=5, judged=1, seed=0, markdown=None)
+    command_line.add_argument("--mixtures", type=int, default=24, metavar="N",
                       help="of each kind and fold; default: %(default)s")  # fmt: skip
-    return made
+    return command_line
 
 
 if __name__ == "__main__":

@@ -67,10 +67,10 @@ def measures(table: Array, truth: Rows) -> tuple[int, float, float, float, float
     known, classes = ~np.isnan(table).any(axis=1), table.shape[1]
     labels = np.where(known, np.nan_to_num(table).argmax(axis=1), classes)
     matrix = confusion_matrix(truth, labels, classes + 1)
-    right = labels == truth
-    low, high = wilson_interval(int(right.sum()), len(truth))
+    correct = labels == truth
+    low, high = wilson_interval(int(correct.sum()), len(truth))
     confidence = table[known].max(axis=1)
-    ece = expected_calibration_error(confidence, right[known])
+    ece = expected_calibration_error(confidence, correct[known])
     loss = float(log_losses(table[known], truth[known]).mean())
     return len(truth), accuracy(matrix), low, high, balanced_accuracy(matrix), ece, loss
 
@@ -78,16 +78,16 @@ def measures(table: Array, truth: Rows) -> tuple[int, float, float, float, float
 def paired(first: Array, second: Array, truth: Rows) -> tuple[float, float, float]:
     """The first table's accuracy less the second's on the same people, and its 95 % interval: the difference of two
     paired proportions, by the normal approximation."""
-    gain = _right(first, truth).astype(float) - _right(second, truth)
+    gain = _is_correct(first, truth).astype(float) - _is_correct(second, truth)
     error = 1.96 * float(gain.std(ddof=1)) / math.sqrt(len(gain))
     mean = float(gain.mean())
     return mean, mean - error, mean + error
 
 
-def _right(table: Array, truth: Rows) -> NDArray[np.bool_]:
-    """Who is labelled right; UNKNOWN (NaN) is wrong."""
-    right: NDArray[np.bool_] = np.nan_to_num(table, nan=-1.0).argmax(axis=1) == truth
-    return right & ~np.isnan(table).any(axis=1)
+def _is_correct(table: Array, truth: Rows) -> NDArray[np.bool_]:
+    """Whose label is predicted correctly; UNKNOWN (NaN) is wrong."""
+    correct: NDArray[np.bool_] = np.nan_to_num(table, nan=-1.0).argmax(axis=1) == truth
+    return correct & ~np.isnan(table).any(axis=1)
 
 
 def tsv(rows: Iterable[Row]) -> Iterator[str]:
@@ -115,10 +115,10 @@ def _head_table(rows: Sequence[Row]) -> str:
 
 def _method_line(rows: Sequence[Row], best: Mapping[str, float]) -> str:
     by_condition = {row.missing: row for row in rows}
-    shown = [_accuracy(by_condition[c].accuracy, best[c]) for c in CONDITIONS]
+    cells = [_accuracy(by_condition[c].accuracy, best[c]) for c in CONDITIONS]
     first = by_condition[CONDITIONS[0]]
     title = TITLES.get(first.method, first.method)
-    return f"| {title} | {first.sites} | {' | '.join(shown)} | {first.ece:.3f} |"
+    return f"| {title} | {first.sites} | {' | '.join(cells)} | {first.ece:.3f} |"
 
 
 def _accuracy(value: float, best: float) -> str:

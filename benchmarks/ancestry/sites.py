@@ -39,17 +39,18 @@ class Genotypes:
         copies = letters_to_genotypes(
             np.frombuffer(b"".join(letters), np.uint8).reshape(len(letters), -1), panel
         )
-        found = [
-            np.unique([of[name] for name in barcodes.names], return_inverse=True) for of in labels
+        indexed = [
+            np.unique([label_of[name] for name in barcodes.names], return_inverse=True)
+            for label_of in labels
         ]
-        (populations, population), (groups, group) = found
+        (populations, population), (groups, group) = indexed
         return cls(copies, panel, population, group, populations.tolist(), groups.tolist())
 
     @property
     def group_of(self) -> Rows:
         """The group of each population."""
-        of = {int(p): int(g) for p, g in zip(self.population, self.group, strict=True)}
-        return np.array([of[number] for number in range(len(self.populations))])
+        groups = {int(p): int(g) for p, g in zip(self.population, self.group, strict=True)}
+        return np.array([groups[number] for number in range(len(self.populations))])
 
     def folds(self, count: int) -> Rows:
         """Each one's fold, populations spread over all of them."""
@@ -59,8 +60,8 @@ class Genotypes:
         fold[by_population] = np.arange(len(order)) % count
         return fold
 
-    def places_in(self, panel: Panel) -> Rows:
-        """Where each site stands in another panel (S,), -1 where it does not."""
+    def site_indices_in(self, panel: Panel) -> Rows:
+        """The index of each site in another panel (S,), -1 where it is not there."""
         index = panel.index(GRCH37)
         keys = zip(self.panel.chrom, self.panel.positions[GRCH37].tolist(), strict=True)
         return np.array([index.get(key, -1) for key in keys])
@@ -78,33 +79,34 @@ def wide_panel(file: Path) -> Panel:
 
 
 def union(first: Panel, second: Panel) -> Panel:
-    """All sites of the first panel, then those of the second that the first has not."""
+    """All sites of the first panel, then those that only the second has."""
     known = set(first.index(GRCH37))
     keys = zip(second.chrom, second.positions[GRCH37].tolist(), strict=True)
-    more = second.subset([n for n, key in enumerate(keys) if key not in known])
+    new_sites = second.subset([n for n, key in enumerate(keys) if key not in known])
     columns = [
-        (*getattr(first, name), *getattr(more, name)) for name in ("rsid", "ref", "alt", "tags")
+        (*getattr(first, name), *getattr(new_sites, name))
+        for name in ("rsid", "ref", "alt", "tags")
     ]
     positions = {
-        build: np.concatenate([first.positions[build], more.positions[build]])
+        build: np.concatenate([first.positions[build], new_sites.positions[build]])
         for build in (GRCH37, GRCH38)
     }
-    return Panel("union", (*first.chrom, *more.chrom), positions, *columns)
+    return Panel("union", (*first.chrom, *new_sites.chrom), positions, *columns)
 
 
 def kinds_of(data: Genotypes) -> dict[str, Rows]:
     """The sites that each kind of file has."""
     tagged = data.panel.by_tag()
 
-    def having(*wanted: str) -> Rows:
-        return np.flatnonzero(np.any([tagged[tag] for tag in wanted if tag in tagged], axis=0))
+    def tagged_any(*tags: str) -> Rows:
+        return np.flatnonzero(np.any([tagged[tag] for tag in tags if tag in tagged], axis=0))
 
-    exome = having(EXOME)
+    exome = tagged_any(EXOME)
     tenth = np.sort(np.random.default_rng(SEED).permutation(exome)[: len(exome) // 10])
     return {
-        "kidd55": having("kidd55"),
-        "aisnp169": having("kidd55", "seldin128"),
-        "snp967": having("kidd55", "seldin128", "snp805"),
+        "kidd55": tagged_any("kidd55"),
+        "aisnp169": tagged_any("kidd55", "seldin128"),
+        "snp967": tagged_any("kidd55", "seldin128", "snp805"),
         "exome-tenth": tenth,
         "exome": exome,
     }

@@ -43,38 +43,43 @@ def main() -> None:
     parser.add_argument("models", nargs="*", default=SHIPPED, metavar="MODEL")
     parser.add_argument("--data", type=Path, default=DATA, metavar="DIR")
     parser.add_argument("--write", action="store_true")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     print("model\tpopulations\tcentres_off\tinside_90_axes_12\tinside_90_axes_34")
-    for name in asked.models:
-        print(*row_of(MODELS / name, asked.data, write=asked.write), sep="\t", flush=True)
+    for name in options.models:
+        print(*row_of(MODELS / name, options.data, write=options.write), sep="\t", flush=True)
 
 
 def row_of(folder: Path, data: Path, *, write: bool) -> list[str]:
     """A row of the table; see the top of the file."""
     structure = Structure.read(folder / STRUCTURE)
-    coordinates_NJ, labels, classes = people(folder, data, structure)
+    coordinates_NJ, labels, classes = sample_coordinates(folder, data, structure)
     finest = max(classes, key=lambda head: len(classes[head]))
     groups = {label: labels[finest] == k for k, label in enumerate(classes[finest])}
-    means_KJ = np.stack([coordinates_NJ[of].mean(0) for of in groups.values()])
+    means_KJ = np.stack([coordinates_NJ[members].mean(0) for members in groups.values()])
     centres_KJ = np.array([structure.axes.centres[label] for label in groups])
     coordinates_NJ *= (means_KJ * centres_KJ).sum(0) / (means_KJ**2).sum(0)
-    off = np.abs(
-        np.stack([coordinates_NJ[of].mean(0) for of in groups.values()]) - centres_KJ
+    max_offset = np.abs(
+        np.stack([coordinates_NJ[members].mean(0) for members in groups.values()]) - centres_KJ
     ).max()
     spreads = spreads_of(coordinates_NJ, groups)
     if write:
         axes = replace(structure.axes, spreads=spreads)
-        store(folder, replace(structure, axes=axes, parents=parents_of(labels, classes)))
+        write_structure(folder, replace(structure, axes=axes, parents=parents_of(labels, classes)))
     inside = [
         np.concatenate(
-            [is_inside(coordinates_NJ[of], spreads[g], pair) for g, of in groups.items()]
+            [is_inside(coordinates_NJ[members], spreads[g], pair) for g, members in groups.items()]
         )
         for pair in ([0, 1], [2, 3])
     ]
-    return [folder.name, str(len(groups)), f"{off:.5f}", *(f"{of.mean():.3f}" for of in inside)]
+    return [
+        folder.name,
+        str(len(groups)),
+        f"{max_offset:.5f}",
+        *(f"{members.mean():.3f}" for members in inside),
+    ]
 
 
-def people(
+def sample_coordinates(
     folder: Path, data: Path, structure: Structure
 ) -> tuple[Array, dict[str, NDArray[np.int64]], dict[str, list[str]]]:
     """The individuals' coordinates (N, J), and their labels by head with the heads' classes."""
@@ -89,8 +94,10 @@ def people(
     table = read_labels(data / LABELS)
     classes = {head: list(sources.labels) for head, sources in structure.sources.items()}
     labels = {
-        head: np.array([of.index(table.column(HEADS[head])[name]) for name in barcodes.names])
-        for head, of in classes.items()
+        head: np.array(
+            [head_labels.index(table.column(HEADS[head])[name]) for name in barcodes.names]
+        )
+        for head, head_labels in classes.items()
     }
     return coordinates_NJ, labels, classes
 
@@ -99,13 +106,13 @@ def is_inside(
     coordinates_NJ: Array, spread: list[list[float]], pair: list[int]
 ) -> NDArray[np.bool_]:
     """Whether each member of a group lies inside its ellipse on two axes."""
-    away_N2 = (coordinates_NJ - coordinates_NJ.mean(0))[:, pair]
+    centred_N2 = (coordinates_NJ - coordinates_NJ.mean(0))[:, pair]
     inverse_22 = np.linalg.inv(np.array(spread)[np.ix_(pair, pair)])
-    return np.asarray(np.einsum("ni,ij,nj->n", away_N2, inverse_22, away_N2) <= INSIDE_90)
+    return np.asarray(np.einsum("ni,ij,nj->n", centred_N2, inverse_22, centred_N2) <= INSIDE_90)
 
 
-def store(folder: Path, structure: Structure) -> None:
-    """Put the structure and its checksum into the bundle."""
+def write_structure(folder: Path, structure: Structure) -> None:
+    """Write the structure and its checksum into the bundle."""
     structure.write(folder / STRUCTURE)
     config = json.loads((folder / "config.json").read_text())
     config["files"][STRUCTURE] = hashlib.sha256((folder / STRUCTURE).read_bytes()).hexdigest()

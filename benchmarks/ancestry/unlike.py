@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.ancestry.outsiders import OUTSIDERS, frequencies, known_frequencies, people
+from benchmarks.ancestry.outsiders import OUTSIDERS, draw_genotypes, frequencies, known_frequencies
 from benchmarks.ancestry.sites import Genotypes, kinds_of
 from benchmarks.command_line import DATA, names, say
 from genomai_cli.backbones.classifier import Fusion
@@ -37,18 +37,18 @@ Copies = NDArray[np.int8]
 PARTS = "groups,populations,outsiders,variants"
 LEFT_OUT = ("EAS", "SAS")
 FOLDS = 5
-SURE = 0.95
-MADE_UP = 300  # people of each outsider
-ROWS_AT_ONCE = 128
+MIN_CONFIDENCE = 0.95
+SIMULATED_COUNT = 300  # people of each outsider
+BATCH_SIZE = 128
 
 
 @dataclass(frozen=True)
 class Row:
-    """One kind of people at one kind of sites; shares of them, `.` where they make no sense."""
+    """One group of people at one kind of sites; shares of them, `.` where they make no sense."""
 
     part: str
     sites: str
-    people: str
+    draw_genotypes: str
     n: int
     flagged: float  # NOVEL or UNKNOWN
     unknown: float
@@ -60,8 +60,8 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Numbers of the groups and populations called (N,), the group's probability, and who is flagged or UNKNOWN."""
+class Predictions:
+    """Indices of the predicted groups and populations (N,), the group's probability, and who is flagged or UNKNOWN."""
 
     group: Rows
     probability: Array
@@ -71,24 +71,26 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Judge:
-    """The likelihood of some people's populations, numbered anew, with its fusion."""
+class LikelihoodClassifier:
+    """The likelihood of the populations of its training people, numbered anew, with its fusion."""
 
     likelihood: PopulationLikelihood
-    kept: Rows
+    known_populations: Rows
     group_of: Rows  # of all populations
 
     @classmethod
-    def fitted(cls, copies: Copies, populations: Rows, group_of: Rows, *, novel: bool) -> "Judge":
-        """Learnt from these people as the recipe `ancestry` says."""
+    def fitted(
+        cls, copies: Copies, populations: Rows, group_of: Rows, *, novel: bool
+    ) -> "LikelihoodClassifier":
+        """Fitted to these people with the settings of the recipe `ancestry`."""
         settings = recipe.read("ancestry")[0].evidence
-        kept, numbers = np.unique(populations, return_inverse=True)
-        groups = np.unique(group_of[kept], return_inverse=True)[1].tolist()
-        nesting = {"superpop": groups, "pop": list(range(len(kept)))}
+        known_populations, numbers = np.unique(populations, return_inverse=True)
+        groups = np.unique(group_of[known_populations], return_inverse=True)[1].tolist()
+        nesting = {"superpop": groups, "pop": list(range(len(known_populations)))}
         likelihood = fit_likelihood(
             copies,
             numbers,
-            len(kept),
+            len(known_populations),
             axes=settings.axes,
             shrinkage=settings.shrinkage,
             nesting=nesting,
@@ -96,38 +98,38 @@ class Judge:
         if novel:
             shrunken = partial(shrunken_frequencies, shrinkage=settings.shrinkage)
             likelihood.novelty = fit_novelty(LabelledGenotypes(copies, numbers, groups), shrunken)
-        return cls(likelihood.eval(), kept, group_of)
+        return cls(likelihood.eval(), known_populations, group_of)
 
     @torch.inference_mode()
-    def __call__(self, copies: Copies) -> Answers:
-        """What the model would say of them, had it no networks."""
+    def __call__(self, copies: Copies) -> Predictions:
+        """The model's predictions without the networks."""
         groups = self.likelihood.groups
-        classes = {"superpop": max(groups) + 1, "pop": len(self.kept)}
-        nesting = {"superpop": groups, "pop": list(range(len(self.kept)))}
+        classes = {"superpop": max(groups) + 1, "pop": len(self.known_populations)}
+        nesting = {"superpop": groups, "pop": list(range(len(self.known_populations)))}
         fusion = Fusion(classes, nesting).double()
         tables = []
-        for start in range(0, len(copies), ROWS_AT_ONCE):
-            part = torch.from_numpy(copies[start : start + ROWS_AT_ONCE]).long()
+        for start in range(0, len(copies), BATCH_SIZE):
+            part = torch.from_numpy(copies[start : start + BATCH_SIZE]).long()
             scores = self.likelihood.scores(part)
-            votes = {h: torch.zeros(len(part), n).double() for h, n in classes.items()}
-            logs = fusion(votes | scores, torch.ones(len(part)).double())
+            network_scores = {h: torch.zeros(len(part), n).double() for h, n in classes.items()}
+            logs = fusion(network_scores | scores, torch.ones(len(part)).double())
             margin = scores.get(NOVELTY, torch.full((len(part),), -1.0))
             tables.append((logs["superpop"].exp(), logs["pop"].argmax(1), margin))
-        group_NG, best_N, margin_N = (
+        group_NG, population_N, margin_N = (
             torch.cat(column).numpy() for column in zip(*tables, strict=True)
         )
-        present = np.unique(self.group_of[self.kept])
-        return Answers(
+        present = np.unique(self.group_of[self.known_populations])
+        return Predictions(
             present[group_NG.argmax(1)],
             group_NG.max(1),
-            self.kept[best_N],
+            self.known_populations[population_N],
             margin_N > 0,
             margin_N > 1,
         )
 
 
-def naive_bayes(copies: Copies, populations: Rows, group_of: Rows, judged: Copies) -> Rows:
-    """The groups (N,) that naive Bayes says, from the pooled counts of their members."""
+def naive_bayes(copies: Copies, populations: Rows, group_of: Rows, test_copies: Copies) -> Rows:
+    """The groups (N,) predicted by naive Bayes from the pooled allele counts of each group's members."""
     present = np.unique(group_of[populations])
     counts = LabelledGenotypes(
         copies, np.searchsorted(present, group_of[populations]), present.tolist()
@@ -135,9 +137,9 @@ def naive_bayes(copies: Copies, populations: Rows, group_of: Rows, judged: Copie
     alternate_GS, total_GS = counts.counts()
     f_GS = (alternate_GS + 0.5) / (total_GS + 1)
     prior_G = np.log(total_GS.max(1) / total_GS.max(1).sum())
-    known = judged >= 0
-    log_NG = np.where(known, judged, 0) @ np.log(f_GS).T + prior_G
-    log_NG = log_NG + np.where(known, 2 - judged, 0) @ np.log1p(-f_GS).T
+    known = test_copies >= 0
+    log_NG = np.where(known, test_copies, 0) @ np.log(f_GS).T + prior_G
+    log_NG = log_NG + np.where(known, 2 - test_copies, 0) @ np.log1p(-f_GS).T
     return np.asarray(present[log_NG.argmax(1)])
 
 
@@ -145,19 +147,21 @@ def naive_bayes(copies: Copies, populations: Rows, group_of: Rows, judged: Copie
 
 
 def groups_left_out(data: Genotypes, kind: str, sites: Rows) -> Iterator[Row]:
-    """People of a group that the model has never heard of, beside a fold of those that it knows."""
+    """People of a group that the model was not trained on, and a test fold of the other groups."""
     copies = data.copies[:, sites]
-    aside = data.folds(FOLDS) == 0
+    held_out = data.folds(FOLDS) == 0
     for group in (*LEFT_OUT, None):
         known = data.group != (-1 if group is None else data.groups.index(group))
-        learn = known & ~aside
-        judge = Judge.fitted(copies[learn], data.population[learn], data.group_of, novel=True)
+        train = known & ~held_out
+        classifier = LikelihoodClassifier.fitted(
+            copies[train], data.population[train], data.group_of, novel=True
+        )
         without = "nobody" if group is None else group
-        judged = {f"{without}, left out": ~known, f"known, {without} left out": known & aside}
-        for who, rows in judged.items():
+        masks = {f"{without}, left out": ~known, f"known, {without} left out": known & held_out}
+        for title, rows in masks.items():
             if rows.any():
-                answers = judge(copies[rows])
-                yield row(data, "groups", kind, who, answers, np.flatnonzero(rows))
+                predictions = classifier(copies[rows])
+                yield row(data, "groups", kind, title, predictions, np.flatnonzero(rows))
 
 
 def populations_left_out(data: Genotypes, kind: str, sites: Rows) -> Iterator[Row]:
@@ -168,89 +172,104 @@ def populations_left_out(data: Genotypes, kind: str, sites: Rows) -> Iterator[Ro
         rows = data.population == number
         if (data.group_of == data.group_of[number]).sum() < 2:
             continue
-        judge = Judge.fitted(copies[~rows], data.population[~rows], data.group_of, novel=True)
-        answers, plain = (
-            judge(copies[rows]),
+        classifier = LikelihoodClassifier.fitted(
+            copies[~rows], data.population[~rows], data.group_of, novel=True
+        )
+        predictions, baseline = (
+            classifier(copies[rows]),
             naive_bayes(copies[~rows], data.population[~rows], data.group_of, copies[rows]),
         )
-        parts.append((answers, plain, np.flatnonzero(rows)))
-        yield row(data, "populations", kind, name, answers, parts[-1][2], plain)
+        parts.append((predictions, baseline, np.flatnonzero(rows)))
+        yield row(data, "populations", kind, name, predictions, parts[-1][2], baseline)
     american = data.groups.index("AMR")
-    for who, chosen in (
+    for title, selected in (
         ("all", parts),
         ("all but AMR", [p for p in parts if data.group[p[2][0]] != american]),
     ):
-        together = Answers(
-            *(np.concatenate([getattr(p[0], f.name) for p in chosen]) for f in fields(Answers))
+        pooled = Predictions(
+            *(
+                np.concatenate([getattr(p[0], f.name) for p in selected])
+                for f in fields(Predictions)
+            )
         )
-        plain, rows = (np.concatenate([p[i] for p in chosen]) for i in (1, 2))
-        yield row(data, "populations", kind, who, together, rows, plain)
+        baseline, rows = (np.concatenate([p[i] for p in selected]) for i in (1, 2))
+        yield row(data, "populations", kind, title, pooled, rows, baseline)
 
 
 def variants_only(data: Genotypes, kind: str, sites: Rows) -> Iterator[Row]:
     """People of whom only the sites with an alternate allele are there, out of fold."""
     copies, folds = data.copies[:, sites], data.folds(FOLDS)
-    chosen = np.where(copies > 0, copies, -1).astype(np.int8)
+    masked = np.where(copies > 0, copies, -1).astype(np.int8)
     parts = []
     for fold in range(FOLDS):
         rows = folds != fold
-        judge = Judge.fitted(copies[rows], data.population[rows], data.group_of, novel=False)
-        parts.append((judge(chosen[~rows]), np.flatnonzero(~rows)))
-    together = Answers(
-        *(np.concatenate([getattr(p[0], f.name) for p in parts]) for f in fields(Answers))
+        classifier = LikelihoodClassifier.fitted(
+            copies[rows], data.population[rows], data.group_of, novel=False
+        )
+        parts.append((classifier(masked[~rows]), np.flatnonzero(~rows)))
+    pooled = Predictions(
+        *(np.concatenate([getattr(p[0], f.name) for p in parts]) for f in fields(Predictions))
     )
     rows = np.concatenate([p[1] for p in parts])
-    yield row(data, "variants", kind, "members", together, rows)
+    yield row(data, "variants", kind, "members", pooled, rows)
 
 
-def outsiders(data: Genotypes, kind: str, sites: Rows) -> Iterator[Row]:
-    """Made-up people of six parts of the world, by a judge that has learnt from everybody."""
-    judge = Judge.fitted(data.copies[:, sites], data.population, data.group_of, novel=True)
-    known = known_frequencies(
+def simulated_outsiders(data: Genotypes, kind: str, sites: Rows) -> Iterator[Row]:
+    """Simulated people of six parts of the world, by a classifier trained on everybody."""
+    classifier = LikelihoodClassifier.fitted(
+        data.copies[:, sites], data.population, data.group_of, novel=True
+    )
+    frequency_of = known_frequencies(
         data.copies[:, sites], [data.populations[number] for number in data.population]
     )
-    for number, (who, outsider) in enumerate(OUTSIDERS.items()):
+    for number, (region, outsider) in enumerate(OUTSIDERS.items()):
         rng = np.random.default_rng([number, 0x0075])
-        answers = judge(people(frequencies(outsider, known, rng), MADE_UP, rng))
-        nobody = np.full(MADE_UP, -1)
-        yield row(data, "outsiders", kind, f"{who} (simulated)", answers, nobody)
+        predictions = classifier(
+            draw_genotypes(frequencies(outsider, frequency_of, rng), SIMULATED_COUNT, rng)
+        )
+        no_rows = np.full(SIMULATED_COUNT, -1)
+        yield row(data, "outsiders", kind, f"{region} (simulated)", predictions, no_rows)
 
 
 def row(
     data: Genotypes,
     part: str,
     kind: str,
-    who: str,
-    answers: Answers,
+    title: str,
+    predictions: Predictions,
     rows: Rows,
-    plain: Rows | None = None,
+    baseline: Rows | None = None,
 ) -> Row:
     """The shares among these people."""
-    flagged = answers.flagged | answers.unknown
+    flagged = predictions.flagged | predictions.unknown
     made_up = rows.min() < 0  # of no population
-    right = float("nan") if made_up else (answers.group == data.group[rows]).mean()
-    fine = float("nan") if made_up else (answers.population == data.population[rows]).mean()
-    beside = float("nan") if plain is None else float((plain == data.group[rows]).mean())
-    called = Counter(data.groups[g] for g in answers.group[~answers.unknown])
-    called["UNKNOWN"] += int(answers.unknown.sum())
+    accuracy = float("nan") if made_up else (predictions.group == data.group[rows]).mean()
+    population_accuracy = (
+        float("nan") if made_up else (predictions.population == data.population[rows]).mean()
+    )
+    baseline_accuracy = (
+        float("nan") if baseline is None else float((baseline == data.group[rows]).mean())
+    )
+    counts = Counter(data.groups[g] for g in predictions.group[~predictions.unknown])
+    counts["UNKNOWN"] += int(predictions.unknown.sum())
     return Row(
         part,
         kind,
-        who,
+        title,
         len(rows),
         float(flagged.mean()),
-        float(answers.unknown.mean()),
-        float(((answers.probability > SURE) & ~flagged).mean()),
-        float(right),
-        beside,
-        float(fine),
-        _most_common(called, len(rows)),
+        float(predictions.unknown.mean()),
+        float(((predictions.probability > MIN_CONFIDENCE) & ~flagged).mean()),
+        float(accuracy),
+        baseline_accuracy,
+        float(population_accuracy),
+        _most_common(counts, len(rows)),
     )
 
 
-def _most_common(labels: Counter[str], people: int) -> str:
-    shown = [(label, count / people) for label, count in labels.most_common(3) if count]
-    return " ".join(f"{label} {share:.2f}" for label, share in shown)
+def _most_common(labels: Counter[str], sample_count: int) -> str:
+    shares = [(label, count / sample_count) for label, count in labels.most_common(3) if count]
+    return " ".join(f"{label} {share:.2f}" for label, share in shares)
 
 
 # --- the program
@@ -262,11 +281,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     data = Genotypes.read(options.data)
     say(f"{len(data.copies)} people, {data.copies.shape[1]} sites")
-    run: dict[str, Callable[[Genotypes, str, Rows], Iterator[Row]]] = {
+    evaluators: dict[str, Callable[[Genotypes, str, Rows], Iterator[Row]]] = {
         "groups": groups_left_out,
         "populations": populations_left_out,
         "variants": variants_only,
-        "outsiders": outsiders,
+        "outsiders": simulated_outsiders,
     }
     rows: list[Row] = []
     print("\t".join(f.name for f in fields(Row)), flush=True)
@@ -274,9 +293,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for kind, sites in kinds_of(data).items():
             if kind not in options.kinds or (part == "populations" and len(sites) > options.most):
                 continue
-            for found in run[part](data, kind, sites):
-                rows.append(found)
-                print("\t".join(map(_cell, astuple(found))), flush=True)
+            for new_row in evaluators[part](data, kind, sites):
+                rows.append(new_row)
+                print("\t".join(map(_cell, astuple(new_row))), flush=True)
     if options.markdown:
         options.markdown.write_text(markdown(rows))
 
@@ -328,17 +347,19 @@ def _short(value: float) -> str:
 def parser() -> argparse.ArgumentParser:
     """The options."""
     description, _, _ = (__doc__ or "").partition("\n")
-    made = argparse.ArgumentParser(description=description)
-    made.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="default: %(default)s")
-    made.add_argument("--parts", type=names, default=names(PARTS), metavar="NAME,...",
+    command_line = argparse.ArgumentParser(description=description)
+    command_line.add_argument(
+        "--data", type=Path, default=DATA, metavar="DIR", help="default: %(default)s"
+    )
+    command_line.add_argument("--parts", type=names, default=names(PARTS), metavar="NAME,...",
                       help=f"default: {PARTS}")  # fmt: skip
-    made.add_argument("--kinds", type=names, metavar="NAME,...",
+    command_line.add_argument("--kinds", type=names, metavar="NAME,...",
                       default=names("kidd55,aisnp169,snp967,exome-tenth,exome"),
                       help="kinds of sites; default: all")  # fmt: skip
-    made.add_argument("--most", type=int, default=3000, metavar="N",
+    command_line.add_argument("--most", type=int, default=3000, metavar="N",
                       help="leave populations out at so many sites at most; default: %(default)s")  # fmt: skip
-    made.add_argument("--markdown", type=Path, metavar="FILE", help="a compact table")
-    return made
+    command_line.add_argument("--markdown", type=Path, metavar="FILE", help="a compact table")
+    return command_line
 
 
 if __name__ == "__main__":

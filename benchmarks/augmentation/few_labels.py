@@ -24,7 +24,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.command_line import DATA, RUNS, parser_of, write_optional
-from benchmarks.crossvalidation.label_subsets import labelled
+from benchmarks.crossvalidation.label_subsets import draw_label_subset
 from benchmarks.crossvalidation.trials import Cohort, Rows, subset
 from genomai_cli.backbones.heads import attach_heads, logits
 from genomai_cli.bundles import bundle as bundles
@@ -42,8 +42,8 @@ from genomai_cli.training.labelled_data import remaining_rows
 
 MODEL = RUNS / "augmentation" / "few_labels" / "unlabelled"
 PERCENT, SUBSETS, VIEWS = 5, 5, 20
-STUDENT = 2.776  # the 97.5 % quantile with SUBSETS - 1 degrees of freedom
-HIDDEN = (0, 75)  # per cent of the sites of those who are judged
+T_QUANTILE = 2.776  # the 97.5 % quantile with SUBSETS - 1 degrees of freedom
+HIDDEN_PERCENT = (0, 75)  # per cent of the sites of test people
 LOGISTIC_C = (1.0, 10.0, 100.0, 1000.0, 10000.0)  # divided by the number of samples
 HEADS = ("superpop", "pop")
 STEPS, BATCH = 200, 128
@@ -56,7 +56,7 @@ Accuracies = dict[tuple[str, int], float]  # by head and per cent of hidden site
 
 @dataclass(frozen=True)
 class Views:
-    """A row of the table: what is done to make views, None for no views at all."""
+    """A row of the table: the changes that make views, None for no views at all."""
 
     name: str
     changes: Changes | None
@@ -78,35 +78,40 @@ ROWS = (
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """People with labels, and others to judge: copies of alternate alleles (N, S), -1 where missing."""
+    """A few people with labels, and the test rows of the cohort; genotypes are copies of alternate alleles (N, S), -1
+    where missing."""
 
     cohort: Cohort
-    few: Samples
-    judged: Rows
+    labelled_samples: Samples
+    test_rows: Rows
     model: Bundle
 
     @classmethod
     def draw(cls, cohort: Cohort, seed: int, model: Bundle) -> "Task":
         """A subset of the people keeps its labels."""
-        few = labelled(cohort.samples, PERCENT, np.random.default_rng([seed, 0xA06]))
-        names = {name: row for row, name in enumerate(cohort.samples.names)}
-        rows = np.array([names[name] for name in few.names])
+        labelled_samples = draw_label_subset(
+            cohort.samples, PERCENT, np.random.default_rng([seed, 0xA06])
+        )
+        row_of = {name: row for row, name in enumerate(cohort.samples.names)}
+        rows = np.array([row_of[name] for name in labelled_samples.names])
         return cls(
             cohort, subset(cohort.samples, rows), remaining_rows(cohort.samples, rows), model
         )
 
-    def material(self, views: Views, count: int, seed: int) -> tuple[Copies, Labels]:
-        """The people with labels, and the views of them."""
-        pairs = zip(self.few.names, self.few.sequences, strict=True)
+    def training_data(self, views: Views, count: int, seed: int) -> tuple[Copies, Labels]:
+        """Genotypes and labels of the labelled people and of their views."""
+        pairs = zip(self.labelled_samples.names, self.labelled_samples.sequences, strict=True)
         records = [SequenceRecord(name, sequence) for name, sequence in pairs]
-        own = np.arange(len(records))
-        made: list[SequenceRecord] = []
+        indices = np.arange(len(records))
+        augmented_records: list[SequenceRecord] = []
         if views.changes is not None:
-            population = map(str, self.few.labels["pop"])
-            time = views.changes.diffuse
-            settings = Settings(seed=seed, start_time=time or 0)
-            crosses = BarcodeCrosses(records, dict(zip(self.few.names, population, strict=True)))
-            made = list(
+            population = map(str, self.labelled_samples.labels["pop"])
+            start_time = views.changes.diffuse
+            settings = Settings(seed=seed, start_time=start_time or 0)
+            crosses = BarcodeCrosses(
+                records, dict(zip(self.labelled_samples.names, population, strict=True))
+            )
+            augmented_records = list(
                 augmented(
                     records,
                     views.changes,
@@ -114,12 +119,12 @@ class Task:
                     seed=seed,
                     alignment=BarcodeAlignment(panels=[BarcodeSites.of(self.cohort.panel)]),
                     crosses=crosses if views.cross else None,
-                    diffuser=HaplotypeDiffuser(self.model, settings) if time else None,
+                    diffuser=HaplotypeDiffuser(self.model, settings) if start_time else None,
                 )
             )
-        rows = np.concatenate([own, np.repeat(own, len(made) // len(own))])
-        labels = {head: self.few.labels[head][rows] for head in HEADS}
-        return self.copies([record.sequence for record in records + made]), labels
+        rows = np.concatenate([indices, np.repeat(indices, len(augmented_records) // len(indices))])
+        labels = {head: self.labelled_samples.labels[head][rows] for head in HEADS}
+        return self.copies([record.sequence for record in records + augmented_records]), labels
 
     def copies(self, sequences: Sequence[str]) -> Copies:
         """Copies of the alternate alleles."""
@@ -127,19 +132,19 @@ class Task:
         return letters_to_genotypes(flat.reshape(len(sequences), -1), self.cohort.panel)
 
     def accuracy(
-        self, learner: Learner, material: tuple[Copies, Labels], setting: float
+        self, learner: Learner, training_data: tuple[Copies, Labels], setting: float
     ) -> Accuracies:
-        """How many of the others a learner gets right."""
+        """The accuracy of a learner on the test people, by head and per cent of hidden sites."""
         truth = self.cohort.samples.labels
-        rest = self.copies([self.cohort.samples.sequences[row] for row in self.judged])
-        draws = np.random.default_rng(len(rest)).random(rest.shape)
-        model = learner(*material, setting)
-        found: Accuracies = {}
-        for hidden in HIDDEN:
-            called = model(np.where(draws < hidden / 100, np.int8(-1), rest))
-            right = {head: called[head] == truth[head][self.judged] for head in HEADS}
-            found |= {(head, hidden): float(right[head].mean()) for head in HEADS}
-        return found
+        test_copies = self.copies([self.cohort.samples.sequences[row] for row in self.test_rows])
+        draws = np.random.default_rng(len(test_copies)).random(test_copies.shape)
+        model = learner(*training_data, setting)
+        accuracies: Accuracies = {}
+        for hidden in HIDDEN_PERCENT:
+            predicted = model(np.where(draws < hidden / 100, np.int8(-1), test_copies))
+            is_correct = {head: predicted[head] == truth[head][self.test_rows] for head in HEADS}
+            accuracies |= {(head, hidden): float(is_correct[head].mean()) for head in HEADS}
+        return accuracies
 
 
 def logistic(copies: Copies, labels: Labels, setting: float) -> Model:
@@ -175,8 +180,8 @@ def network(copies: Copies, labels: Labels, _: float) -> Model:
     rng = np.random.default_rng(0)
     for _step in range(STEPS):
         rows = torch.from_numpy(rng.integers(len(inputs), size=BATCH))
-        found = logits(model, inputs[rows])
-        loss = sum(torch.nn.functional.cross_entropy(found[h], targets[h][rows]) for h in HEADS)
+        outputs = logits(model, inputs[rows])
+        loss = sum(torch.nn.functional.cross_entropy(outputs[h], targets[h][rows]) for h in HEADS)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[union-attr]
         optimizer.step()
@@ -184,11 +189,11 @@ def network(copies: Copies, labels: Labels, _: float) -> Model:
     model.eval()
 
     @torch.inference_mode()
-    def called(rows: Copies) -> dict[str, Rows]:
-        found = logits(model, torch.from_numpy(rows).long())
-        return {head: found[head].argmax(1).numpy() for head in HEADS}
+    def predict(rows: Copies) -> dict[str, Rows]:
+        outputs = logits(model, torch.from_numpy(rows).long())
+        return {head: outputs[head].argmax(1).numpy() for head in HEADS}
 
-    return called
+    return predict
 
 
 LEARNERS: dict[str, tuple[Learner, tuple[float, ...]]] = {
@@ -209,8 +214,8 @@ class Result:
     accuracies: tuple[float, ...]
 
 
-def unlabelled(folder: Path, data: Path) -> Bundle:
-    """The diffusion model of everybody without labels; it is made if it is not there."""
+def load_diffusion_model(folder: Path, data: Path) -> Bundle:
+    """The diffusion model of all people without labels; it is trained if the folder is missing."""
     if not folder.is_dir():
         command = [
             "pretrain",
@@ -220,7 +225,7 @@ def unlabelled(folder: Path, data: Path) -> Bundle:
             "-o",
             folder,
         ]
-        if genomai([str(word) for word in [*command, "--device", "cpu"]]):
+        if genomai([str(argument) for argument in [*command, "--device", "cpu"]]):
             sys.exit("the diffusion model could not be made")
     return bundles.load(folder, torch.device("cpu"))
 
@@ -235,22 +240,30 @@ def results(
             began = time.perf_counter()
             setting = dict.fromkeys(HEADS, settings[0])
             if len(settings) > 1:
-                material = tuning.material(views, count, seed)
-                tried = {value: tuning.accuracy(learner, material, value) for value in settings}
+                training_data = tuning.training_data(views, count, seed)
+                tuning_accuracies = {
+                    value: tuning.accuracy(learner, training_data, value) for value in settings
+                }
                 sums = {
-                    head: [sum(tried[v][head, h] for h in HIDDEN) for v in settings]
+                    head: [
+                        sum(tuning_accuracies[v][head, h] for h in HIDDEN_PERCENT) for v in settings
+                    ]
                     for head in HEADS
                 }
                 setting = {head: settings[int(np.argmax(sums[head]))] for head in HEADS}
-            found: dict[tuple[str, int], list[float]] = {(h, m): [] for m in HIDDEN for h in HEADS}
+            accuracies_of: dict[tuple[str, int], list[float]] = {
+                (h, m): [] for m in HIDDEN_PERCENT for h in HEADS
+            }
             for number, task in enumerate(tasks):
-                material = task.material(views, count, seed + number)
-                by_setting = {v: task.accuracy(learner, material, v) for v in set(setting.values())}
-                for head, hidden in found:
-                    found[head, hidden].append(by_setting[setting[head]][head, hidden])
+                training_data = task.training_data(views, count, seed + number)
+                by_setting = {
+                    v: task.accuracy(learner, training_data, v) for v in set(setting.values())
+                }
+                for head, hidden in accuracies_of:
+                    accuracies_of[head, hidden].append(by_setting[setting[head]][head, hidden])
             seconds = time.perf_counter() - began
             print(f"{name}, {views.name}: {seconds:.0f} s", file=sys.stderr, flush=True)
-            for (head, hidden), accuracies in found.items():
+            for (head, hidden), accuracies in accuracies_of.items():
                 yield Result(name, views.name, head, hidden, setting[head], tuple(accuracies))
 
 
@@ -263,50 +276,52 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--model", type=Path, default=MODEL, metavar="DIR", help="of --diffuse")
     options = parser.parse_args(arguments)
-    model = unlabelled(options.model, options.data)
+    model = load_diffusion_model(options.model, options.data)
     rows = [row for row in ROWS if not options.row or row.name in ("plain", *options.row)]
     cohort = Cohort.read(options.data)
-    found = list(results(cohort, options.views, options.seed, model, rows))
-    sys.stdout.writelines(tsv(found))
-    write_optional(options.markdown, markdown(found))
+    all_results = list(results(cohort, options.views, options.seed, model, rows))
+    sys.stdout.writelines(tsv(all_results))
+    write_optional(options.markdown, markdown(all_results))
 
 
-def tsv(found: Sequence[Result]) -> Iterator[str]:
+def tsv(all_results: Sequence[Result]) -> Iterator[str]:
     """A line a learner, row and head: the mean accuracy, and the mean difference from the plain row, with intervals."""
     yield "learner\tviews\thead\thidden\tsetting\taccuracy\tlow\thigh\tgain\tgain_low\tgain_high\n"
-    for result in found:
-        values = [*interval(result.accuracies), *interval(_gains(result, found))]
+    for result in all_results:
+        values = [*interval(result.accuracies), *interval(_gains(result, all_results))]
         numbers = "\t".join(f"{value:.4f}" for value in values)
         names = f"{result.learner}\t{result.views}\t{result.head}\t{result.hidden}"
         yield f"{names}\t{result.setting:g}\t{numbers}\n"
 
 
-def markdown(found: Sequence[Result]) -> str:
+def markdown(all_results: Sequence[Result]) -> str:
     """A line a learner and row: accuracies, and the gain over the plain row with its interval."""
-    kinds = list(dict.fromkeys((result.head, result.hidden) for result in found))
+    kinds = list(dict.fromkeys((result.head, result.hidden) for result in all_results))
     titles = [f"{head}, {hidden} % hidden" if hidden else head for head, hidden in kinds]
     lines = ["| learns from 5 % of the labels | " + " | gain | ".join(titles) + " | gain |"]
     lines.append("| --- |" + " ---: |" * 2 * len(kinds))
-    for start in range(0, len(found), len(kinds)):
+    for start in range(0, len(all_results), len(kinds)):
         cells = []
-        for result in found[start : start + len(kinds)]:
-            mean, low, high = interval(_gains(result, found))
+        for result in all_results[start : start + len(kinds)]:
+            mean, low, high = interval(_gains(result, all_results))
             gain = "" if result.views == "plain" else f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
             cells += [f"{np.mean(result.accuracies):.3f}", gain]
-        lines.append(f"| {found[start].learner}, {found[start].views} | {' | '.join(cells)} |")
+        lines.append(
+            f"| {all_results[start].learner}, {all_results[start].views} | {' | '.join(cells)} |"
+        )
     return "\n".join(lines) + "\n"
 
 
 def interval(values: Sequence[float]) -> tuple[float, float, float]:
     """The mean and its 95 % interval."""
-    mean, half = np.mean(values), STUDENT * np.std(values, ddof=1) / np.sqrt(len(values))
+    mean, half = np.mean(values), T_QUANTILE * np.std(values, ddof=1) / np.sqrt(len(values))
     return float(mean), float(mean - half), float(mean + half)
 
 
-def _gains(result: Result, found: Sequence[Result]) -> list[float]:
+def _gains(result: Result, all_results: Sequence[Result]) -> list[float]:
     """The differences from the plain row, subset by subset."""
-    same = (result.learner, result.head, result.hidden)
-    plain = next(other for other in found if (other.learner, other.head, other.hidden) == same)
+    key = (result.learner, result.head, result.hidden)
+    plain = next(other for other in all_results if (other.learner, other.head, other.hidden) == key)
     return [a - b for a, b in zip(result.accuracies, plain.accuracies, strict=True)]
 
 

@@ -37,7 +37,7 @@ SHRINKAGE = (2.0, 5.0, 10.0, 20.0, 40.0, 80.0)  # haplotypes at the group's freq
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """People to learn from: `labels[head]` (N,) numbers the `classes[head]` classes from 0."""
+    """Training people: `labels[head]` (N,) numbers the `classes[head]` classes from 0."""
 
     copies: Copies
     labels: Mapping[str, Rows]
@@ -50,8 +50,8 @@ class Problem:
 
 
 @dataclass(frozen=True, eq=False)
-class Finetuned:
-    """A model for every head, and which setting was chosen for it."""
+class FittedBaseline:
+    """A trained model for every head, and which setting was chosen for it."""
 
     models: Mapping[str, Model]
     chosen: Mapping[str, float]
@@ -61,17 +61,17 @@ class Finetuned:
         return {head: model(copies) for head, model in self.models.items()}
 
 
-Baseline = Callable[[Problem, int], Finetuned]
+Baseline = Callable[[Problem, int], FittedBaseline]
 """Learns every head from a problem; the number seeds the inner folds."""
 
 
 def each_head(grid: Mapping[float, Trainer]) -> Baseline:
-    """A baseline that learns the heads independently."""
+    """A baseline that is trained for each head independently."""
 
-    def fit(problem: Problem, seed: int) -> Finetuned:
+    def fit(problem: Problem, seed: int) -> FittedBaseline:
         chosen = {head: choose(grid, problem, head, seed) for head in problem.labels}
-        models = {head: _trained(grid[value], problem, head) for head, value in chosen.items()}
-        return Finetuned(models, chosen)
+        models = {head: _train(grid[value], problem, head) for head, value in chosen.items()}
+        return FittedBaseline(models, chosen)
 
     return fit
 
@@ -82,14 +82,14 @@ def summed(grid_of: Callable[[Rows], Mapping[float, Trainer]], fine: str = "pop"
     `grid_of` makes the trainers from the group (superpopulation) that each class lies in.
     """
 
-    def fit(problem: Problem, seed: int) -> Finetuned:
+    def fit(problem: Problem, seed: int) -> FittedBaseline:
         coarse = [head for head in problem.labels if head != fine]
         parents = {head: parents_of(problem, fine, head) for head in coarse}
         grid = grid_of(next(iter(parents.values())))
         value = choose(grid, problem, fine, seed)
-        model = _trained(grid[value], problem, fine)
+        model = _train(grid[value], problem, fine)
         sums = {head: _sum_of(model, parents[head], problem.classes[head]) for head in coarse}
-        return Finetuned({fine: model, **sums}, {fine: value})
+        return FittedBaseline({fine: model, **sums}, {fine: value})
 
     return fit
 
@@ -112,13 +112,13 @@ def _inner_score(trainer: Trainer, problem: Problem, head: str, seed: int) -> tu
     labels = problem.labels[head]
     folds = StratifiedKFold(INNER_FOLDS, shuffle=True, random_state=seed)
     table = np.zeros((len(labels), problem.classes[head]))
-    for learn, judge in folds.split(problem.copies, labels):
-        table[judge] = _trained(trainer, problem.rows(learn), head)(problem.copies[judge])
+    for train, test in folds.split(problem.copies, labels):
+        table[test] = _train(trainer, problem.rows(train), head)(problem.copies[test])
     accuracy = float((table.argmax(axis=1) == labels).mean())
     return accuracy, -float(log_losses(table, labels).mean())
 
 
-def _trained(trainer: Trainer, problem: Problem, head: str) -> Model:
+def _train(trainer: Trainer, problem: Problem, head: str) -> Model:
     return trainer(problem.copies, problem.labels[head], problem.classes[head])
 
 
@@ -131,7 +131,7 @@ def _sum_of(model: Model, parents: Rows, classes: int) -> Model:
 
 
 def majority(copies_NS: Copies, labels: Rows, classes: int) -> Model:
-    """The share of every class among those learnt from, for everybody."""
+    """The share of every class among the training people, for everybody."""
     share = np.bincount(labels, minlength=classes) / len(labels)
     return lambda copies: np.tile(share, (len(copies), 1))
 
@@ -154,9 +154,9 @@ def pca_svm(c: float) -> Trainer:
         scaler = Scaler.of(copies_NS, standardise=False)
         count = min(COMPONENTS, *copies_NS.shape)
         components = PCA(count, svd_solver="full").fit(scaler(copies_NS))
-        machine = CalibratedClassifierCV(SVC(C=c), method="sigmoid", ensemble=False)
-        machine.fit(components.transform(scaler(copies_NS)), labels)
-        return _aligned(machine, lambda copies: components.transform(scaler(copies)), classes)
+        svm = CalibratedClassifierCV(SVC(C=c), method="sigmoid", ensemble=False)
+        svm.fit(components.transform(scaler(copies_NS)), labels)
+        return _aligned(svm, lambda copies: components.transform(scaler(copies)), classes)
 
     return train
 
@@ -187,7 +187,7 @@ def shrunken_bayes(pseudo: float, parents: Rows) -> Trainer:
 
 @dataclass(frozen=True, eq=False)
 class Scaler:
-    """Copies (N, S) to centred numbers, missing ones to 0; also divided by the deviation if asked for."""
+    """Copies (N, S) to centred numbers, missing ones to 0; also divided by the deviation if `standardise`."""
 
     mean: Array
     scale: Array

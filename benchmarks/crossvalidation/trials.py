@@ -51,35 +51,35 @@ class Cohort:
         return cls(samples, panel)
 
     @property
-    def judged_when(self) -> Sequence[object]:
-        """The shares of sites that are hidden when judging."""
+    def test_conditions(self) -> Sequence[object]:
+        """The shares of sites that are hidden in tests."""
         return HIDDEN
 
     def digest(self) -> str:
-        """A digest of everything that a method could learn from."""
+        """A digest of everything that a method is trained on."""
         return digest(self.samples, self.panel.sha256)
 
     def fold(self, number: int, seed: int, rows: Rows) -> "Fold":
-        """The fold whose people in `rows` are judged by a method that learns from all the others."""
+        """The fold with the people in `rows` as test set and all others as training set."""
         letters = self.samples.letters[rows]
         known = conditions(len(self.samples), self.panel, seed)
-        judged = {
+        test = {
             condition: np.where(mask[rows], letters, np.uint8(_MISSING))
             for condition, mask in known.items()
         }
-        learn = subset(self.samples, remaining_rows(self.samples, rows))
-        return Fold(number, seed, self.panel, learn, judged)
+        train = subset(self.samples, remaining_rows(self.samples, rows))
+        return Fold(number, seed, self.panel, train, test)
 
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """People to learn from, and the others' letters (n, sites) under every condition."""
+    """Training samples, and the letters (n, sites) of the test people under every condition."""
 
     number: int
     seed: int
     panel: Panel
-    learn: Samples
-    judged: dict[str, Letters]
+    train: Samples
+    test: dict[str, Letters]
 
     def copies(self, letters: Letters) -> NDArray[np.int8]:
         """Copies of the alternate allele, -1 where missing."""
@@ -88,15 +88,15 @@ class Fold:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a method makes of a fold: `probabilities[condition, head]` (n, classes), NaN for UNKNOWN."""
+    """Predictions of a method in a fold: `probabilities[condition, head]` (n, classes), NaN for UNKNOWN."""
 
     probabilities: dict[tuple[str, str], Array]
-    seconds: float  # to learn
+    seconds: float  # of training
     sites: int  # that it reads
     note: str = ""
 
 
-class People(Protocol):
+class CohortLike(Protocol):
     """Labelled people who can be divided into folds."""
 
     @property
@@ -104,34 +104,34 @@ class People(Protocol):
         """Everybody."""
 
     @property
-    def judged_when(self) -> Sequence[object]:
-        """Under which conditions they are judged."""
+    def test_conditions(self) -> Sequence[object]:
+        """The conditions of tests."""
 
     def digest(self) -> str:
-        """A digest of everything that a method could learn from."""
+        """A digest of everything that a method is trained on."""
 
     def fold(self, number: int, seed: int, rows: Rows) -> Any:
-        """The people in `rows`, to be judged, and the others, to learn from."""
+        """The people in `rows` as test set, and the others as training set."""
 
 
 class Method(Protocol):
-    """A way to tell populations apart."""
+    """A classifier of populations."""
 
     @property
     def name(self) -> str:
-        """What its row and its files are called."""
+        """Its name in the row and in the names of files."""
 
     @property
     def settings(self) -> str:
-        """What its results depend on, beside the code."""
+        """What its results depend on, except the code."""
 
     def run(self, fold: Any) -> Outcome:
-        """Learn from the fold's people, then judge the others."""
+        """Train on the fold's training samples, then predict the test people."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pooled:
-    """A method's outcomes in the folds, put together in the order of the cohort: `rows` of it were judged."""
+    """A method's outcomes in the folds, put together in the order of the cohort: `rows` of it were tested."""
 
     probabilities: dict[tuple[str, str], Array]
     seconds: float  # the mean of the folds
@@ -141,18 +141,18 @@ class Pooled:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A cohort in folds, of which all or the first `judged` are gone through, and where outcomes are kept."""
+    """A cohort in folds, of which all or the first `max_folds` are run, and the folder of the outcomes."""
 
-    cohort: People
+    cohort: CohortLike
     seed: int
     count: int
     folder: Path
     say: Callable[[str], None] = lambda _: None
-    judged: int | None = None
+    max_folds: int | None = None
 
     def pooled(self, method: Method, *, fresh: bool = False) -> Pooled:
-        """The out-of-fold probabilities of everybody judged; folds done before are read, unless `fresh`."""
-        parts = folds(self.cohort.samples, self.count, self.seed)[: self.judged]
+        """The out-of-fold probabilities of all people tested; stored folds are loaded, unless `fresh`."""
+        parts = folds(self.cohort.samples, self.count, self.seed)[: self.max_folds]
         outcomes = [self._outcome(method, n, rows, fresh) for n, rows in enumerate(parts)]
         rows = np.concatenate(parts)
         order = np.argsort(rows)
@@ -173,7 +173,7 @@ class Trial:
         return outcome
 
     def fold(self, number: int, rows: Rows) -> Any:
-        """The fold whose people in `rows` are judged by a method that learns from all the others."""
+        """The fold with the people in `rows` as test set and all others as training set."""
         return self.cohort.fold(number, self.seed, rows)
 
     def _key(self, method: Method) -> str:
@@ -181,7 +181,7 @@ class Trial:
             "data": self.cohort.digest(),
             "seed": self.seed,
             "folds": self.count,
-            "hidden": self.cohort.judged_when,
+            "hidden": self.cohort.test_conditions,
             "settings": method.settings,
         }
         return json.dumps(values, sort_keys=True)
@@ -190,27 +190,27 @@ class Trial:
         truth = self.cohort.samples.labels
         first, _ = next(iter(outcome.probabilities))
         tables = {head: outcome.probabilities.get((first, head)) for head in truth}
-        words = [
+        accuracies = [
             f"{head} {float((table.argmax(axis=1) == truth[head][rows]).mean()):.3f}"
             for head, table in tables.items()
             if table is not None
         ]
-        return f"{', '.join(words)}, learnt in {outcome.seconds:.1f} s"
+        return f"{', '.join(accuracies)}, learnt in {outcome.seconds:.1f} s"
 
 
-def conditions(people: int, panel: Panel, seed: int) -> Conditions:
+def conditions(sample_count: int, panel: Panel, seed: int) -> Conditions:
     """For every condition which sites are known (people, sites); with more hidden, the same and others."""
-    draws = np.random.default_rng([seed, 0x41DE]).random((people, len(panel)))
+    draws = np.random.default_rng([seed, 0x41DE]).random((sample_count, len(panel)))
     known = {str(percent): draws >= percent / 100 for percent in HIDDEN}
     kidd = np.array([KIDD in tags.split(",") for tags in panel.tags])
-    return {**known, KIDD: np.tile(kidd, (people, 1))}
+    return {**known, KIDD: np.tile(kidd, (sample_count, 1))}
 
 
-def digest(samples: Samples, *more: str) -> str:
-    """A digest of sequences, labels and whatever else there is to learn from."""
+def digest(samples: Samples, *extra: str) -> str:
+    """A digest of sequences, labels and whatever else models are trained on."""
     parts = [samples.letters.tobytes(), repr(samples.classes).encode()]
     parts += [samples.labels[head].tobytes() for head in sorted(samples.labels)]
-    return hashlib.sha256(b"".join([*parts, *(text.encode() for text in more)])).hexdigest()
+    return hashlib.sha256(b"".join([*parts, *(text.encode() for text in extra)])).hexdigest()
 
 
 def subset(samples: Samples, rows: Rows) -> Samples:
@@ -225,35 +225,40 @@ def subset(samples: Samples, rows: Rows) -> Samples:
 
 
 def save(file: Path, outcome: Outcome, key: str) -> None:
-    """Keep an outcome, with the key of what it was made from."""
+    """Store an outcome, with a key of the data and settings behind it."""
     tables = {"/".join(k): v.astype(np.float32) for k, v in outcome.probabilities.items()}
-    about = {"key": key, "seconds": outcome.seconds, "sites": outcome.sites, "note": outcome.note}
+    metadata = {
+        "key": key,
+        "seconds": outcome.seconds,
+        "sites": outcome.sites,
+        "note": outcome.note,
+    }
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_suffix(".part")
     with temporary.open("wb") as handle:
-        np.savez_compressed(handle, about=np.array(json.dumps(about)), **tables)
+        np.savez_compressed(handle, about=np.array(json.dumps(metadata)), **tables)
     temporary.replace(file)
 
 
 def load(file: Path, key: str) -> Outcome | None:
-    """The outcome that was kept in the file; None if there is none, or one made from something else."""
+    """The outcome stored in the file; None if there is none, or one with another key."""
     if not file.is_file():
         return None
-    with np.load(file) as kept:
-        about = json.loads(str(kept["about"]))
-        if about["key"] != key:
+    with np.load(file) as stored:
+        metadata = json.loads(str(stored["about"]))
+        if metadata["key"] != key:
             return None
-        tables = {name: kept[name].astype(np.float64) for name in kept.files if name != "about"}
+        tables = {name: stored[name].astype(np.float64) for name in stored.files if name != "about"}
     probabilities = {(name.split("/")[0], name.split("/")[1]): t for name, t in tables.items()}
-    return Outcome(probabilities, about["seconds"], about["sites"], about["note"])
+    return Outcome(probabilities, metadata["seconds"], metadata["sites"], metadata["note"])
 
 
 def by_condition(
-    fold: Fold, judge: Callable[[Letters], Mapping[str, Array]]
+    fold: Fold, predict: Callable[[Letters], Mapping[str, Array]]
 ) -> dict[tuple[str, str], Array]:
-    """The probabilities that `judge` gives to the fold's people under every condition."""
+    """The probabilities that `predict` returns for the fold's test people under every condition."""
     return {
         (condition, head): table
-        for condition, letters in fold.judged.items()
-        for head, table in judge(letters).items()
+        for condition, letters in fold.test.items()
+        for head, table in predict(letters).items()
     }

@@ -45,9 +45,9 @@ from genomai_cli.training.recipe import Recipe, read
 GENOMES = Path(__file__).resolve().parents[3] / "shared" / "data" / "genomes"
 PRESETS = ("hyenadna-tiny", "evo2-tiny", "dnabert-6-tiny", "caduceus-ps-tiny")
 WINDOW, FLANK = 504, 8
-HELD_OUT = 10  # one part of so many
+HELD_OUT_DIVISOR = 10  # one part of so many
 TIMED_STEPS = 8
-SPENT = 0.9  # of the time in steps, the rest in evaluations
+TRAINING_SHARE = 0.9  # of the time in steps, the rest in evaluations
 MASK_EVERY = 21  # bases, of masked models: twelve of the bases that are scored at once
 TRANSITION = dict(zip("ACGT", "GTAC", strict=True))
 DRAWS = 2000
@@ -71,14 +71,14 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """A model's bits of every window's bases (W,), and whether the transition scores higher at every site; `both`
-    where a base is told from both sides."""
+    """A model's bits of every window's bases (W,), and whether the transition scores higher at every site; `both_sides`
+    where a base is predicted from both sides."""
 
     name: str
     bits: Numbers
-    higher: Numbers
-    made: str = ""
-    both: bool = False
+    transition_higher: Numbers
+    training_summary: str = ""
+    both_sides: bool = False
 
 
 def task_of(genome: Path, windows: int, variants: int, seed: int, folder: Path) -> Task:
@@ -86,50 +86,56 @@ def task_of(genome: Path, windows: int, variants: int, seed: int, folder: Path) 
     training, held_out = {}, []
     with open_input(genome) as source:
         for record in read_sequences(source):
-            cut = len(record.held) - len(record.held) // HELD_OUT
+            cut = len(record.held) - len(record.held) // HELD_OUT_DIVISOR
             training[record.name] = record.held[:cut]
             held_out.append((f"{record.name}_end", record.held[cut + WINDOW :]))
     folder.mkdir(parents=True, exist_ok=True)
     reference = folder / "held-out.fa"
     reference.write_text("".join(f">{name}\n{text}\n" for name, text in held_out))
-    places = [(n, at) for n, text in held_out for at in range(0, len(text) - WINDOW + 1, WINDOW)]
+    offsets = [
+        (n, start) for n, text in held_out for start in range(0, len(text) - WINDOW + 1, WINDOW)
+    ]
     texts = dict(held_out)
-    known = [p for p in places if IS_BASE[as_letters(texts[p[0]][p[1] : p[1] + WINDOW])].all()]
-    chosen = [known[i] for i in _spread(len(known), windows)]
+    known_windows = [
+        p for p in offsets if IS_BASE[as_letters(texts[p[0]][p[1] : p[1] + WINDOW])].all()
+    ]
+    selected = [known_windows[i] for i in _spread(len(known_windows), windows)]
     rng = np.random.default_rng(seed)
     middle = range(WINDOW // 4, WINDOW * 3 // 4, WINDOW // 8)
-    places = [(n, at + more) for n, at in known for more in middle]
-    sites = [places[i] for i in _spread(len(places), variants)]
+    offsets = [(n, start + shift) for n, start in known_windows for shift in middle]
+    sites = [offsets[i] for i in _spread(len(offsets), variants)]
     return Task(
         training,
-        [texts[name][at : at + WINDOW] for name, at in chosen],
-        [_variant(name, at, texts[name], rng) for name, at in sites],
+        [texts[name][start : start + WINDOW] for name, start in selected],
+        [_variant(name, start, texts[name], rng) for name, start in sites],
         reference,
     )
 
 
-def _spread(count: int, wanted: int) -> list[int]:
-    return sorted({int(i) for i in np.linspace(0, count - 1, min(count, wanted))})
+def _spread(count: int, size: int) -> list[int]:
+    return sorted({int(i) for i in np.linspace(0, count - 1, min(count, size))})
 
 
-def _variant(name: str, at: int, text: str, rng: np.random.Generator) -> AlleleRecord:
-    """The transition at a place, and a transversion."""
-    ref, transition = text[at], TRANSITION[text[at]]
+def _variant(name: str, index: int, text: str, rng: np.random.Generator) -> AlleleRecord:
+    """The transition at a position, and a transversion."""
+    ref, transition = text[index], TRANSITION[text[index]]
     control = rng.choice([base for base in BASES if base not in (ref, transition)])
-    return AlleleRecord(name, at + 1, ref, (transition, str(control)), "held-out", None)
+    return AlleleRecord(name, index + 1, ref, (transition, str(control)), "held-out", None)
 
 
 def markov_rows(task: Task, order: int, name: str) -> list[Row]:
-    """A Markov model of the letters to train on, each context mixed with the shorter ones: every base from those before
-    it, and from those on both sides. The variants' scores are the same for both."""
+    """A Markov model of the training letters, each context mixed with the shorter ones: every base from the preceding
+    ones, and from those on both sides. The scores of variants are the same for both."""
     parts = (codes_of(as_letters(text)).astype(np.int64) for text in task.training.values())
     model = Markov.of(parts, order)
     codes_WL = np.stack([codes_of(as_letters(text)) for text in task.windows]).astype(np.int64)
     before_WL, both_WL = model.nats(codes_WL), two_sided_nats(model, codes_WL)
     higher = _markov_variants(task, model, order)
     return [
-        Row(told, nats_WL[:, task.scored].mean(axis=1) / math.log(2), higher, both=both)
-        for told, nats_WL, both in (
+        Row(
+            title, nats_WL[:, task.scored].mean(axis=1) / math.log(2), higher, both_sides=both_sides
+        )
+        for title, nats_WL, both_sides in (
             (name, before_WL, False),
             (f"{name}, both sides", both_WL, True),
         )
@@ -162,13 +168,13 @@ def _markov_variants(task: Task, model: Markov, order: int) -> Numbers:
             start = max(0, record.position - 1 - order)
             before = reference.fetch(record.contig, start, record.position - 1)
             after = reference.fetch(record.contig, record.position, record.position + order)
-            both = [as_letters(before + alt + after) for alt in record.alts]
-            nats = [model.nats(codes_of(text)[None].astype(np.int64)).sum() for text in both]
+            sequences = [as_letters(before + alt + after) for alt in record.alts]
+            nats = [model.nats(codes_of(text)[None].astype(np.int64)).sum() for text in sequences]
             higher.append(_higher(-nats[0], -nats[1]))
     return np.array(higher)
 
 
-def model_row(task: Task, bundle: bundles.Bundle, name: str, made: str) -> Row:
+def model_row(task: Task, bundle: bundles.Bundle, name: str, training_summary: str) -> Row:
     """A pretrained model."""
     likelihood = Likelihood(bundle, Settings(WINDOW))
     if likelihood.method == MASKED:
@@ -182,58 +188,66 @@ def model_row(task: Task, bundle: bundles.Bundle, name: str, made: str) -> Row:
     flank = 0 if likelihood.method == MASKED else FLANK
     scorer = Scorer(Likelihood(bundle, Settings(WINDOW)), None, window=WINDOW, flank=flank)
     with open_reference(task.reference) as reference:
-        found = [
+        deltas = [
             e.comparison.delta
             for e in effects(task.variants, ReferenceLookup(reference), scorer)
             if e.comparison
         ]
-    higher = [_higher(*pair) for pair in zip(found[::2], found[1::2], strict=True)]
-    both = likelihood.method == MASKED
-    return Row(f"{name} ({likelihood.method})", np.array(bits), np.array(higher), made, both)
+    higher = [_higher(*pair) for pair in zip(deltas[::2], deltas[1::2], strict=True)]
+    both_sides = likelihood.method == MASKED
+    return Row(
+        f"{name} ({likelihood.method})",
+        np.array(bits),
+        np.array(higher),
+        training_summary,
+        both_sides,
+    )
 
 
 def _higher(transition: float, control: float) -> float:
     return float(transition > control) + (transition == control) / 2
 
 
-def trained(
+def train_preset(
     task: Task, preset: str, minutes: float, seed: int, folder: Path, changes: Sequence[str]
 ) -> Row:
     """A preset pretrained from scratch, and what became of it."""
-    usual = ["split.holdout=0.02", "corpus.judged=64", "optimization.patience=1000"]
-    recipe, _ = read(preset, [*usual, *changes])
+    defaults = ["split.holdout=0.02", "corpus.judged=64", "optimization.patience=1000"]
+    recipe, _ = read(preset, [*defaults, *changes])
     corpus = _corpus(task, recipe, seed, folder / preset)
-    each = _seconds_a_step(corpus, recipe, seed)
-    steps = max(TIMED_STEPS, int(SPENT * minutes * 60 / each))
-    say(f"{preset}: {each:.2f} s a step on {torch.get_num_threads()} cores, {steps} steps")
-    made = pretrain(corpus, _of_steps(recipe, steps), SequenceInput(), seed=seed)
-    bundles.save(made.bundle, _kept(folder, preset), Extras(f"# {preset}\n", ""))
-    return judged(task, made.bundle, preset)
+    seconds_a_step = _seconds_a_step(corpus, recipe, seed)
+    steps = max(TIMED_STEPS, int(TRAINING_SHARE * minutes * 60 / seconds_a_step))
+    say(
+        f"{preset}: {seconds_a_step:.2f} s a step on {torch.get_num_threads()} cores, {steps} steps"
+    )
+    pretrained = pretrain(corpus, _of_steps(recipe, steps), SequenceInput(), seed=seed)
+    bundles.save(pretrained.bundle, _model_folder(folder, preset), Extras(f"# {preset}\n", ""))
+    return evaluate_model(task, pretrained.bundle, preset)
 
 
-def judged(task: Task, bundle: bundles.Bundle, preset: str) -> Row:
+def evaluate_model(task: Task, bundle: bundles.Bundle, preset: str) -> Row:
     """A pretrained model with what it took."""
     facts = bundle.config["provenance"]
-    about = f"{facts['steps']} steps, {facts['tokens']:,} tokens, {facts['seconds']} s"
-    return model_row(task, bundle, preset, about)
+    training_summary = f"{facts['steps']} steps, {facts['tokens']:,} tokens, {facts['seconds']} s"
+    return model_row(task, bundle, preset, training_summary)
 
 
-def _kept(folder: Path, preset: str) -> Path:
+def _model_folder(folder: Path, preset: str) -> Path:
     return folder / "models" / preset
 
 
 def _seconds_a_step(corpus: Corpus, recipe: Recipe, seed: int) -> float:
     """How long a step keeps every core busy, from a few that lead nowhere."""
-    moments: list[float] = []
+    timestamps: list[float] = []
 
     def stop() -> bool:
-        moments.append(time.process_time() / torch.get_num_threads())
-        return len(moments) > TIMED_STEPS
+        timestamps.append(time.process_time() / torch.get_num_threads())
+        return len(timestamps) > TIMED_STEPS
 
     with suppress(Stopped):
-        around = RunContext(stop=stop)
-        pretrain(corpus, _of_steps(recipe, 1000), SequenceInput(), seed=seed, context=around)
-    return (moments[-1] - moments[0]) / TIMED_STEPS
+        context = RunContext(stop=stop)
+        pretrain(corpus, _of_steps(recipe, 1000), SequenceInput(), seed=seed, context=context)
+    return (timestamps[-1] - timestamps[0]) / TIMED_STEPS
 
 
 def _of_steps(recipe: Recipe, steps: int) -> Recipe:
@@ -264,14 +278,25 @@ def table(rows: Sequence[Row], seed: int) -> Iterator[str]:
     yield f"| {' | '.join(names)} |"
     yield "| --- | --- | --- | --- | --- | --- |"
     for row in rows:
-        first = next(r for r in rows if r.both == row.both)
-        gain = "" if row is first else _told(first.bits - row.bits, seed)
-        more = "" if row is first else _told(row.higher - first.higher, seed)
-        cells = (row.name, _told(row.bits, seed), gain, _told(row.higher, seed), more, row.made)
+        baseline = next(r for r in rows if r.both_sides == row.both_sides)
+        gain = "" if row is baseline else _mean_with_interval(baseline.bits - row.bits, seed)
+        score_gain = (
+            ""
+            if row is baseline
+            else _mean_with_interval(row.transition_higher - baseline.transition_higher, seed)
+        )
+        cells = (
+            row.name,
+            _mean_with_interval(row.bits, seed),
+            gain,
+            _mean_with_interval(row.transition_higher, seed),
+            score_gain,
+            row.training_summary,
+        )
         yield f"| {' | '.join(cells)} |"
 
 
-def _told(values: Numbers, seed: int) -> str:
+def _mean_with_interval(values: Numbers, seed: int) -> str:
     """A mean and its interval."""
     rng = np.random.default_rng(seed)
     draws = rng.integers(0, len(values), (DRAWS, len(values)))
@@ -312,10 +337,12 @@ def main() -> None:
     ]
     for preset in options.methods:
         if options.kept:
-            bundle = bundles.load(str(_kept(options.runs, preset)), torch.device("cpu"))
-            row = judged(task, bundle, preset)
+            bundle = bundles.load(str(_model_folder(options.runs, preset)), torch.device("cpu"))
+            row = evaluate_model(task, bundle, preset)
         else:
-            row = trained(task, preset, options.minutes, options.seed, options.runs, options.set)
+            row = train_preset(
+                task, preset, options.minutes, options.seed, options.runs, options.set
+            )
         rows.append(row)
         say("\n".join(table(rows, options.seed)))
     text = "\n".join(table(rows, options.seed)) + "\n"

@@ -28,13 +28,13 @@ from benchmarks.command_line import (
 from benchmarks.crossvalidation.trials import Method, Pooled, Trial
 from benchmarks.mito.genomes import Genomes
 from benchmarks.mito.methods import EmbeddingMethod, OurMethod, baselines
-from benchmarks.mito.scores import Row, Same, gains, markdown, rows_of, same_labels, tsv
+from benchmarks.mito.scores import LabelInvariance, Row, gains, markdown, rows_of, same_labels, tsv
 from genomai_cli import device as devices
 from genomai_cli.bundles import bundle as bundles
 
 REFERENCE = MITO / "rCRS.fa"
 PRETRAINED = MODELS / "mito-pretrained"
-KEPT = RUNS / "mito" / "classification"
+RESULTS_FOLDER = RUNS / "mito" / "classification"
 COMPARED = (("mito", "mito-scratch"), ("mito", "logistic"), ("mito", "nearest"))
 NOTE = """
 Position 3107 of rCRS is a placeholder, N, where no genome has a letter; in these files a third of the people
@@ -44,31 +44,31 @@ was sequenced, not of the person. One row reads it, to show what that is worth; 
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what is asked for; the table goes to standard output, progress to standard error."""
+    """Run the benchmark; the table goes to standard output, progress to standard error."""
     options = parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
-    people = Genomes.read(options.data, options.reference)
-    say(f"{len(people.samples)} genomes")
-    trial = Trial(people, options.seed, options.folds, options.runs, say)
+    cohort = Genomes.read(options.data, options.reference)
+    say(f"{len(cohort.samples)} genomes")
+    trial = Trial(cohort, options.seed, options.folds, options.runs, say)
     rows: list[Row] = []
-    same: list[Same] = []
+    invariances: list[LabelInvariance] = []
     all_pooled: dict[str, Pooled] = {}
     for method in chosen_methods(options):
         pooled = trial.pooled(method, fresh=method.name in options.fresh)
         all_pooled[method.name] = pooled
-        rows += rows_of(method.name, pooled, people.samples.labels)
-        same += same_labels(method.name, pooled)
+        rows += rows_of(method.name, pooled, cohort.samples.labels)
+        invariances += same_labels(method.name, pooled)
         pairs = [pair for pair in COMPARED if all_pooled.keys() >= set(pair)]
-        truth = people.samples.labels
-        more = [gain for pair in pairs for gain in gains(*pair, all_pooled, truth)]
+        truth = cohort.samples.labels
+        gain_rows = [gain for pair in pairs for gain in gains(*pair, all_pooled, truth)]
         write_optional(options.output, tsv(rows))
-        write_optional(options.markdown, markdown(rows, same, more) + NOTE)
+        write_optional(options.markdown, markdown(rows, invariances, gain_rows) + NOTE)
     sys.stdout.writelines(tsv(rows))
 
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = parser_of(
+    command_line = parser_of(
         __doc__,
         data=DATA,
         reference=REFERENCE,
@@ -80,12 +80,12 @@ def parser() -> argparse.ArgumentParser:
         threads=1,
         device="cpu",
         set=[],
-        runs=KEPT,
+        runs=RESULTS_FOLDER,
         output=None,
         markdown=None,
     )
-    made.add_argument("--baselines-only", action="store_true", help="no model of ours")
-    return made
+    command_line.add_argument("--baselines-only", action="store_true", help="no model of ours")
+    return command_line
 
 
 def chosen_methods(options: argparse.Namespace) -> list[Method]:

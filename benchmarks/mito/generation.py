@@ -38,7 +38,7 @@ from genomai_cli.training.corpus import splitmix64
 
 MODEL, HOLDOUT, SEED = "mito-denoiser", 0.02, 0
 REAL = "real"
-OF_EACH = 10
+PER_HAPLOGROUP = 10
 FIGURES = (
     "genomes",
     "variants",
@@ -75,12 +75,12 @@ Names = NDArray[np.str_]
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """The world's genomes at the model's variants, those to train on and those held out, and their haplogroups."""
+    """The world's genomes at the model's variants, training and held-out ones, and their haplogroups."""
 
     generator: GenomeGenerator
     train: Presence
     held_out: Presence
-    haplogroup: Names  # of those to train on
+    haplogroup: Names  # of the training genomes
 
     @classmethod
     def read(cls, options: argparse.Namespace) -> "World":
@@ -89,35 +89,39 @@ class World:
         generator = GenomeGenerator(bundle, Settings(seed=SEED))
         reference = Reference.read(options.reference, circular=True)
         (world,) = read_genomes(open_inputs([options.world]), reference, absent_is_ref=True)
-        has_NV = np.stack([presence(generator, record) for record in world.records()])
+        presence_NV = np.stack([presence(generator, record) for record in world.records()])
         with open_input(options.data) as source:
-            people = [record.name for record in read_sequences(source)]
-        judged = held_out([*world.samples, *people])
-        told = bundle.config["provenance"]["corpus"]["held_out"]
-        assert judged.sum() == told, f"{judged.sum()} genomes held out, not {told}"
-        judged_N = judged[: len(has_NV)]
-        named = read_labels(options.haplogroups).column("haplogroup")
-        letters = np.array([named.get(name, "?")[0] for name in world.samples])
-        return cls(generator, has_NV[~judged_N], has_NV[judged_N], letters[~judged_N])
+            sample_names = [record.name for record in read_sequences(source)]
+        is_held_out = held_out([*world.samples, *sample_names])
+        expected = bundle.config["provenance"]["corpus"]["held_out"]
+        assert is_held_out.sum() == expected, (
+            f"{is_held_out.sum()} genomes held out, not {expected}"
+        )
+        held_out_N = is_held_out[: len(presence_NV)]
+        haplogroup_of = read_labels(options.haplogroups).column("haplogroup")
+        letters = np.array([haplogroup_of.get(name, "?")[0] for name in world.samples])
+        return cls(
+            generator, presence_NV[~held_out_N], presence_NV[held_out_N], letters[~held_out_N]
+        )
 
 
 def held_out(names: Sequence[str]) -> NDArray[np.bool_]:
     """Which of all genomes `pretrain` has held out: a share, by the hashes of their names."""
     hashes = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names]
-    drawn = splitmix64(np.array([int.from_bytes(h, "little") for h in hashes], np.uint64), SEED)
-    chosen: NDArray[np.bool_] = drawn <= np.sort(drawn)[round(HOLDOUT * len(names)) - 1]
-    return chosen
+    mixed = splitmix64(np.array([int.from_bytes(h, "little") for h in hashes], np.uint64), SEED)
+    selected: NDArray[np.bool_] = mixed <= np.sort(mixed)[round(HOLDOUT * len(names)) - 1]
+    return selected
 
 
 def presence(generator: GenomeGenerator, record: SequenceRecord) -> Presence:
     """Which of the model's variants (V,) a genome has."""
     table = generator.network.table
-    place_V = generator.positions[table.site.numpy()]
-    found: Presence = as_letters(record.held)[place_V] == BASE_LETTERS[table.letter.numpy()]
+    position_V = generator.positions[table.site.numpy()]
+    found: Presence = as_letters(record.held)[position_V] == BASE_LETTERS[table.letter.numpy()]
     return found
 
 
-def generated(generator: GenomeGenerator, request: SequenceRequest) -> Presence:
+def generate_presence(generator: GenomeGenerator, request: SequenceRequest) -> Presence:
     """The variants (N, V) of new genomes."""
     return np.stack([presence(generator, record) for record in generator.records(request)])
 
@@ -126,80 +130,89 @@ def generated(generator: GenomeGenerator, request: SequenceRequest) -> Presence:
 
 
 def rows_of(world: World, number: int) -> Iterator[tuple[str, Presence, Names | None]]:
-    """Their names and genomes, and the haplogroups that were asked for."""
+    """Names and genomes of the rows, and the haplogroups requested."""
     rng, generator = np.random.default_rng(SEED), world.generator
     yield REAL, world.held_out, None
     frequency_V = world.train.mean(axis=0)
     yield "independent", rng.random((number, len(frequency_V))) < frequency_V, None
     yield "mosaic", mosaics(world, number, rng), None
-    yield "generated", generated(generator, SequenceRequest(number)), None
+    yield "generated", generate_presence(generator, SequenceRequest(number)), None
     names = generator.phenotypes.names[1:]
-    requests = [SequenceRequest(OF_EACH, None, "", ((name, 1.0),), name, name) for name in names]
-    made = [generated(generator, request) for request in requests]
-    yield "by haplogroup", np.concatenate(made), np.repeat(names, OF_EACH)
+    requests = [
+        SequenceRequest(PER_HAPLOGROUP, None, "", ((name, 1.0),), name, name) for name in names
+    ]
+    by_haplogroup = [generate_presence(generator, request) for request in requests]
+    yield "by haplogroup", np.concatenate(by_haplogroup), np.repeat(names, PER_HAPLOGROUP)
 
 
 def mosaics(world: World, number: int, rng: np.random.Generator) -> Presence:
     """Genomes of which an arc is another one's."""
-    chosen = rng.integers(len(world.train), size=(2, number))
+    parents = rng.integers(len(world.train), size=(2, number))
     size = world.train.shape[1]
     cuts = np.sort(rng.integers(size, size=(number, 2)), axis=1)
-    places = np.arange(size)
-    other_NV = (places >= cuts[:, :1]) & (places < cuts[:, 1:])
-    return np.where(other_NV, world.train[chosen[0]], world.train[chosen[1]])
+    columns = np.arange(size)
+    from_first_NV = (columns >= cuts[:, :1]) & (columns < cuts[:, 1:])
+    return np.where(from_first_NV, world.train[parents[0]], world.train[parents[1]])
 
 
 # --- what is measured
 
 
-def figures(world: World, has_NV: Presence, asked: Names | None, *, real: bool) -> dict[str, float]:
+def measures_of(
+    world: World, presence_NV: Presence, requested: Names | None, *, real: bool
+) -> dict[str, float]:
     """By the names in `FIGURES`; NaN where there is nothing to measure."""
-    plain = not real and asked is None
-    made, truly = adversarial_accuracy(has_NV, world.held_out) if plain else [math.nan, math.nan]
-    apart_NM = differences(has_NV, world.train)
-    nearest_N = apart_NM.min(axis=1)
-    others_N = (apart_NM == 0).sum(axis=1)
-    of_nearest_N = world.haplogroup[apart_NM.argmin(axis=1)]
-    within = differences(has_NV, has_NV)
-    count_N = has_NV.sum(axis=1)
+    compared = not real and requested is None
+    own_generated, own_real = (
+        adversarial_accuracy(presence_NV, world.held_out) if compared else [math.nan, math.nan]
+    )
+    distance_NM = differences(presence_NV, world.train)
+    nearest_N = distance_NM.min(axis=1)
+    equal_N = (distance_NM == 0).sum(axis=1)
+    nearest_haplogroup_N = world.haplogroup[distance_NM.argmin(axis=1)]
+    distance_NN = differences(presence_NV, presence_NV)
+    count_N = presence_NV.sum(axis=1)
     return {
-        "genomes": len(has_NV),
+        "genomes": len(presence_NV),
         "variants": float(count_N.mean()),
         "variants_sd": float(count_N.std()),
-        "apart": float(within.sum() / (len(within) * (len(within) - 1))),
+        "apart": float(distance_NN.sum() / (len(distance_NN) * (len(distance_NN) - 1))),
         "nearest": float(np.median(nearest_N)),
-        "same": float((others_N > 0).mean()),
-        "private": float((others_N == 1).mean()),
-        "own": math.nan if asked is None else float((of_nearest_N == asked).mean()),
-        "own_made": made,
-        "own_real": truly,
+        "same": float((equal_N > 0).mean()),
+        "private": float((equal_N == 1).mean()),
+        "own": math.nan if requested is None else float((nearest_haplogroup_N == requested).mean()),
+        "own_made": own_generated,
+        "own_real": own_real,
     }
 
 
-def differences(has_NV: Presence, others_MV: Presence) -> NDArray[np.float32]:
+def differences(presence_NV: Presence, other_MV: Presence) -> NDArray[np.float32]:
     """How many variants (N, M) one has and the other lacks."""
-    one_NV, found = has_NV.astype(np.float32), []
-    for begin in range(0, len(others_MV), BLOCK):
-        part_MV = others_MV[begin : begin + BLOCK].astype(np.float32)
-        found.append(one_NV.sum(1)[:, None] + part_MV.sum(1) - 2 * one_NV @ part_MV.T)
-    return np.concatenate(found, axis=1)
+    float_NV, blocks = presence_NV.astype(np.float32), []
+    for begin in range(0, len(other_MV), BLOCK):
+        part_MV = other_MV[begin : begin + BLOCK].astype(np.float32)
+        blocks.append(float_NV.sum(1)[:, None] + part_MV.sum(1) - 2 * float_NV @ part_MV.T)
+    return np.concatenate(blocks, axis=1)
 
 
-def adversarial_accuracy(made_NV: Presence, real_MV: Presence) -> list[float]:
-    """How often a made genome's nearest one is made, and a real one's real; ties count half."""
-    across = differences(made_NV, real_MV)
+def adversarial_accuracy(generated_NV: Presence, real_MV: Presence) -> list[float]:
+    """How often a generated genome's nearest one is generated, and a real one's real; ties count half."""
+    cross_NM = differences(generated_NV, real_MV)
     shares = []
-    for has_NV, other_N in ((made_NV, across.min(axis=1)), (real_MV, across.min(axis=0))):
-        own = differences(has_NV, has_NV)
-        np.fill_diagonal(own, np.inf)
-        own_N = own.min(axis=1)
+    for presence_NV, other_N in (
+        (generated_NV, cross_NM.min(axis=1)),
+        (real_MV, cross_NM.min(axis=0)),
+    ):
+        own_NN = differences(presence_NV, presence_NV)
+        np.fill_diagonal(own_NN, np.inf)
+        own_N = own_NN.min(axis=1)
         shares.append(float(((own_N < other_N) + 0.5 * (own_N == other_N)).mean()))
     return shares
 
 
-def cells(name: str, found: Mapping[str, float]) -> list[str]:
+def cells(name: str, measures: Mapping[str, float]) -> list[str]:
     """A row as text."""
-    return [name, *("." if np.isnan(found[f]) else f"{found[f]:.4g}" for f in FIGURES)]
+    return [name, *("." if np.isnan(measures[f]) else f"{measures[f]:.4g}" for f in FIGURES)]
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -215,8 +228,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     world = World.read(options)
     rows = [
-        cells(name, figures(world, has_NV, asked, real=name == REAL))
-        for name, has_NV, asked in rows_of(world, len(world.held_out))
+        cells(name, measures_of(world, presence_NV, requested, real=name == REAL))
+        for name, presence_NV, requested in rows_of(world, len(world.held_out))
     ]
     for row in (["row", *FIGURES], *rows):
         print("\t".join(row))
@@ -226,10 +239,10 @@ def main() -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     data, reference = DATA / "mt.train.fa.gz", MITO / "rCRS.fa"
-    made = parser_of(__doc__, data=data, reference=reference, threads=1, markdown=None)
-    made.add_argument("--world", type=Path, default=MITO / "world.vcf.gz")
-    made.add_argument("--haplogroups", type=Path, default=MITO / "world.haplogroups.tsv.gz")
-    return made
+    command_line = parser_of(__doc__, data=data, reference=reference, threads=1, markdown=None)
+    command_line.add_argument("--world", type=Path, default=MITO / "world.vcf.gz")
+    command_line.add_argument("--haplogroups", type=Path, default=MITO / "world.haplogroups.tsv.gz")
+    return command_line
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from benchmarks.crossvalidation.trials import Letters, Rows
 from benchmarks.mito.genomes import Mask
 
 Model = Callable[[Letters, Mask], Array]
-"""Letters (N, L) and which of the places (L,) are shown, to probabilities (N, C)."""
+"""Letters (N, L) and which of the positions (L,) are visible, to probabilities (N, C)."""
 
 Floats = NDArray[np.float32]
 
@@ -33,51 +33,56 @@ PSEUDO_PEOPLE = 0.5  # with a variant, and without: Jeffreys' prior
 
 @dataclass(frozen=True, eq=False)
 class Variants:
-    """Which variants there are: the `place` (V,) of each on the reference, and its `letter` (V,)."""
+    """The variants of the training genomes: the `position` (V,) of each on the reference, and its `letter` (V,)."""
 
-    place: Rows
+    position: Rows
     letter: Letters
 
     @classmethod
     def of(
         cls, letters_ML: Letters, reference_L: Letters, *, placeholder: bool = False
     ) -> "Variants":
-        """Those that the genomes have; with `placeholder` also letters where the reference has none."""
-        told_L = np.isin(reference_L, BASES) | placeholder
-        found = [
-            (base, np.flatnonzero((letters_ML == base).any(0) & (reference_L != base) & told_L))
+        """The variants of these genomes; with `placeholder` also letters where the reference has none."""
+        usable_L = np.isin(reference_L, BASES) | placeholder
+        positions_by_base = [
+            (base, np.flatnonzero((letters_ML == base).any(0) & (reference_L != base) & usable_L))
             for base in BASES
         ]
-        letters = np.concatenate([np.full(len(places), base) for base, places in found])
-        return cls(np.concatenate([places for _, places in found]), letters.astype(np.uint8))
+        letters = np.concatenate(
+            [np.full(len(positions), base) for base, positions in positions_by_base]
+        )
+        return cls(
+            np.concatenate([positions for _, positions in positions_by_base]),
+            letters.astype(np.uint8),
+        )
 
     def presence(self, letters_NL: Letters) -> NDArray[np.bool_]:
         """Who has which variant (N, V); an unknown letter is none."""
-        present_NV: NDArray[np.bool_] = letters_NL[:, self.place] == self.letter
+        present_NV: NDArray[np.bool_] = letters_NL[:, self.position] == self.letter
         return present_NV
 
     def known(self, letters_NL: Letters) -> NDArray[np.bool_]:
-        """Of whom which variant can be told (N, V)."""
-        known_NV: NDArray[np.bool_] = np.isin(letters_NL[:, self.place], BASES)
+        """Whether a person has a base at the position of each variant (N, V)."""
+        known_NV: NDArray[np.bool_] = np.isin(letters_NL[:, self.position], BASES)
         return known_NV
 
 
 def majority(labels: Rows, classes: int) -> Model:
-    """The share of every class among those learnt from, for everybody."""
+    """The share of every class among the training people, for everybody."""
     share_C = np.bincount(labels, minlength=classes) / len(labels)
     return lambda letters_NL, mask_L: np.tile(share_C, (len(letters_NL), 1))
 
 
 def logistic(variants: Variants, letters_ML: Letters, labels: Rows, classes: int) -> Model:
-    """Multinomial logistic regression on the presence of variants; outside the places shown, the mean."""
+    """Multinomial logistic regression on the presence of variants; outside of visible positions, the mean."""
     present_MV = variants.presence(letters_ML)
     regression = LogisticRegression(C=C, max_iter=500)
     regression.fit(csr_matrix(present_MV, dtype=np.float64), labels)
     mean_V = present_MV.mean(0)
 
     def model(letters_NL: Letters, mask_L: Mask) -> Array:
-        shown_V = mask_L[variants.place]
-        x_NV = np.where(shown_V, variants.presence(letters_NL), mean_V)
+        visible_V = mask_L[variants.position]
+        x_NV = np.where(visible_V, variants.presence(letters_NL), mean_V)
         table_NC = np.zeros((len(x_NV), classes))
         table_NC[:, regression.classes_] = regression.predict_proba(x_NV)
         return table_NC
@@ -95,8 +100,8 @@ def bayes(variants: Variants, letters_ML: Letters, labels: Rows, classes: int) -
     log_VC, log_not_VC = np.log(share_CV).T, np.log1p(-share_CV).T
 
     def model(letters_NL: Letters, mask_L: Mask) -> Array:
-        present_NV = variants.presence(letters_NL) & mask_L[variants.place]
-        absent_NV = variants.known(letters_NL) & mask_L[variants.place] & ~present_NV
+        present_NV = variants.presence(letters_NL) & mask_L[variants.position]
+        absent_NV = variants.known(letters_NL) & mask_L[variants.position] & ~present_NV
         fit_NC = present_NV @ log_VC + absent_NV @ log_not_VC
         return np.asarray(np.exp(log_softmax(fit_NC + log_prior_C, axis=1)))
 
@@ -105,12 +110,12 @@ def bayes(variants: Variants, letters_ML: Letters, labels: Rows, classes: int) -
 
 def nearest(variants: Variants, letters_ML: Letters, labels: Rows, classes: int) -> Model:
     """The labels of the nearest genomes by the number of letters that differ where both are known (Hamming)."""
-    place_P = np.unique(variants.place)
-    learnt_ML = letters_ML[:, place_P]
+    positions_P = np.unique(variants.position)
+    letters_MP = letters_ML[:, positions_P]
 
     def model(letters_NL: Letters, mask_L: Mask) -> Array:
-        shown_P = mask_L[place_P]
-        distance_NM = hamming(letters_NL[:, place_P[shown_P]], learnt_ML[:, shown_P])
+        visible_P = mask_L[positions_P]
+        distance_NM = hamming(letters_NL[:, positions_P[visible_P]], letters_MP[:, visible_P])
         return shares_of_nearest(distance_NM, labels, classes)
 
     return model
@@ -118,22 +123,22 @@ def nearest(variants: Variants, letters_ML: Letters, labels: Rows, classes: int)
 
 def hamming(letters_NP: Letters, letters_MP: Letters) -> Floats:
     """How many letters differ (N, M) where both genomes have a base."""
-    found_NM = one_hot_sum(np.isin(letters_NP, BASES), np.isin(letters_MP, BASES))
+    differing_NM = one_hot_sum(np.isin(letters_NP, BASES), np.isin(letters_MP, BASES))
     for base in BASES:
-        found_NM -= one_hot_sum(letters_NP == base, letters_MP == base)
-    return found_NM
+        differing_NM -= one_hot_sum(letters_NP == base, letters_MP == base)
+    return differing_NM
 
 
-def one_hot_sum(one_NP: NDArray[np.bool_], other_MP: NDArray[np.bool_]) -> Floats:
-    """At how many places (N, M) both are true."""
-    return one_NP.astype(np.float32) @ other_MP.astype(np.float32).T
+def one_hot_sum(first_NP: NDArray[np.bool_], second_MP: NDArray[np.bool_]) -> Floats:
+    """At how many positions (N, M) both are true."""
+    return first_NP.astype(np.float32) @ second_MP.astype(np.float32).T
 
 
 def shares_of_nearest(
     distance_NM: NDArray[np.floating], labels: Rows, classes: int, *, tolerance: float = 1e-6
 ) -> Array:
-    """The share of each class (N, C) among those at the least distance; several genomes may be equal."""
-    least_N1 = distance_NM.min(axis=1, keepdims=True)
-    nearest_NM = (distance_NM <= least_N1 + tolerance).astype(np.float64)
+    """The share of each class (N, C) among the genomes at the smallest distance; several may be equal."""
+    min_N1 = distance_NM.min(axis=1, keepdims=True)
+    nearest_NM = (distance_NM <= min_N1 + tolerance).astype(np.float64)
     votes_NC = nearest_NM @ np.eye(classes)[labels]
     return np.asarray(votes_NC / votes_NC.sum(axis=1, keepdims=True))

@@ -29,7 +29,7 @@ Mask = NDArray[np.bool_]
 GENOMES, LABELS, HAPLOGROUPS = "mt.train.fa.gz", "train.labels.tsv", "mt.train.haplogroups.tsv"
 HEADS = {"superpop": "superpopulation", "pop": "population"}
 COMPLETE, HALVES, QUARTERS, SHORT = "complete", "halves", "quarters", "2 kb"
-PARTS = {COMPLETE: 1, HALVES: 2, QUARTERS: 4, SHORT: 8}  # how many of each are judged
+PARTS = {COMPLETE: 1, HALVES: 2, QUARTERS: 4, SHORT: 8}  # how many of each are tested
 SHORT_LETTERS = 2000
 
 
@@ -43,67 +43,70 @@ class Genomes:
     @classmethod
     def read(cls, folder: Path, reference: Path) -> "Genomes":
         """The genomes in a folder as shared/data/1kgp, and the circular reference in a FASTA file."""
-        circle = Reference.read(reference, circular=True)
+        circular_reference = Reference.read(reference, circular=True)
         table = read_labels(folder / LABELS)
         labels = {head: table.column(column) for head, column in HEADS.items()}
         haplogroups = read_labels(folder / HAPLOGROUPS).column("haplogroup")
         labels["haplogroup"] = {name: group[0] for name, group in haplogroups.items()}
-        records, check = mapped(folder / GENOMES, circle), GenomeInput(circle).check_record
+        records, check = (
+            mapped(folder / GENOMES, circular_reference),
+            GenomeInput(circular_reference).check_record,
+        )
         samples, _ = gather(records, labels, check=check)
-        return cls(samples, circle)
+        return cls(samples, circular_reference)
 
     @property
-    def judged_when(self) -> Sequence[object]:
+    def test_conditions(self) -> Sequence[object]:
         """The parts of genomes."""
         return [f"{part}:{count}" for part, count in PARTS.items()]
 
     def digest(self) -> str:
-        """A digest of everything that a method could learn from."""
+        """A digest of everything that a method is trained on."""
         return digest(self.samples, self.reference.sha256)
 
     def fold(self, number: int, seed: int, rows: Rows) -> "GenomeFold":
-        """The fold whose people in `rows` are judged by a method that learns from all the others."""
-        learn = subset(self.samples, remaining_rows(self.samples, rows))
+        """The fold with the people in `rows` as test set and all others as training set."""
+        train = subset(self.samples, remaining_rows(self.samples, rows))
         letters = self.samples.letters[rows]
         names = [self.samples.names[row] for row in rows]
-        return GenomeFold(number, seed, self.reference, learn, names, letters)
+        return GenomeFold(number, seed, self.reference, train, names, letters)
 
 
 @dataclass(frozen=True, eq=False)
 class GenomeFold:
-    """People to learn from, and the others' names and letters (N, L)."""
+    """Training samples, and the names and letters (N, L) of the test people."""
 
     number: int
     seed: int
     reference: Reference
-    learn: Samples
+    train: Samples
     names: list[str]
     letters: Letters
 
 
 def mapped(file: Path, reference: Reference) -> Iterator[SequenceRecord]:
-    """The genomes of a FASTA file in the reference's coordinates; those that do not belong to it are left out."""
+    """The genomes of a FASTA file in the reference's coordinates; those that do not map to it are left out."""
     mapper = Mapper(reference)
     with open_input(file) as source:
         for record in read_sequences(source):
-            found = mapper(record.held)
-            if found is not None:
-                letters = found.letters.tobytes().decode("ascii")
+            mapping = mapper(record.held)
+            if mapping is not None:
+                letters = mapping.letters.tobytes().decode("ascii")
                 yield SequenceRecord(record.name, letters)
 
 
-def stretches(size: int) -> dict[str, Mask]:
+def part_masks(size: int) -> dict[str, Mask]:
     """The letters (L,) that each part of a genome has, `complete`, `halves 1`, `halves 2` and so on."""
-    places = np.arange(size)
-    found = {COMPLETE: np.ones(size, np.bool_)}
+    positions = np.arange(size)
+    masks = {COMPLETE: np.ones(size, np.bool_)}
     for part, count in PARTS.items():
         if part == COMPLETE:
             continue
         length = SHORT_LETTERS if part == SHORT else -(-size // count)
         for number in range(count):
             begin = number * size // count
-            found[f"{part} {number + 1}"] = (places - begin) % size < length
-    return found
+            masks[f"{part} {number + 1}"] = (positions - begin) % size < length
+    return masks
 
 
 def part_of(condition: str) -> str:
@@ -111,6 +114,6 @@ def part_of(condition: str) -> str:
     return condition if condition == COMPLETE else condition.rpartition(" ")[0]
 
 
-def cut(letters_NL: Letters, mask_L: Mask) -> Letters:
-    """The genomes with N for every letter outside the stretch."""
+def apply_mask(letters_NL: Letters, mask_L: Mask) -> Letters:
+    """The genomes with N for every letter outside of the mask."""
     return np.where(mask_L, letters_NL, np.uint8(ord("N")))

@@ -22,15 +22,15 @@ from benchmarks.command_line import DATA, MITO, MODELS, parser_of, say, write_op
 from benchmarks.crossvalidation.trials import Rows
 from benchmarks.mito.genomes import Genomes
 from benchmarks.mito.imputers import (
+    BundleRestorer,
     ByCopies,
     ByModel,
     ByNearest,
     ByRecipe,
     ByReference,
-    Known,
     Method,
-    OfBundle,
     Restorer,
+    TrainingGenomes,
     identical,
 )
 from benchmarks.mito.masking import (
@@ -38,9 +38,9 @@ from benchmarks.mito.masking import (
     MAIN,
     UNKNOWN,
     Codes,
-    Judged,
+    ImputationScores,
     Row,
-    hidden,
+    hidden_mask,
     markdown,
     row,
     tsv,
@@ -73,7 +73,7 @@ Letters exchanged at random (`genomai denoise --error-rate 0.001`), complete gen
 
 @dataclass(frozen=True)
 class Entry:
-    """A row: its title, the method, and which genomes of the world that learns from."""
+    """A row: its title, the method, and the genomes of the world in its training data."""
 
     title: str
     method: Method
@@ -81,15 +81,15 @@ class Entry:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what is asked for; the table goes to standard output, progress to standard error."""
+    """Run the benchmark; the table goes to standard output, progress to standard error."""
     options = parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
     data = Data.read(options)
-    say(f"{len(data.people)} people, {len(data.world)} genomes of the world")
+    say(f"{len(data.samples)} people, {len(data.world)} genomes of the world")
     rows: list[Row] = []
-    chosen = entries(options)
-    titles = {entry.method.name: entry.title for entry in chosen}
-    for entry in chosen:
+    selected = entries(options)
+    titles = {entry.method.name: entry.title for entry in selected}
+    for entry in selected:
         rows += data.rows(entry)
         write_optional(options.output, tsv(rows))
         write_optional(options.markdown, markdown(rows, titles) + note(data))
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = parser_of(
+    command_line = parser_of(
         __doc__,
         data=DATA,
         reference=REFERENCE,
@@ -111,20 +111,22 @@ def parser() -> argparse.ArgumentParser:
         output=None,
         markdown=None,
     )
-    made.add_argument(
+    command_line.add_argument(
         "--world", type=Path, default=WORLD, metavar="VCF", help="default: %(default)s"
     )
-    made.add_argument("--errors", type=int, default=0, metavar="N",
+    command_line.add_argument("--errors", type=int, default=0, metavar="N",
                       help="also put wrong letters into N genomes of the first fold")  # fmt: skip
-    made.add_argument("--only", type=int, metavar="N", help="judge only the first N folds")
-    return made
+    command_line.add_argument("--only", type=int, metavar="N", help="judge only the first N folds")
+    return command_line
 
 
 def entries(options: argparse.Namespace) -> list[Entry]:
     """The rows, the simplest first."""
     pretrained = bundles.load(str(options.pretrained.resolve()), torch.device("cpu"))
     changes = tuple(options.set)
-    ours = [ByRecipe(OURS + ending, OURS, changes) for ending in ("", "-people-only", "-no-twins")]
+    denoisers = [
+        ByRecipe(OURS + ending, OURS, changes) for ending in ("", "-people-only", "-no-twins")
+    ]
     all_entries = [
         Entry("always rCRS", ByReference()),
         Entry("nearest of the people learnt from", ByNearest("nearest")),
@@ -133,84 +135,96 @@ def entries(options: argparse.Namespace) -> list[Entry]:
             "the same, twins left out", ByNearest("nearest-world-no-twins", world=True), NO_TWINS
         ),
         Entry(
-            "posterior mean of all genomes, which holds everybody's", ByCopies("copies", ours[0])
+            "posterior mean of all genomes, which holds everybody's",
+            ByCopies("copies", denoisers[0]),
         ),
         Entry(
             "`mito-pretrained`, learnt from the world only", ByModel("mito-pretrained", pretrained)
         ),
-        Entry("**`mito-denoiser`**", ours[0]),
-        Entry("**`mito-denoiser`**, learnt from the people only", ours[1], NONE),
-        Entry("**`mito-denoiser`**, twins left out", ours[2], NO_TWINS),
+        Entry("**`mito-denoiser`**", denoisers[0]),
+        Entry("**`mito-denoiser`**, learnt from the people only", denoisers[1], NONE),
+        Entry("**`mito-denoiser`**, twins left out", denoisers[2], NO_TWINS),
     ]
-    wanted = options.methods
-    return [e for e in all_entries if wanted is None or e.method.name in wanted]
+    requested = options.methods
+    return [e for e in all_entries if requested is None or e.method.name in requested]
 
 
 class Data:
     """People in folds, the genomes of the world, and which letters are hidden when."""
 
-    def __init__(self, people: Genomes, world: Codes, options: argparse.Namespace) -> None:
-        self.reference, self.world, self.seed = people.reference, world, options.seed
-        self.codes_L = codes_of(people.reference.letters)
-        self.people: Codes = codes_of(people.samples.letters)
-        self.parts: list[Rows] = folds(people.samples, options.folds, options.seed)[: options.only]
-        self.rest = [remaining_rows(people.samples, part) for part in self.parts]
-        known_NL = (self.people != UNKNOWN) & (self.codes_L != UNKNOWN)
-        self.varying = np.flatnonzero(((self.people != self.codes_L) & known_NL).any(axis=0))
-        self.errors, self.corrected = options.errors, list[str]()
-        self.twin_N = identical(self.people, world, self.varying)
+    def __init__(self, genomes: Genomes, world: Codes, options: argparse.Namespace) -> None:
+        self.reference, self.world, self.seed = genomes.reference, world, options.seed
+        self.codes_L = codes_of(genomes.reference.letters)
+        self.samples: Codes = codes_of(genomes.samples.letters)
+        self.test_folds: list[Rows] = folds(genomes.samples, options.folds, options.seed)[
+            : options.only
+        ]
+        self.train_folds = [remaining_rows(genomes.samples, part) for part in self.test_folds]
+        known_NL = (self.samples != UNKNOWN) & (self.codes_L != UNKNOWN)
+        self.variable_positions = np.flatnonzero(
+            ((self.samples != self.codes_L) & known_NL).any(axis=0)
+        )
+        self.error_genomes, self.correction_lines = options.errors, list[str]()
+        self.has_twin_N = identical(self.samples, world, self.variable_positions)
 
     @classmethod
     def read(cls, options: argparse.Namespace) -> "Data":
         """Everything from its files."""
-        people = Genomes.read(options.data, options.reference)
-        (world,) = read_genomes(open_inputs([options.world]), people.reference, absent_is_ref=True)
+        genomes = Genomes.read(options.data, options.reference)
+        (world,) = read_genomes(open_inputs([options.world]), genomes.reference, absent_is_ref=True)
         rows = [np.frombuffer(r.sequence.encode("ascii"), np.uint8) for r in world.records()]
-        return cls(people, codes_of(np.stack(rows)), options)
+        return cls(genomes, codes_of(np.stack(rows)), options)
 
     def rows(self, entry: Entry) -> list[Row]:
         """The rows of a method, the people of all folds together."""
-        judged: dict[str, list[Judged]] = {condition: [] for condition in CONDITIONS}
+        scores_by_condition: dict[str, list[ImputationScores]] = {
+            condition: [] for condition in CONDITIONS
+        }
         seconds = []
-        for number, (part, rest) in enumerate(zip(self.parts, self.rest, strict=True), start=1):
+        for number, (test_rows, train_rows) in enumerate(
+            zip(self.test_folds, self.train_folds, strict=True), start=1
+        ):
             began = time.perf_counter()
-            restorer = entry.method.learn(self._known(entry, part, rest))
+            restorer = entry.method.learn(self._training_genomes(entry, test_rows, train_rows))
             seconds.append(time.perf_counter() - began)
             say(f"{entry.method.name}, fold {number}: {seconds[-1]:.0f} s to learn")
-            if self.errors and number == 1 and isinstance(restorer, OfBundle):
-                some = self.people[part[: self.errors]]
-                told = corrections(restorer.bundle, some, self.codes_L, self.seed)
-                self.corrected.append(f"{entry.title}: {told}")
-            for condition, of in judged.items():
-                of.append(self._judged(restorer, condition, part))
-        joined = {condition: Judged.joined(of) for condition, of in judged.items()}
-        alone = np.flatnonzero(~self.twin_N[np.concatenate(self.parts)])
-        joined[WITHOUT_TWIN] = joined[MAIN].of_people(alone)
+            if self.error_genomes and number == 1 and isinstance(restorer, BundleRestorer):
+                sample_codes = self.samples[test_rows[: self.error_genomes]]
+                summary = corrections(restorer.bundle, sample_codes, self.codes_L, self.seed)
+                self.correction_lines.append(f"{entry.title}: {summary}")
+            for condition, scores in scores_by_condition.items():
+                scores.append(self._scores(restorer, condition, test_rows))
+        pooled = {
+            condition: ImputationScores.concatenated(scores)
+            for condition, scores in scores_by_condition.items()
+        }
+        without_twin = np.flatnonzero(~self.has_twin_N[np.concatenate(self.test_folds)])
+        pooled[WITHOUT_TWIN] = pooled[MAIN].subset(without_twin)
         mean, name = float(np.mean(seconds)), entry.method.name
-        return [row(name, condition, of, mean) for condition, of in joined.items()]
+        return [row(name, condition, scores, mean) for condition, scores in pooled.items()]
 
-    def _judged(self, restorer: Restorer, condition: str, part: Rows) -> Judged:
+    def _scores(self, restorer: Restorer, condition: str, test_rows: Rows) -> ImputationScores:
         letters = len(self.reference)
-        hidden_NL = hidden(condition, len(self.people), letters, self.seed)[part]
-        truth_NL = self.people[part]
-        found = restorer(np.where(hidden_NL, np.uint8(UNKNOWN), truth_NL))
-        return Judged.of(found, truth_NL, hidden_NL, self.codes_L)
+        hidden_NL = hidden_mask(condition, len(self.samples), letters, self.seed)[test_rows]
+        truth_NL = self.samples[test_rows]
+        restored = restorer(np.where(hidden_NL, np.uint8(UNKNOWN), truth_NL))
+        return ImputationScores.of(restored, truth_NL, hidden_NL, self.codes_L)
 
-    def _known(self, entry: Entry, part: Rows, rest: Rows) -> Known:
+    def _training_genomes(self, entry: Entry, test_rows: Rows, train_rows: Rows) -> TrainingGenomes:
         world = self.world
         if entry.world == NO_TWINS:
-            world = world[~identical(world, self.people[part], self.varying)]
+            world = world[~identical(world, self.samples[test_rows], self.variable_positions)]
         elif entry.world == NONE:
             world = world[:0]
-        return Known(self.reference, world, self.people[rest], self.seed)
+        return TrainingGenomes(self.reference, world, self.samples[train_rows], self.seed)
 
 
 def note(data: Data) -> str:
-    """What is said below the tables."""
-    twins, people = int(data.twin_N.sum()), len(data.people)
-    said = NOTE.format(twins=twins, people=people, alone=people - twins)
-    corrected = "".join(f"- {line}\n" for line in data.corrected)
-    return said + (ERRORS + corrected if corrected else "")
+    """The text below the tables."""
+    twins, sample_count = int(data.has_twin_N.sum()), len(data.samples)
+    text = NOTE.format(twins=twins, people=sample_count, alone=sample_count - twins)
+    lines = "".join(f"- {line}\n" for line in data.correction_lines)
+    return text + (ERRORS + lines if lines else "")
 
 
 if __name__ == "__main__":

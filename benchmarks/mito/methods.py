@@ -11,7 +11,7 @@ from benchmarks.crossvalidation.baselines import Array
 from benchmarks.crossvalidation.trials import Letters, Method, Outcome, Rows
 from benchmarks.mito import genome_baselines
 from benchmarks.mito.genome_baselines import Model, Variants, shares_of_nearest
-from benchmarks.mito.genomes import COMPLETE, HALVES, GenomeFold, cut, part_of, stretches
+from benchmarks.mito.genomes import COMPLETE, HALVES, GenomeFold, apply_mask, part_masks, part_of
 from genomai_cli.alphabet import MISSING, reverse_complement
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.device import exact_precision
@@ -22,14 +22,14 @@ from genomai_cli.phylogeny.genome_input import GenomeInput
 from genomai_cli.records import SequenceRecord
 from genomai_cli.training import finetuning, recipe
 
-MIN_COUNT = 4  # people of a class that our models learn
+MIN_COUNT = 4  # people of a class in the training of our models
 ROTATED, REVERSED = "rotated", "reversed"
 Trainer = Callable[[Variants, Letters, Rows, int], Model]
 
 
 @dataclass(frozen=True, eq=False)
 class BaselineMethod:
-    """A baseline on the variants of the people learnt from; it learns every head by itself."""
+    """A baseline on the variants of the training people; each head is trained by itself."""
 
     name: str
     train: Trainer
@@ -37,22 +37,22 @@ class BaselineMethod:
     settings: str = ""
 
     def run(self, fold: GenomeFold) -> Outcome:
-        """Learn, then judge every part of the genomes."""
+        """Train, then predict from every part of the genomes."""
         began = time.perf_counter()
-        learnt = fold.learn.letters
+        train_letters = fold.train.letters
         reference = fold.reference.letters
-        variants = Variants.of(learnt, reference, placeholder=self.placeholder)
+        variants = Variants.of(train_letters, reference, placeholder=self.placeholder)
         models = {
-            head: self.train(variants, learnt, labels, len(fold.learn.classes[head]))
-            for head, labels in fold.learn.labels.items()
+            head: self.train(variants, train_letters, labels, len(fold.train.classes[head]))
+            for head, labels in fold.train.labels.items()
         }
         seconds = time.perf_counter() - began
         tables = {
             (condition, head): model(fold.letters, mask)
-            for condition, mask in stretches(len(fold.reference)).items()
+            for condition, mask in part_masks(len(fold.reference)).items()
             for head, model in models.items()
         }
-        return Outcome(tables, seconds, len(variants.place))
+        return Outcome(tables, seconds, len(variants.position))
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,15 +70,15 @@ class EmbeddingMethod:
     def run(self, fold: GenomeFold) -> Outcome:
         """Compare complete genomes and halves with complete genomes."""
         began = time.perf_counter()
-        learnt = self._vectors(fold.learn.letters)
+        train_vectors = self._vectors(fold.train.letters)
         seconds = time.perf_counter() - began
         tables = {}
-        for condition, mask in stretches(len(fold.reference)).items():
+        for condition, mask in part_masks(len(fold.reference)).items():
             if part_of(condition) not in (COMPLETE, HALVES):
                 continue
-            distance = 1 - self._vectors(cut(fold.letters, mask)) @ learnt.T
-            for head, labels in fold.learn.labels.items():
-                classes = len(fold.learn.classes[head])
+            distance = 1 - self._vectors(apply_mask(fold.letters, mask)) @ train_vectors.T
+            for head, labels in fold.train.labels.items():
+                classes = len(fold.train.classes[head])
                 tables[condition, head] = shares_of_nearest(distance, labels, classes)
         return Outcome(tables, seconds, len(self.pretrained.input.columns))
 
@@ -90,7 +90,7 @@ class EmbeddingMethod:
 
 @dataclass(frozen=True, eq=False)
 class OurMethod:
-    """A model made by a recipe from the fold's people alone, from scratch or beginning with a pretrained one."""
+    """A model trained by a recipe on the fold's training people, from scratch or beginning with a pretrained one."""
 
     name: str
     recipe: str
@@ -106,11 +106,11 @@ class OurMethod:
         return f"{text}# start: {self.start.weights_sha256 if self.start else None}\n"
 
     def run(self, fold: GenomeFold) -> Outcome:
-        """Train as `genomai train` would, then judge as `genomai classify` would."""
+        """Train as `genomai train`, then predict as `genomai classify`."""
         plan, _ = recipe.read(self.recipe, self.changes)
         began = time.perf_counter()
         fitted = finetuning.fit(
-            without_rare_classes(fold.learn),
+            without_rare_classes(fold.train),
             plan,
             self.start.input if self.start else GenomeInput(fold.reference),
             seed=fold.seed,
@@ -122,8 +122,8 @@ class OurMethod:
         bundle = fitted.bundle
         bundle.classifier.to(dtype=exact_precision(self.device)).eval().requires_grad_(False)
         tables = {}
-        for condition, sequences in shown(fold):
-            tables |= called(bundle, condition, sequences, fold.learn.classes)
+        for condition, sequences in test_sequences(fold):
+            tables |= class_probabilities(bundle, condition, sequences, fold.train.classes)
         return Outcome(tables, seconds, len(bundle.input.columns))
 
     def _report(self, member: int, step: int, loss: float, best: float) -> None:
@@ -132,14 +132,14 @@ class OurMethod:
         )
 
 
-def shown(fold: GenomeFold) -> Iterator[tuple[str, list[str]]]:
-    """The genomes as they are judged: every part of them, and complete ones cut open elsewhere, on either strand."""
-    for condition, mask in stretches(len(fold.reference)).items():
-        yield condition, texts(cut(fold.letters, mask))
+def test_sequences(fold: GenomeFold) -> Iterator[tuple[str, list[str]]]:
+    """The genomes as they are tested: every part of them, and complete ones cut open elsewhere, on either strand."""
+    for condition, mask in part_masks(len(fold.reference)).items():
+        yield condition, as_strings(apply_mask(fold.letters, mask))
     rng = np.random.default_rng([fold.seed, 0x2072, fold.number])
-    turned = [rotated(row, rng) for row in fold.letters]
-    yield ROTATED, [row.tobytes().decode("ascii") for row in turned]
-    yield REVERSED, [reverse_complement(row).tobytes().decode("ascii") for row in turned]
+    rotated_rows = [rotated(row, rng) for row in fold.letters]
+    yield ROTATED, [row.tobytes().decode("ascii") for row in rotated_rows]
+    yield REVERSED, [reverse_complement(row).tobytes().decode("ascii") for row in rotated_rows]
 
 
 def rotated(letters_L: Letters, rng: np.random.Generator) -> Letters:
@@ -149,19 +149,19 @@ def rotated(letters_L: Letters, rng: np.random.Generator) -> Letters:
 
 
 def without_rare_classes(samples: Samples) -> Samples:
-    """The samples without the labels of classes that hardly anyone has: their people may all be held out at once."""
+    """The samples without the labels of rare classes: the people of one may all be held out at once."""
     labels, classes = {}, {}
     for head, numbers in samples.labels.items():
         counts = np.bincount(numbers[numbers != MISSING], minlength=len(samples.classes[head]))
-        kept = np.flatnonzero(counts >= MIN_COUNT)
-        new = np.full(len(counts) + 1, MISSING)
-        new[kept] = np.arange(len(kept))
-        labels[head] = new[numbers]
-        classes[head] = [samples.classes[head][number] for number in kept]
+        retained = np.flatnonzero(counts >= MIN_COUNT)
+        new_numbers = np.full(len(counts) + 1, MISSING)
+        new_numbers[retained] = np.arange(len(retained))
+        labels[head] = new_numbers[numbers]
+        classes[head] = [samples.classes[head][number] for number in retained]
     return replace(samples, labels=labels, classes=classes)
 
 
-def called(
+def class_probabilities(
     bundle: Bundle, condition: str, sequences: list[str], classes: dict[str, list[str]]
 ) -> dict[tuple[str, str], Array]:
     """The probabilities (n, classes) of every head, NaN where UNKNOWN; 0 for a class that the model does not know."""
@@ -179,17 +179,17 @@ def called(
 
 
 def vectors_of(bundle: Bundle, letters: Letters) -> Array:
-    """Vectors (n, width) as `genomai embed` makes them."""
-    found = Embedder(bundle).embed(records_of(letters))
-    return np.stack([embedding.vector for embedding in found]).astype(np.float64)
+    """Vectors (n, width) as of `genomai embed`."""
+    embeddings = Embedder(bundle).embed(records_of(letters))
+    return np.stack([embedding.vector for embedding in embeddings]).astype(np.float64)
 
 
 def records_of(letters: Letters) -> Iterator[SequenceRecord]:
     """The genomes as records."""
-    return (SequenceRecord(str(number), text) for number, text in enumerate(texts(letters)))
+    return (SequenceRecord(str(number), text) for number, text in enumerate(as_strings(letters)))
 
 
-def texts(letters: Letters) -> list[str]:
+def as_strings(letters: Letters) -> list[str]:
     """The rows as strings."""
     return [row.tobytes().decode("ascii") for row in letters]
 

@@ -51,11 +51,11 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Same:
-    """The share of genomes with the same label of every head as when they stand in the reference's coordinates."""
+class LabelInvariance:
+    """The share of transformed genomes with the same label of every head as in the reference's coordinates."""
 
     method: str
-    turned: str
+    transformation: str
     n: int
     share: float
     low: float
@@ -64,7 +64,7 @@ class Same:
 
 @dataclass(frozen=True)
 class Gain:
-    """By how much a method's accuracy lies above that of another, judged by the same people."""
+    """The accuracy of a method less that of another on the same people."""
 
     method: str
     other: str
@@ -82,8 +82,8 @@ def rows_of(method: str, pooled: Pooled, truth: Mapping[str, Rows]) -> list[Row]
         for head in HEAD_TITLES:
             tables = tables_of(pooled, head, part)
             if tables:
-                rated = method not in WITHOUT_PROBABILITIES
-                measured = measures(tables, truth[head], rated=rated)
+                has_probabilities = method not in WITHOUT_PROBABILITIES
+                measured = measures(tables, truth[head], has_probabilities=has_probabilities)
                 rows.append(Row(method, head, part, *measured, pooled.seconds))
     return rows
 
@@ -92,66 +92,76 @@ def tables_of(pooled: Pooled, head: str, part: str) -> list[Array]:
     """The probabilities (n, classes) by each stretch that is such a part."""
     return [
         table
-        for (condition, of), table in pooled.probabilities.items()
-        if of == head and condition not in (ROTATED, REVERSED) and part_of(condition) == part
+        for (condition, table_head), table in pooled.probabilities.items()
+        if table_head == head
+        and condition not in (ROTATED, REVERSED)
+        and part_of(condition) == part
     ]
 
 
 def gains(
     method: str, other: str, pooled: Mapping[str, Pooled], truth: Mapping[str, Rows]
 ) -> list[Gain]:
-    """The gains of a method over another, where both have judged a part."""
-    found = []
+    """The gains of a method over another, for the parts that both have predicted."""
+    gain_rows = []
     for head in HEAD_TITLES:
         for part in PARTS:
             pair = [tables_of(pooled[name], head, part) for name in (method, other)]
             if all(pair):
-                right = [
-                    np.mean([called(table) == truth[head] for table in tables], axis=0)
+                correct = [
+                    np.mean([predicted_classes(table) == truth[head] for table in tables], axis=0)
                     for tables in pair
                 ]
-                more_N = right[0] - right[1]
-                values = (float(more_N.mean()), *interval(more_N))
-                found.append(Gain(method, other, head, part, *values))
-    return found
+                gain_N = correct[0] - correct[1]
+                values = (float(gain_N.mean()), *interval(gain_N))
+                gain_rows.append(Gain(method, other, head, part, *values))
+    return gain_rows
 
 
 def measures(
-    tables: Sequence[Array], truth: Rows, *, rated: bool
+    tables: Sequence[Array], truth: Rows, *, has_probabilities: bool
 ) -> tuple[int, int, float, float, float, float, float]:
     """n, parts, accuracy with its 95 % interval, ECE and log loss of tables (n, classes), one a part.
 
-    UNKNOWN (NaN) is wrong in the accuracy, and left out of the others; without `rated` probabilities they are NaN.
+    UNKNOWN (NaN) is wrong in the accuracy, and left out of the others, which are NaN unless `has_probabilities`.
     """
-    right_NP = np.stack([called(table) == truth for table in tables], axis=1)
-    low, high = interval(right_NP.mean(1))
+    correct_NP = np.stack([predicted_classes(table) == truth for table in tables], axis=1)
+    low, high = interval(correct_NP.mean(1))
     ece = loss = float("nan")
-    if rated:
+    if has_probabilities:
         table, labels = np.concatenate(tables), np.tile(truth, len(tables))
         known = ~np.isnan(table).any(axis=1)
         confidence = table[known].max(axis=1)
-        ece = expected_calibration_error(confidence, right_NP.T.reshape(-1)[known])
+        ece = expected_calibration_error(confidence, correct_NP.T.reshape(-1)[known])
         loss = float(log_losses(table[known], labels[known]).mean())
-    return len(truth), len(tables), float(right_NP.mean()), low, high, ece, loss
+    return len(truth), len(tables), float(correct_NP.mean()), low, high, ece, loss
 
 
-def same_labels(method: str, pooled: Pooled) -> list[Same]:
-    """How often turned copies of genomes get the same labels; nothing for a method that reads aligned letters only."""
-    made = []
-    for turned in (ROTATED, REVERSED):
-        heads = [head for condition, head in pooled.probabilities if condition == turned]
+def same_labels(method: str, pooled: Pooled) -> list[LabelInvariance]:
+    """How often rotated copies of genomes get the same labels; nothing for a method that reads aligned letters only."""
+    invariances = []
+    for transformation in (ROTATED, REVERSED):
+        heads = [head for condition, head in pooled.probabilities if condition == transformation]
         if heads:
             equal = [
-                called(pooled.probabilities[turned, head])
-                == called(pooled.probabilities[COMPLETE, head])
+                predicted_classes(pooled.probabilities[transformation, head])
+                == predicted_classes(pooled.probabilities[COMPLETE, head])
                 for head in heads
             ]
-            same_N = np.all(equal, axis=0)
-            made.append(Same(method, turned, len(same_N), float(same_N.mean()), *interval(same_N)))
-    return made
+            invariant_N = np.all(equal, axis=0)
+            invariances.append(
+                LabelInvariance(
+                    method,
+                    transformation,
+                    len(invariant_N),
+                    float(invariant_N.mean()),
+                    *interval(invariant_N),
+                )
+            )
+    return invariances
 
 
-def called(table: Array) -> Rows:
+def predicted_classes(table: Array) -> Rows:
     """The most probable class (n,), -1 where UNKNOWN."""
     known = ~np.isnan(table).any(axis=1)
     return np.where(known, np.nan_to_num(table).argmax(axis=1), -1)
@@ -171,11 +181,13 @@ def tsv(rows: Iterable[Row]) -> Iterator[str]:
         yield "\t".join(f"{v:.4f}" if isinstance(v, float) else str(v) for v in astuple(row)) + "\n"
 
 
-def markdown(rows: Sequence[Row], same: Sequence[Same], more: Sequence[Gain]) -> str:
+def markdown(
+    rows: Sequence[Row], invariances: Sequence[LabelInvariance], gain_rows: Sequence[Gain]
+) -> str:
     """Complete genomes; parts of them; gains; turned copies."""
     tables = [_complete([row for row in rows if row.part == COMPLETE])]
     tables += [_parts(head, [row for row in rows if row.head == head]) for head in HEAD_TITLES]
-    return "\n".join([*tables, *_gains(more), *_same(same)])
+    return "\n".join([*tables, *_gains(gain_rows), *_same(invariances)])
 
 
 def _complete(rows: Sequence[Row]) -> str:
@@ -183,14 +195,14 @@ def _complete(rows: Sequence[Row]) -> str:
     lines = [f"| complete genomes | {' | '.join(names)} |", "| --- |" + " ---: |" * 9]
     for method in dict.fromkeys(row.method for row in rows):
         cells = {row.head: row for row in rows if row.method == method}
-        shown = [_measured(cells[head]) for head in HEAD_TITLES]
-        lines.append(f"| {TITLES.get(method, method)} | {' | '.join(shown)} |")
+        row_cells = [_measured(cells[head]) for head in HEAD_TITLES]
+        lines.append(f"| {TITLES.get(method, method)} | {' | '.join(row_cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def _measured(row: Row) -> str:
-    more = " | " if np.isnan(row.ece) else f"{row.ece:.3f} | {row.log_loss:.3f}"
-    return f"{row.accuracy:.3f} ({row.low:.3f}-{row.high:.3f}) | {more}"
+    calibration = " | " if np.isnan(row.ece) else f"{row.ece:.3f} | {row.log_loss:.3f}"
+    return f"{row.accuracy:.3f} ({row.low:.3f}-{row.high:.3f}) | {calibration}"
 
 
 def _parts(head: str, rows: Sequence[Row]) -> str:
@@ -200,16 +212,16 @@ def _parts(head: str, rows: Sequence[Row]) -> str:
     ]
     for method in dict.fromkeys(row.method for row in rows):
         cells = {row.part: row for row in rows if row.method == method}
-        shown = [f"{cells[part].accuracy:.3f}" if part in cells else "" for part in PARTS]
+        row_cells = [f"{cells[part].accuracy:.3f}" if part in cells else "" for part in PARTS]
         last = cells.get(list(PARTS)[-1])
-        shown.append("" if last is None or np.isnan(last.ece) else f"{last.ece:.3f}")
-        lines.append(f"| {TITLES.get(method, method)} | {' | '.join(shown)} |")
+        row_cells.append("" if last is None or np.isnan(last.ece) else f"{last.ece:.3f}")
+        lines.append(f"| {TITLES.get(method, method)} | {' | '.join(row_cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _gains(more: Sequence[Gain]) -> list[str]:
+def _gains(gain_rows: Sequence[Gain]) -> list[str]:
     tables = []
-    for method, other in dict.fromkeys((gain.method, gain.other) for gain in more):
+    for method, other in dict.fromkeys((gain.method, gain.other) for gain in gain_rows):
         lines = [
             f"| {TITLES[method]}, less {TITLES[other]} | {' | '.join(PARTS)} |",
             "| --- |" + " ---: |" * len(PARTS),
@@ -217,7 +229,7 @@ def _gains(more: Sequence[Gain]) -> list[str]:
         for head, title in HEAD_TITLES.items():
             cells = {
                 gain.part: f"{gain.gain:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
-                for gain in more
+                for gain in gain_rows
                 if (gain.method, gain.other, gain.head) == (method, other, head)
             }
             lines.append(f"| {title} | {' | '.join(cells.get(part, '') for part in PARTS)} |")
@@ -225,18 +237,18 @@ def _gains(more: Sequence[Gain]) -> list[str]:
     return tables
 
 
-def _same(same: Sequence[Same]) -> list[str]:
-    if not same:
+def _same(invariances: Sequence[LabelInvariance]) -> list[str]:
+    if not invariances:
         return []
     lines = [
         "| same labels as in the reference's coordinates | rotated | and reverse-complemented |"
     ]
     lines.append("| --- | ---: | ---: |")
-    for method in dict.fromkeys(one.method for one in same):
-        shown = [
-            f"{one.share:.4f} ({one.low:.4f}-{one.high:.4f})"
-            for one in same
-            if one.method == method
+    for method in dict.fromkeys(invariance.method for invariance in invariances):
+        row_cells = [
+            f"{invariance.share:.4f} ({invariance.low:.4f}-{invariance.high:.4f})"
+            for invariance in invariances
+            if invariance.method == method
         ]
-        lines.append(f"| {TITLES.get(method, method)} | {' | '.join(shown)} |")
+        lines.append(f"| {TITLES.get(method, method)} | {' | '.join(row_cells)} |")
     return ["\n".join(lines) + "\n"]

@@ -29,12 +29,12 @@ CLOCKS = ("tokens_per_second", "time")
 
 def main() -> int:
     """Run the trials; the exit status is 0 if all ended the same."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--times", type=int, default=20)
-    options.add_argument("--kills", type=int, default=2)
-    options.add_argument("--seed", type=int, default=0)
-    given = options.parse_args()
-    rng = np.random.default_rng(given.seed)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    rng = np.random.default_rng(options.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         fasta = folder / "dna.fa"
@@ -44,37 +44,56 @@ def main() -> int:
         finish(start(fasta, folder / "whole"))
         seconds = time.monotonic() - began
         expected = outcome(folder / "whole")
-        same = 0
-        for trial in range(given.times):
+        same_count = 0
+        for trial in range(options.times):
             output, kills = folder / f"trial{trial}", 0
-            while kills < given.kills:
+            while kills < options.kills:
                 if output.exists() and kills:
                     break
                 shutil.rmtree(output, ignore_errors=True)  # over before it was killed: once more
                 kills += killed(start(fasta, output), rng.uniform(0.1, 0.9) * seconds)
             if not output.exists():
                 finish(start(fasta, output))
-            alike = outcome(output) == expected
-            same += alike
+            is_same = outcome(output) == expected
+            same_count += is_same
             print(
-                f"trial {trial + 1}: killed {kills} times, {'the same' if alike else 'DIFFERENT'}"
+                f"trial {trial + 1}: killed {kills} times, {'the same' if is_same else 'DIFFERENT'}"
             )
-        print(f"{same} of {given.times} the same; an undisturbed run takes {seconds:.1f} s")
-    return 0 if same == given.times else 1
+        print(f"{same_count} of {options.times} the same; an undisturbed run takes {seconds:.1f} s")
+    return 0 if same_count == options.times else 1
 
 
 def start(fasta: Path, output: Path) -> "subprocess.Popen[bytes]":
     """The run, begun or gone on with."""
-    changes = [word for change in SETTINGS.split() for word in ("--set", change)]
-    words = ["pretrain", fasta, "-o", output, "--resume", "--device", "cpu", "--threads", "1", "-q"]
-    command = [sys.executable, "-m", "genomai_cli", *map(str, words), *changes, "--set", "name=x"]
+    changes = [argument for change in SETTINGS.split() for argument in ("--set", change)]
+    arguments = [
+        "pretrain",
+        fasta,
+        "-o",
+        output,
+        "--resume",
+        "--device",
+        "cpu",
+        "--threads",
+        "1",
+        "-q",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "genomai_cli",
+        *map(str, arguments),
+        *changes,
+        "--set",
+        "name=x",
+    ]
     return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
-def killed(process: "subprocess.Popen[bytes]", after: float) -> bool:
+def killed(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
     """Whether the process was still running when it was killed."""
     try:
-        process.wait(after)
+        process.wait(seconds)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGKILL)
     return process.wait() == -signal.SIGKILL
@@ -87,11 +106,11 @@ def finish(process: "subprocess.Popen[bytes]") -> None:
 
 
 def outcome(folder: Path) -> tuple[str, list[list[str]]]:
-    """The digest of the weights, and the log without what the clock says."""
+    """The digest of the weights, and the log without the columns of the clock."""
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     header, *rows = (line.split("\t") for line in (folder / "metrics.tsv").read_text().splitlines())
-    kept = [number for number, column in enumerate(header) if column not in CLOCKS]
-    return digest, [[row[number] for number in kept] for row in rows]
+    columns = [number for number, column in enumerate(header) if column not in CLOCKS]
+    return digest, [[row[number] for number in columns] for row in rows]
 
 
 if __name__ == "__main__":

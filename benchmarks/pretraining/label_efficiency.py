@@ -20,13 +20,13 @@ from benchmarks.command_line import DATA, MITO, RUNS, names, parser_of, say, wri
 from benchmarks.pretraining.label_rows import ROWS, Kind, ancestry_kind, mito_kind
 from benchmarks.pretraining.label_scores import Trial, markdown, rows_of, tsv
 
-KEPT = RUNS / "pretraining" / "label_efficiency"
+RESULTS_FOLDER = RUNS / "pretraining" / "label_efficiency"
 KINDS = ("mito", "ancestry")
 SHARES = (1, 5, 20, 100)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what is asked for; the table goes to standard output, progress to standard error."""
+    """Run the benchmark; the table goes to standard output, progress to standard error."""
     options = parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
     for row in options.fresh:
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = parser_of(
+    command_line = parser_of(
         __doc__,
         data=DATA,
         folds=5,
@@ -53,26 +53,26 @@ def parser() -> argparse.ArgumentParser:
         fresh=[],
         seed=0,
         threads=1,
-        runs=KEPT,
+        runs=RESULTS_FOLDER,
         output=None,
         markdown=None,
     )
-    made.add_argument(
+    command_line.add_argument(
         "--mito", type=Path, default=MITO, metavar="DIR", help="rCRS.fa and world.vcf.gz"
     )
-    made.add_argument("--kinds", type=names, default=list(KINDS), metavar="NAME,...",
+    command_line.add_argument("--kinds", type=names, default=list(KINDS), metavar="NAME,...",
                       help=f"networks; default: {','.join(KINDS)}")  # fmt: skip
-    made.add_argument("--rows", type=names, default=list(ROWS), metavar="NAME,...",
+    command_line.add_argument("--rows", type=names, default=list(ROWS), metavar="NAME,...",
                       help=f"default: {','.join(ROWS)}")  # fmt: skip
-    made.add_argument("--shares", type=_numbers, default=SHARES, metavar="PERCENT,...",
+    command_line.add_argument("--shares", type=_numbers, default=SHARES, metavar="PERCENT,...",
                       help="of the labels; default: 1,5,20,100")  # fmt: skip
-    made.add_argument("--pretraining-set", action="append", default=[], metavar="SECTION.KEY=VALUE",
+    command_line.add_argument("--pretraining-set", action="append", default=[], metavar="SECTION.KEY=VALUE",
                       help="change the recipes of pretraining")  # fmt: skip
-    return made
+    return command_line
 
 
 def kind_of(name: str, options: argparse.Namespace) -> Kind:
-    """The networks of this name, with what they learn from."""
+    """The networks of this name, with their training data."""
     folder = options.runs / name
     if name == "mito":
         return mito_kind(
@@ -90,7 +90,7 @@ def kind_of(name: str, options: argparse.Namespace) -> Kind:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(word) for word in names(text))
+    return tuple(int(part) for part in names(text))
 
 
 if __name__ == "__main__":

@@ -21,12 +21,12 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.crossvalidation import baselines
 from benchmarks.crossvalidation.baselines import Array
-from benchmarks.crossvalidation.label_subsets import labelled
-from benchmarks.crossvalidation.trials import Cohort, Letters, Outcome, People, subset
+from benchmarks.crossvalidation.label_subsets import draw_label_subset
+from benchmarks.crossvalidation.trials import Cohort, CohortLike, Letters, Outcome, subset
 from benchmarks.mito import genome_baselines
 from benchmarks.mito.genomes import COMPLETE, Genomes
-from benchmarks.mito.methods import called, texts, vectors_of
-from benchmarks.pretraining.pretrained_networks import Workshop, genomes_of_vcf
+from benchmarks.mito.methods import as_strings, class_probabilities, vectors_of
+from benchmarks.pretraining.pretrained_networks import VariantStore, genomes_of_vcf
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.device import exact_precision
 from genomai_cli.inputs.base import InputKind
@@ -70,20 +70,20 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, eq=False)
 class Kind:
-    """A kind of network and what it learns from; `name` is that of its recipe as well.
+    """A kind of network and its training data; `name` is that of its recipe as well.
 
-    `variants` gives the pretrained networks for a fold, `judged` its letters to be judged, `regression` learns a head
-    from samples and gives the probabilities of letters, `features` turns letters into numbers whose principal
-    components are learnt from the people of a fold, labelled or not. The row `shipped` begins with the variant
-    `shipped_start`, if any; `scratch_changes` are made in the recipe of the row `scratch`.
+    `variants` returns the pretrained networks of a fold, `test_letters` its test data; `regression` trains one head on
+    samples and returns the probabilities of letters; `features` turns letters into numbers, whose principal components
+    are fitted to all training people of a fold, labelled or not. The row `shipped` begins with the variant
+    `shipped_start`, if any; `scratch_changes` are changes of the recipe of the row `scratch`.
     """
 
     name: str
-    people: People
+    cohort: CohortLike
     folder: Path
     changes: tuple[str, ...]
     variants: Callable[[Any], dict[str, Bundle]]
-    judged: Callable[[Any], Letters]
+    test_letters: Callable[[Any], Letters]
     regression: Callable[[Samples, str, Letters], Array]
     features: Callable[[Any, Letters], Array]
     pretraining: str  # what the pretrained networks depend on
@@ -92,7 +92,7 @@ class Kind:
     scratch_changes: tuple[str, ...] = ()
 
     def settings(self, row: str) -> str:
-        """What a row's results depend on, beside the code."""
+        """What a row's results depend on, except the code."""
         if row in (LOGISTIC, PCA_ROW):
             return ""
         if row.startswith(FROZEN):
@@ -102,13 +102,13 @@ class Kind:
 
     def plan(self, row: str, heads: Sequence[str]) -> Recipe:
         """The recipe by which the row's networks are trained."""
-        read, _ = recipe.read(self.name, self._changes(row))
+        full_recipe, _ = recipe.read(self.name, self._changes(row))
         if row != SHIPPED:
-            read = replace(read, evidence=None)
-        return recipe.for_heads(read, heads)
+            full_recipe = replace(full_recipe, evidence=None)
+        return recipe.for_heads(full_recipe, heads)
 
     def _changes(self, row: str) -> list[str]:
-        """What is changed in the shipped recipe."""
+        """The changes of the shipped recipe."""
         if row == SHIPPED:
             return [*ONE_NETWORK, *self.changes]
         changes = [*PLAIN, f"optimization.steps={STEPS[self.name]}"]
@@ -117,39 +117,39 @@ class Kind:
         return [*changes, *self.changes]
 
     def outcome(self, row: str, percent: int, fold: Any) -> Outcome:
-        """What the row makes of a fold with this share of the labels."""
+        """The predictions of the row in a fold with this share of the labels."""
         rng = np.random.default_rng([fold.seed, fold.number, percent])
-        learn = labelled(only_populations(fold.learn), percent, rng)
-        letters = self.judged(fold)
+        train = draw_label_subset(only_populations(fold.train), percent, rng)
+        letters = self.test_letters(fold)
         start = self._start(row, fold)
         began = time.perf_counter()
         if row == LOGISTIC:
-            tables = {h: self.regression(learn, h, letters) for h in learn.labels}
+            tables = {h: self.regression(train, h, letters) for h in train.labels}
         elif row == PCA_ROW or row.startswith(FROZEN):
-            tables = of_vectors(self._vectors(fold, start), learn, letters)
+            tables = classify_vectors(self._vectors(fold, start), train, letters)
         else:
-            tables = self._of_network(row, learn, letters, fold.seed, start)
+            tables = self._train_network(row, train, letters, fold.seed, start)
         seconds = time.perf_counter() - began
-        found = {(str(percent), head): table for head, table in tables.items()}
-        return Outcome(found, seconds, len(learn))
+        probabilities = {(str(percent), head): table for head, table in tables.items()}
+        return Outcome(probabilities, seconds, len(train))
 
     def _vectors(self, fold: Any, start: Bundle | None) -> Callable[[Letters], Array]:
-        """What turns letters into vectors: the pretrained network, or principal components."""
+        """The function from letters to vectors: the pretrained network, or principal components."""
         if start is not None:
             return partial(vectors_of, start)
-        axes = PCA(COMPONENTS, random_state=fold.seed)
-        axes.fit(self.features(fold, fold.learn.letters))
-        return lambda letters: np.asarray(axes.transform(self.features(fold, letters)))
+        components = PCA(COMPONENTS, random_state=fold.seed)
+        components.fit(self.features(fold, fold.train.letters))
+        return lambda letters: np.asarray(components.transform(self.features(fold, letters)))
 
-    def _of_network(
-        self, row: str, learn: Samples, letters: Letters, seed: int, start: Bundle | None
+    def _train_network(
+        self, row: str, train: Samples, letters: Letters, seed: int, start: Bundle | None
     ) -> dict[str, Array]:
-        plan = self.plan(row, list(learn.labels))
+        plan = self.plan(row, list(train.labels))
         kind = start.input if start else self.input
-        fitted = finetuning.fit(learn, plan, kind, seed=seed, start=start)
+        fitted = finetuning.fit(train, plan, kind, seed=seed, start=start)
         bundle = fitted.bundle
         bundle.classifier.to(dtype=exact_precision(torch.device("cpu"))).eval()
-        tables = called(bundle, COMPLETE, texts(letters), learn.classes)
+        tables = class_probabilities(bundle, COMPLETE, as_strings(letters), train.classes)
         return {head: table for (_, head), table in tables.items()}
 
     def _start(self, row: str, fold: Any) -> Bundle | None:
@@ -159,17 +159,17 @@ class Kind:
         return None if variant is None else self.variants(fold)[variant]
 
 
-def of_vectors(
-    vectors: Callable[[Letters], Array], learn: Samples, letters: Letters
+def classify_vectors(
+    vectors: Callable[[Letters], Array], train: Samples, letters: Letters
 ) -> dict[str, Array]:
-    """What a logistic regression on vectors of letters, standardised, makes of the letters to be judged."""
-    x_learn, x_judged = vectors(learn.letters), vectors(letters)
-    scaler = StandardScaler().fit(x_learn)
+    """The probabilities by logistic regression on standardised vectors of letters."""
+    x_train, x_test = vectors(train.letters), vectors(letters)
+    scaler = StandardScaler().fit(x_train)
     tables = {}
-    for head, labels in learn.labels.items():
+    for head, labels in train.labels.items():
         regression = LogisticRegression(C=FROZEN_C, max_iter=2000)
-        regression.fit(scaler.transform(x_learn), labels)
-        tables[head] = regression.predict_proba(scaler.transform(x_judged))
+        regression.fit(scaler.transform(x_train), labels)
+        tables[head] = regression.predict_proba(scaler.transform(x_test))
     return tables
 
 
@@ -183,31 +183,33 @@ def mito_kind(
     say: Say,
 ) -> Kind:
     """Mitochondrial genomes; the networks are pretrained on the world's, none of which is labelled."""
-    people = Genomes.read(data, mito / "rCRS.fa")
+    cohort = Genomes.read(data, mito / "rCRS.fa")
     world = mito / "world.vcf.gz"
     settings = [*PRETRAINING["mito"], *GENOME_VIEWS, *pretraining]
-    plan, text = _unhurried("mito-pretrained", settings)
-    kind, weights = GenomeInput(people.reference), _weights("mito")
-    workshop = Workshop(folder / "pretrained", plan, text, kind, weights, seed, say)
+    plan, text = _without_early_stopping("mito-pretrained", settings)
+    kind, weights = GenomeInput(cohort.reference), _weights("mito")
+    pretrained = VariantStore(folder / "pretrained", plan, text, kind, weights, seed, say)
 
     @cache
     def variants() -> dict[str, Bundle]:
         source = f"{world.name} {world.stat().st_size}"
-        return workshop.variants(source, lambda: genomes_of_vcf(world, people.reference))
+        return pretrained.variants(source, lambda: genomes_of_vcf(world, cohort.reference))
 
-    def regression(learn: Samples, head: str, letters: Letters) -> Array:
-        seen = genome_baselines.Variants.of(learn.letters, people.reference.letters)
-        classes = len(learn.classes[head])
-        model = genome_baselines.logistic(seen, learn.letters, learn.labels[head], classes)
+    def regression(train: Samples, head: str, letters: Letters) -> Array:
+        known_variants = genome_baselines.Variants.of(train.letters, cohort.reference.letters)
+        classes = len(train.classes[head])
+        model = genome_baselines.logistic(
+            known_variants, train.letters, train.labels[head], classes
+        )
         return model(letters, np.ones(letters.shape[1], np.bool_))
 
     def features(fold: Any, letters: Letters) -> Array:
-        seen = genome_baselines.Variants.of(fold.learn.letters, people.reference.letters)
-        return seen.presence(letters).astype(np.float64)
+        known_variants = genome_baselines.Variants.of(fold.train.letters, cohort.reference.letters)
+        return known_variants.presence(letters).astype(np.float64)
 
     return Kind(
         "mito",
-        people,
+        cohort,
         folder,
         tuple(changes),
         lambda fold: variants(),
@@ -229,23 +231,27 @@ def ancestry_kind(
     pretraining: Sequence[str],
     say: Say,
 ) -> Kind:
-    """Barcodes; the networks are pretrained on those of the people learnt from, all of them and without labels."""
-    people = Cohort.read(data)
-    panel, kind = people.panel, BarcodeInput(people.panel)
-    plan, text = _unhurried("barcodes", [*PRETRAINING["ancestry"], *pretraining])
+    """Barcodes; the networks are pretrained on those of all training people, without labels."""
+    cohort = Cohort.read(data)
+    panel, kind = cohort.panel, BarcodeInput(cohort.panel)
+    plan, text = _without_early_stopping("barcodes", [*PRETRAINING["ancestry"], *pretraining])
     weights = _weights("ancestry")
 
     @cache
     def variants(number: int, fold: Any) -> dict[str, Bundle]:
-        made_in = folder / f"pretrained-fold{number}"
-        shop = Workshop(made_in, plan, text, kind, weights, seed, say)
-        rows = zip(fold.learn.names, fold.learn.letters, strict=True)
-        return shop.variants(f"{people.digest()} {number}", lambda: rows)
+        fold_folder = folder / f"pretrained-fold{number}"
+        pretrained = VariantStore(fold_folder, plan, text, kind, weights, seed, say)
+        rows = zip(fold.train.names, fold.train.letters, strict=True)
+        return pretrained.variants(f"{cohort.digest()} {number}", lambda: rows)
 
-    def regression(learn: Samples, head: str, letters: Letters) -> Array:
-        copies, judged = (letters_to_genotypes(rows, panel) for rows in (learn.letters, letters))
+    def regression(train_samples: Samples, head: str, letters: Letters) -> Array:
+        train_copies, test_copies = (
+            letters_to_genotypes(rows, panel) for rows in (train_samples.letters, letters)
+        )
         train = baselines.logistic(ANCESTRY_C[head])
-        return train(copies, learn.labels[head], len(learn.classes[head]))(judged)
+        return train(train_copies, train_samples.labels[head], len(train_samples.classes[head]))(
+            test_copies
+        )
 
     def features(fold: Any, letters: Letters) -> Array:
         del fold
@@ -253,11 +259,11 @@ def ancestry_kind(
 
     return Kind(
         "ancestry",
-        people,
+        cohort,
         folder,
         tuple(changes),
         lambda fold: variants(fold.number, fold),
-        lambda fold: fold.judged["0"],
+        lambda fold: fold.test["0"],
         regression,
         features,
         f"{text}\n{weights}",
@@ -273,7 +279,7 @@ def only_populations(samples: Samples) -> Samples:
     return Samples(chosen.names, chosen.sequences, labels, classes, chosen.individuals)
 
 
-def _unhurried(name: str, changes: Sequence[str]) -> tuple[Recipe, str]:
+def _without_early_stopping(name: str, changes: Sequence[str]) -> tuple[Recipe, str]:
     """A recipe of pretraining that takes all of its steps, and its text."""
     return recipe.read(name, ["optimization.patience=100000", *changes])
 

@@ -63,30 +63,30 @@ class Trial:
 
     def run(self, number: int, count: int, rows: Sequence[str], say: Callable[[str], None]) -> None:
         """One of so many folds; outcomes that are kept are read."""
-        people = self.kind.people
-        judged = folds(people.samples, count, self.seed)[number]
-        fold = people.fold(number, self.seed, judged)
-        self.truths[number] = {head: people.samples.labels[head][judged] for head in HEADS}
+        cohort = self.kind.cohort
+        test_rows = folds(cohort.samples, count, self.seed)[number]
+        fold = cohort.fold(number, self.seed, test_rows)
+        self.truths[number] = {head: cohort.samples.labels[head][test_rows] for head in HEADS}
         for row in rows:
             for percent in self.shares:
                 outcome = self._outcome(row, percent, fold, count)
                 self.outcomes[row, percent, number] = outcome
                 say(
-                    f"{self.kind.name}, fold {number + 1}, {percent} %: {self._told(row, percent, number)}"
+                    f"{self.kind.name}, fold {number + 1}, {percent} %: {self._summary(row, percent, number)}"
                 )
 
-    def right(self, row: str, percent: int, number: int, head: str) -> Rows | None:
-        """Who is called rightly (N,), 1 or 0; None if the head was not learnt."""
+    def correct(self, row: str, percent: int, number: int, head: str) -> Rows | None:
+        """Whose label is predicted correctly (N,), 1 or 0; None if the head was not trained."""
         table = self.outcomes[row, percent, number].probabilities.get((str(percent), head))
         if table is None:
             return None
-        called = np.where(np.isnan(table).any(axis=1), -1, np.nan_to_num(table).argmax(axis=1))
-        return (called == self.truths[number][head]).astype(np.int64)
+        predicted = np.where(np.isnan(table).any(axis=1), -1, np.nan_to_num(table).argmax(axis=1))
+        return (predicted == self.truths[number][head]).astype(np.int64)
 
     def _outcome(self, row: str, percent: int, fold: object, count: int) -> Outcome:
         number = fold.number  # type: ignore[attr-defined]
         file = self.kind.folder / "results" / f"{row}-{percent}-fold{number}.npz"
-        values = [self.kind.people.digest(), self.seed, count, self.kind.settings(row)]
+        values = [self.kind.cohort.digest(), self.seed, count, self.kind.settings(row)]
         key = json.dumps(values)
         outcome = load(file, key)
         if outcome is None:
@@ -94,11 +94,15 @@ class Trial:
             save(file, outcome, key)
         return outcome
 
-    def _told(self, row: str, percent: int, number: int) -> str:
+    def _summary(self, row: str, percent: int, number: int) -> str:
         outcome = self.outcomes[row, percent, number]
-        found = {head: self.right(row, percent, number, head) for head in HEADS}
-        words = [f"{head} {right.mean():.3f}" for head, right in found.items() if right is not None]
-        return f"{row}, {outcome.sites} labels: {', '.join(words)} ({outcome.seconds:.1f} s)"
+        correct_by_head = {head: self.correct(row, percent, number, head) for head in HEADS}
+        accuracies = [
+            f"{head} {correct.mean():.3f}"
+            for head, correct in correct_by_head.items()
+            if correct is not None
+        ]
+        return f"{row}, {outcome.sites} labels: {', '.join(accuracies)} ({outcome.seconds:.1f} s)"
 
 
 def rows_of(trial: Trial) -> list[Row]:
@@ -108,42 +112,46 @@ def rows_of(trial: Trial) -> list[Row]:
 
 def _of_head(trial: Trial, head: str) -> list[Row]:
     cells = list(dict.fromkeys((row, percent) for row, percent, _ in trial.outcomes))
-    numbers = sorted(n for n in trial.truths if all((*c, n) in trial.outcomes for c in cells))
-    cells = [c for c in cells if numbers and trial.right(*c, numbers[0], head) is not None]
+    fold_numbers = sorted(n for n in trial.truths if all((*c, n) in trial.outcomes for c in cells))
+    cells = [
+        c for c in cells if fold_numbers and trial.correct(*c, fold_numbers[0], head) is not None
+    ]
     if not cells:
         return []
-    right_FNR = [
-        np.stack([trial.right(*cell, n, head) for cell in cells], axis=1)  # type: ignore[arg-type]
-        for n in numbers
+    correct_FNR = [
+        np.stack([trial.correct(*cell, n, head) for cell in cells], axis=1)  # type: ignore[arg-type]
+        for n in fold_numbers
     ]
     rng = np.random.default_rng([trial.seed, 0xB007])
 
-    def means(drawn: Iterable[int], choose: Callable[[int], Rows]) -> dict[str, float]:
-        chosen = [right_FNR[fold][choose(len(right_FNR[fold]))] for fold in drawn]
-        share_R = np.concatenate(chosen).mean(0)
-        found = {f"{row} {percent}": share_R[n] for n, (row, percent) in enumerate(cells)}
+    def means(fold_indices: Iterable[int], choose: Callable[[int], Rows]) -> dict[str, float]:
+        sampled = [correct_FNR[fold][choose(len(correct_FNR[fold]))] for fold in fold_indices]
+        share_R = np.concatenate(sampled).mean(0)
+        shares = {f"{row} {percent}": share_R[n] for n, (row, percent) in enumerate(cells)}
         gains = {
-            f"gain {row} {percent}": found[f"{row} {percent}"]
-            - found.get(f"{SCRATCH} {percent}", np.nan)
+            f"gain {row} {percent}": shares[f"{row} {percent}"]
+            - shares.get(f"{SCRATCH} {percent}", np.nan)
             for row, percent in cells
         }
-        return found | gains
+        return shares | gains
 
-    def measure(drawn: Rows) -> dict[str, float]:
-        return means(drawn.tolist(), lambda n: rng.integers(n, size=n))
+    def measure(fold_indices: Rows) -> dict[str, float]:
+        return means(fold_indices.tolist(), lambda n: rng.integers(n, size=n))
 
-    value = means(range(len(numbers)), np.arange)
-    interval = bootstrap_intervals(measure, len(numbers), rng)
-    people = sum(map(len, right_FNR))
-    made = []
+    value = means(range(len(fold_numbers)), np.arange)
+    interval = bootstrap_intervals(measure, len(fold_numbers), rng)
+    sample_count = sum(map(len, correct_FNR))
+    rows = []
     for row, percent in cells:
-        outcomes = [trial.outcomes[row, percent, n] for n in numbers]
+        outcomes = [trial.outcomes[row, percent, n] for n in fold_numbers]
         name, gain = f"{row} {percent}", f"gain {row} {percent}"
         labels = float(np.mean([outcome.sites for outcome in outcomes]))
         seconds = float(np.mean([outcome.seconds for outcome in outcomes]))
         estimates = (value[name], *interval[name], value[gain], *interval[gain])
-        made.append(Row(trial.kind.name, head, row, percent, labels, people, *estimates, seconds))
-    return made
+        rows.append(
+            Row(trial.kind.name, head, row, percent, labels, sample_count, *estimates, seconds)
+        )
+    return rows
 
 
 def tsv(rows: Iterable[Row]) -> Iterator[str]:
@@ -160,21 +168,21 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def _tables(kind: str, head: str, rows: Sequence[Row]) -> str:
-    chosen = [row for row in rows if (row.kind, row.head) == (kind, head)]
-    percents = list(dict.fromkeys(row.percent for row in chosen))
-    labels = {row.percent: round(row.labels) for row in chosen}
-    names = list(dict.fromkeys(row.row for row in chosen))
-    cells = {(row.row, row.percent): row for row in chosen}
+    selected = [row for row in rows if (row.kind, row.head) == (kind, head)]
+    percents = list(dict.fromkeys(row.percent for row in selected))
+    labels = {row.percent: round(row.labels) for row in selected}
+    names = list(dict.fromkeys(row.row for row in selected))
+    cells = {(row.row, row.percent): row for row in selected}
     titles = [f"{percent} % ({labels[percent]})" for percent in percents]
     lines = [
         f"### `{kind}`: {HEAD_TITLES[head]}",
         "",
-        f"| accuracy, {chosen[0].n} people | {' | '.join(titles)} |",
+        f"| accuracy, {selected[0].n} people | {' | '.join(titles)} |",
         "| --- |" + " ---: |" * len(percents),
     ]
     for name in names:
-        shown = [_cell(cells.get((name, percent))) for percent in percents]
-        lines.append(f"| {TITLES.get(name, name)} | {' | '.join(shown)} |")
+        row_cells = [_cell(cells.get((name, percent))) for percent in percents]
+        lines.append(f"| {TITLES.get(name, name)} | {' | '.join(row_cells)} |")
     lines += [
         "",
         f"| beside from scratch | {' | '.join(titles)} |",

@@ -35,8 +35,8 @@ Weights = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
-class Workshop:
-    """Makes the variants of one recipe from one corpus in a folder, or finds them there."""
+class VariantStore:
+    """Trains the variants of one recipe on one corpus in a folder, or loads them from there."""
 
     folder: Path
     recipe: Recipe
@@ -47,14 +47,17 @@ class Workshop:
     say: Callable[[str], None] = lambda _: None
 
     def variants(self, source: str, rows: Callable[[], Rows]) -> dict[str, Bundle]:
-        """The variants by name; `source` is a digest of what `rows` gives. All are remade if anything has changed."""
-        found = {name: self._kept(name, source) for name in self.weights}
+        """The variants by name; `source` is a digest of what `rows` returns. All are trained again if anything has
+        changed."""
+        found = {name: self._load(name, source) for name in self.weights}
         if None not in found.values():
             return {name: bundle for name, bundle in found.items() if bundle is not None}
         corpus = self._corpus(source, rows)
-        return {name: bundle or self._made(name, source, corpus) for name, bundle in found.items()}
+        return {
+            name: bundle or self._pretrain(name, source, corpus) for name, bundle in found.items()
+        }
 
-    def _kept(self, name: str, source: str) -> Bundle | None:
+    def _load(self, name: str, source: str) -> Bundle | None:
         file = self.folder / name / KEY
         if not file.is_file() or file.read_text(encoding="utf-8") != self._key(name, source):
             return None
@@ -69,15 +72,17 @@ class Workshop:
 
     def _corpus(self, source: str, rows: Callable[[], Rows]) -> Corpus:
         folder = self.folder / CORPUS
-        made_of = folder / KEY
-        if not (is_finished(folder) and made_of.is_file() and made_of.read_text() == source):
+        source_file = folder / KEY
+        if not (
+            is_finished(folder) and source_file.is_file() and source_file.read_text() == source
+        ):
             shutil.rmtree(folder, ignore_errors=True)
             cut, holdout = piece_cutter(self.recipe, self.input), self.recipe.split.holdout
             corpus_writer.write(folder, rows(), cut, holdout=holdout, seed=self.seed)
-            made_of.write_text(source)
+            source_file.write_text(source)
         return Corpus.open(folder)
 
-    def _made(self, name: str, source: str, corpus: Corpus) -> Bundle:
+    def _pretrain(self, name: str, source: str, corpus: Corpus) -> Bundle:
         recipe, key = self._recipe(name), self._key(name, source)
         work = self.folder / f"{name}-{key[:12]}.training"  # a run that was interrupted goes on
         work.mkdir(parents=True, exist_ok=True)
@@ -88,14 +93,14 @@ class Workshop:
                     f"{self.folder.name}, {name}: step {metrics.step}, loss {metrics.loss:.4f}"
                 )
 
-        around = RunContext(work=work, report=report)
-        made = pretrain(corpus, recipe, self.input, seed=self.seed, context=around)
-        facts = made.facts
+        context = RunContext(work=work, report=report)
+        pretrained = pretrain(corpus, recipe, self.input, seed=self.seed, context=context)
+        facts = pretrained.facts
         self.say(
             f"{self.folder.name}, {name}: held out {facts['held_out']}, without learning "
             f"{facts['baseline']}, {facts['seconds']} s"
         )
-        bundles.save(made.bundle, self.folder / name, Extras(CARD, repr(recipe), {KEY: key}))
+        bundles.save(pretrained.bundle, self.folder / name, Extras(CARD, repr(recipe), {KEY: key}))
         shutil.rmtree(work)
         return bundles.load(str(self.folder / name), torch.device("cpu"))
 

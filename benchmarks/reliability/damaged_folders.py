@@ -28,14 +28,14 @@ DAMAGES: dict[str, Damage | None] = {
     "cut": lambda data, rng: data[: rng.randrange(len(data))] if data else b"",
     "cut by 8": lambda data, rng: data[:-8],
     "random": lambda data, rng: rng.randbytes(len(data)),
-    "a byte changed": lambda data, rng: _changed(data, rng),
+    "a byte changed": lambda data, rng: _flip_bit(data, rng),
     "longer": lambda data, rng: data + rng.randbytes(64),
     "zeros": lambda data, rng: bytes(len(data)),
     "missing": None,
 }
 
 
-def _changed(data: bytes, rng: random.Random) -> bytes:
+def _flip_bit(data: bytes, rng: random.Random) -> bytes:
     content = bytearray(data)
     if content:
         content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
@@ -45,24 +45,24 @@ def _changed(data: bytes, rng: random.Random) -> bytes:
 FOLDERS = ("train", "pretrain", "embed")
 
 
-def of_few_steps(job: jobs.Job) -> jobs.Job:
+def with_few_steps(job: jobs.Job) -> jobs.Job:
     """The command with a checkpoint at nearly every one of few steps."""
-    words = job.words
+    arguments = job.arguments
     for old, new in (("steps=150", "steps=60"), ("every=50", "every=20"), ("=0.05", "=0.0001")):
-        words = tuple(word.replace(old, new) for word in words)
-    return replace(job, words=words)
+        arguments = tuple(argument.replace(old, new) for argument in arguments)
+    return replace(job, words=arguments)
 
 
-def interrupted(job: jobs.Job, folder: Path) -> Path:
-    """The folder in which the killed run waits; RuntimeError if it was always over before."""
+def run_interrupted(job: jobs.Job, folder: Path) -> Path:
+    """The folder of unfinished work of a run that was killed; RuntimeError if every run ended before."""
     for _ in range(5):
         process = subprocess.Popen(job.command(), cwd=folder, stderr=subprocess.DEVNULL)
         while process.poll() is None:
-            waiting = [*folder.glob("*.training/*.pt"), *folder.glob("*.partial/*")]
-            if any(file.stat().st_size for file in waiting):
+            unfinished = [*folder.glob("*.training/*.pt"), *folder.glob("*.partial/*")]
+            if any(file.stat().st_size for file in unfinished):
                 process.send_signal(signal.SIGKILL)
                 process.wait()
-                return waiting[0].parent
+                return unfinished[0].parent
             time.sleep(0.002)
         target = folder / job.output
         shutil.rmtree(target) if target.is_dir() else target.unlink()
@@ -78,52 +78,52 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     load_everything()
-    rng, ends, faults = random.Random(options.seed), Counter[str](), 0
-    for job in (of_few_steps(job) for job in jobs.JOBS if job.name in FOLDERS):
-        with tempfile.TemporaryDirectory() as made:
-            folder = Path(made)
+    rng, endings, faults = random.Random(options.seed), Counter[str](), 0
+    for job in (with_few_steps(job) for job in jobs.JOBS if job.name in FOLDERS):
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
             jobs.write_sequences(folder)
-            expected = jobs.finished(job, folder)
+            expected = jobs.run_to_end(job, folder)
             target = folder / job.output
             shutil.rmtree(target) if target.is_dir() else target.unlink()
-            waiting = interrupted(job, folder)
+            run_folder = run_interrupted(job, folder)
             files = sorted(
-                path.relative_to(waiting) for path in waiting.rglob("*") if path.is_file()
+                path.relative_to(run_folder) for path in run_folder.rglob("*") if path.is_file()
             )
             for _ in range(options.count):
-                file, how = rng.choice(files), rng.choice([*DAMAGES])
-                found, end = damaged(
-                    job, folder, waiting.relative_to(folder) / file, how, rng, expected
+                file, damage = rng.choice(files), rng.choice([*DAMAGES])
+                fault, ending = damage_and_resume(
+                    job, folder, run_folder.relative_to(folder) / file, damage, rng, expected
                 )
-                ends[end] += 1
-                if found:
+                endings[ending] += 1
+                if fault:
                     faults += 1
-                    print(job.name, file, how, found, sep="\t", flush=True)
-    told = ", ".join(f"{count} {name}" for name, count in sorted(ends.items()))
+                    print(job.name, file, damage, fault, sep="\t", flush=True)
+    counts_text = ", ".join(f"{count} {name}" for name, count in sorted(endings.items()))
     print(
-        f"{sum(ends.values())} damaged folders of {len(FOLDERS)} commands: {told}; {faults} faults"
+        f"{sum(endings.values())} damaged folders of {len(FOLDERS)} commands: {counts_text}; {faults} faults"
     )
 
 
-def damaged(
-    job: jobs.Job, folder: Path, file: Path, how: str, rng: random.Random, expected: bytes
+def damage_and_resume(
+    job: jobs.Job, folder: Path, file: Path, damage: str, rng: random.Random, expected: bytes
 ) -> tuple[str, str]:
-    """What is wrong after the damage of a copy of the folder, nothing if all is well; and how the run ended."""
-    with tempfile.TemporaryDirectory() as made:
-        copy = Path(made) / "work"
+    """The fault after resuming a damaged copy of the folder, empty if there is none; and how the run ended."""
+    with tempfile.TemporaryDirectory() as temporary:
+        copy = Path(temporary) / "work"
         shutil.copytree(folder, copy)
-        change = DAMAGES[how]
+        change = DAMAGES[damage]
         if change is None:
             (copy / file).unlink()
         else:
             (copy / file).write_bytes(change((copy / file).read_bytes(), rng))
-        ended = run([*job.words, "-o", job.output, "--resume"], folder=copy)
-        last = (ended.stderr.strip().splitlines() or [""])[-1]
-        if fault := ended.fault(seconds=60):
-            return f"{fault}: {last[:200]}", "faulty"
-        if ended.refused:
-            named = ".training" in last or ".partial" in last
-            return ("" if named else f"names no file: {last[:200]}"), "refused"
+        outcome = run([*job.arguments, "-o", job.output, "--resume"], folder=copy)
+        last_line = (outcome.stderr.strip().splitlines() or [""])[-1]
+        if fault := outcome.fault(seconds=60):
+            return f"{fault}: {last_line[:200]}", "faulty"
+        if outcome.refused:
+            names_file = ".training" in last_line or ".partial" in last_line
+            return ("" if names_file else f"names no file: {last_line[:200]}"), "refused"
         if job.content(copy) == expected:
             return "", "went on to the same bytes"
         return "other bytes than undisturbed", "went on to other bytes"

@@ -29,12 +29,12 @@ NOTHING_TO_TAKE = 99
 
 @dataclass(frozen=True)
 class Environment:
-    """What is set before the command in a shell (`{command}`), and in its variables; None removes one."""
+    """A shell script around the command (`{command}`), and changes of its variables; None removes one."""
 
     name: str
     shell: str = "{command}"
     variables: dict[str, str | None] = field(default_factory=dict)
-    before: Callable[[Path], None] = lambda folder: None
+    prepare: Callable[[Path], None] = lambda folder: None
     may_refuse: bool = False
 
 
@@ -72,11 +72,11 @@ ENVIRONMENTS = (
         "d=$PWD; mkdir gone; cd gone; rmdir ../gone; {absolute}",
         may_refuse=True,
     ),
-    Environment("nobody", _AS_NOBODY + "{command}", before=_for_nobody),
+    Environment("nobody", _AS_NOBODY + "{command}", prepare=_for_nobody),
     Environment(
         "nobody, a folder that is read-only",
         _AS_NOBODY + "{command}",
-        before=_read_only,
+        prepare=_read_only,
         may_refuse=True,
     ),
     Environment(
@@ -90,20 +90,20 @@ ENVIRONMENTS = (
 )
 
 
-def run(environment: Environment, words: tuple[str, ...], folder: Path) -> tuple[int, str]:
+def run(environment: Environment, arguments: tuple[str, ...], folder: Path) -> tuple[int, str]:
     """The command's status and messages."""
-    environment.before(folder)
+    environment.prepare(folder)
     program = f"{sys.executable} -m genomai_cli"
     absolute = " ".join(
-        [program, *(f"$d/{w}" if w.startswith(("s.fa", "out/")) else w for w in words)]
+        [program, *(f"$d/{w}" if w.startswith(("s.fa", "out/")) else w for w in arguments)]
     )
-    script = environment.shell.format(command=" ".join([program, *words]), absolute=absolute)
+    script = environment.shell.format(command=" ".join([program, *arguments]), absolute=absolute)
     variables = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     for name, value in environment.variables.items():
         variables.pop(name, None)
         if value is not None:
             variables[name] = value
-    ended = subprocess.run(
+    process = subprocess.run(
         ["sh", "-c", script],
         cwd=folder,
         env=variables,
@@ -111,77 +111,81 @@ def run(environment: Environment, words: tuple[str, ...], folder: Path) -> tuple
         check=False,
         timeout=600,
     )
-    return ended.returncode, ended.stderr.decode(errors="replace")
+    return process.returncode, process.stderr.decode(errors="replace")
 
 
 def content(target: Path) -> bytes:
-    """What of an output must be the same."""
+    """The bytes of an output that must be the same."""
     return jobs.Job("", (), target.name).content(target.parent)
 
 
-def judged(environment: Environment, words: tuple[str, ...], expected: dict[str, bytes]) -> str:
-    """How it went, in a word, which is `fault` for what must not happen."""
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
+def run_outcome(
+    environment: Environment, arguments: tuple[str, ...], expected: dict[str, bytes]
+) -> str:
+    """The outcome in a phrase, which begins with `fault` where it must not happen."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         jobs.write_sequences(folder)
         (folder / "out").mkdir()
-        status, messages = run(environment, words, folder)
+        status, messages = run(environment, arguments, folder)
         (folder / "out").chmod(0o755)
-        left = [
+        left_files = [
             path.name for path in (folder / "out").iterdir() if path.suffix != ".partial"
         ]  # of `--resume`
         if status == NOTHING_TO_TAKE:
             return "not possible here"
-        if status == 0 and content(folder / words[-1]) == expected[words[0]]:
+        if status == 0 and content(folder / arguments[-1]) == expected[arguments[0]]:
             return "the same bytes"
-        last = (messages.strip().splitlines() or [""])[-1]
+        last_line = (messages.strip().splitlines() or [""])[-1]
         lines = [line for line in messages.splitlines() if "warning" not in line]
-        one_line = len(lines) == 1 and last.startswith("genomai") and "unexpected" not in last
-        if status in (1, 2) and environment.may_refuse and one_line and not left:
-            return f"refused: {last[:100]}"
-        return f"fault: status {status}, left {left}: {last[:200]}"
+        one_line = (
+            len(lines) == 1 and last_line.startswith("genomai") and "unexpected" not in last_line
+        )
+        if status in (1, 2) and environment.may_refuse and one_line and not left_files:
+            return f"refused: {last_line[:100]}"
+        return f"fault: status {status}, left {left_files}: {last_line[:200]}"
 
 
 def two_at_once(expected: dict[str, bytes]) -> str:
     """Two processes with one output: it is whole, from either."""
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         jobs.write_sequences(folder)
         (folder / "out").mkdir()
         command = [sys.executable, "-m", "genomai_cli", *COMMANDS[0]]
-        running = [subprocess.Popen(command, cwd=folder) for _ in range(2)]
-        status = [process.wait() for process in running]
-        left = sorted(path.name for path in (folder / "out").iterdir())
+        processes = [subprocess.Popen(command, cwd=folder) for _ in range(2)]
+        status = [process.wait() for process in processes]
+        left_files = sorted(path.name for path in (folder / "out").iterdir())
         same = content(folder / COMMANDS[0][-1]) == expected["tokenize"]
         return (
             "the same bytes"
-            if same and status == [0, 0] and left == ["tokens.tsv"]
-            else f"fault: {status} {left}"
+            if same and status == [0, 0] and left_files == ["tokens.tsv"]
+            else f"fault: {status} {left_files}"
         )
 
 
 def main() -> None:
     """Print a row an environment and command."""
     expected: dict[str, bytes] = {}
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         jobs.write_sequences(folder)
         (folder / "out").mkdir()
-        for words in COMMANDS:
-            status, messages = run(ENVIRONMENTS[0], words, folder)
+        for arguments in COMMANDS:
+            status, messages = run(ENVIRONMENTS[0], arguments, folder)
             assert status == 0, messages
-            expected[words[0]] = content(folder / words[-1])
-    ends = []
+            expected[arguments[0]] = content(folder / arguments[-1])
+    results = []
     for environment in ENVIRONMENTS:
-        for words in COMMANDS:
-            ends.append(judged(environment, words, expected))
-            print(environment.name, words[0], ends[-1], sep="\t", flush=True)
-    ends.append(two_at_once(expected))
-    print("two processes with one output", "tokenize", ends[-1], sep="\t")
-    faults = sum(end.startswith("fault") for end in ends)
-    refused = sum(end.startswith("refused") for end in ends)
+        for arguments in COMMANDS:
+            results.append(run_outcome(environment, arguments, expected))
+            print(environment.name, arguments[0], results[-1], sep="\t", flush=True)
+    results.append(two_at_once(expected))
+    print("two processes with one output", "tokenize", results[-1], sep="\t")
+    faults = sum(end.startswith("fault") for end in results)
+    refused = sum(end.startswith("refused") for end in results)
     print(
-        f"{len(ends)} runs in {len(ENVIRONMENTS) + 1} environments: {refused} refused with one line, {faults} faults"
+        f"{len(results)} runs in {len(ENVIRONMENTS) + 1} environments: {refused} refused with one line, {faults} faults"
     )
 
 

@@ -19,20 +19,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from benchmarks.reliability.hostile_bundles import BUNDLES
-from benchmarks.reliability.truncation import whole_files
+from benchmarks.reliability.truncation import intact_files
 
 MODEL = BUNDLES / "transformer-kmers"
 PANEL = "chrom\tpos_grch37\tpos_grch38\tref\talt\n1\t100\t.\tG\tT\n1\t200\t.\tA\tC\n20\t14370\t.\tG\tA\n"
 TABLE = b'sample\tkind\tage\na\tx\t3\nb\ty\t.\nc\t"z"\t-1e5\n'
 RAW = b"# rsid\tchromosome\tposition\tgenotype\nrs1\t1\t100\tGT\nrs2\t1\t200\tAA\nrs3\tMT\t7\tC\n"
-MOST = 1 << 16  # bytes of an input
+MAX_BYTES = 1 << 16  # bytes of an input
 
 
 @contextmanager
-def written(data: bytes, name: str = "input") -> Iterator[Path]:
+def temporary_file(data: bytes, name: str = "input") -> Iterator[Path]:
     """A file with these bytes."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as made:
-        path = Path(made) / name
+    with tempfile.TemporaryDirectory(
+        dir="/dev/shm" if os.path.isdir("/dev/shm") else None
+    ) as temporary:
+        path = Path(temporary) / name
         path.write_bytes(data)
         yield path
 
@@ -43,7 +45,7 @@ def records(data: bytes) -> None:
     from genomai_cli.formats.streams import open_input
     from genomai_cli.formats.vcf import read_variants
 
-    with written(data) as path, open_input(path) as source:
+    with temporary_file(data) as path, open_input(path) as source:
         for _ in (
             read_variants(source, with_fields=True).records
             if source.has_variants
@@ -58,7 +60,7 @@ def entries(data: bytes) -> None:
     from genomai_cli.formats.kinds import Kind
     from genomai_cli.formats.streams import open_input
 
-    with written(data) as path, open_input(path) as source:
+    with temporary_file(data) as path, open_input(path) as source:
         if source.kind is Kind.FASTA:
             joined = b"".join(entry.raw for entry in read_entries(source))
             assert source.compression != "plain" or joined == data.removeprefix(b"\xef\xbb\xbf")
@@ -71,8 +73,8 @@ def barcodes(data: bytes) -> None:
     from genomai_cli.population.panel import Panel
 
     with (
-        written(PANEL.encode(), "panel.tsv") as panel,
-        written(data) as path,
+        temporary_file(PANEL.encode(), "panel.tsv") as panel,
+        temporary_file(data) as path,
         open_input(path) as source,
     ):
         if source.has_variants:
@@ -113,7 +115,7 @@ def panels(data: bytes) -> None:
     """A panel's file."""
     from genomai_cli.population.panel import Panel
 
-    with written(data, "panel.tsv") as path:
+    with temporary_file(data, "panel.tsv") as path:
         Panel.read(path)
 
 
@@ -123,7 +125,7 @@ def bundles(data: bytes) -> None:
 
     from genomai_cli.bundles import bundle
 
-    with written(data, "config.json") as path:
+    with temporary_file(data, "config.json") as path:
         (path.parent / "model.safetensors").write_bytes((MODEL / "model.safetensors").read_bytes())
         bundle.load(str(path.parent), torch.device("cpu"))
 
@@ -134,7 +136,7 @@ def weights(data: bytes) -> None:
 
     from genomai_cli.bundles import bundle
 
-    with written(data, "model.safetensors") as path:
+    with temporary_file(data, "model.safetensors") as path:
         (path.parent / "config.json").write_bytes((MODEL / "config.json").read_bytes())
         bundle.load(str(path.parent), torch.device("cpu"))
 
@@ -144,7 +146,7 @@ def checkpoints(data: bytes) -> None:
     from genomai_cli.bundles.stored import bundle_errors
     from genomai_cli.bundles.torch_archive import TorchArchive
 
-    with written(data, "x.pt") as path, bundle_errors(path):
+    with temporary_file(data, "x.pt") as path, bundle_errors(path):
         archive = TorchArchive([path])
         for name in archive.keys():  # noqa: SIM118
             archive.tensor(name)
@@ -174,15 +176,15 @@ def seeds(name: str) -> list[bytes]:
         return [PANEL.encode()]
     if name == "bundles":
         return [
-            (BUNDLES / one / "config.json").read_bytes()
-            for one in ("transformer-kmers", "masked", "lineages")
+            (BUNDLES / bundle / "config.json").read_bytes()
+            for bundle in ("transformer-kmers", "masked", "lineages")
         ]
     if name == "weights":
         return [(MODEL / "model.safetensors").read_bytes()]
     if name == "checkpoints":
         return [_checkpoint()]
     return [
-        *(data[:6000] if kind == "VCF" else data for kind, data in whole_files().items()),
+        *(data[:6000] if kind == "VCF" else data for kind, data in intact_files().items()),
         RAW,
         SMALL_VCF,
     ]
@@ -199,12 +201,12 @@ def _checkpoint() -> bytes:
 
     import torch
 
-    kept = io.BytesIO()
+    buffer = io.BytesIO()
     torch.save(
         {"state_dict": {"a.weight": torch.ones(2, 3), "b": torch.zeros(4)}, "step": 3, "name": "x"},
-        kept,
+        buffer,
     )
-    return kept.getvalue()
+    return buffer.getvalue()
 
 
 def refused_well(target: Callable[[bytes], None], data: bytes) -> None:
@@ -212,7 +214,7 @@ def refused_well(target: Callable[[bytes], None], data: bytes) -> None:
     from genomai_cli.errors import GenomaiError
 
     with suppress(GenomaiError):
-        target(data[:MOST])
+        target(data[:MAX_BYTES])
 
 
 def by_hypothesis(name: str, minutes: float, seed: int) -> tuple[int, str]:
@@ -221,17 +223,17 @@ def by_hypothesis(name: str, minutes: float, seed: int) -> tuple[int, str]:
     from hypothesis import seed as seeded
     from hypothesis import strategies as st
 
-    whole, tried, until = seeds(name), 0, time.monotonic() + 60 * minutes
+    inputs, count, deadline = seeds(name), 0, time.monotonic() + 60 * minutes
     edits = st.lists(
-        st.tuples(st.integers(0, MOST), st.integers(0, 12), st.binary(max_size=12)), max_size=6
+        st.tuples(st.integers(0, MAX_BYTES), st.integers(0, 12), st.binary(max_size=12)), max_size=6
     )
     files = st.one_of(
-        st.tuples(st.sampled_from(whole), edits), st.tuples(st.binary(max_size=300), edits)
+        st.tuples(st.sampled_from(inputs), edits), st.tuples(st.binary(max_size=300), edits)
     )
 
-    while time.monotonic() < until:
+    while time.monotonic() < deadline:
 
-        @seeded(seed + tried)
+        @seeded(seed + count)
         @settings(
             max_examples=100,
             deadline=None,
@@ -240,10 +242,10 @@ def by_hypothesis(name: str, minutes: float, seed: int) -> tuple[int, str]:
             phases=(Phase.generate, Phase.shrink),
         )
         @given(files)
-        def attack(given_file: tuple[bytes, list[tuple[int, int, bytes]]]) -> None:
-            nonlocal tried
-            tried += 1
-            refused_well(TARGETS[name], edited(*given_file))
+        def attack(case: tuple[bytes, list[tuple[int, int, bytes]]]) -> None:
+            nonlocal count
+            count += 1
+            refused_well(TARGETS[name], edited(*case))
 
         try:
             attack()
@@ -251,15 +253,15 @@ def by_hypothesis(name: str, minutes: float, seed: int) -> tuple[int, str]:
             if isinstance(error, KeyboardInterrupt):
                 raise
             notes = " ".join(getattr(error, "__notes__", []))
-            return tried, f"{type(error).__name__}: {error} {notes}"[:1000]
-    return tried, ""
+            return count, f"{type(error).__name__}: {error} {notes}"[:1000]
+    return count, ""
 
 
 def edited(data: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
-    """The data with stretches replaced: at a place, so many bytes, by others."""
-    for place, length, other in edits:
-        at = place % (len(data) + 1)
-        data = data[:at] + other + data[at + length :]
+    """The data with stretches replaced: so many bytes from a position on, by others."""
+    for position, length, replacement in edits:
+        start = position % (len(data) + 1)
+        data = data[:start] + replacement + data[start + length :]
     return data
 
 
@@ -267,15 +269,15 @@ def by_atheris(name: str, minutes: float, seed: int) -> tuple[int, str]:
     """The same in a process of its own, which libFuzzer ends."""
     import subprocess
 
-    with tempfile.TemporaryDirectory() as made:
-        corpus = Path(made) / "corpus"
+    with tempfile.TemporaryDirectory() as temporary:
+        corpus = Path(temporary) / "corpus"
         corpus.mkdir()
         for number, data in enumerate(seeds(name)):
-            (corpus / str(number)).write_bytes(data[:MOST])
-        words = [
+            (corpus / str(number)).write_bytes(data[:MAX_BYTES])
+        fuzzer_options = [
             f"-max_total_time={int(60 * minutes)}",
             f"-seed={seed + 1}",
-            f"-max_len={MOST}",
+            f"-max_len={MAX_BYTES}",
             "-rss_limit_mb=4000",
         ]
         command = [
@@ -283,21 +285,21 @@ def by_atheris(name: str, minutes: float, seed: int) -> tuple[int, str]:
             "-c",
             _ATHERIS,
             name,
-            *words,
-            f"-artifact_prefix={made}/",
+            *fuzzer_options,
+            f"-artifact_prefix={temporary}/",
             str(corpus),
         ]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
-        lines = ended.stderr.splitlines()
+        process = subprocess.run(command, capture_output=True, text=True, check=False)
+        lines = process.stderr.splitlines()
         runs = [line.split()[1] for line in lines if line.startswith("Done ")]
-        if ended.returncode == 0:
+        if process.returncode == 0:
             return int(runs[-1]) if runs else 0, ""
-        found = [path.read_bytes() for path in Path(made).iterdir() if path.is_file()]
+        failing_inputs = [path.read_bytes() for path in Path(temporary).iterdir() if path.is_file()]
         problem = next(
             (line for line in reversed(lines) if "Error" in line or "Exception" in line),
-            ended.stderr[-300:],
+            process.stderr[-300:],
         )
-        return 0, f"{problem} {found[0][:300]!r}" if found else problem
+        return 0, f"{problem} {failing_inputs[0][:300]!r}" if failing_inputs else problem
 
 
 _ATHERIS = """
@@ -328,9 +330,9 @@ def main() -> None:
     print(f"# {options.engine}, seed {options.seed}")
     print("target", "inputs", "fault", sep="\t")
     for name in names:
-        tried, fault = ENGINES[options.engine](name, options.minutes / len(names), options.seed)
-        total, faults = total + tried, faults + bool(fault)
-        print(name, tried, fault or "none", sep="\t", flush=True)
+        count, fault = ENGINES[options.engine](name, options.minutes / len(names), options.seed)
+        total, faults = total + count, faults + bool(fault)
+        print(name, count, fault or "none", sep="\t", flush=True)
     print("all", total, f"{faults} faults in {options.minutes:g} minutes", sep="\t")
 
 

@@ -49,7 +49,7 @@ class Attack:
     """One bundle of a kind, changed."""
 
     bundle: str
-    what: str
+    description: str
     change: Change
 
 
@@ -58,29 +58,31 @@ def attacks() -> Iterator[Attack]:
     for bundle in KINDS:
         config = json.loads((BUNDLES / bundle / catalog.CONFIG).read_text())
         for path in paths(config):
-            where = ".".join(map(str, path))
+            key_path = ".".join(map(str, path))
             for number, value in enumerate(VALUES):
-                told = repr(value)[:30]
-                yield Attack(bundle, f"{where} = {told}", lambda f, p=path, v=value: put(f, p, v))
+                value_text = repr(value)[:30]
+                yield Attack(
+                    bundle, f"{key_path} = {value_text}", lambda f, p=path, v=value: put(f, p, v)
+                )
                 del number
-            yield Attack(bundle, f"without {where}", lambda f, p=path: remove(f, p))
+            yield Attack(bundle, f"without {key_path}", lambda f, p=path: remove(f, p))
         for name, change in FILES.items():
             yield Attack(bundle, name, change)
 
 
-def paths(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def paths(value: Any, prefix: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """The way to every value of a config; of a list only the first."""
-    if at:
-        yield at
+    if prefix:
+        yield prefix
     if isinstance(value, dict):
         for key, inner in value.items():
             if key != "provenance":
-                yield from paths(inner, (*at, key))
+                yield from paths(inner, (*prefix, key))
     elif isinstance(value, list) and value:
-        yield from paths(value[0], (*at, 0))
+        yield from paths(value[0], (*prefix, 0))
 
 
-def edited(folder: Path, edit: Callable[[Any], None]) -> None:
+def edit_config(folder: Path, edit: Callable[[Any], None]) -> None:
     """Change a bundle's config."""
     file = folder / catalog.CONFIG
     config = json.loads(file.read_text())
@@ -96,7 +98,7 @@ def put(folder: Path, path: tuple[Any, ...], value: Any) -> None:
             config = config[key]
         config[path[-1]] = value
 
-    edited(folder, edit)
+    edit_config(folder, edit)
 
 
 def remove(folder: Path, path: tuple[Any, ...]) -> None:
@@ -107,10 +109,10 @@ def remove(folder: Path, path: tuple[Any, ...]) -> None:
             config = config[key]
         del config[path[-1]]
 
-    edited(folder, edit)
+    edit_config(folder, edit)
 
 
-def recorded(folder: Path) -> None:
+def update_checksums(folder: Path) -> None:
     """Make the checksums fit the files, so that nothing but the content is wrong."""
 
     def edit(config: Any) -> None:
@@ -118,55 +120,55 @@ def recorded(folder: Path) -> None:
             if (folder / name).is_file():
                 config["files"][name] = catalog.sha256(folder / name)
 
-    edited(folder, edit)
+    edit_config(folder, edit)
 
 
-def weights(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Change:
+def with_weights(change_tensors: Callable[[dict[str, Any]], dict[str, Any]]) -> Change:
     """Change the tensors."""
 
-    def made(folder: Path) -> None:
+    def change_file(folder: Path) -> None:
         file = folder / catalog.WEIGHTS
-        safetensors.numpy.save_file(change(safetensors.numpy.load_file(file)), file)
-        recorded(folder)
+        safetensors.numpy.save_file(change_tensors(safetensors.numpy.load_file(file)), file)
+        update_checksums(folder)
 
-    return made
+    return change_file
 
 
-def one(change: Callable[[Any], Any]) -> Change:
+def largest_tensor(change_tensor: Callable[[Any], Any]) -> Change:
     """Change the largest tensor of floating-point numbers."""
 
-    def changed(tensors: dict[str, Any]) -> dict[str, Any]:
+    def change_largest(tensors: dict[str, Any]) -> dict[str, Any]:
         name = max(
             (n for n, t in tensors.items() if t.dtype.kind == "f"), key=lambda n: tensors[n].size
         )
-        return tensors | {name: change(tensors[name])}
+        return tensors | {name: change_tensor(tensors[name])}
 
-    return weights(changed)
+    return with_weights(change_largest)
 
 
-def with_one(value: float) -> Callable[[Any], Any]:
+def with_value(value: float) -> Callable[[Any], Any]:
     """A tensor with one value replaced."""
 
-    def changed(tensor: Any) -> Any:
+    def replace_value(tensor: Any) -> Any:
         tensor = tensor.copy()
         tensor.flat[tensor.size // 2] = value
         return tensor
 
-    return changed
+    return replace_value
 
 
-def header(content: bytes, length: int | None = None) -> Change:
+def with_header(content: bytes, length: int | None = None) -> Change:
     """A file of weights with another header."""
 
-    def made(folder: Path) -> None:
+    def change_file(folder: Path) -> None:
         size = struct.pack("<Q", len(content) if length is None else length)
         (folder / catalog.WEIGHTS).write_bytes(size + content)
-        recorded(folder)
+        update_checksums(folder)
 
-    return made
+    return change_file
 
 
-def sparse(folder: Path) -> None:
+def sparse_weights(folder: Path) -> None:
     """Weights of two gigabytes that are all header."""
     with (folder / catalog.WEIGHTS).open("wb") as file:
         file.write(struct.pack("<Q", (2 << 30) - 8))
@@ -175,31 +177,31 @@ def sparse(folder: Path) -> None:
 
 def many_tensors(folder: Path) -> None:
     """A header of a million tensors."""
-    one = {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}
-    header(json.dumps({f"t{n}": one for n in range(1_000_000)}).encode() + b"    ")(folder)
+    entry = {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}
+    with_header(json.dumps({f"t{n}": entry for n in range(1_000_000)}).encode() + b"    ")(folder)
 
 
-def text(name: str, content: bytes) -> Change:
+def with_content(name: str, content: bytes) -> Change:
     """A file of text with other content."""
 
-    def made(folder: Path) -> None:
+    def change_file(folder: Path) -> None:
         (folder / name).write_bytes(content)
-        recorded(folder)
+        update_checksums(folder)
 
-    return made
+    return change_file
 
 
-def linked(name: str, target: str) -> Change:
+def with_link(name: str, target: str) -> Change:
     """A file that is a link."""
 
-    def made(folder: Path) -> None:
+    def change_file(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to(target)
 
-    return made
+    return change_file
 
 
-def listed(name: str) -> Change:
+def with_listed_file(name: str) -> Change:
     """A config that lists a file which is none of the bundle's."""
     return lambda folder: put(folder, ("files", name), "0" * 64)
 
@@ -207,93 +209,93 @@ def listed(name: str) -> Change:
 def bomb(name: str) -> Change:
     """A compressed file that is a thousand times as large."""
 
-    def made(folder: Path) -> None:
+    def change_file(folder: Path) -> None:
         (folder / name).write_bytes(
             gzip.compress(b">x\n" * bool(name.endswith("fa")) + b"A" * (1 << 28), 1)
         )
-        recorded(folder)
+        update_checksums(folder)
 
-    return made
+    return change_file
 
 
-def shorter(name: str) -> Change:
+def without_last_row(name: str) -> Change:
     """A table without its last row."""
 
-    def made(folder: Path) -> None:
+    def change_file(folder: Path) -> None:
         if (folder / name).is_file():
             lines = (folder / name).read_bytes().splitlines(keepends=True)
             (folder / name).write_bytes(b"".join(lines[:-1]))
-            recorded(folder)
+            update_checksums(folder)
 
-    return made
+    return change_file
 
 
-def config_text(change: Callable[[str], str]) -> Change:
+def with_config_text(change_text: Callable[[str], str]) -> Change:
     """A config whose text is changed."""
 
-    def made(folder: Path) -> None:
+    def change_file(folder: Path) -> None:
         file = folder / catalog.CONFIG
-        file.write_text(change(file.read_text()))
+        file.write_text(change_text(file.read_text()))
 
-    return made
+    return change_file
 
 
 FILES: dict[str, Change] = {
-    "NaN in the weights": one(with_one(math.nan)),
-    "infinity in the weights": one(with_one(math.inf)),
-    "integers in the weights": one(lambda t: t.astype(np.int64)),
-    "half precision": one(lambda t: t.astype(np.float16)),
-    "another shape": one(lambda t: t.reshape(-1)),
-    "no values": one(lambda t: t[:0]),
-    "a tensor missing": weights(lambda tensors: dict(list(tensors.items())[1:])),
-    "a tensor too many": weights(lambda tensors: tensors | {"more": np.zeros(3, np.float32)}),
-    "header beyond the end": header(b"{}", 1 << 40),
-    "header that is no JSON": header(b"x" * 64),
-    "header of lists": header(b"[" * 100_000),
-    "header with negative offsets": header(
+    "NaN in the weights": largest_tensor(with_value(math.nan)),
+    "infinity in the weights": largest_tensor(with_value(math.inf)),
+    "integers in the weights": largest_tensor(lambda t: t.astype(np.int64)),
+    "half precision": largest_tensor(lambda t: t.astype(np.float16)),
+    "another shape": largest_tensor(lambda t: t.reshape(-1)),
+    "no values": largest_tensor(lambda t: t[:0]),
+    "a tensor missing": with_weights(lambda tensors: dict(list(tensors.items())[1:])),
+    "a tensor too many": with_weights(lambda tensors: tensors | {"more": np.zeros(3, np.float32)}),
+    "header beyond the end": with_header(b"{}", 1 << 40),
+    "header that is no JSON": with_header(b"x" * 64),
+    "header of lists": with_header(b"[" * 100_000),
+    "header with negative offsets": with_header(
         b'{"a":{"dtype":"F32","shape":[-1],"data_offsets":[-4,0]}}'
     ),
-    "header with a huge shape": header(
+    "header with a huge shape": with_header(
         b'{"a":{"dtype":"F32","shape":[1000000000,1000000000],"data_offsets":[0,4]}}'
     ),
     "empty weights": lambda folder: (folder / catalog.WEIGHTS).write_bytes(b""),
-    "weights of 2 GB, sparse": sparse,
+    "weights of 2 GB, sparse": sparse_weights,
     "a million tensors": many_tensors,
-    "weights are a link out": linked(catalog.WEIGHTS, "/proc/kmsg"),
-    "weights are a device": linked(catalog.WEIGHTS, "/dev/zero"),
-    "panel is a link out": linked(catalog.PANEL, "/etc/passwd"),
-    "panel is /proc/kmsg": linked(catalog.PANEL, "/proc/kmsg"),
-    "reference is /proc/pagemap": linked(catalog.REFERENCE, "/proc/self/pagemap"),
-    "lists ../config.json": listed("../config.json"),
-    "lists /etc/passwd": listed("/etc/passwd"),
-    "lists /proc/kmsg": listed("/proc/kmsg"),
-    "lists a name with a line end": listed("a\nb"),
+    "weights are a link out": with_link(catalog.WEIGHTS, "/proc/kmsg"),
+    "weights are a device": with_link(catalog.WEIGHTS, "/dev/zero"),
+    "panel is a link out": with_link(catalog.PANEL, "/etc/passwd"),
+    "panel is /proc/kmsg": with_link(catalog.PANEL, "/proc/kmsg"),
+    "reference is /proc/pagemap": with_link(catalog.REFERENCE, "/proc/self/pagemap"),
+    "lists ../config.json": with_listed_file("../config.json"),
+    "lists /etc/passwd": with_listed_file("/etc/passwd"),
+    "lists /proc/kmsg": with_listed_file("/proc/kmsg"),
+    "lists a name with a line end": with_listed_file("a\nb"),
     "panel is a bomb": bomb(catalog.PANEL),
     "reference is a bomb": bomb(catalog.REFERENCE),
     "sites are a bomb": bomb(catalog.SITES),
-    "panel without its last site": shorter(catalog.PANEL),
-    "sites without the last": shorter(catalog.SITES),
-    "panel of nonsense": text(catalog.PANEL, b"\x00\x01\x02"),
-    "structure of nonsense": text(catalog.STRUCTURE, b"\x00" * 100),
-    "config of nothing": config_text(lambda _: ""),
-    "config with BOM": config_text(lambda t: "\ufeff" + t),
-    "config with a key twice": config_text(lambda t: t.replace("{", '{"name": "other",', 1)),
-    "labels twice": config_text(
+    "panel without its last site": without_last_row(catalog.PANEL),
+    "sites without the last": without_last_row(catalog.SITES),
+    "panel of nonsense": with_content(catalog.PANEL, b"\x00\x01\x02"),
+    "structure of nonsense": with_content(catalog.STRUCTURE, b"\x00" * 100),
+    "config of nothing": with_config_text(lambda _: ""),
+    "config with BOM": with_config_text(lambda t: "\ufeff" + t),
+    "config with a key twice": with_config_text(lambda t: t.replace("{", '{"name": "other",', 1)),
+    "labels twice": with_config_text(
         lambda t: t.replace('"heads": {', '"heads": {"superpop": ["a", "b"],', 1)
     ),
-    "config of 100 MB": config_text(lambda t: t + " " * (100 << 20)),
-    "config of 100 MB of lists": config_text(
+    "config of 100 MB": with_config_text(lambda t: t + " " * (100 << 20)),
+    "config of 100 MB of lists": with_config_text(
         lambda t: t.replace("{", '{"x": [' + "[]," * (33 << 20) + "1],", 1)
     ),
-    "deep config": config_text(
+    "deep config": with_config_text(
         lambda t: t.replace("{", '{"x": ' + "[" * 100_000 + "]" * 100_000 + ",", 1)
     ),
-    "deep config of objects": config_text(
+    "deep config of objects": with_config_text(
         lambda t: t.replace("{", '{"x": ' + '{"x":' * 100_000 + "1" + "}" * 100_000 + ",", 1)
     ),
-    "config is a link out": linked(catalog.CONFIG, "/etc/passwd"),
-    "config is /proc/kmsg": linked(catalog.CONFIG, "/proc/kmsg"),
-    "number of 10,000 digits": config_text(
+    "config is a link out": with_link(catalog.CONFIG, "/etc/passwd"),
+    "config is /proc/kmsg": with_link(catalog.CONFIG, "/proc/kmsg"),
+    "number of 10,000 digits": with_config_text(
         lambda t: t.replace("{", '{"x": ' + "9" * 10_000 + ",", 1)
     ),
 }
@@ -319,35 +321,35 @@ def main() -> None:
     parser.add_argument("--files", action="store_true", help="only files that are none")
     options = parser.parse_args()
     load_everything()
-    chosen = [one for one in attacks() if one.what in FILES or not options.files]
-    total = len(chosen)
+    selected = [one for one in attacks() if one.description in FILES or not options.files]
+    total = len(selected)
     if options.count:
-        chosen = random.Random(options.seed).sample(chosen, min(options.count, total))
-    ends, faults, slowest, largest = Counter[str](), 0, 0.0, 0.0
-    for attack in chosen:
-        with tempfile.TemporaryDirectory() as made:
-            folder = Path(made) / "bundle"
+        selected = random.Random(options.seed).sample(selected, min(options.count, total))
+    endings, faults, slowest, largest = Counter[str](), 0, 0.0, 0.0
+    for attack in selected:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "bundle"
             shutil.copytree(BUNDLES / attack.bundle, folder)
             attack.change(folder)
             command = "embed" if attack.bundle in ("denoiser", "lineages", "region") else "classify"
-            for words in (
+            for argv in (
                 [command, "--model", folder],
                 ["models", "verify", folder],
                 ["models", "show", folder],
             ):
-                ended = run(words, sequence_of(attack.bundle))
-                ends["refused" if ended.refused else "taken"] += 1
-                slowest, largest = max(slowest, ended.seconds), max(largest, ended.megabytes)
-                if found := ended.fault():
+                outcome = run(argv, sequence_of(attack.bundle))
+                endings["refused" if outcome.refused else "taken"] += 1
+                slowest, largest = max(slowest, outcome.seconds), max(largest, outcome.megabytes)
+                if fault := outcome.fault():
                     faults += 1
-                    last = ended.stderr.strip().splitlines()[-1:] or [""]
+                    last = outcome.stderr.strip().splitlines()[-1:] or [""]
                     print(
-                        f"{attack.bundle}\t{attack.what}\t{words[0]} {words[1]}\t{found}\t{last[0][:160]}",
+                        f"{attack.bundle}\t{attack.description}\t{argv[0]} {argv[1]}\t{fault}\t{last[0][:160]}",
                         flush=True,
                     )
     print(
-        f"{len(chosen)} of {total} hostile bundles, {sum(ends.values())} runs: {ends['refused']} refused, "
-        f"{ends['taken']} harmless, {faults} faults; slowest {slowest:.2f} s, most memory {largest:.0f} MB"
+        f"{len(selected)} of {total} hostile bundles, {sum(endings.values())} runs: {endings['refused']} refused, "
+        f"{endings['taken']} harmless, {faults} faults; slowest {slowest:.2f} s, most memory {largest:.0f} MB"
     )
 
 

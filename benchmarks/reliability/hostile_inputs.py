@@ -20,12 +20,12 @@ from benchmarks.reliability.isolated import load_everything, run
 REPOSITORY = Path(__file__).parents[2]
 TORTURE = REPOSITORY.parent / "shared" / "torture"
 EXAMPLES = REPOSITORY / "examples"
-ENDINGS = (".fa", ".fasta", ".fq", ".fastq", ".vcf", ".gz", ".bcf", ".txt", ".bgz")
-OF_DNA = str(BUNDLES / "transformer-kmers")
+SUFFIXES = (".fa", ".fasta", ".fq", ".fastq", ".vcf", ".gz", ".bcf", ".txt", ".bgz")
+DNA_MODEL = str(BUNDLES / "transformer-kmers")
 COMMANDS = (
     ["tokenize"],
     ["classify"],
-    ["classify", "--model", OF_DNA],
+    ["classify", "--model", DNA_MODEL],
     ["augment", "--mask", "0.1"],
     ["denoise"],
     ["embed", "--to", "tsv"],
@@ -43,45 +43,48 @@ NAMES = (
 )
 
 
-def whole_files() -> list[tuple[str, bytes]]:
-    """What is broken: the repository's examples, the made-up torture files of the tests, and those of ../shared."""
-    found = [(path.name, path.read_bytes()) for path in sorted(EXAMPLES.glob("samples*"))]
+def intact_files() -> list[tuple[str, bytes]]:
+    """The files that are damaged: the repository's examples, the made-up torture files of the tests, and those of
+    ../shared."""
+    files = [(path.name, path.read_bytes()) for path in sorted(EXAMPLES.glob("samples*"))]
     for folder in sorted(path for path in TORTURE.glob("*") if path.is_dir()):
-        found += [
+        files += [
             (path.name, path.read_bytes())
             for path in sorted(folder.iterdir())
-            if path.suffix in ENDINGS and path.stat().st_size < 1 << 20
+            if path.suffix in SUFFIXES and path.stat().st_size < 1 << 20
         ]
-    return found
+    return files
 
 
-def broken(rng: random.Random, files: list[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+def broken_inputs(
+    rng: random.Random, files: list[tuple[str, bytes]]
+) -> Iterator[tuple[str, bytes]]:
     """Endless inputs: a file as it is, cut, changed, doubled, compressed and cut, or with a hostile name."""
     while True:
         name, data = rng.choice(files)
-        how = rng.choice(
+        damage = rng.choice(
             ("whole", "cut", "changed", "doubled", "gzip cut", "named", "without ends")
         )
-        if how == "cut":
+        if damage == "cut":
             data = data[: rng.randrange(len(data) + 1)]
-        elif how == "changed":
+        elif damage == "changed":
             content = bytearray(data)
             for _ in range(rng.randrange(1, 8)):
                 if content:
                     content[rng.randrange(len(content))] = rng.randrange(256)
             data = bytes(content)
-        elif how == "doubled":
+        elif damage == "doubled":
             data += data
-        elif how == "gzip cut":
-            packed = gzip.compress(data, 1)
-            data = packed[: rng.randrange(1, len(packed))]
-        elif how == "named":
+        elif damage == "gzip cut":
+            compressed = gzip.compress(data, 1)
+            data = compressed[: rng.randrange(1, len(compressed))]
+        elif damage == "named":
             data = data.replace(b">", b">" + rng.choice(NAMES)).replace(
                 b"\tFORMAT\t", b"\tFORMAT\t" + rng.choice(NAMES)
             )
-        elif how == "without ends":
+        elif damage == "without ends":
             data = data.replace(b"\n", b"")
-        yield f"{name} {how}", data
+        yield f"{name} {damage}", data
 
 
 def main() -> None:
@@ -91,27 +94,30 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     load_everything()
-    rng, files = random.Random(options.seed), whole_files()
-    ends, faults, left, slowest, largest = Counter[str](), 0, 0, 0.0, 0.0
-    inputs = broken(rng, files)
+    rng, files = random.Random(options.seed), intact_files()
+    endings, faults, unfinished_count, slowest, largest = Counter[str](), 0, 0, 0.0, 0.0
+    inputs = broken_inputs(rng, files)
     for _ in range(options.count):
-        what, data = next(inputs)
-        words = rng.choice(COMMANDS)
+        description, data = next(inputs)
+        arguments = rng.choice(COMMANDS)
         with tempfile.TemporaryDirectory() as folder:
-            given, target = Path(folder) / "input", Path(folder) / "out.tsv"
-            given.write_bytes(data)
-            ended = run([*words, given, "-o", target])
-            ends["refused" if ended.refused else "taken"] += 1
-            slowest, largest = max(slowest, ended.seconds), max(largest, ended.megabytes)
-            there = {path.name for path in Path(folder).iterdir()} - {"input"}
-            half = there != ({"out.tsv"} if ended.status == 0 else set())
-            left += half
-            if found := ended.fault(seconds=20) or ("left " + ", ".join(sorted(there))) * half:
+            input_file, target = Path(folder) / "input", Path(folder) / "out.tsv"
+            input_file.write_bytes(data)
+            outcome = run([*arguments, input_file, "-o", target])
+            endings["refused" if outcome.refused else "taken"] += 1
+            slowest, largest = max(slowest, outcome.seconds), max(largest, outcome.megabytes)
+            left_files = {path.name for path in Path(folder).iterdir()} - {"input"}
+            is_unfinished = left_files != ({"out.tsv"} if outcome.status == 0 else set())
+            unfinished_count += is_unfinished
+            if (
+                fault := outcome.fault(seconds=20)
+                or ("left " + ", ".join(sorted(left_files))) * is_unfinished
+            ):
                 faults += 1
-                last = ended.stderr.strip().splitlines()[-1:] or [""]
-                print(what, *words, found, last[0][:160], sep="\t", flush=True)
+                last_lines = outcome.stderr.strip().splitlines()[-1:] or [""]
+                print(description, *arguments, fault, last_lines[0][:160], sep="\t", flush=True)
     print(
-        f"{options.count} broken inputs of {len(files)} files: {ends['refused']} refused, {ends['taken']} taken, "
+        f"{options.count} broken inputs of {len(files)} files: {endings['refused']} refused, {endings['taken']} taken, "
         f"{faults} faults; slowest {slowest:.2f} s, most memory {largest:.0f} MB"
     )
 

@@ -34,7 +34,9 @@ NAMES = (
     "no-such-thing", "", ".", "..", "/", "/dev/null", "/dev/full", "/proc/self/mem", "x" * 5000, "\x1b[31m", "a\nb",
     "a=b=c", "a,b,,c", ":", "-", "--", "$\\frac{1}{$", "ä\u2028", "s.fa", "m/model", "[1, 2", "a.b.c=1",
 )  # fmt: skip
-LEFT_OUT = frozenset(("help", "version", "output", "device"))  # say nothing, or are set here
+EXCLUDED_OPTIONS = frozenset(
+    ("help", "version", "output", "device")
+)  # print and end, or are set here
 SECONDS = 60
 
 
@@ -45,25 +47,25 @@ def options_of(command: str) -> list[Any]:
     return [
         parameter
         for parameter in load_command(command).params
-        if parameter.param_type_name == "option" and parameter.name not in LEFT_OUT
+        if parameter.param_type_name == "option" and parameter.name not in EXCLUDED_OPTIONS
     ]
 
 
-def hostile(job: jobs.Job, option: Any, rng: random.Random) -> list[str]:
-    """The job's words with the option, in place of where it stands already."""
-    spelt = max(option.opts, key=len)
-    kept, words = list(job.words), []
-    while kept:
-        word = kept.pop(0)
-        if word.partition("=")[0] in option.opts:
-            if "=" not in word and not option.is_flag:
-                kept.pop(0)
+def hostile_arguments(job: jobs.Job, option: Any, rng: random.Random) -> list[str]:
+    """The job's arguments with a hostile value of the option, which replaces the job's own."""
+    flag = max(option.opts, key=len)
+    remaining, arguments = list(job.arguments), []
+    while remaining:
+        argument = remaining.pop(0)
+        if argument.partition("=")[0] in option.opts:
+            if "=" not in argument and not option.is_flag:
+                remaining.pop(0)
             continue
-        words.append(word)
+        arguments.append(argument)
     if option.is_flag:
-        return [*words, spelt]
+        return [*arguments, flag]
     value = rng.choice(rng.choice((NUMBERS, NAMES)))
-    return [*words, f"{spelt}={value}"]
+    return [*arguments, f"{flag}={value}"]
 
 
 def main() -> None:
@@ -73,25 +75,34 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     load_everything()
-    rng, ends, faults = random.Random(options.seed), Counter[str](), 0
-    with tempfile.TemporaryDirectory() as made:
-        undisturbed = Path(made)
+    rng, endings, faults = random.Random(options.seed), Counter[str](), 0
+    with tempfile.TemporaryDirectory() as temporary:
+        undisturbed = Path(temporary)
         inputs = jobs.write_inputs(undisturbed)
         for _ in range(options.count):
             job = rng.choice(jobs.JOBS)
-            words = hostile(job, rng.choice(options_of(job.words[0])), rng)
+            arguments = hostile_arguments(job, rng.choice(options_of(job.arguments[0])), rng)
             with jobs.folder_with(inputs, undisturbed) as folder:
-                ended = run([*words, "-o", job.output], limit=SECONDS, folder=folder)
-                ends["refused" if ended.refused else "taken"] += 1
-                there = {path.name for path in folder.iterdir()} - {*inputs, job.output}
-                half = "left " + ", ".join(sorted(there)) if ended.status and there else ""
-            if found := ended.fault(seconds=SECONDS, megabytes=4096) or half:
+                outcome = run([*arguments, "-o", job.output], limit=SECONDS, folder=folder)
+                endings["refused" if outcome.refused else "taken"] += 1
+                left_files = {path.name for path in folder.iterdir()} - {*inputs, job.output}
+                leftover = (
+                    "left " + ", ".join(sorted(left_files)) if outcome.status and left_files else ""
+                )
+            if fault := outcome.fault(seconds=SECONDS, megabytes=4096) or leftover:
                 faults += 1
-                last = ended.stderr.strip().splitlines()[-1:] or [""]
-                print(job.name, repr(words[-1])[:80], found, last[0][:200], sep="\t", flush=True)
+                last_lines = outcome.stderr.strip().splitlines()[-1:] or [""]
+                print(
+                    job.name,
+                    repr(arguments[-1])[:80],
+                    fault,
+                    last_lines[0][:200],
+                    sep="\t",
+                    flush=True,
+                )
     print(
-        f"{options.count} command lines of {len(jobs.JOBS)} commands: {ends['refused']} refused, "
-        f"{ends['taken']} taken, {faults} faults"
+        f"{options.count} command lines of {len(jobs.JOBS)} commands: {endings['refused']} refused, "
+        f"{endings['taken']} taken, {faults} faults"
     )
 
 

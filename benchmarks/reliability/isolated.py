@@ -19,7 +19,7 @@ LIMIT_SECONDS = 30
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended; `seconds` are those of the processor, `megabytes` is the most that it held."""
+    """How a run ended; `seconds` are those of the processor, `megabytes` is its peak memory."""
 
     status: int
     stdout: bytes
@@ -33,7 +33,7 @@ class Outcome:
         return self.status in (1, 2)
 
     def fault(self, seconds: float = SECONDS, megabytes: float = MEGABYTES) -> str:
-        """What is wrong with how it ended, nothing if all is well."""
+        """The fault of a run, empty if there is none."""
         if self.status < 0:
             return f"killed by {signal.Signals(-self.status).name}"
         if "Traceback" in self.stderr:
@@ -72,33 +72,37 @@ def run(
 ) -> Outcome:
     """`genomai ARGUMENTS` in a forked process, in this folder, killed after `limit` seconds of the processor."""
     with (
-        tempfile.TemporaryFile() as given,
-        tempfile.TemporaryFile() as out,
-        tempfile.TemporaryFile() as messages,
+        tempfile.TemporaryFile() as stdin_file,
+        tempfile.TemporaryFile() as stdout_file,
+        tempfile.TemporaryFile() as stderr_file,
     ):
-        given.write(stdin)
-        given.seek(0)
+        stdin_file.write(stdin)
+        stdin_file.seek(0)
         child = os.fork()
         if child == 0:
             os.chdir(folder or ".")
-            _become([given.fileno(), out.fileno(), messages.fileno()], arguments, limit)
-        _, raw, usage = os.wait4(child, 0)
+            _run_child(
+                [stdin_file.fileno(), stdout_file.fileno(), stderr_file.fileno()], arguments, limit
+            )
+        _, wait_status, usage = os.wait4(child, 0)
         seconds = usage.ru_utime + usage.ru_stime
-        out.seek(0)
-        messages.seek(0)
-        shown = messages.read().decode(errors="replace")
+        stdout_file.seek(0)
+        stderr_file.seek(0)
+        stderr_text = stderr_file.read().decode(errors="replace")
         peak = usage.ru_maxrss / 1024
-        for line in shown.splitlines():
+        for line in stderr_text.splitlines():
             if line.startswith(PEAK):
                 peak = int(line.split()[1]) / 1024
-        text = "\n".join(line for line in shown.splitlines() if not line.startswith(PEAK))
-        return Outcome(os.waitstatus_to_exitcode(raw), out.read(), text, seconds, peak)
+        text = "\n".join(line for line in stderr_text.splitlines() if not line.startswith(PEAK))
+        return Outcome(
+            os.waitstatus_to_exitcode(wait_status), stdout_file.read(), text, seconds, peak
+        )
 
 
 PEAK = "peak-of-this-run"
 
 
-def _become(files: list[int], arguments: Sequence[str | Path], limit: float) -> None:
+def _run_child(files: list[int], arguments: Sequence[str | Path], limit: float) -> None:
     status = 70
     try:
         for number, file in enumerate(files):
@@ -112,7 +116,7 @@ def _become(files: list[int], arguments: Sequence[str | Path], limit: float) -> 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         from genomai_cli.cli.app import main
 
-        status = main([str(word) for word in arguments])
+        status = main([str(argument) for argument in arguments])
         sys.stdout.flush()
     except BaseException as error:
         print(f"Traceback: {error!r}", file=sys.stderr)

@@ -35,13 +35,13 @@ class Job:
     """A command with its `-o OUTPUT`; `resumes` if it has `--resume`."""
 
     name: str
-    words: tuple[str, ...]
+    arguments: tuple[str, ...]
     output: str
     resumes: bool = False
 
     def command(self) -> list[str]:
-        """What is run in the folder of the inputs."""
-        return [sys.executable, "-m", "genomai_cli", *self.words, "-o", self.output]
+        """The command line, to be run in the folder of the inputs."""
+        return [sys.executable, "-m", "genomai_cli", *self.arguments, "-o", self.output]
 
     def content(self, folder: Path) -> bytes:
         """The bytes that count: of a bundle its weights, of HDF5 its arrays."""
@@ -52,15 +52,15 @@ class Job:
 
 
 def _arrays(path: Path) -> bytes:
-    found: list[bytes] = []
+    contents: list[bytes] = []
 
-    def keep(name: str, item: object) -> None:
+    def collect(name: str, item: object) -> None:
         if isinstance(item, h5py.Dataset):
-            found.append(f"{name} {item.shape} {item[...].tolist()}".encode())
+            contents.append(f"{name} {item.shape} {item[...].tolist()}".encode())
 
     with h5py.File(path) as file:
-        file.visititems(keep)
-    return b"\n".join(found)
+        file.visititems(collect)
+    return b"\n".join(contents)
 
 
 JOBS = (
@@ -111,24 +111,34 @@ def write_sequences(folder: Path) -> list[str]:
 
 
 def write_inputs(folder: Path) -> list[str]:
-    """Those, and made-up people: what every command needs."""
-    people = {"p.vcf.gz": "1", "q.vcf.gz": "2"}
-    for name, seed in people.items():
-        words = ("generate", "-n", str(PEOPLE), "--model", COHORT, "--to", "vcf", "--seed", seed)
-        finished(Job("people", words, name), folder)
-    return [*write_sequences(folder), *people]
+    """The inputs of all commands: sequences, and made-up people; their names."""
+    seed_of_file = {"p.vcf.gz": "1", "q.vcf.gz": "2"}
+    for name, seed in seed_of_file.items():
+        arguments = (
+            "generate",
+            "-n",
+            str(PEOPLE),
+            "--model",
+            COHORT,
+            "--to",
+            "vcf",
+            "--seed",
+            seed,
+        )
+        run_to_end(Job("people", arguments, name), folder)
+    return [*write_sequences(folder), *seed_of_file]
 
 
 @contextmanager
-def folder_with(inputs: list[str], of: Path) -> Iterator[Path]:
-    """A new folder with these files `of` another."""
-    with tempfile.TemporaryDirectory() as made:
+def folder_with(inputs: list[str], source: Path) -> Iterator[Path]:
+    """A new folder with copies of these files of the folder `source`."""
+    with tempfile.TemporaryDirectory() as temporary:
         for name in inputs:
-            shutil.copy(of / name, made)
-        yield Path(made)
+            shutil.copy(source / name, temporary)
+        yield Path(temporary)
 
 
-def finished(job: Job, folder: Path) -> bytes:
+def run_to_end(job: Job, folder: Path) -> bytes:
     """The content of the output of a run; AssertionError with its messages if it fails."""
     status, messages = run(job, folder)
     assert status == 0, messages
@@ -139,14 +149,14 @@ def run(
     job: Job,
     folder: Path,
     kill_after: float | None = None,
-    by: int = 0,
-    *more: str,
+    signal_number: int = 0,
+    *extra_arguments: str,
     variables: Mapping[str, str] | None = None,
 ) -> tuple[int, str]:
     """The command's status and messages; killed after so many seconds, if it runs that long."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | dict(variables or {})
     process = subprocess.Popen(
-        [*job.command(), *more],
+        [*job.command(), *extra_arguments],
         cwd=folder,
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -156,13 +166,13 @@ def run(
         try:
             process.wait(kill_after)
         except subprocess.TimeoutExpired:
-            process.send_signal(by)
+            process.send_signal(signal_number)
     _, messages = process.communicate(timeout=600)
     return process.returncode, messages.decode(errors="replace")
 
 
-def ended(process: "subprocess.Popen[bytes]") -> tuple[int, float]:
-    """Wait for a process: its status, and the most memory that it held in MB."""
-    _, raw, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(raw)
+def wait_for(process: "subprocess.Popen[bytes]") -> tuple[int, float]:
+    """Wait for a process: its status, and its peak memory in MB."""
+    _, wait_status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(wait_status)
     return process.returncode, usage.ru_maxrss / 1024

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from benchmarks.reliability.jobs import JOBS, Job, finished, folder_with, run, write_inputs
+from benchmarks.reliability.jobs import JOBS, Job, folder_with, run, run_to_end, write_inputs
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -28,24 +28,31 @@ def main() -> None:
     options = parser.parse_args()
     jobs = [job for job in JOBS if options.only in (None, job.name)]
     rng, counts, faults = random.Random(options.seed), Counter[str](), 0
-    with tempfile.TemporaryDirectory() as made:
-        undisturbed, seconds = Path(made), {}
+    with tempfile.TemporaryDirectory() as temporary:
+        undisturbed, seconds = Path(temporary), {}
         inputs = write_inputs(undisturbed)
         for job in jobs:
             began = time.monotonic()
-            finished(job, undisturbed)
+            run_to_end(job, undisturbed)
             seconds[job.name] = time.monotonic() - began
         number = 0
         while number - counts[TOO_LATE] < options.count:
-            job, by = jobs[number % len(jobs)], rng.choice(SIGNALS)
-            after = rng.uniform(0, seconds[job.name])
+            job, signal_number = jobs[number % len(jobs)], rng.choice(SIGNALS)
+            seconds_before = rng.uniform(0, seconds[job.name])
             number += 1
-            found = killed(job, by, after, undisturbed, inputs, counts)
-            if found:
+            fault = killed(job, signal_number, seconds_before, undisturbed, inputs, counts)
+            if fault:
                 faults += 1
-                print(job.name, by.name, f"after {after:.2f} s", found, sep="\t", flush=True)
-    told = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-    print(f"{options.count} kills of {len(jobs)} commands ({told}): {faults} faults")
+                print(
+                    job.name,
+                    signal_number.name,
+                    f"after {seconds_before:.2f} s",
+                    fault,
+                    sep="\t",
+                    flush=True,
+                )
+    counts_text = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+    print(f"{options.count} kills of {len(jobs)} commands ({counts_text}): {faults} faults")
 
 
 TOO_LATE = "came too late"
@@ -53,36 +60,38 @@ TOO_LATE = "came too late"
 
 def killed(
     job: Job,
-    by: signal.Signals,
-    after: float,
+    signal_number: signal.Signals,
+    seconds_before: float,
     undisturbed: Path,
     inputs: list[str],
     counts: "Counter[str]",
 ) -> str:
-    """What is wrong after a kill, nothing if all is well."""
+    """The fault after a kill, empty if there is none."""
     expected = job.content(undisturbed)
     with folder_with(inputs, undisturbed) as folder:
-        status, messages = run(job, folder, after, by)
-        counts[TOO_LATE if status == 0 else by.name] += 1
+        status, messages = run(job, folder, seconds_before, signal_number)
+        counts[TOO_LATE if status == 0 else signal_number.name] += 1
         # A traceback that names no file of the program is Python's own, interrupted while it starts.
         if ("Traceback" in messages and "genomai_cli" in messages) or "unexpected" in messages:
             return f"a traceback: {' | '.join(messages.strip().splitlines()[-5:])[:400]}"
         if (folder / job.output).exists() and job.content(folder) != expected:
             return "an output that is not whole"
         if status:
-            begun = any(folder.glob("*.training")) or any(folder.glob("*.partial"))
-            status, messages = run(job, folder, None, 0, *["--resume"][: job.resumes and begun])
+            has_partial_output = any(folder.glob("*.training")) or any(folder.glob("*.partial"))
+            status, messages = run(
+                job, folder, None, 0, *["--resume"][: job.resumes and has_partial_output]
+            )
             if status:
                 # A bundle that was in its place before the kill is whole, and is refused without --force.
-                over = "--force starts over" in messages or "--force replaces it" in messages
-                start_over = ["--force"] if over else []
-                status, messages = run(job, folder, None, 0, *start_over)
+                needs_force = "--force starts over" in messages or "--force replaces it" in messages
+                force = ["--force"] if needs_force else []
+                status, messages = run(job, folder, None, 0, *force)
             if status:
                 return f"does not go on: {messages.strip().splitlines()[-1][:200]}"
         if job.content(folder) != expected:
             return "other bytes than undisturbed"
-        left = {path.name for path in folder.iterdir()} - {*inputs, job.output}
-        return f"left {', '.join(sorted(left))}" if left else ""
+        left_files = {path.name for path in folder.iterdir()} - {*inputs, job.output}
+        return f"left {', '.join(sorted(left_files))}" if left_files else ""
 
 
 if __name__ == "__main__":

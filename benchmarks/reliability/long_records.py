@@ -43,7 +43,10 @@ def write_record(path: Path, letters: int, known: int) -> None:
         file.write(">long\n")
         for start in range(0, letters, LINE * 1000):
             text = block if start < known else "N" * len(block)
-            file.writelines(text[at : at + LINE] + "\n" for at in range(0, len(text), LINE))
+            file.writelines(
+                text[start_of_line : start_of_line + LINE] + "\n"
+                for start_of_line in range(0, len(text), LINE)
+            )
 
 
 def main() -> None:
@@ -55,17 +58,17 @@ def main() -> None:
     load_everything()
     sizes = (options.letters * 2 // 3, options.letters)
     print("command", *(f"MB at {size:,}" for size in sizes), "bytes a letter", "status", sep="\t")
-    for name, words in COMMANDS.items():
+    for name, arguments in COMMANDS.items():
         if options.only and not name.startswith(options.only):
             continue
         peaks, status = [], set[int]()
         for size in sizes:
-            with tempfile.TemporaryDirectory() as made:
-                record = Path(made) / "long.fa"
+            with tempfile.TemporaryDirectory() as temporary:
+                record = Path(temporary) / "long.fa"
                 write_record(record, size, 100_000 if name.startswith("embed") else size)
-                ended = run([*words, record, "-o", Path(made) / "out"], limit=600)
-            peaks.append(ended.megabytes)
-            status.add(ended.status)
+                outcome = run([*arguments, record, "-o", Path(temporary) / "out"], limit=600)
+            peaks.append(outcome.megabytes)
+            status.add(outcome.status)
         growth = (peaks[1] - peaks[0]) * 2**20 / (sizes[1] - sizes[0])
         print(
             name, *(f"{peak:.0f}" for peak in peaks), f"{growth:.2f}", *status, sep="\t", flush=True

@@ -18,7 +18,7 @@ from benchmarks.reliability import jobs
 
 @dataclass(frozen=True)
 class Setting:
-    """What is other than in a plain run; `only` are the commands that it is for."""
+    """Differences from a plain run; `only` names the commands it applies to."""
 
     name: str
     variables: dict[str, str] = field(default_factory=dict)
@@ -29,7 +29,7 @@ class Setting:
 
 BATCHED = frozenset({"classify", "classify VCF", "embed", "score", "explain"})
 TRAINED = frozenset({"train", "pretrain"})
-READS_FASTA = frozenset(job.name for job in jobs.JOBS if "s.fa" in job.words) - TRAINED
+READS_FASTA = frozenset(job.name for job in jobs.JOBS if "s.fa" in job.arguments) - TRAINED
 SETTINGS = (
     Setting("another hash seed", {"PYTHONHASHSEED": "1"}),
     Setting("and another", {"PYTHONHASHSEED": "4294967295"}),
@@ -42,15 +42,19 @@ SETTINGS = (
 )
 
 
-def compared(job: jobs.Job, setting: Setting, undisturbed: Path, inputs: list[str]) -> str:
-    """What is other, nothing if nothing is."""
+def difference_from_plain(
+    job: jobs.Job, setting: Setting, undisturbed: Path, inputs: list[str]
+) -> str:
+    """How the outcome differs from that of a plain run, empty if it does not."""
     with jobs.folder_with(inputs, undisturbed) as folder:
         if setting.compressed:
             fasta = folder / "s.fa"
             (folder / "s.fa.gz").write_bytes(gzip.compress(fasta.read_bytes()))
             fasta.unlink()
-            words = tuple("s.fa.gz" if word == "s.fa" else word for word in job.words)
-            job = replace(job, words=words)
+            arguments = tuple(
+                "s.fa.gz" if argument == "s.fa" else argument for argument in job.arguments
+            )
+            job = replace(job, words=arguments)
         status, messages = jobs.run(
             job, folder, None, 0, *setting.options, variables=setting.variables
         )
@@ -65,19 +69,19 @@ def main() -> None:
     parser.add_argument("--only", choices=[job.name for job in jobs.JOBS])
     options = parser.parse_args()
     counts = Counter[str]()
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         inputs = jobs.write_inputs(folder)
         for job in jobs.JOBS:
             if options.only not in (None, job.name):
                 continue
-            jobs.finished(job, folder)
-            found = {
-                setting.name: compared(job, setting, folder, inputs)
+            jobs.run_to_end(job, folder)
+            differences = {
+                setting.name: difference_from_plain(job, setting, folder, inputs)
                 for setting in SETTINGS
                 if job.name in setting.only
             }
-            for setting, difference in found.items():
+            for setting, difference in differences.items():
                 counts["other" if difference else "the same"] += 1
                 if difference:
                     print(job.name, setting, difference, sep="\t", flush=True)

@@ -22,30 +22,30 @@ from benchmarks.reliability import jobs
 
 @dataclass
 class Soak:
-    """What was found so far: (seconds since the begin, MB) of the runs of each command, and a line a fault."""
+    """The findings so far: (seconds since the beginning, MB) of the runs of each command, and a line a fault."""
 
     undisturbed: Path
     inputs: list[str]
-    until: float
+    deadline: float
     began: float = field(default_factory=time.monotonic)
     peaks: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
     faults: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def work(self, place: int) -> None:
+    def work(self, worker: int) -> None:
         """Run one command after the other until the time is over."""
-        rng = random.Random(place)
-        while time.monotonic() < self.until:
+        rng = random.Random(worker)
+        while time.monotonic() < self.deadline:
             job = rng.choice(jobs.JOBS)
-            found, megabytes = self.tried(job)
+            fault, megabytes = self.run_once(job)
             with self.lock:
                 self.peaks[job.name].append((time.monotonic() - self.began, megabytes))
-                if found:
-                    self.faults.append(f"{job.name}\t{found}")
+                if fault:
+                    self.faults.append(f"{job.name}\t{fault}")
                     print(self.faults[-1], flush=True)
 
-    def tried(self, job: jobs.Job) -> tuple[str, float]:
-        """What is wrong with a run, nothing if all is well, and the most memory that it held in MB."""
+    def run_once(self, job: jobs.Job) -> tuple[str, float]:
+        """The fault of a run, empty if there is none, and its peak memory in MB."""
         with (
             jobs.folder_with(self.inputs, self.undisturbed) as folder,
             tempfile.TemporaryFile() as messages,
@@ -57,26 +57,26 @@ class Soak:
                 stderr=messages,
                 env=os.environ | {"OMP_NUM_THREADS": "1"},
             )
-            status, megabytes = jobs.ended(process)
+            status, megabytes = jobs.wait_for(process)
             if status:
                 messages.seek(0)
-                last = messages.read().decode(errors="replace").strip().splitlines()[-1:]
-                return f"status {status}: {' '.join(last)[:200]}", megabytes
-            left = {path.name for path in folder.iterdir()} - {*self.inputs, job.output}
-            if left:
-                return f"left {', '.join(sorted(left))}", megabytes
+                last_lines = messages.read().decode(errors="replace").strip().splitlines()[-1:]
+                return f"status {status}: {' '.join(last_lines)[:200]}", megabytes
+            left_files = {path.name for path in folder.iterdir()} - {*self.inputs, job.output}
+            if left_files:
+                return f"left {', '.join(sorted(left_files))}", megabytes
             same = job.content(folder) == job.content(self.undisturbed)
             return "" if same else "other bytes than alone", megabytes
 
     def growth(self) -> float:
         """By how many MB the last third of runs took more than the first third."""
-        span, grown = time.monotonic() - self.began, []
+        span, increases = time.monotonic() - self.began, []
         for runs in self.peaks.values():
-            first = [megabytes for at, megabytes in runs if at < span / 3]
-            last = [megabytes for at, megabytes in runs if at > span * 2 / 3]
-            if first and last:
-                grown.append(sum(last) / len(last) - sum(first) / len(first))
-        return sum(grown) / max(1, len(grown))
+            early = [megabytes for at, megabytes in runs if at < span / 3]
+            late = [megabytes for at, megabytes in runs if at > span * 2 / 3]
+            if early and late:
+                increases.append(sum(late) / len(late) - sum(early) / len(early))
+        return sum(increases) / max(1, len(increases))
 
 
 def main() -> None:
@@ -85,17 +85,17 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--parallel", type=int, default=24)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         inputs = jobs.write_inputs(folder)
         for job in jobs.JOBS:
-            jobs.finished(job, folder)
+            jobs.run_to_end(job, folder)
         soak = Soak(folder, inputs, time.monotonic() + 60 * options.minutes)
-        places = [threading.Thread(target=soak.work, args=(n,)) for n in range(options.parallel)]
-        for place in places:
-            place.start()
-        for place in places:
-            place.join()
+        workers = [threading.Thread(target=soak.work, args=(n,)) for n in range(options.parallel)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
         runs = [megabytes for of_job in soak.peaks.values() for _, megabytes in of_job]
         print(
             f"{len(runs)} runs of {len(soak.peaks)} commands, {options.parallel} at once, in "

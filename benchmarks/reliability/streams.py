@@ -19,8 +19,8 @@ from typing import IO
 from benchmarks.reliability import jobs
 from benchmarks.reliability.hostile_bundles import BUNDLES
 
-OF_DNA = str(BUNDLES / "transformer-kmers")
-AT_ONCE = 1000  # records
+DNA_MODEL = str(BUNDLES / "transformer-kmers")
+BATCH = 1000  # records
 CALLS = "\t.\t.\t.\tGT\t0|1\t1|1\n"
 SITES = BUNDLES / "sites"
 HEADER = (
@@ -32,8 +32,8 @@ COMMANDS = {
     "tokenize --to fasta": ("FASTA", ("tokenize", "--to", "fasta")),
     "augment": ("FASTA", ("augment", "--mask", "0.1", "--revcomp")),
     "denoise": ("FASTA", ("denoise",)),
-    "classify": ("FASTA", ("classify", "--model", OF_DNA)),
-    "embed": ("FASTA", ("embed", "--model", OF_DNA, "--to", "tsv")),
+    "classify": ("FASTA", ("classify", "--model", DNA_MODEL)),
+    "embed": ("FASTA", ("embed", "--model", DNA_MODEL, "--to", "tsv")),
     "classify VCF": ("VCF", ("classify", "--model", str(SITES))),
     "denoise VCF": ("VCF", ("denoise", "--model", str(BUNDLES / "denoiser"))),
     "tokenize VCF": ("VCF", ("tokenize", "--haplotypes", "--model", str(SITES))),
@@ -44,8 +44,8 @@ def fasta(records: int) -> Iterator[str]:
     """Records of 40 letters."""
     rng = random.Random(0)
     letters = "".join(rng.choices("ACGT", k=10_000))
-    for start in range(0, records, AT_ONCE):
-        numbers = range(start, min(start + AT_ONCE, records))
+    for start in range(0, records, BATCH):
+        numbers = range(start, min(start + BATCH, records))
         yield "".join(f">r{n}\n{letters[n % 9000 : n % 9000 + 40]}\n" for n in numbers)
 
 
@@ -56,25 +56,27 @@ def vcf(records: int) -> Iterator[str]:
         chrom, position, _, _, ref, alt = line.split("\t")[:6]
         sites.setdefault(chrom, []).append([chrom, position, ".", ref, alt])
     yield HEADER
-    others = records // len(sites)
+    records_a_contig = records // len(sites)
     for chrom, rows in sites.items():
         rows.sort(key=lambda row: int(row[1]))
         yield "".join("\t".join(row) + CALLS for row in rows)
-        at = int(rows[-1][1]) + 1
-        for start in range(0, others, AT_ONCE):
-            numbers = range(at + start, at + min(start + AT_ONCE, others))
+        first_position = int(rows[-1][1]) + 1
+        for start in range(0, records_a_contig, BATCH):
+            numbers = range(
+                first_position + start, first_position + min(start + BATCH, records_a_contig)
+            )
             yield "".join(f"{chrom}\t{n}\t.\tA\tG{CALLS}" for n in numbers)
 
 
 KINDS = {"FASTA": fasta, "VCF": vcf}
 
 
-def run(kind: str, words: tuple[str, ...], records: int) -> tuple[int, float, float, int]:
+def run(kind: str, arguments: tuple[str, ...], records: int) -> tuple[int, float, float, int]:
     """The command's status, seconds, most memory in MB, and lines of output; its standard input is a pipe."""
     began = time.monotonic()
     with tempfile.TemporaryFile() as messages:
         process = subprocess.Popen(
-            [sys.executable, "-m", "genomai_cli", *words],
+            [sys.executable, "-m", "genomai_cli", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=messages,
@@ -82,11 +84,11 @@ def run(kind: str, words: tuple[str, ...], records: int) -> tuple[int, float, fl
         )
         assert process.stdin is not None
         assert process.stdout is not None
-        feeding = threading.Thread(target=_feed, args=(process.stdin, kind, records))
-        feeding.start()
+        feeder = threading.Thread(target=_feed, args=(process.stdin, kind, records))
+        feeder.start()
         lines = sum(1 for _ in process.stdout)
-        feeding.join()
-        status, megabytes = jobs.ended(process)
+        feeder.join()
+        status, megabytes = jobs.wait_for(process)
         if status:
             messages.seek(0)
             print(messages.read().decode(errors="replace")[-300:], file=sys.stderr)
@@ -99,7 +101,7 @@ def _feed(target: IO[bytes], kind: str, records: int) -> None:
             target.write(text.encode())
         target.close()
     except BrokenPipeError:
-        pass  # its status tells
+        pass  # its status says so
 
 
 def main() -> None:
@@ -111,18 +113,18 @@ def main() -> None:
     sizes = (options.records // 10, options.records)
     columns = (f"MB at {size:,}" for size in sizes)
     print("command", "records a second", *columns, "bytes a record", "lines", "status", sep="\t")
-    for name, (kind, words) in COMMANDS.items():
+    for name, (kind, arguments) in COMMANDS.items():
         if options.only in (None, name):
-            (_, _, less, _), (status, seconds, most, lines) = (
-                run(kind, words, size) for size in sizes
+            (_, _, small_peak, _), (status, seconds, large_peak, lines) = (
+                run(kind, arguments, size) for size in sizes
             )
-            growth = (most - less) * 2**20 / (sizes[1] - sizes[0])
+            growth = (large_peak - small_peak) * 2**20 / (sizes[1] - sizes[0])
             rate = options.records / seconds
             print(
                 name,
                 f"{rate:.0f}",
-                f"{less:.0f}",
-                f"{most:.0f}",
+                f"{small_peak:.0f}",
+                f"{large_peak:.0f}",
                 f"{growth:.1f}",
                 lines,
                 status,

@@ -18,10 +18,13 @@ from benchmarks.reliability.hostile_inputs import TORTURE
 from benchmarks.reliability.isolated import Outcome, load_everything, run
 
 SECONDS = 20.0
-OF_DNA, MASKED = str(BUNDLES / "transformer-kmers"), str(BUNDLES / "masked")
-SCORE, MOST_SCORED = ("score", "--model", MASKED), 100_000  # bytes: it reads every base on its own
-DIFFUSION = str(BUNDLES / "diffusion-dna")
-OF_ANY = (
+DNA_MODEL, MASKED_MODEL = str(BUNDLES / "transformer-kmers"), str(BUNDLES / "masked")
+SCORE, MAX_SCORED_BYTES = (
+    ("score", "--model", MASKED_MODEL),
+    100_000,
+)  # bytes: it reads every base on its own
+DIFFUSION_MODEL = str(BUNDLES / "diffusion-dna")
+COMMON_COMMANDS = (
     ("tokenize",),
     ("tokenize", "--to", "hdf5"),
     ("tokenize", "--to", "fasta"),
@@ -31,15 +34,15 @@ OF_ANY = (
     ("augment", "--mask", "0.1", "--mutate", "0.1"),
     ("denoise",),
 )
-OF_SEQUENCES = (
+SEQUENCE_COMMANDS = (
     ("tokenize", "--tokenizer", "bytes"),
-    ("classify", "--model", OF_DNA),
-    ("embed", "--model", OF_DNA, "--to", "hdf5", "--strand", "both"),
+    ("classify", "--model", DNA_MODEL),
+    ("embed", "--model", DNA_MODEL, "--to", "hdf5", "--strand", "both"),
     ("augment", "--crop", "0.5", "--revcomp"),
-    ("denoise", "--model", DIFFUSION),
+    ("denoise", "--model", DIFFUSION_MODEL),
     SCORE,
 )
-OF_VARIANTS = (
+VARIANT_COMMANDS = (
     ("tokenize", "--haplotypes"),
     ("classify", "--absent-is-ref"),
     ("classify", "--model", "mito"),
@@ -54,25 +57,25 @@ def torture_files() -> list[Path]:
 
 
 def commands_for(path: Path) -> tuple[tuple[str, ...], ...]:
-    """Those that read its kind, by its name; what has no known name goes through all."""
+    """The commands that read files of this kind, by the name; all of them for unknown names."""
     name = path.name.removesuffix(".gz").removesuffix(".bgz")
     if name.endswith((".vcf", ".bcf")):
-        return OF_ANY + OF_VARIANTS
+        return COMMON_COMMANDS + VARIANT_COMMANDS
     if name.endswith((".fa", ".fasta", ".fas", ".fq", ".fastq")):
-        return OF_ANY + OF_SEQUENCES
-    return OF_ANY + OF_VARIANTS + OF_SEQUENCES
+        return COMMON_COMMANDS + SEQUENCE_COMMANDS
+    return COMMON_COMMANDS + VARIANT_COMMANDS + SEQUENCE_COMMANDS
 
 
-def tried(path: Path, words: Sequence[str]) -> tuple[Outcome, str]:
+def run_on_file(path: Path, arguments: Sequence[str]) -> tuple[Outcome, str]:
     """How the command ended with the file, and what is wrong with that, nothing if all is well."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "out"
-        ended = run([*words, path, "-o", target], limit=SECONDS)
-        there = {file.name for file in Path(folder).iterdir()}
-    if found := ended.fault(seconds=SECONDS):
-        return ended, found
-    whole = there == ({"out"} if ended.status == 0 else set())
-    return ended, "" if whole else f"left {', '.join(sorted(there)) or 'no output'}"
+        outcome = run([*arguments, path, "-o", target], limit=SECONDS)
+        files = {file.name for file in Path(folder).iterdir()}
+    if fault := outcome.fault(seconds=SECONDS):
+        return outcome, fault
+    is_complete = files == ({"out"} if outcome.status == 0 else set())
+    return outcome, "" if is_complete else f"left {', '.join(sorted(files)) or 'no output'}"
 
 
 def main() -> None:
@@ -83,23 +86,36 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     load_everything()
-    rng, ends, faults, slowest, largest = random.Random(options.seed), Counter[str](), 0, 0.0, 0.0
+    rng, endings, faults, slowest, largest = (
+        random.Random(options.seed),
+        Counter[str](),
+        0,
+        0.0,
+        0.0,
+    )
     files = torture_files()
     files = rng.sample(files, min(options.files or len(files), len(files)))
     for path in files:
         commands = commands_for(path)
-        if path.stat().st_size > MOST_SCORED:
-            commands = tuple(words for words in commands if words != SCORE)
-        for words in rng.sample(commands, options.commands or len(commands)):
-            ended, found = tried(path, words)
-            ends["refused" if ended.refused else "taken"] += 1
-            slowest, largest = max(slowest, ended.seconds), max(largest, ended.megabytes)
-            if found:
+        if path.stat().st_size > MAX_SCORED_BYTES:
+            commands = tuple(arguments for arguments in commands if arguments != SCORE)
+        for arguments in rng.sample(commands, options.commands or len(commands)):
+            outcome, fault = run_on_file(path, arguments)
+            endings["refused" if outcome.refused else "taken"] += 1
+            slowest, largest = max(slowest, outcome.seconds), max(largest, outcome.megabytes)
+            if fault:
                 faults += 1
-                last = (ended.stderr.strip().splitlines() or [""])[-1]
-                print(path.relative_to(TORTURE), *words, found, last[:160], sep="\t", flush=True)
+                last_line = (outcome.stderr.strip().splitlines() or [""])[-1]
+                print(
+                    path.relative_to(TORTURE),
+                    *arguments,
+                    fault,
+                    last_line[:160],
+                    sep="\t",
+                    flush=True,
+                )
     print(
-        f"{len(files)} files, {sum(ends.values())} runs: {ends['refused']} refused, {ends['taken']} taken, "
+        f"{len(files)} files, {sum(endings.values())} runs: {endings['refused']} refused, {endings['taken']} taken, "
         f"{faults} faults; slowest {slowest:.2f} s, most memory {largest:.0f} MB"
     )
 

@@ -18,12 +18,12 @@ from benchmarks.reliability.hostile_inputs import EXAMPLES
 from benchmarks.reliability.isolated import Outcome, load_everything, run
 from genomai_cli.formats.bgzf import END_MARKER, compress_block
 
-TOLD = "the last line has no line end"
+WARNING = "the last line has no line end"
 COLUMNS = ("kind", "cuts", "refused", "warned", "between records", "untold")
 BETWEEN_RECORDS = ("VCF", "FASTA", "FASTQ")  # of these a cut at a line end leaves a whole file
 
 
-def whole_files() -> dict[str, bytes]:
+def intact_files() -> dict[str, bytes]:
     """The repository's examples in every kind."""
     vcf = gzip.decompress((EXAMPLES / "samples.vcf.gz").read_bytes())
     letters = (EXAMPLES / "samples.fa").read_bytes()
@@ -46,8 +46,8 @@ def whole_files() -> dict[str, bytes]:
 def _bcf(vcf: bytes) -> bytes:
     import pysam
 
-    with tempfile.TemporaryDirectory() as made:
-        text, binary = Path(made) / "x.vcf", Path(made) / "x.bcf"
+    with tempfile.TemporaryDirectory() as temporary:
+        text, binary = Path(temporary) / "x.vcf", Path(temporary) / "x.bcf"
         text.write_bytes(vcf)
         with (
             pysam.VariantFile(str(text)) as records,
@@ -59,20 +59,22 @@ def _bcf(vcf: bytes) -> bytes:
 
 
 def cuts(data: bytes, last: int, count: int, rng: random.Random) -> Iterator[int]:
-    """Where the data are cut: at the last bytes, and `count` random places behind the kind's first bytes."""
+    """The cuts, as lengths of what remains: at each of the last bytes, and `count` random ones after the first
+    bytes."""
     yield from range(len(data) - last, len(data))
     yield from (rng.randrange(200, len(data) - last) for _ in range(count))
 
 
-def told(ended: Outcome, left: bytes, data: bytes, kind: str) -> str:
-    """Which of `COLUMNS` it counts for; a FASTQ record is whole without its line end, as its lengths tell."""
-    if ended.fault(seconds=20):
-        return ended.fault(seconds=20)
-    if ended.refused:
+def reaction_to(outcome: Outcome, remaining: bytes, data: bytes, kind: str) -> str:
+    """The column of `COLUMNS` of this outcome, or a fault; a FASTQ record is complete without its line end, by its
+    lengths."""
+    if outcome.fault(seconds=20):
+        return outcome.fault(seconds=20)
+    if outcome.refused:
         return "refused"
-    if TOLD in ended.stderr:
+    if WARNING in outcome.stderr:
         return "warned"
-    at_end = left.endswith(b"\n") or (kind == "FASTQ" and data.startswith(left + b"\n"))
+    at_end = remaining.endswith(b"\n") or (kind == "FASTQ" and data.startswith(remaining + b"\n"))
     between = kind.split(",")[0] in BETWEEN_RECORDS and at_end
     return "between records" if between else "untold"
 
@@ -89,21 +91,29 @@ def main() -> None:
     load_everything()
     rng, total = random.Random(options.seed), Counter[str]()
     print(*COLUMNS, sep="\t")
-    for kind, data in whole_files().items():
-        found = Counter[str]()
-        for at in cuts(data, options.last, options.count, rng):
+    for kind, data in intact_files().items():
+        counts = Counter[str]()
+        for cut in cuts(data, options.last, options.count, rng):
             with tempfile.TemporaryDirectory() as folder:
-                given = Path(folder) / "input"
-                given.write_bytes(data[:at])
-                ended = run(["tokenize", "--to", "fasta", given, "-o", Path(folder) / "out.fa"])
-            how = told(ended, data[:at], data, kind)
-            found[how] += 1
-            if how not in COLUMNS[2:5]:
-                print(f"# {kind}: {how} at {at} of {len(data)}: ...{data[max(0, at - 20) : at]!r}")
+                input_file = Path(folder) / "input"
+                input_file.write_bytes(data[:cut])
+                ended = run(
+                    ["tokenize", "--to", "fasta", input_file, "-o", Path(folder) / "out.fa"]
+                )
+            reaction = reaction_to(ended, data[:cut], data, kind)
+            counts[reaction] += 1
+            if reaction not in COLUMNS[2:5]:
+                print(
+                    f"# {kind}: {reaction} at {cut} of {len(data)}: ...{data[max(0, cut - 20) : cut]!r}"
+                )
         print(
-            kind, sum(found.values()), *(found[name] for name in COLUMNS[2:]), sep="\t", flush=True
+            kind,
+            sum(counts.values()),
+            *(counts[name] for name in COLUMNS[2:]),
+            sep="\t",
+            flush=True,
         )
-        total += found
+        total += counts
     print("all", sum(total.values()), *(total[name] for name in COLUMNS[2:]), sep="\t")
 
 

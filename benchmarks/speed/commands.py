@@ -44,11 +44,11 @@ def write_cohort(path: Path) -> None:
         names = "\t".join(f"person_{number}" for number in range(PEOPLE))
         out.write(f"#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\t{names}\n")
         for site in range(len(panel)):
-            place = (panel.chrom[site], panel.positions[GRCH37][site], panel.rsid[site])
-            fixed = "\t".join(
-                map(str, (*place, panel.ref[site], panel.alt[site], ".", "PASS", ".", "GT"))
+            coordinates = (panel.chrom[site], panel.positions[GRCH37][site], panel.rsid[site])
+            fixed_columns = "\t".join(
+                map(str, (*coordinates, panel.ref[site], panel.alt[site], ".", "PASS", ".", "GT"))
             )
-            out.write(fixed + "\t" + "\t".join(genotypes[:, site]) + "\n")
+            out.write(fixed_columns + "\t" + "\t".join(genotypes[:, site]) + "\n")
 
 
 def write_records(path: Path) -> None:
@@ -58,26 +58,28 @@ def write_records(path: Path) -> None:
     with atomic_text(path) as out:
         out.write("\t".join(["record", *table.columns]) + "\n")
         for number in range(RECORDS):
-            known = {name: table.column(name)[number % len(table)] for name in table.columns}
-            for name, reach in (("latitude", 3.0), ("longitude", 3.0)):
-                known[name] = f"{float(known[name] or 0) + rng.uniform(-reach, reach):.3f}"
-            known["sex"] = (None, "female", "male")[number % 3]
+            values = {name: table.column(name)[number % len(table)] for name in table.columns}
+            for name, max_shift in (("latitude", 3.0), ("longitude", 3.0)):
+                values[name] = (
+                    f"{float(values[name] or 0) + rng.uniform(-max_shift, max_shift):.3f}"
+                )
+            values["sex"] = (None, "female", "male")[number % 3]
             if number % 3 == 1:
-                known["pop"] = None
+                values["pop"] = None
             if number % 3 == 2:
-                known["superpop"] = None
-            fields = [value or "." for value in known.values()]
+                values["superpop"] = None
+            fields = [value or "." for value in values.values()]
             out.write("\t".join([f"record_{number}", *fields]) + "\n")
 
 
 def seconds(command: list[str], runs: int) -> list[float]:
     """The wall time of each run, after one that is not counted."""
-    taken = []
+    durations = []
     for _ in range(runs + 1):
         began = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        taken.append(time.perf_counter() - began)
-    return taken[1:]
+        durations.append(time.perf_counter() - began)
+    return durations[1:]
 
 
 def main() -> None:
@@ -108,8 +110,8 @@ def main() -> None:
         }  # fmt: skip
         print("command\tmedian_seconds\tslowest_seconds")
         for name, command in commands.items():
-            taken = seconds(command, runs if "v2" not in name else 1)
-            print(f"{name}\t{statistics.median(taken):.2f}\t{max(taken):.2f}", flush=True)
+            durations = seconds(command, runs if "v2" not in name else 1)
+            print(f"{name}\t{statistics.median(durations):.2f}\t{max(durations):.2f}", flush=True)
 
 
 if __name__ == "__main__":

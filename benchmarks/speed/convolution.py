@@ -20,7 +20,7 @@ LENGTHS = (70, 101, 300)
 STEPS = 20
 
 
-def seconds(length: int, *, narrow: bool) -> float:
+def seconds(length: int, *, bfloat16: bool) -> float:
     """The fastest step with a batch of sequences of so many letters."""
     torch.manual_seed(0)
     part = Convolution(ConvolutionConfig(), 2)
@@ -28,27 +28,27 @@ def seconds(length: int, *, narrow: bool) -> float:
     codes_BL = torch.randint(0, 4, (BATCH_SIZE, length))
     real_BL = torch.ones_like(codes_BL, dtype=torch.bool)
     labels_B = torch.randint(0, 2, (BATCH_SIZE,))
-    found = []
+    durations = []
     for _ in range(STEPS):
         began = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             logits_BO, _ = part(codes_BL, real_BL)
         optimizer.zero_grad()
         functional.cross_entropy(logits_BO.float(), labels_B).backward()
         optimizer.step()
-        found.append(time.perf_counter() - began)
-    return min(found)
+        durations.append(time.perf_counter() - began)
+    return min(durations)
 
 
 def main() -> None:
     """See the top of the file."""
     torch.set_num_threads(parser_of(__doc__, threads=2).parse_args().threads)
-    used = "bfloat16" if uses_bfloat16(torch.device("cpu")) else "single precision"
-    print(f"`genomai train` uses {used} here\n")
+    precision = "bfloat16" if uses_bfloat16(torch.device("cpu")) else "single precision"
+    print(f"`genomai train` uses {precision} here\n")
     print("| letters | precision | ms a step | us a letter |\n| ---: | --- | ---: | ---: |")
     for length in LENGTHS:
-        for name, narrow in (("single", False), ("bfloat16", True)):
-            step = seconds(length, narrow=narrow)
+        for name, bfloat16 in (("single", False), ("bfloat16", True)):
+            step = seconds(length, bfloat16=bfloat16)
             print(
                 f"| {length} | {name} | {1e3 * step:.1f} | {1e6 * step / BATCH_SIZE / length:.2f} |",
                 flush=True,

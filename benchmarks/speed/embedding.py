@@ -23,31 +23,31 @@ POSITIONS = {"hyenadna-tiny": "network.positions"}
 
 def main() -> None:
     """Print a row a preset."""
-    made = parser_of(__doc__, methods=["hyenadna-tiny", "caduceus-ps-tiny"], threads=1)
-    made.add_argument("--letters", type=int, default=1_000_000, metavar="N")
-    options = made.parse_args()
+    parser = parser_of(__doc__, methods=["hyenadna-tiny", "caduceus-ps-tiny"], threads=1)
+    parser.add_argument("--letters", type=int, default=1_000_000, metavar="N")
+    options = parser.parse_args()
     print("model\tletters\tseconds\tprocessor_seconds\tpeak_mb")
     letters = np.random.default_rng(0).choice(np.frombuffer(b"ACGT", np.uint8), options.letters)
     for preset in options.methods:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             (folder / "long.fa").write_text(f">long\n{as_text(letters)}\n")
-            longer = [f"{key}={options.letters + 2}" for key in [POSITIONS.get(preset)] if key]
-            save_model(folder / "model", preset, longer)
-            print(preset, options.letters, *figures(folder, options.threads), sep="\t", flush=True)
+            changes = [f"{key}={options.letters + 2}" for key in [POSITIONS.get(preset)] if key]
+            save_model(folder / "model", preset, changes)
+            print(preset, options.letters, *measure(folder, options.threads), sep="\t", flush=True)
 
 
-def figures(folder: Path, threads: int) -> list[str]:
+def measure(folder: Path, threads: int) -> list[str]:
     """Seconds, seconds of a processor, MB."""
     command = [sys.executable, "-m", "genomai_cli", "embed", "--model", str(folder / "model")]
     command += ["--threads", str(threads), "-o", str(folder / "out.h5"), str(folder / "long.fa")]
     began = time.perf_counter()
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
+    _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"embed ended with {status}")
-    took = (time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
-    return [format_number(value) for value in took]
+    values = (time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    return [format_number(value) for value in values]
 
 
 if __name__ == "__main__":

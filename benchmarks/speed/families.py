@@ -39,22 +39,32 @@ from genomai_cli.training import recipe
 
 CADUCEUS, HYENA, DNABERT = "caduceus-ps-tiny", "hyenadna-tiny", "dnabert-6-tiny"
 CHUNKED, PLAIN = "caduceus-chunked", "caduceus-plain"
-MAMBA, BERT, WHOLE = "transformers-mamba", "transformers-bert", "transformers-bert-whole"
-OTHERS = (MAMBA, BERT, WHOLE)
-PRESET_OF = {PLAIN: CADUCEUS, CHUNKED: CADUCEUS, MAMBA: CADUCEUS, BERT: DNABERT, WHOLE: DNABERT}
-FAMILIES = ",".join((DNABERT, BERT, WHOLE, HYENA, "evo2-tiny", CADUCEUS, CHUNKED, PLAIN, MAMBA))
+MAMBA, BERT, BERT_FULL = (
+    "transformers-mamba",
+    "transformers-bert",
+    "transformers-bert-whole",
+)
+TRANSFORMERS_FAMILIES = (MAMBA, BERT, BERT_FULL)
+PRESET_OF = {
+    PLAIN: CADUCEUS,
+    CHUNKED: CADUCEUS,
+    MAMBA: CADUCEUS,
+    BERT: DNABERT,
+    BERT_FULL: DNABERT,
+}
+FAMILIES = ",".join((DNABERT, BERT, BERT_FULL, HYENA, "evo2-tiny", CADUCEUS, CHUNKED, PLAIN, MAMBA))
 LENGTHS = "1000,8000,32000,131000,1000000"
-WINDOWS_AT_ONCE = 32  # of a network that reads so many tokens only
-LEAST = 16_000  # bases that are read in all
-LONGEST = {
+WINDOW_BATCH = 32  # of a network that reads so many tokens only
+MIN_BASES = 16_000  # bases that are read in all
+MAX_BASES = {
     DNABERT: 131_000,
     BERT: 32_000,
-    WHOLE: 32_000,
+    BERT_FULL: 32_000,
     "evo2-tiny": 131_000,
     CHUNKED: 32_000,
 } | dict.fromkeys((PLAIN, MAMBA), 8000)  # what more takes too long
 THEORY = {
-    DNABERT: "1 (windows)", BERT: "1 (windows)", WHOLE: "1 to 2 (attention)", HYENA: "1, with a logarithm (FFT)",
+    DNABERT: "1 (windows)", BERT: "1 (windows)", BERT_FULL: "1 to 2 (attention)", HYENA: "1, with a logarithm (FFT)",
     "evo2-tiny": "1 (windows)",
 }  # fmt: skip
 
@@ -73,7 +83,7 @@ class Row:
     peak_mb: float  # of the whole process, torch included
 
 
-def measured(family: str, bases: int, threads: int) -> Row:
+def measure_in_process(family: str, bases: int, threads: int) -> Row:
     """One row, in a process of its own, which begins with what is imported here."""
     with multiprocessing.get_context("fork").Pool(1) as pool:
         return pool.apply(measure, (family, bases, threads))
@@ -88,16 +98,19 @@ def measure(family: str, bases: int, threads: int) -> Row:
     tokenizer = tokenizers.from_config(plan.tokenizer)
     letters = np.random.default_rng(0).choice(np.frombuffer(b"ACGT", np.uint8), bases)
     ids_T = tokenizer.encode(as_text(letters)).astype(np.int64)
-    longer = {"positions": max(len(ids_T), plan.network["positions"])} if family == HYENA else {}
-    network = build_network(plan.network | vocabulary_sizes(tokenizer) | longer).eval()
-    longest = None if family == WHOLE else network.max_length
-    run, batches = forward_of(family, network, len(ids_T)), list(in_windows(ids_T, longest))
+    changes = {"positions": max(len(ids_T), plan.network["positions"])} if family == HYENA else {}
+    network = build_network(plan.network | vocabulary_sizes(tokenizer) | changes).eval()
+    max_length = None if family == BERT_FULL else network.max_length
+    run, batches = forward_of(family, network, len(ids_T)), list(in_windows(ids_T, max_length))
     run(batches[0][:, :256])
-    times = -(-LEAST // bases)
-    began, used = time.perf_counter(), time.process_time()
-    for ids_BT in batches * times:
+    repeats = -(-MIN_BASES // bases)
+    began, processor_start = time.perf_counter(), time.process_time()
+    for ids_BT in batches * repeats:
         run(ids_BT)
-    seconds, processor = (time.perf_counter() - began) / times, (time.process_time() - used) / times
+    seconds, processor = (
+        (time.perf_counter() - began) / repeats,
+        (time.process_time() - processor_start) / repeats,
+    )
     parameters = sum(p.numel() for p in network.parameters())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return Row(
@@ -105,55 +118,59 @@ def measure(family: str, bases: int, threads: int) -> Row:
     )
 
 
-def in_windows(ids_T: np.ndarray, longest: int | None) -> Iterator[Tensor]:
+def in_windows(ids_T: np.ndarray, max_length: int | None) -> Iterator[Tensor]:
     """The sequence (1, T), or windows of it that follow each other (B, T), the rest by itself."""
-    if longest is None or len(ids_T) <= longest:
+    if max_length is None or len(ids_T) <= max_length:
         yield torch.from_numpy(ids_T)[None]
         return
-    whole = len(ids_T) // longest
+    full_windows = len(ids_T) // max_length
     yield from (
-        torch.from_numpy(ids_T[: whole * longest]).view(whole, longest).split(WINDOWS_AT_ONCE)
+        torch.from_numpy(ids_T[: full_windows * max_length])
+        .view(full_windows, max_length)
+        .split(WINDOW_BATCH)
     )
-    if len(ids_T) > whole * longest:
-        yield torch.from_numpy(ids_T[whole * longest :])[None]
+    if len(ids_T) > full_windows * max_length:
+        yield torch.from_numpy(ids_T[full_windows * max_length :])[None]
 
 
 def forward_of(family: str, network: nn.Module, tokens: int) -> Callable[[Tensor], object]:
-    """What is timed."""
+    """The function that is timed."""
     if family == PLAIN:
-        caduceus.selective_scan = plain
+        caduceus.selective_scan = scan_by_definition
     if family == CHUNKED:
         scan_kernel.is_compiled = lambda *tensors: False
-    if family not in OTHERS:
+    if family not in TRANSFORMERS_FAMILIES:
         return network
     import transformers  # noqa: PLC0415
 
-    own = network.config
+    config = network.config
     if family == MAMBA:
         sizes = transformers.MambaConfig(
-            vocab_size=own.vocabulary,
-            hidden_size=own.width,
-            num_hidden_layers=own.layers,
-            state_size=own.states,
-            expand=own.expand,
-            conv_kernel=own.kernel,
-            time_step_rank=own.step_rank,
+            vocab_size=config.vocabulary,
+            hidden_size=config.width,
+            num_hidden_layers=config.layers,
+            state_size=config.states,
+            expand=config.expand,
+            conv_kernel=config.kernel,
+            time_step_rank=config.step_rank,
             use_cache=False,
         )
         mamba = transformers.MambaModel(sizes).eval()
         return lambda ids_BT: mamba(torch.cat([ids_BT, ids_BT.flip(1)] * 2))
     sizes = transformers.BertConfig(
-        vocab_size=own.vocabulary,
-        hidden_size=own.width,
-        num_hidden_layers=own.layers,
-        num_attention_heads=own.heads,
-        intermediate_size=own.feed_forward,
-        max_position_embeddings=max(own.positions, tokens),
+        vocab_size=config.vocabulary,
+        hidden_size=config.width,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        intermediate_size=config.feed_forward,
+        max_position_embeddings=max(config.positions, tokens),
     )
     return transformers.BertModel(sizes).eval()
 
 
-def plain(steps: selective_scan.Steps, state_BGEN: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def scan_by_definition(
+    steps: selective_scan.Steps, state_BGEN: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The scan by the definition."""
     if state_BGEN is None:
         batch, _, groups, channels = steps.u.shape
@@ -163,26 +180,28 @@ def plain(steps: selective_scan.Steps, state_BGEN: Tensor | None = None) -> tupl
 
 def main() -> None:
     """Write the rows as they are measured, and the table for readers."""
-    made = parser_of(
+    command_line = parser_of(
         __doc__, methods=names(FAMILIES), threads=1, output=Path("/dev/stdout"), markdown=None
     )
-    made.add_argument("--lengths", type=names, default=names(LENGTHS), metavar="N,...",
+    command_line.add_argument("--lengths", type=names, default=names(LENGTHS), metavar="N,...",
                       help=f"bases; default: {LENGTHS}")  # fmt: skip
-    options = made.parse_args()
+    options = command_line.parse_args()
     lengths, rows = [int(length) for length in options.lengths], []
     with options.output.open("w") as out:
         print("\t".join(field.name for field in fields(Row)), file=out, flush=True)
         for bases in lengths:
             for family in options.methods:
-                if bases <= LONGEST.get(family, bases) and is_there(family):
-                    rows.append(measured(family, bases, options.threads))
+                if bases <= MAX_BASES.get(family, bases) and is_available(family):
+                    rows.append(measure_in_process(family, bases, options.threads))
                     print("\t".join(cells(rows[-1])), file=out, flush=True)
                     write_optional(options.markdown, table(rows, lengths))
 
 
-def is_there(family: str) -> bool:
+def is_available(family: str) -> bool:
     """Whether what it needs is installed."""
-    return family not in OTHERS or importlib.util.find_spec("transformers") is not None
+    return (
+        family not in TRANSFORMERS_FAMILIES or importlib.util.find_spec("transformers") is not None
+    )
 
 
 def cells(row: Row) -> Iterator[str]:
@@ -197,10 +216,14 @@ def table(rows: Sequence[Row], lengths: Sequence[int]) -> Iterator[str]:
     yield "Tokens a second of a processor, by bases of the sequence; peak memory of the process at the longest.\n\n"
     yield f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}\n"
     for family in dict.fromkeys(row.family for row in rows):
-        own = [row for row in rows if row.family == family]
-        speed = {row.bases: f"{row.tokens_a_processor_second:,.0f}" for row in own}
+        family_rows = [row for row in rows if row.family == family]
+        speed = {row.bases: f"{row.tokens_a_processor_second:,.0f}" for row in family_rows}
         line = [family, *(speed.get(length, "") for length in lengths)]
-        line += [f"{own[-1].peak_mb:,.0f}", f"{exponent(own):.2f}", THEORY.get(family, "1 (scan)")]
+        line += [
+            f"{family_rows[-1].peak_mb:,.0f}",
+            f"{exponent(family_rows):.2f}",
+            THEORY.get(family, "1 (scan)"),
+        ]
         yield f"| {' | '.join(line)} |\n"
     yield f"\nLoad of the machine at the end: {os.getloadavg()[1]:.1f}, on {os.cpu_count()} processors.\n"
 

@@ -69,16 +69,16 @@ cut -f 1-8 GBR.vcf | awk '/^#/ || n++ % 2 == 0' > sites.vcf
 
 
 @dataclass(frozen=True)
-class Place:
+class Checkout:
     """A folder with a clone in it, and what runs the program there; None: what the clone's `.venv` has."""
 
     folder: Path
     python: Path | None
 
     def run(self, line: str) -> float:
-        """The seconds of a line of shell; SystemExit with what it told where it fails."""
+        """The seconds of a line of shell; SystemExit with its messages where it fails."""
         began = time.perf_counter()
-        ended = subprocess.run(
+        process = subprocess.run(
             ["sh", "-euc", line],
             cwd=self.folder,
             env=os.environ | self._environment(),
@@ -86,8 +86,8 @@ class Place:
             text=True,
             check=False,
         )
-        if ended.returncode:
-            raise SystemExit(f"{line}\n{ended.stderr}")
+        if process.returncode:
+            raise SystemExit(f"{line}\n{process.stderr}")
         return time.perf_counter() - began
 
     def _environment(self) -> dict[str, str]:
@@ -105,9 +105,9 @@ def make_sequences(folder: Path) -> None:
     """Two thousand made-up sequences of 200 letters, half of them with more C and G, and their classes."""
     rng = np.random.default_rng(1)
     kinds = ["gc" if number % 2 else "at" for number in range(2000)]
-    chances = {"at": [0.3, 0.2, 0.2, 0.3], "gc": [0.2, 0.3, 0.3, 0.2]}
-    words = ["".join(rng.choice(list("ACGT"), 200, p=chances[kind])) for kind in kinds]
-    fasta = "".join(f">s{number}\n{word}\n" for number, word in enumerate(words))
+    probabilities = {"at": [0.3, 0.2, 0.2, 0.3], "gc": [0.2, 0.3, 0.3, 0.2]}
+    sequences = ["".join(rng.choice(list("ACGT"), 200, p=probabilities[kind])) for kind in kinds]
+    fasta = "".join(f">s{number}\n{sequence}\n" for number, sequence in enumerate(sequences))
     rows = "".join(f"s{number}\t{kind}\n" for number, kind in enumerate(kinds))
     (folder / "promoters.fa").write_text(fasta)
     (folder / "classes.tsv").write_text(f"name\tclass\n{rows}")
@@ -116,31 +116,31 @@ def make_sequences(folder: Path) -> None:
 def timed(python: Path | None) -> Iterator[tuple[str, str, float, float]]:
     """The rows of the table, as the steps end."""
     with tempfile.TemporaryDirectory() as folder:
-        clone = Place(Path(folder) / "genomai", python)
+        clone = Checkout(Path(folder) / "genomai", python)
         clone.folder.mkdir()
         steps = (CLONE,) if python else (CLONE, *INSTALLATION)
         shared = [(step, clone.run(line)) for step, line in steps]
         clone.run(COHORT)
         make_sequences(clone.folder)
-        for path, own in PATHS.items():
-            since = 0.0
+        for path, path_steps in PATHS.items():
+            elapsed = 0.0
             for step, seconds in shared:
-                since += seconds
-                yield path, step, seconds, since
-            for step, line in own:
+                elapsed += seconds
+                yield path, step, seconds, elapsed
+            for step, line in path_steps:
                 seconds = clone.run(line)
-                since += seconds
-                yield path, step, seconds, since
+                elapsed += seconds
+                yield path, step, seconds, elapsed
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--python", type=Path, help="an interpreter with what genomai needs")
-    given = parser.parse_args()
+    options = parser.parse_args()
     print(*HEADER, sep="\t")
-    for path, step, seconds, since in timed(given.python and given.python.absolute()):
-        print(path, step, f"{seconds:.1f}", f"{since:.1f}", sep="\t", flush=True)
+    for path, step, seconds, elapsed in timed(options.python and options.python.absolute()):
+        print(path, step, f"{seconds:.1f}", f"{elapsed:.1f}", sep="\t", flush=True)
 
 
 if __name__ == "__main__":

@@ -58,25 +58,28 @@ class Clock:
 
 def main() -> None:
     """Run both loops in turn and print how they compare."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("files", nargs="+", type=Path)
-    options.add_argument("--steps", type=int, default=60)
-    options.add_argument("--repeats", type=int, default=3)
-    options.add_argument("--threads", type=int, default=1)
-    options.add_argument("--set", action="append", default=[])
-    given = options.parse_args()
-    if given.steps < MIN_STEPS:
-        options.error(
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--set", action="append", default=[])
+    options = parser.parse_args()
+    if options.steps < MIN_STEPS:
+        parser.error(
             f"--steps is at least {MIN_STEPS}: the speed is measured between rows of the log"
         )
-    torch.set_num_threads(given.threads)
-    changes = [f"optimization.steps={given.steps}", f"optimization.evaluate_every={given.steps}"]
-    recipe, _ = read("dna", ["objectives={masked = 1.0}", *changes, *given.set])
+    torch.set_num_threads(options.threads)
+    changes = [
+        f"optimization.steps={options.steps}",
+        f"optimization.evaluate_every={options.steps}",
+    ]
+    recipe, _ = read("dna", ["objectives={masked = 1.0}", *changes, *options.set])
     with tempfile.TemporaryDirectory() as folder:
         began = time.monotonic()
         corpus = corpus_writer.write(
             Path(folder) / "corpus",
-            ((r.name, np.frombuffer(r.held.encode(), np.uint8)) for r in records(given.files)),
+            ((r.name, np.frombuffer(r.held.encode(), np.uint8)) for r in records(options.files)),
             piece_cutter(recipe, SequenceInput()),
             holdout=recipe.split.holdout,
             seed=0,
@@ -84,11 +87,11 @@ def main() -> None:
         seconds = time.monotonic() - began
         print(f"reading {corpus.info.letters:,} letters took {seconds:.1f} s")
         runs: dict[str, list[Timing]] = {"genomai": [], "plain": []}
-        for number in range(given.repeats):
+        for number in range(options.repeats):
             work = Path(folder) / str(number)
             work.mkdir()
-            runs["genomai"].append(ours(corpus, recipe, number, work))
-            runs["plain"].append(plain(corpus, recipe, number))
+            runs["genomai"].append(run_genomai(corpus, recipe, number, work))
+            runs["plain"].append(run_plain(corpus, recipe, number))
     print("loop\ttokens/s (median)\tleast\tmost\tseconds\theld-out loss")
     for name, timings in runs.items():
         print(row(name, timings))
@@ -116,11 +119,11 @@ def row(name: str, timings: list[Timing]) -> str:
     return f"{name}\t{middle:,.0f}\t{min(rates):,.0f}\t{max(rates):,.0f}\t{seconds:.1f}\t{held_out:.4f}"
 
 
-def ours(corpus: Corpus, recipe: Recipe, seed: int, work: Path) -> Timing:
+def run_genomai(corpus: Corpus, recipe: Recipe, seed: int, work: Path) -> Timing:
     """A run of genomai, with its checkpoints."""
     rows: list[tuple[int, Clock]] = []
-    around = RunContext(work=work, report=lambda metrics: rows.append((metrics.tokens, Clock())))
-    run = Pretraining(corpus, recipe, SequenceInput(), seed, None, around)
+    context = RunContext(work=work, report=lambda metrics: rows.append((metrics.tokens, Clock())))
+    run = Pretraining(corpus, recipe, SequenceInput(), seed, None, context)
     began = time.monotonic()
     run.run()
     seconds = time.monotonic() - began
@@ -129,7 +132,7 @@ def ours(corpus: Corpus, recipe: Recipe, seed: int, work: Path) -> Timing:
     return Timing(*end.rates(start, tokens_then - tokens), seconds, float(run.held_out_K[0]))
 
 
-def plain(corpus: Corpus, recipe: Recipe, seed: int) -> Timing:
+def run_plain(corpus: Corpus, recipe: Recipe, seed: int) -> Timing:
     """The loop that one would write by hand."""
     reference = Pretraining(corpus, recipe, SequenceInput(), seed, None, RunContext())
     network, settings = reference.bundle.classifier.networks[0], recipe.optimization
@@ -145,15 +148,15 @@ def plain(corpus: Corpus, recipe: Recipe, seed: int) -> Timing:
     for step in range(settings.steps):
         if step == SKIPPED:
             tokens, start = 0, Clock()
-        ids_BT, chosen_BT = masked(
+        ids_BT, target_BT = draw_masked_batch(
             genome, bounds, rng, settings.batch_size, length - k + 1, k, recipe
         )
-        shown_BT = ids_BT.masked_fill(chosen_BT, tokenizer.mask_id)
-        chosen_BT &= torch.from_numpy(tokenizer.is_dna(ids_BT.numpy()))
+        masked_BT = ids_BT.masked_fill(target_BT, tokenizer.mask_id)
+        target_BT &= torch.from_numpy(tokenizer.is_dna(ids_BT.numpy()))
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, settings)
         loss = functional.cross_entropy(
-            network.predict_masked(head, shown_BT, chosen_BT), ids_BT[chosen_BT]
+            network.predict_masked(head, masked_BT, target_BT), ids_BT[target_BT]
         )
         optimizer.zero_grad()
         loss.backward()
@@ -167,7 +170,7 @@ def plain(corpus: Corpus, recipe: Recipe, seed: int) -> Timing:
     return Timing(*end.rates(start, tokens), end.wall - began, held_out)
 
 
-def masked(
+def draw_masked_batch(
     genome: Tensor,
     bounds: np.ndarray,
     rng: np.random.Generator,
@@ -178,13 +181,13 @@ def masked(
 ) -> tuple[Tensor, Tensor]:
     """Windows of tokens, and which tokens lie over runs of masked letters."""
     windows = bounds[rng.integers(len(bounds), size=batch)]
-    room = np.maximum(windows[:, 1] - windows[:, 0] - tokens - k + 2, 1)
-    starts = torch.from_numpy(windows[:, 0] + rng.integers(room))
+    start_count = np.maximum(windows[:, 1] - windows[:, 0] - tokens - k + 2, 1)
+    starts = torch.from_numpy(windows[:, 0] + rng.integers(start_count))
     ids_BT = genome[(starts[:, None] + torch.arange(tokens)).clamp(max=len(genome) - 1)]
     span, share = recipe.settings["masked"].span, recipe.settings["masked"].share
-    reach = span + k - 1  # a run of masked letters masks so many tokens
-    begins = torch.rand(batch, tokens + reach - 1) < 1 - (1 - share) ** (1 / span)
-    return ids_BT, functional.max_pool1d(begins.float()[:, None], reach, 1)[:, 0] > 0
+    span_tokens = span + k - 1  # a run of masked letters masks so many tokens
+    begins = torch.rand(batch, tokens + span_tokens - 1) < 1 - (1 - share) ** (1 / span)
+    return ids_BT, functional.max_pool1d(begins.float()[:, None], span_tokens, 1)[:, 0] > 0
 
 
 if __name__ == "__main__":

@@ -102,11 +102,11 @@ def milliseconds_until_ready(file: Path) -> tuple[float, float]:
         session.send("Performance.enable", {"timeDomain": "threadTicks"})
         page.goto(file.as_uri())
         page.wait_for_selector("html[data-ready]")
-        found = float(page.get_attribute("html", "data-ready") or "nan")
+        ready = float(page.get_attribute("html", "data-ready") or "nan")
         metrics = session.send("Performance.getMetrics")["metrics"]
-        busy = next(of["value"] for of in metrics if of["name"] == "TaskDuration")
+        busy = next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration")
         browser.close()
-    return found, 1000 * busy
+    return ready, 1000 * busy
 
 
 def main() -> None:
@@ -118,16 +118,16 @@ def main() -> None:
     parser.add_argument(
         "--page", type=Path, metavar="HTML", help="this page instead of a made-up one"
     )
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        file = asked.page or Path(folder) / "report.html"
-        if asked.page is None:
-            file.write_bytes(made_up_page(asked.samples))
-        found = [milliseconds_until_ready(file.resolve()) for _ in range(asked.times)]
-        times, busy = ([of[which] for of in found] for which in (0, 1))
+        file = options.page or Path(folder) / "report.html"
+        if options.page is None:
+            file.write_bytes(made_up_page(options.samples))
+        timings = [milliseconds_until_ready(file.resolve()) for _ in range(options.times)]
+        times, busy = ([timing[index] for timing in timings] for index in (0, 1))
         size = file.stat().st_size / 1000
     print("page\tkilobytes\tready_ms_median\tready_ms_slowest\tmain_thread_ms_median")
-    name = f"{asked.samples} made-up samples" if asked.page is None else asked.page.name
+    name = f"{options.samples} made-up samples" if options.page is None else options.page.name
     print(
         name,
         f"{size:.0f}",

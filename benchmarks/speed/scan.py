@@ -49,11 +49,11 @@ def inputs(sizes: tuple[int, ...], kind: torch.dtype) -> list[Tensor]:
     ]
 
 
-def outputs(scan: Scan, given: list[Tensor]) -> list[Tensor]:
+def outputs(scan: Scan, tensors: list[Tensor]) -> list[Tensor]:
     """y, the last state and all gradients."""
-    found = scan(Steps(*given[:5]), given[5])
-    loss = found[0].square().sum() + found[1].sum()
-    return [*(x.detach() for x in found), *torch.autograd.grad(loss, given)]
+    results = scan(Steps(*tensors[:5]), tensors[5])
+    loss = results[0].square().sum() + results[1].sum()
+    return [*(x.detach() for x in results), *torch.autograd.grad(loss, tensors)]
 
 
 def fastest(function: Callable[[], object], repeats: int) -> float:
@@ -73,36 +73,43 @@ def lines() -> Iterator[str]:
     forms = {"step by step": plain_scan, "chunks": selective_scan, "compiled": selective_scan}
     for name, sizes in SIZES.items():
         for kind in (torch.float32, torch.float64):
-            given = inputs(sizes, kind)
-            expected, plain = outputs(plain_scan, given), (0.0, 0.0)
+            scan_inputs = inputs(sizes, kind)
+            expected, baseline_timings = outputs(plain_scan, scan_inputs), (0.0, 0.0)
             for form, scan in forms.items():
                 scan_kernel.is_compiled = (
                     is_compiled if form == "compiled" else lambda *tensors: False
                 )
-                cells, took = cells_of(scan, given, expected, plain)
-                plain = took if form == "step by step" else plain
+                cells, timings = cells_of(scan, scan_inputs, expected, baseline_timings)
+                baseline_timings = timings if form == "step by step" else baseline_timings
                 yield f"| {' | '.join([name, str(kind).partition('.')[2], form, *cells])} |\n"
     scan_kernel.is_compiled = is_compiled
 
 
 def cells_of(
-    scan: Scan, given: list[Tensor], expected: list[Tensor], plain: tuple[float, float]
+    scan: Scan, tensors: list[Tensor], expected: list[Tensor], baseline_timings: tuple[float, float]
 ) -> tuple[list[str], tuple[float, float]]:
     """The figures of a row, and both times."""
-    found = outputs(scan, given)
-    apart = max(
-        float((x - y).abs().max() / y.abs().max()) for x, y in zip(found, expected, strict=True)
+    results = outputs(scan, tensors)
+    max_difference = max(
+        float((x - y).abs().max() / y.abs().max()) for x, y in zip(results, expected, strict=True)
     )
-    repeats = REPEATS if plain[0] else 1
+    repeats = REPEATS if baseline_timings[0] else 1
     with torch.inference_mode():
-        read = fastest(lambda: scan(Steps(*given[:5]), given[5]), REPEATS)
-    learnt = fastest(lambda: outputs(scan, given), repeats)
+        inference_seconds = fastest(lambda: scan(Steps(*tensors[:5]), tensors[5]), REPEATS)
+    gradient_seconds = fastest(lambda: outputs(scan, tensors), repeats)
     first, second = (
-        (f"{p / t:.1f}" if p else "1") for p, t in zip(plain, (read, learnt), strict=True)
+        (f"{p / t:.1f}" if p else "1")
+        for p, t in zip(baseline_timings, (inference_seconds, gradient_seconds), strict=True)
     )
-    each = 1e6 / given[0].shape[1]
-    cells = [f"{read * each:.1f}", first, f"{learnt * each:.1f}", second, f"{apart:.1g}"]
-    return cells, (read, learnt)
+    us_a_step = 1e6 / tensors[0].shape[1]
+    cells = [
+        f"{inference_seconds * us_a_step:.1f}",
+        first,
+        f"{gradient_seconds * us_a_step:.1f}",
+        second,
+        f"{max_difference:.1g}",
+    ]
+    return cells, (inference_seconds, gradient_seconds)
 
 
 def main() -> None:

@@ -64,8 +64,12 @@ def write_task(
     texts = {f"chr{n + 1}": "".join(rng.choice(list(BASES), size)) for n in range(CONTIGS)}
     records = (f">{name}\n{text}\n" for name, text in texts.items())
     (folder / "reference.fa").write_text("".join(records))
-    each = variants // CONTIGS
-    lines = [line for name, text in texts.items() for line in variant_lines(name, text, each, rng)]
+    variants_a_contig = variants // CONTIGS
+    lines = [
+        line
+        for name, text in texts.items()
+        for line in variant_lines(name, text, variants_a_contig, rng)
+    ]
     (folder / "variants.vcf").write_text(HEADER + "".join(lines))
     (folder / "none.vcf").write_text(HEADER)
     save_model(folder / "model", preset, changes)
@@ -73,14 +77,14 @@ def write_task(
 
 def variant_lines(name: str, text: str, count: int, rng: np.random.Generator) -> Iterator[str]:
     """Lines of a VCF, in order of position."""
-    for at in np.sort(rng.choice(len(text) - LONGEST_INDEL - 1, count, replace=False)):
-        kind, length = rng.random(), int(rng.integers(1, LONGEST_INDEL + 1))
-        ref, alt = text[at], str(rng.choice([base for base in BASES if base != text[at]]))
-        if kind < INDELS / 2:
-            ref, alt = text[at : at + 1 + length], text[at]
-        elif kind < INDELS:
-            alt = text[at] + "".join(rng.choice(list(BASES), length))
-        yield f"{name}\t{at + 1}\t.\t{ref}\t{alt}\t.\t.\t.\n"
+    for index in np.sort(rng.choice(len(text) - LONGEST_INDEL - 1, count, replace=False)):
+        draw, length = rng.random(), int(rng.integers(1, LONGEST_INDEL + 1))
+        ref, alt = text[index], str(rng.choice([base for base in BASES if base != text[index]]))
+        if draw < INDELS / 2:
+            ref, alt = text[index : index + 1 + length], text[index]
+        elif draw < INDELS:
+            alt = text[index] + "".join(rng.choice(list(BASES), length))
+        yield f"{name}\t{index + 1}\t.\t{ref}\t{alt}\t.\t.\t.\n"
 
 
 def save_model(folder: Path, preset: str, changes: Sequence[str]) -> None:
@@ -103,42 +107,48 @@ def save_model(folder: Path, preset: str, changes: Sequence[str]) -> None:
     }
     classifier = bundles.build(config, SequenceInput())
     auxiliary = dict(build_auxiliary(config["companions"], classifier.networks[0]).items())
-    made = Bundle(config, classifier, SequenceInput(), "", auxiliary)
-    bundles.save(made, folder, Extras(f"# {preset}\n", ""))
+    bundle = Bundle(config, classifier, SequenceInput(), "", auxiliary)
+    bundles.save(bundle, folder, Extras(f"# {preset}\n", ""))
 
 
-def measured(folder: Path, name: str, variants: int, options: Sequence[str]) -> Row:
+def measure(folder: Path, name: str, variants: int, options: Sequence[str]) -> Row:
     """One run; `pipe` reads standard input, `none` no variants."""
     source = folder / ("none.vcf" if name == "none" else "variants.vcf")
-    made = [sys.executable, "-m", "genomai_cli", "score", "--model", str(folder / "model")]
-    made += ["--reference", str(folder / "reference.fa"), "-o", str(folder / "rows.tsv"), *options]
-    made += ["-" if name == "pipe" else str(source)]
+    command = [sys.executable, "-m", "genomai_cli", "score", "--model", str(folder / "model")]
+    command += [
+        "--reference",
+        str(folder / "reference.fa"),
+        "-o",
+        str(folder / "rows.tsv"),
+        *options,
+    ]
+    command += ["-" if name == "pipe" else str(source)]
     began = time.perf_counter()
     with source.open("rb") as handle, (folder / "log").open("wb") as log:
-        process = subprocess.Popen(made, stdin=handle, stderr=log)
-        _, status, used = os.wait4(process.pid, 0)
+        process = subprocess.Popen(command, stdin=handle, stderr=log)
+        _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - began
     if status:
         sys.exit((folder / "log").read_text())
     digest = hashlib.sha256((folder / "rows.tsv").read_bytes()).hexdigest()[:12]
-    processor = used.ru_utime + used.ru_stime
-    return Row("", name, variants, seconds, processor, 0.0, used.ru_maxrss / 1024, digest)
+    processor = usage.ru_utime + usage.ru_stime
+    return Row("", name, variants, seconds, processor, 0.0, usage.ru_maxrss / 1024, digest)
 
 
 def main() -> None:
     """Print the rows as they are measured."""
-    made = parser_of(__doc__, methods=["hyenadna-tiny"], set=[], threads=2)
-    made.add_argument(
+    parser = parser_of(__doc__, methods=["hyenadna-tiny"], set=[], threads=2)
+    parser.add_argument(
         "--letters", type=int, default=5_000_000, metavar="N", help="of the reference"
     )
-    made.add_argument("--variants", type=int, default=10_000, metavar="N")
-    made.add_argument(
+    parser.add_argument("--variants", type=int, default=10_000, metavar="N")
+    parser.add_argument(
         "--runs",
         default="none,file,pipe,batch-1,batch-64,one-thread",
         metavar="NAME,...",
         type=names,
     )
-    options = made.parse_args()
+    options = parser.parse_args()
     print("\t".join(field.name for field in fields(Row)), flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -150,15 +160,15 @@ def main() -> None:
 
 def rows_of(folder: Path, preset: str, options: Namespace) -> Iterator[Row]:
     """A row each run."""
-    start = 0.0
+    idle_seconds = 0.0
     for run in options.runs:
         threads = 1 if run == "one-thread" else options.threads
         arguments = ["--threads", str(threads)]
         if run.startswith("batch-"):
             arguments += ["--batch-size", run.removeprefix("batch-")]
-        row = measured(folder, run, 0 if run == "none" else options.variants, arguments)
-        start = row.processor_seconds if run == "none" else start
-        speed = row.variants / (row.processor_seconds - start + 1e-9)
+        row = measure(folder, run, 0 if run == "none" else options.variants, arguments)
+        idle_seconds = row.processor_seconds if run == "none" else idle_seconds
+        speed = row.variants / (row.processor_seconds - idle_seconds + 1e-9)
         yield replace(row, model=preset, a_processor_second=speed)
 
 

@@ -28,8 +28,8 @@ class Basenji(nn.Module):
         super().__init__()
         widths = [width + growth * n for n in range(POOLINGS)]
         self.convs = nn.ModuleList(
-            Conv(before, after, taps)
-            for before, after, taps in zip(
+            Conv(before, after, kernel_size)
+            for before, after, kernel_size in zip(
                 [4, *widths], widths, [15] + [5] * (POOLINGS - 1), strict=False
             )
         )
@@ -45,17 +45,17 @@ class Basenji(nn.Module):
             x_BCL = functional.max_pool1d(conv(x_BCL), 2)
         for conv in self.dilated:
             x_BCL = x_BCL + conv(x_BCL)
-        aside = CONTEXT >> POOLINGS
-        found_BRC: Tensor = functional.softplus(self.heads[species](x_BCL)).transpose(1, 2)
-        return found_BRC[:, aside : found_BRC.shape[1] - aside]
+        margin = CONTEXT >> POOLINGS
+        tracks_BRC: Tensor = functional.softplus(self.heads[species](x_BCL)).transpose(1, 2)
+        return tracks_BRC[:, margin : tracks_BRC.shape[1] - margin]
 
 
 class Conv(nn.Sequential):
     """A convolution, a norm over the batch and a GELU."""
 
-    def __init__(self, inputs: int, outputs: int, taps: int, dilation: int = 1) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel_size: int, dilation: int = 1) -> None:
         super().__init__(
-            nn.Conv1d(inputs, outputs, taps, padding="same", dilation=dilation),
+            nn.Conv1d(inputs, outputs, kernel_size, padding="same", dilation=dilation),
             nn.BatchNorm1d(outputs),
             nn.GELU(),
         )
@@ -76,20 +76,26 @@ def indicators(letters_BL: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(letters_BL[:, None] == np.arange(4)[:, None]).float()
 
 
-def trained(of: Mapping[str, Windows], seconds: float, seed: int = 0) -> tuple[Basenji, int]:
+def train(
+    windows_by_species: Mapping[str, Windows], seconds: float, seed: int = 0
+) -> tuple[Basenji, int]:
     """The network after so many seconds of processor time, and how many steps these were; the learning rate falls to 0
     with what is left of them."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    network = Basenji({name: windows.values.shape[2] for name, windows in of.items()})
+    network = Basenji(
+        {name: windows.values.shape[2] for name, windows in windows_by_species.items()}
+    )
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.01)
-    names = [name for name, windows in of.items() for _ in windows.letters]  # by their number
+    names = [
+        name for name, windows in windows_by_species.items() for _ in windows.letters
+    ]  # by their number
     began, steps = time.process_time(), 0
-    while (done := (time.process_time() - began) / seconds) < 1:
+    while (progress := (time.process_time() - began) / seconds) < 1:
         for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * (1 - done)
+            group["lr"] = 2e-3 * (1 - progress)
         species = names[rng.integers(len(names))]
-        loss = _loss(network, of[species], species, rng)
+        loss = _loss(network, windows_by_species[species], species, rng)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -104,12 +110,12 @@ def _loss(network: Basenji, windows: Windows, species: str, rng: np.random.Gener
     if rng.random() < 0.5:
         letters_BL = np.where(letters_BL < 4, 3 - letters_BL, 4)[:, ::-1]
         values_BRC = values_BRC[:, ::-1][..., list(windows.partners)]
-    found_BRC = network(indicators(letters_BL), species)
-    wanted_BRC = torch.from_numpy(np.ascontiguousarray(values_BRC))
-    return (found_BRC - wanted_BRC * (found_BRC + 1e-7).log()).mean()
+    predicted_BRC = network(indicators(letters_BL), species)
+    target_BRC = torch.from_numpy(np.ascontiguousarray(values_BRC))
+    return (predicted_BRC - target_BRC * (predicted_BRC + 1e-7).log()).mean()
 
 
-def predicted(network: Basenji, windows: Windows, species: str) -> NDArray[np.float32]:
+def predict(network: Basenji, windows: Windows, species: str) -> NDArray[np.float32]:
     """The tracks (W, R, C), in units of their means."""
     with torch.inference_mode():
         rows = [network(indicators(row[None]), species)[0].numpy() for row in windows.letters]

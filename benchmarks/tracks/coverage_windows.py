@@ -28,14 +28,14 @@ def tracks_of(data: Path, species: str) -> list[Track]:
     """The tracks of a species, in the order of the windows' columns."""
     with (data / f"{species}_targets.txt").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
-    found = []
+    tracks = []
     for row in rows:
         kind, _, tissue = row["description"].partition(":")
         name = row["identifier"]
         strand = name[-1] if name[-1] in "+-" else "."
         unit = "sum of coverage, square root of the large"
-        found.append(Track(name, None, HEADS[kind], tissue, strand, SPECIES[species], unit))
-    return found
+        tracks.append(Track(name, None, HEADS[kind], tissue, strand, SPECIES[species], unit))
+    return tracks
 
 
 def coverage(data: Path, species: str, part: str) -> Coverage:
@@ -51,7 +51,7 @@ def letters(data: Path, species: str, part: str) -> list[str]:
 
 
 def contig(species: str, part: str, number: int) -> str:
-    """What a window is called."""
+    """A window's name."""
     return f"{species}_{part}_{number}"
 
 
@@ -68,8 +68,8 @@ def write_part(data: Path, part: str, folder: Path) -> None:
         writer = TableWriter(file, ["name", "file", *DESCRIPTION_COLUMNS])
         for track in tracks:
             assert track.file is not None
-            told = [getattr(track, column) or "." for column in DESCRIPTION_COLUMNS]
-            writer.write([track.name, str(track.file.relative_to(folder)), *told])
+            description = [getattr(track, column) or "." for column in DESCRIPTION_COLUMNS]
+            writer.write([track.name, str(track.file.relative_to(folder)), *description])
 
 
 def _write_tracks(data: Path, species: str, part: str, folder: Path) -> list[Track]:

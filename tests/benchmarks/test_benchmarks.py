@@ -96,18 +96,18 @@ def test_a_person_without_any_site_looks_like_everyone_else_without(fitted, prob
 
 
 def test_the_answer_for_one_does_not_depend_on_the_others(fitted, problem):
-    together = fitted.probabilities(problem.copies)
+    of_all = fitted.probabilities(problem.copies)
     alone = fitted.probabilities(problem.copies[7:8])
     for head, table in alone.items():
-        np.testing.assert_allclose(table[0], together[head][7], atol=1e-9)
+        np.testing.assert_allclose(table[0], of_all[head][7], atol=1e-9)
 
 
 @pytest.mark.parametrize("name", sorted(set(ALL) - {"majority"}))
 def test_new_people_are_recognised(name, problem):
-    learn = np.arange(len(problem.copies)) % 4 != 0
-    fitted = ALL[name](problem.rows(np.flatnonzero(learn)), 0)
-    tables = fitted.probabilities(problem.copies[~learn])
-    accuracy = {h: (t.argmax(1) == problem.labels[h][~learn]).mean() for h, t in tables.items()}
+    train = np.arange(len(problem.copies)) % 4 != 0
+    fitted = ALL[name](problem.rows(np.flatnonzero(train)), 0)
+    tables = fitted.probabilities(problem.copies[~train])
+    accuracy = {h: (t.argmax(1) == problem.labels[h][~train]).mean() for h, t in tables.items()}
     assert accuracy["superpop"] >= 0.9
     assert accuracy["pop"] >= 0.6  # a quarter by chance
 
@@ -124,30 +124,30 @@ def test_naive_bayes_by_hand():
     copies = np.array([[2], [1], [0], [0]], np.int8)
     model = baselines.bayes()(copies, np.array([0, 0, 1, 1]), 2)
     first, second = 3.5 / 5, 0.5 / 5  # three of four alleles, none of four, and half of each beside
-    odds = first**2 / second**2
-    np.testing.assert_allclose(model(np.array([[2]], np.int8))[0, 0], odds / (1 + odds))
-    odds = (1 - first) ** 2 / (1 - second) ** 2
-    np.testing.assert_allclose(model(np.array([[0]], np.int8))[0, 0], odds / (1 + odds))
+    expected = first**2 / second**2
+    np.testing.assert_allclose(model(np.array([[2]], np.int8))[0, 0], expected / (1 + expected))
+    expected = (1 - first) ** 2 / (1 - second) ** 2
+    np.testing.assert_allclose(model(np.array([[0]], np.int8))[0, 0], expected / (1 + expected))
 
 
 def test_naive_bayes_skips_what_is_missing(problem):
-    some = np.arange(SITES) % 2 == 0
+    partial = np.arange(SITES) % 2 == 0
     labels = problem.labels["pop"]
     every, half = (
         baselines.bayes()(copies, labels, 4)
-        for copies in (problem.copies, np.ascontiguousarray(problem.copies[:, some]))
+        for copies in (problem.copies, np.ascontiguousarray(problem.copies[:, partial]))
     )
-    hidden = np.where(some, problem.copies, -1).astype(np.int8)
-    np.testing.assert_allclose(every(hidden), half(problem.copies[:, some]), atol=1e-12)
+    hidden = np.where(partial, problem.copies, -1).astype(np.int8)
+    np.testing.assert_allclose(every(hidden), half(problem.copies[:, partial]), atol=1e-12)
 
 
 def test_shrinking_goes_from_ones_own_frequency_to_the_groups(problem):
     labels = problem.labels["pop"]
     alone = baselines.shrunken_bayes(1e9, PARENTS)(problem.copies, labels, 4)(problem.copies)
     np.testing.assert_allclose(alone[:, 0], alone[:, 1], rtol=1e-3)  # a group's populations are one
-    plain = baselines.bayes()(problem.copies, labels, 4)(problem.copies)
+    unshrunken = baselines.bayes()(problem.copies, labels, 4)(problem.copies)
     little = baselines.shrunken_bayes(1.0, PARENTS)(problem.copies, labels, 4)(problem.copies)
-    assert (little.argmax(1) == plain.argmax(1)).mean() > 0.95
+    assert (little.argmax(1) == unshrunken.argmax(1)).mean() > 0.95
 
 
 @pytest.mark.parametrize("name", ["bayes", "bayes-shrunken"])
@@ -190,17 +190,17 @@ class Oracle:
     name = "oracle"
 
     def __init__(self, cohort, settings=""):
-        self.settings, self.asked = settings, 0
+        self.settings, self.runs = settings, 0
         self.samples = cohort.samples
-        self.place = {s: n for n, s in enumerate(cohort.samples.sequences)}
+        self.row_of = {s: n for n, s in enumerate(cohort.samples.sequences)}
 
     def run(self, fold):
-        self.asked += 1
-        assert not set(fold.learn.sequences) & set(texts(fold.judged["0"]))
-        rows = [self.place[text] for text in texts(fold.judged["0"])]
+        self.runs += 1
+        assert not set(fold.train.sequences) & set(texts(fold.test["0"]))
+        rows = [self.row_of[text] for text in texts(fold.test["0"])]
         tables = {
             (condition, head): np.eye(len(self.samples.classes[head]))[labels[rows]]
-            for condition in fold.judged
+            for condition in fold.test
             for head, labels in self.samples.labels.items()
         }
         return trials.Outcome(tables, 2.0, SITES)
@@ -228,17 +228,17 @@ def test_everyone_is_judged_once_and_never_by_a_method_that_has_learnt_from_them
 def test_finished_folds_are_not_run_again_unless_something_changed(trial):
     oracle = Oracle(trial.cohort)
     trial.pooled(oracle)
-    assert oracle.asked == 3
+    assert oracle.runs == 3
     trial.pooled(oracle)
-    assert oracle.asked == 3
+    assert oracle.runs == 3
     (trial.folder / "oracle-fold1.npz").unlink()
     trial.pooled(oracle)
-    assert oracle.asked == 4
+    assert oracle.runs == 4
     trial.pooled(oracle, fresh=True)
-    assert oracle.asked == 7
+    assert oracle.runs == 7
     changed = Oracle(trial.cohort, settings="another recipe")
     trial.pooled(changed)
-    assert changed.asked == 3
+    assert changed.runs == 3
 
 
 # --- our models in a fold ---
@@ -254,9 +254,9 @@ def test_our_model_is_made_and_asked_in_a_fold(trial):
     fold = a_fold(trial)
     outcome = methods.OurMethod("ancestry-967", (*FEW_STEPS, "split.folds=2")).run(fold)
     assert outcome.sites == SITES
-    assert set(outcome.probabilities) == {(c, h) for c in fold.judged for h in ("superpop", "pop")}
+    assert set(outcome.probabilities) == {(c, h) for c in fold.test for h in ("superpop", "pop")}
     for (condition, _), table in outcome.probabilities.items():
-        usable = (fold.judged[condition] != ord("N")).any(axis=1)
+        usable = (fold.test[condition] != ord("N")).any(axis=1)
         np.testing.assert_allclose(table[usable].sum(axis=1), 1)
         assert np.isnan(table[~usable]).all()
 
@@ -344,7 +344,9 @@ def data(tmp_path):
 def test_the_program_prints_the_table_and_writes_it(data, tmp_path, capsys):
     arguments = ["--data", data, "--runs", tmp_path / "runs", "--folds", "3", "--baselines-only"]
     arguments += ["--methods", "majority,bayes", "-o", tmp_path / "a.tsv"]
-    classification.main([str(word) for word in [*arguments, "--markdown", tmp_path / "a.md"]])
+    classification.main(
+        [str(argument) for argument in [*arguments, "--markdown", tmp_path / "a.md"]]
+    )
     printed = capsys.readouterr()
     assert printed.out == (tmp_path / "a.tsv").read_text()
     header, *rows = [line.split("\t") for line in printed.out.splitlines()]

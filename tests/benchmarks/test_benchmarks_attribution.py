@@ -9,8 +9,14 @@ from conftest import POPULATIONS, SITES
 from crossmodal_bundle import LABELS, with_phenotypes
 
 from benchmarks.alignment import attribution
-from benchmarks.alignment.attribution import Explained, Judge, deletions, rank_of, records_of
-from benchmarks.alignment.crossmodal import Described
+from benchmarks.alignment.attribution import (
+    Explanations,
+    RecordClassifier,
+    deletions,
+    rank_of,
+    records_of,
+)
+from benchmarks.alignment.crossmodal import PhenotypedCohort
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.formats.streams import open_inputs
 from genomai_cli.formats.tables import read_labels
@@ -34,9 +40,9 @@ def people(cohort):
     records = read_barcodes(open_inputs([cohort.vcf]), panel).records()
     samples, _ = gather(records, {"pop": table.column("population")})
     groups = [{"superpop": s, "pop": p} for p, s in POPULATIONS.items()]
-    told = [table.row(name) for name in samples.names]
-    facts = [{"superpop": row["superpopulation"], "pop": row["population"]} for row in told]
-    return Described(samples, panel, facts, groups)
+    label_rows = [table.row(name) for name in samples.names]
+    facts = [{"superpop": row["superpopulation"], "pop": row["population"]} for row in label_rows]
+    return PhenotypedCohort(samples, panel, facts, groups)
 
 
 @pytest.fixture(scope="module")
@@ -56,62 +62,68 @@ def test_records_are_in_the_order_of_the_labels(people):
 
 
 def test_the_judge_calls_as_the_command_does(people, bundle, copies):
-    judge = Judge(bundle, records_of(people, "pop"))
+    classifier = RecordClassifier(bundle, records_of(people, "pop"))
     vectors = crossmodal_of(bundle).sample_vectors(torch.from_numpy(copies.astype(np.int64)))
-    assert (judge.called(copies) == (vectors @ judge.records.T).argmax(1).numpy()).all()
-    assert judge.attributions(copies[:3], np.zeros(3, int)).shape == (3, SITES)
+    assert (classifier.predict(copies) == (vectors @ classifier.records.T).argmax(1).numpy()).all()
+    assert classifier.attributions(copies[:3], np.zeros(3, int)).shape == (3, SITES)
 
 
 def test_hiding_the_top_sites_harms_more_than_hiding_others(people, bundle, copies, monkeypatch):
-    monkeypatch.setattr(attribution, "HIDDEN", (0, 40))
-    judge = Judge(bundle, records_of(people, "pop"))
-    called = judge.called(copies)  # all are right before anything is hidden
+    monkeypatch.setattr(attribution, "HIDDEN_COUNTS", (0, 40))
+    classifier = RecordClassifier(bundle, records_of(people, "pop"))
+    predicted = classifier.predict(copies)  # all are right before anything is hidden
     accuracy = {}
-    for kind, count, who in deletions(judge, copies, called, seed=0):
-        accuracy.setdefault((kind, count), []).append(who.mean())
+    for kind, count, correct in deletions(classifier, copies, predicted, seed=0):
+        accuracy.setdefault((kind, count), []).append(correct.mean())
     assert accuracy["top", 0] == [1.0]
-    assert accuracy["random", 0] == [1.0] * attribution.RANDOM
-    assert len(accuracy["random", 40]) == attribution.RANDOM
+    assert accuracy["random", 0] == [1.0] * attribution.RANDOM_DRAWS
+    assert len(accuracy["random", 40]) == attribution.RANDOM_DRAWS
     assert accuracy["top", 40][0] < min(accuracy["random", 40]) - 0.3
 
 
 def test_everybody_is_explained_by_the_model_of_her_fold(people, bundle, monkeypatch):
-    monkeypatch.setattr(attribution, "HIDDEN", (0, 20))
+    monkeypatch.setattr(attribution, "HIDDEN_COUNTS", (0, 20))
     rows = np.arange(len(people))
     parts = [rows[::2], rows[1::2]]
-    outcomes = [attribution.of_fold(people, bundle, part, seed=0) for part in parts]
-    found = Explained.pooled(outcomes, np.argsort(np.concatenate(parts)))
-    whole = Explained.pooled([attribution.of_fold(people, bundle, rows, seed=0)], rows)
-    np.testing.assert_allclose(found.values["pop"], whole.values["pop"])
+    outcomes = [attribution.explain_fold(people, bundle, part, seed=0) for part in parts]
+    explanations = Explanations.pooled(outcomes, np.argsort(np.concatenate(parts)))
+    pooled = Explanations.pooled([attribution.explain_fold(people, bundle, rows, seed=0)], rows)
+    np.testing.assert_allclose(explanations.values["pop"], pooled.values["pop"])
     for head in ("superpop", "pop"):
-        np.testing.assert_array_equal(found.right[head, "top", 20], whole.right[head, "top", 20])
-        shares = found.right[head, "random", 20] * attribution.RANDOM
+        np.testing.assert_array_equal(
+            explanations.correct[head, "top", 20], pooled.correct[head, "top", 20]
+        )
+        shares = explanations.correct[head, "random", 20] * attribution.RANDOM_DRAWS
         np.testing.assert_allclose(shares, shares.round())
-        assert (found.right[head, "random", 0] == found.right[head, "top", 0]).all()
-    for _, _, value in attribution.correlations(people, found):
+        assert (
+            explanations.correct[head, "random", 0] == explanations.correct[head, "top", 0]
+        ).all()
+    for _, _, value in attribution.correlations(people, explanations):
         assert -1 <= value <= 1
 
 
 def test_markers_and_tables(people, monkeypatch):
     monkeypatch.setattr(attribution, "MARKERS", {"rs1426654": "NORTH"})
-    monkeypatch.setattr(attribution, "APART", 0.05)
+    monkeypatch.setattr(attribution, "MIN_FREQUENCY_DIFFERENCE", 0.05)
     panel = people.panel
     named = replace(people, panel=replace(panel, rsid=("rs1426654", *panel.rsid[1:])))
-    inside = people.numbers("superpop") == 0
+    inside = people.label_indices("superpop") == 0
     values = np.zeros((len(inside), SITES))
     values[inside, 0], values[inside, 7] = 2.0, 3.0
     kinds = [(head, kind) for head in ("superpop", "pop") for kind in ("top", "random")]
     right = {
-        (head, kind, count): np.ones(1) for head, kind in kinds for count in attribution.HIDDEN
+        (head, kind, count): np.ones(1)
+        for head, kind in kinds
+        for count in attribution.HIDDEN_COUNTS
     }
-    found = Explained({"superpop": values, "pop": values}, right)
-    (marker,) = attribution.markers(named, found, seed=0, repeats=20)
+    explanations = Explanations({"superpop": values, "pop": values}, right)
+    (marker,) = attribution.markers(named, explanations, seed=0, repeats=20)
     assert (marker.rank, marker.lowest, marker.highest, marker.rank_of_group) == (2, 2, 2, 2)
     assert set(marker.populations) <= {"NOA", "NOB"}
-    text = attribution.markdown(named, found, seed=0)
+    text = attribution.markdown(named, explanations, seed=0)
     assert "| rs1426654 | SLC24A5 | NORTH |" in text
     assert "| **2** | 2-2 | 2 |" in text
-    lines = list(attribution.tsv(named, found, seed=0))
+    lines = list(attribution.tsv(named, explanations, seed=0))
     assert "markers\trs1426654 SLC24A5 NORTH\trank\t2\n" in lines
     assert "deletion\tpop 10\trandom\t1.0000\n" in lines
 

@@ -124,11 +124,13 @@ def test_the_gain_of_views_is_paired(folder):
 def test_views_bring_their_labels_along(folder):
     cohort = Cohort.read(folder)
     task = few_labels.Task.draw(cohort, 0, None)
-    copies, labels = task.material(few_labels.ROWS[5], 3, 0)
-    few = len(task.few)
-    assert copies.shape == (4 * few, 60)
-    assert (labels["pop"][few:] == np.repeat(task.few.labels["pop"], 3)).all()
-    assert few + len(task.judged) == 80
+    copies, labels = task.training_data(few_labels.ROWS[5], 3, 0)
+    labelled_count = len(task.labelled_samples)
+    assert copies.shape == (4 * labelled_count, 60)
+    assert (
+        labels["pop"][labelled_count:] == np.repeat(task.labelled_samples.labels["pop"], 3)
+    ).all()
+    assert labelled_count + len(task.test_rows) == 80
 
 
 def test_the_longest_stretch_shared_with_one_real_haplotype():

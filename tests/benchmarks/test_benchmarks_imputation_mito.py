@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.mito import imputation, imputers, masking
-from benchmarks.mito.imputers import ByNearest, ByReference, Known
-from benchmarks.mito.masking import UNKNOWN, Judged, Restored, hidden
+from benchmarks.mito.imputers import ByNearest, ByReference, TrainingGenomes
+from benchmarks.mito.masking import UNKNOWN, ImputationScores, Restored, hidden_mask
 from genomai_cli.mapping.reference import Reference
 
 SIZE = 400
@@ -18,8 +18,8 @@ def codes(text):
 
 
 @pytest.fixture
-def known():
-    return Known(
+def training():
+    return TrainingGenomes(
         Reference("ref", "ACGTACGTAN", True),
         codes("ACGTACGTTN CCGTACGGAN"),
         codes("AAGTACCTAN GAGTACGTTC"),
@@ -29,14 +29,14 @@ def known():
 
 @pytest.mark.parametrize("condition", masking.CONDITIONS)
 def test_so_much_is_hidden(condition):
-    mask = hidden(condition, 300, SIZE, seed=1)
+    mask = hidden_mask(condition, 300, SIZE, seed=1)
     share = masking.SHARES.get(condition, 0.5)
     assert mask.mean() == pytest.approx(share, abs=0.01)
-    assert np.array_equal(mask, hidden(condition, 300, SIZE, seed=1))
+    assert np.array_equal(mask, hidden_mask(condition, 300, SIZE, seed=1))
 
 
 def test_half_of_the_circle_is_one_piece():
-    mask = hidden(masking.HALF, 20, SIZE, seed=1)
+    mask = hidden_mask(masking.HALF, 20, SIZE, seed=1)
     changes = (mask != np.roll(mask, 1, axis=1)).sum(axis=1)
     assert (changes == 2).all()
     assert (mask.sum(axis=1) == SIZE // 2).all()
@@ -44,57 +44,59 @@ def test_half_of_the_circle_is_one_piece():
 
 def test_a_genome_is_judged_where_it_was_hidden_and_known():
     reference, truth = codes("ACGTN")[0], codes("AAGAC CCNTC")
-    found = Restored(codes("AAGTC ACGTC"), np.full((2, 5), 0.5, np.float32))
+    restored = Restored(codes("AAGTC ACGTC"), np.full((2, 5), 0.5, np.float32))
     mask = np.array([[True, True, False, True, True], [True] * 5])
-    judged = Judged.of(found, truth, mask, reference)
+    scores = ImputationScores.of(restored, truth, mask, reference)
     # letters hidden, right, variants hidden, restored, false changes
-    assert judged.people.tolist() == [[3, 2, 2, 1, 0], [3, 2, 1, 0, 0]]
-    assert len(judged.probability) == 6
-    wrong = Judged.of(Restored(codes("TCGTN")), codes("ACGTN"), mask[1:], reference)
-    assert wrong.people.tolist() == [[4, 3, 0, 0, 1]]
+    assert scores.counts.tolist() == [[3, 2, 2, 1, 0], [3, 2, 1, 0, 0]]
+    assert len(scores.probability) == 6
+    wrong = ImputationScores.of(Restored(codes("TCGTN")), codes("ACGTN"), mask[1:], reference)
+    assert wrong.counts.tolist() == [[4, 3, 0, 0, 1]]
 
 
 def test_measures_of_people_are_of_all_their_letters():
-    people = np.array([[10, 9, 2, 1, 0], [30, 29, 2, 2, 1.0]])
-    row = masking.row("m", "60 %", Judged(people, np.zeros(0), np.zeros(0, bool)), 1.0)
+    counts = np.array([[10, 9, 2, 1, 0], [30, 29, 2, 2, 1.0]])
+    row = masking.row("m", "60 %", ImputationScores(counts, np.zeros(0), np.zeros(0, bool)), 1.0)
     assert (row.letters, row.variants, row.false, row.missed) == (38 / 40, 3 / 4, 0.5, 0.5)
     assert row.letters_low <= row.letters <= row.letters_high
     assert np.isnan(row.ece)
 
 
-def test_the_reference_is_what_stands_there(known):
-    restorer = ByReference().learn(known)
+def test_the_reference_is_what_stands_there(training):
+    restorer = ByReference().learn(training)
     assert np.array_equal(restorer(codes("NNNNNNNNNN")).codes, codes("ACGTACGTAN"))
 
 
-def test_the_nearest_genome_is_copied(known):
-    shown = codes("GNNNNNNNNN NNNNNNNGNN")
-    people = ByNearest("nearest").learn(known)(shown).codes
-    both = ByNearest("both", world=True).learn(known)(shown).codes
-    assert np.array_equal(people[:1], codes("GAGTACGTTC"))
-    assert np.array_equal(both, codes("GAGTACGTTC CCGTACGGAN"))
+def test_the_nearest_genome_is_copied(training):
+    visible = codes("GNNNNNNNNN NNNNNNNGNN")
+    from_samples = ByNearest("nearest").learn(training)(visible).codes
+    from_all_genomes = ByNearest("both", world=True).learn(training)(visible).codes
+    assert np.array_equal(from_samples[:1], codes("GAGTACGTTC"))
+    assert np.array_equal(from_all_genomes, codes("GAGTACGTTC CCGTACGGAN"))
 
 
-def test_a_letter_that_the_copy_lacks_is_the_reference_s(known):
-    found = ByNearest("nearest").learn(known)(codes("AANNNNNNNN")).codes
-    assert found[0, 9] == UNKNOWN  # the reference has none either
-    assert np.array_equal(found[0, :9], codes("AAGTACCTA")[0])
+def test_a_letter_that_the_copy_lacks_is_the_reference_s(training):
+    restored = ByNearest("nearest").learn(training)(codes("AANNNNNNNN")).codes
+    assert restored[0, 9] == UNKNOWN  # the reference has none either
+    assert np.array_equal(restored[0, :9], codes("AAGTACCTA")[0])
 
 
 def test_twins_have_the_same_letters_where_people_differ():
-    people, world = codes("ACGT CCGT ACGA"), codes("ACTT CCAT")
-    places = np.array([0, 1, 3])
-    assert imputers.identical(people, world, places).tolist() == [True, True, False]
+    samples, world = codes("ACGT CCGT ACGA"), codes("ACTT CCAT")
+    positions = np.array([0, 1, 3])
+    assert imputers.identical(samples, world, positions).tolist() == [True, True, False]
 
 
 def test_the_benchmark_runs_on_made_up_people(tmp_path, capsys):
     rng = np.random.default_rng(3)
     size = 3000
     reference = rng.choice(np.frombuffer(b"ACGT", np.uint8), size)
-    places = np.sort(rng.choice(size, 20, replace=False))
+    positions = np.sort(rng.choice(size, 20, replace=False))
     genomes = np.tile(reference, (40, 1))
     has = rng.random((40, 20)) < 0.4
-    genomes[:, places] = np.where(has, np.where(reference[places] == 65, 71, 65), reference[places])
+    genomes[:, positions] = np.where(
+        has, np.where(reference[positions] == 65, 71, 65), reference[positions]
+    )
     text = "".join(f">p{n}\n{row.tobytes().decode()}\n" for n, row in enumerate(genomes))
     with gzip.open(tmp_path / "mt.train.fa.gz", "wt") as handle:
         handle.write(text)
@@ -105,8 +107,8 @@ def test_the_benchmark_runs_on_made_up_people(tmp_path, capsys):
     (tmp_path / "mt.train.haplogroups.tsv").write_text("sample\thaplogroup\n" + groups)
     lines = ["##fileformat=VCFv4.2", f"##contig=<ID=ref,length={size}>"]
     lines.append("#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tw0\tw1")
-    letters = [chr(reference[p]) for p in places]
-    for p, letter in zip(places, letters, strict=True):
+    letters = [chr(reference[p]) for p in positions]
+    for p, letter in zip(positions, letters, strict=True):
         lines.append(
             f"ref\t{p + 1}\t.\t{letter}\t{'G' if letter == 'A' else 'A'}\t.\t.\t.\tGT\t0\t1"
         )

@@ -27,9 +27,9 @@ def letters():
 def test_each_kind_has_its_sites():
     known = kinds.kinds_of_files(letters(), panel(), seed=0)
     assert list(known) == list(kinds.TITLES)
-    old = np.arange(SITES) < 3
-    assert (known["967"] == old).all()
-    assert (known["wide"] == ~old).all()
+    previous_sites = np.arange(SITES) < 3
+    assert (known["967"] == previous_sites).all()
+    assert (known["wide"] == ~previous_sites).all()
     assert (known["chr21"].all(0) == (np.arange(SITES) >= SITES // 2)).all()
     assert not (known["variants"] & (letters() == ord("A"))).any()
     assert (known["variants"] | known["variants 967"] | (letters() == ord("A"))).all()
@@ -40,11 +40,15 @@ def test_each_kind_has_its_sites():
 
 def test_fewer_coordinates_have_the_same_products():
     rng = np.random.default_rng(2)
-    learn, judged = rng.integers(-1, 3, (5, 60)), rng.integers(-1, 3, (3, 60))
-    own, theirs = kinds.features(learn, judged)
-    scaler = kinds.Scaler.of(learn)
-    np.testing.assert_allclose(own @ own.T, scaler(learn) @ scaler(learn).T / 60, atol=1e-9)
-    np.testing.assert_allclose(theirs @ own.T, scaler(judged) @ scaler(learn).T / 60, atol=1e-9)
+    train, test = rng.integers(-1, 3, (5, 60)), rng.integers(-1, 3, (3, 60))
+    train_features, test_features = kinds.features(train, test)
+    scaler = kinds.Scaler.of(train)
+    np.testing.assert_allclose(
+        train_features @ train_features.T, scaler(train) @ scaler(train).T / 60, atol=1e-9
+    )
+    np.testing.assert_allclose(
+        test_features @ train_features.T, scaler(test) @ scaler(train).T / 60, atol=1e-9
+    )
 
 
 def test_differences_are_those_of_the_same_people():
@@ -60,8 +64,8 @@ def test_differences_are_those_of_the_same_people():
     ours, theirs = np.eye(2)[truth], np.eye(2)[1 - truth]
     ours[0] = np.nan
     for name, answer in (("ancestry", ours), ("ancestry-967", theirs)):
-        given = {(kind, head): answer for kind in kinds.TITLES for head in HEADS}
-        table.pooled[name] = Pooled(given, 0.0, 0, np.arange(PEOPLE))
+        tables = {(kind, head): answer for kind in kinds.TITLES for head in HEADS}
+        table.pooled[name] = Pooled(tables, 0.0, 0, np.arange(PEOPLE))
     rows = {(row.kind, row.head, row.method): row for row in table.rows()}
     own, other = (rows["wide", "pop", name] for name in table.pooled)
     assert (own.accuracy, own.unknown, own.behind, own.sites) == (5 / 6, 1 / 6, 0.0, SITES - 3)

@@ -56,24 +56,24 @@ def test_variants_are_a_transition_and_a_transversion(task):
 
 
 def test_the_markov_row_knows_the_rule(task):
-    row, both = genomes.markov_rows(task, 2, "markov")
+    row, two_sided = genomes.markov_rows(task, 2, "markov")
     entropy = -0.7 * math.log2(0.7) - 0.3 * math.log2(0.1)
     assert row.bits.mean() == pytest.approx(entropy, abs=0.1)
-    assert both.bits.mean() < row.bits.mean()  # what comes after tells more
-    assert len(row.higher) == 5
+    assert two_sided.bits.mean() < row.bits.mean()  # what comes after tells more
+    assert len(row.transition_higher) == 5
 
 
 def test_a_letter_from_both_sides_is_bayes_rule_over_the_whole_row():
     rng = np.random.default_rng(0)
     model = Markov.of([rng.integers(0, 4, 400)], 2)
     codes_WL = rng.integers(0, 4, (2, 9))
-    found_WL = genomes.two_sided_nats(model, codes_WL)
+    nats_WL = genomes.two_sided_nats(model, codes_WL)
     for at in range(9):
         rows = np.repeat(codes_WL[:1], 4, axis=0)
         rows[:, at] = np.arange(4)
         chances = np.exp(-model.nats(rows).sum(axis=1))
         expected = -math.log(chances[codes_WL[0, at]] / chances.sum())
-        assert found_WL[0, at] == pytest.approx(expected)
+        assert nats_WL[0, at] == pytest.approx(expected)
 
 
 def test_the_table_has_paired_gains():
@@ -92,15 +92,26 @@ def test_the_program_prints_a_row_for_each_model(genome, tmp_path):
         "network.feed_forward=8",
         "optimization.batch_size=2",
     ]
-    words = ["--genome", genome, "--windows", 3, "--variants", 3, "--minutes", 0, "--threads", 1]
-    words += [
+    arguments = [
+        "--genome",
+        genome,
+        "--windows",
+        3,
+        "--variants",
+        3,
+        "--minutes",
+        0,
+        "--threads",
+        1,
+    ]
+    arguments += [
         "--methods",
         "hyenadna-tiny",
         "--runs",
         tmp_path,
         *(w for s in small for w in ("--set", s)),
     ]
-    command = [sys.executable, "-m", "benchmarks.likelihood.genomes", *map(str, words)]
+    command = [sys.executable, "-m", "benchmarks.likelihood.genomes", *map(str, arguments)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
     assert ended.returncode == 0, ended.stderr
     assert "| hyenadna-tiny (next-token) |" in ended.stdout

@@ -3,13 +3,13 @@
 import numpy as np
 
 from benchmarks.ancestry.low_coverage import (
-    Answers,
-    People,
+    LabelledGenotypes,
+    Predictions,
     Row,
-    by_naive_bayes,
-    called,
-    likelihoods_by_reads,
+    call_genotypes,
     markdown,
+    predict_by_naive_bayes,
+    simulate_likelihoods,
     tsv,
 )
 
@@ -19,32 +19,32 @@ TABLE = np.array([[1, 0.5, 0.001], [0.3, 1, 0.3], [0, 0.004, 1], [1, 1, 1]])
 
 def test_reads_are_where_genotypes_are_and_tell_them_at_depth():
     rng = np.random.default_rng(2)
-    deep = likelihoods_by_reads(COPIES, 40.0, rng)
-    assert (called(deep, certain=True) == COPIES).mean() > 0.99
-    shallow = likelihoods_by_reads(COPIES, 0.5, rng)
+    deep = simulate_likelihoods(COPIES, 40.0, rng)
+    assert (call_genotypes(deep, certain=True) == COPIES).mean() > 0.99
+    shallow = simulate_likelihoods(COPIES, 0.5, rng)
     assert (shallow[COPIES < 0] == 1).all()
-    assert (called(shallow, certain=False) >= 0).mean() < 0.5
+    assert (call_genotypes(shallow, certain=False) >= 0).mean() < 0.5
     assert np.isclose((shallow != 1).any(-1)[COPIES >= 0].mean(), 1 - np.exp(-0.5), atol=0.02)
 
 
 def test_calls_are_the_likeliest_or_the_certain_ones():
-    assert called(TABLE[None], certain=False).tolist() == [[0, 1, 2, -1]]
-    assert called(TABLE[None], certain=True).tolist() == [[-1, -1, 2, -1]]
+    assert call_genotypes(TABLE[None], certain=False).tolist() == [[0, 1, 2, -1]]
+    assert call_genotypes(TABLE[None], certain=True).tolist() == [[-1, -1, 2, -1]]
 
 
 def test_naive_bayes_finds_members_and_sums_up_groups():
     rng = np.random.default_rng(3)
     frequency = rng.uniform(0.1, 0.9, (3, 300))
     truth = np.arange(60) % 3
-    people = People(
+    samples = LabelledGenotypes(
         [str(n) for n in range(60)],
         rng.binomial(2, frequency[truth]).astype(np.int8),
         {"pop": [f"P{n}" for n in truth], "superpop": ["G" if n < 2 else "H" for n in truth]},
     )
-    found = by_naive_bayes(people, likelihoods_by_reads(people.copies, 1.0, rng))
-    assert isinstance(found, Answers)
-    assert found.labels == people.labels
-    assert (found.probabilities["superpop"] >= found.probabilities["pop"]).all()
+    predictions = predict_by_naive_bayes(samples, simulate_likelihoods(samples.copies, 1.0, rng))
+    assert isinstance(predictions, Predictions)
+    assert predictions.labels == samples.labels
+    assert (predictions.probabilities["superpop"] >= predictions.probabilities["pop"]).all()
 
 
 def test_tables():

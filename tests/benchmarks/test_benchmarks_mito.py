@@ -32,8 +32,8 @@ def made_up_genomes(count, rng):
     carried = rng.permutation(np.delete(np.arange(SIZE), PLACEHOLDER))[:80].reshape(4, 20)
     genome = np.tile(reference, (4 * count, 1))
     for person in range(4 * count):
-        places = carried[person // count][rng.random(20) < 0.8]
-        genome[person, places] = np.where(reference[places] == ord("A"), ord("G"), ord("A"))
+        positions = carried[person // count][rng.random(20) < 0.8]
+        genome[person, positions] = np.where(reference[positions] == ord("A"), ord("G"), ord("A"))
     reference[PLACEHOLDER] = genome[:, PLACEHOLDER] = ord("N")
     return reference, genome
 
@@ -63,25 +63,34 @@ def vcf_lines(reference, genome):
     header = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT"]
     yield f"##fileformat=VCFv4.2\n##contig=<ID=MT,length={SIZE}>\n"
     yield "\t".join(header + [f"W{number}" for number in range(len(genome))]) + "\n"
-    for place in np.flatnonzero((genome != reference).any(axis=0)):
-        if place == PLACEHOLDER:
+    for position in np.flatnonzero((genome != reference).any(axis=0)):
+        if position == PLACEHOLDER:
             continue
-        alt = genome[:, place][genome[:, place] != reference[place]][0]
-        calls = [str(int(letter == alt)) for letter in genome[:, place]]
-        row = ["MT", str(place + 1), ".", chr(reference[place]), chr(alt), *"...", "GT", *calls]
+        alt = genome[:, position][genome[:, position] != reference[position]][0]
+        calls = [str(int(letter == alt)) for letter in genome[:, position]]
+        row = [
+            "MT",
+            str(position + 1),
+            ".",
+            chr(reference[position]),
+            chr(alt),
+            *"...",
+            "GT",
+            *calls,
+        ]
         yield "\t".join(row) + "\n"
 
 
 @pytest.fixture(scope="module")
-def people(folder):
+def cohort(folder):
     return genomes.Genomes.read(folder, folder / "rCRS.fa")
 
 
 @pytest.fixture(scope="module")
-def variants(folder, people, one_thread):
+def variants(folder, cohort, one_thread):
     """Networks pretrained for two steps by every objective, made once."""
     shop = workshop(folder)
-    return shop.variants("here", lambda: world(folder, people.reference))
+    return shop.variants("here", lambda: world(folder, cohort.reference))
 
 
 def workshop(folder):
@@ -89,7 +98,7 @@ def workshop(folder):
     plan, text = recipe.read("mito-pretrained", changes)
     weights = {"contrastive": {"contrastive": 1.0}, "both": {"contrastive": 0.1, "masked": 1.0}}
     reference = Reference.read(folder / "rCRS.fa", circular=True)
-    return pretrained_networks.Workshop(
+    return pretrained_networks.VariantStore(
         folder / "variants", plan, text, GenomeInput(reference), weights, seed=0
     )
 
@@ -110,10 +119,10 @@ def one_thread():
 
 
 def test_parts_cover_the_genome():
-    found = genomes.stretches(SIZE)
-    assert len(found) == sum(genomes.PARTS.values())
+    masks = genomes.part_masks(SIZE)
+    assert len(masks) == sum(genomes.PARTS.values())
     by_part = {}
-    for condition, mask in found.items():
+    for condition, mask in masks.items():
         by_part.setdefault(genomes.part_of(condition), []).append(mask)
     for part in (genomes.COMPLETE, genomes.HALVES, genomes.QUARTERS):
         assert (np.sum(by_part[part], axis=0) == 1).all(), part
@@ -122,34 +131,34 @@ def test_parts_cover_the_genome():
 
 def test_what_is_cut_off_is_unknown():
     mask = np.array([True, False, True])
-    assert genomes.cut(letters("ACG NTT"), mask).tolist() == letters("ANG NNT").tolist()
+    assert genomes.apply_mask(letters("ACG NTT"), mask).tolist() == letters("ANG NNT").tolist()
 
 
-def test_the_labels_and_the_letters_are_read(people):
-    samples = people.samples
+def test_the_labels_and_the_letters_are_read(cohort):
+    samples = cohort.samples
     assert samples.classes["haplogroup"] == ["H", "U"]
     assert samples.letters.shape == (4 * PEOPLE, SIZE)
-    judged = np.arange(0, 4 * PEOPLE, 4)
-    fold = people.fold(1, 0, judged)
-    assert fold.names == [samples.names[row] for row in judged]
-    assert not set(fold.names) & set(fold.learn.names)
+    test_rows = np.arange(0, 4 * PEOPLE, 4)
+    fold = cohort.fold(1, 0, test_rows)
+    assert fold.names == [samples.names[row] for row in test_rows]
+    assert not set(fold.names) & set(fold.train.names)
 
 
 # --- baselines ---
 
 
 def test_a_letter_at_a_placeholder_is_a_variant_only_if_asked_for():
-    reference, learnt = letters("ANA")[0], letters("ACA GNA GNN")
-    plain = Variants.of(learnt, reference)
-    assert (plain.place.tolist(), plain.letter.tolist()) == ([0], [ord("G")])
-    assert Variants.of(learnt, reference, placeholder=True).place.tolist() == [1, 0]
-    assert plain.presence(learnt).tolist() == [[False], [True], [True]]
-    assert plain.known(letters("NAA AAA")).tolist() == [[False], [True]]
+    reference, train_letters = letters("ANA")[0], letters("ACA GNA GNN")
+    variants = Variants.of(train_letters, reference)
+    assert (variants.position.tolist(), variants.letter.tolist()) == ([0], [ord("G")])
+    assert Variants.of(train_letters, reference, placeholder=True).position.tolist() == [1, 0]
+    assert variants.presence(train_letters).tolist() == [[False], [True], [True]]
+    assert variants.known(letters("NAA AAA")).tolist() == [[False], [True]]
 
 
 def test_letters_differ_where_both_are_known():
-    found = genome_baselines.hamming(letters("ACGT NCGT"), letters("ACGT TCNA"))
-    assert found.tolist() == [[0, 2], [0, 1]]
+    distances = genome_baselines.hamming(letters("ACGT NCGT"), letters("ACGT TCNA"))
+    assert distances.tolist() == [[0, 2], [0, 1]]
 
 
 def test_equal_neighbours_share_the_vote():
@@ -159,38 +168,40 @@ def test_equal_neighbours_share_the_vote():
 
 
 def test_naive_bayes_by_hand():
-    learnt = letters("GA GA AA AA")
-    found = Variants.of(learnt, letters("AA")[0])
-    model = genome_baselines.bayes(found, learnt, np.array([0, 0, 1, 1]), 2)
-    shown = np.array([True, True])
-    odds = (2.5 / 3) / (0.5 / 3)
-    table = model(letters("GA NA AA"), shown)
-    np.testing.assert_allclose(table[:, 0], [odds / (1 + odds), 0.5, 1 / (1 + odds)], rtol=1e-6)
-    np.testing.assert_allclose(model(letters("GA"), ~shown), [[0.5, 0.5]])
+    train_letters = letters("GA GA AA AA")
+    variants = Variants.of(train_letters, letters("AA")[0])
+    model = genome_baselines.bayes(variants, train_letters, np.array([0, 0, 1, 1]), 2)
+    mask = np.array([True, True])
+    expected = (2.5 / 3) / (0.5 / 3)
+    table = model(letters("GA NA AA"), mask)
+    np.testing.assert_allclose(
+        table[:, 0], [expected / (1 + expected), 0.5, 1 / (1 + expected)], rtol=1e-6
+    )
+    np.testing.assert_allclose(model(letters("GA"), ~mask), [[0.5, 0.5]])
 
 
 @pytest.mark.parametrize("name", [method.name for method in methods.baselines()])
-def test_every_baseline_gives_probabilities_of_every_part(name, people):
+def test_every_baseline_gives_probabilities_of_every_part(name, cohort):
     method = next(m for m in methods.baselines() if m.name == name)
-    judged = np.arange(0, 4 * PEOPLE, 4)
-    outcome = method.run(people.fold(0, 0, judged))
-    heads = people.samples.classes
-    assert set(outcome.probabilities) == {(c, h) for c in genomes.stretches(SIZE) for h in heads}
+    test_rows = np.arange(0, 4 * PEOPLE, 4)
+    outcome = method.run(cohort.fold(0, 0, test_rows))
+    heads = cohort.samples.classes
+    assert set(outcome.probabilities) == {(c, h) for c in genomes.part_masks(SIZE) for h in heads}
     for (_, head), table in outcome.probabilities.items():
-        assert table.shape == (len(judged), len(heads[head]))
+        assert table.shape == (len(test_rows), len(heads[head]))
         np.testing.assert_allclose(table.sum(axis=1), 1)
     if name != "majority":
         right = outcome.probabilities[genomes.COMPLETE, "pop"].argmax(1)
-        assert (right == people.samples.labels["pop"][judged]).all()
+        assert (right == cohort.samples.labels["pop"][test_rows]).all()
 
 
-def test_logistic_regression_knows_nothing_of_a_genome_of_which_nothing_is_shown(people):
-    learnt, labels = people.samples.letters, people.samples.labels["pop"]
-    found = Variants.of(learnt, people.reference.letters)
-    model = genome_baselines.logistic(found, learnt, labels, 4)
-    table = model(learnt, ~EVERYWHERE)
+def test_logistic_regression_knows_nothing_of_a_genome_of_which_nothing_is_shown(cohort):
+    train_letters, labels = cohort.samples.letters, cohort.samples.labels["pop"]
+    variants = Variants.of(train_letters, cohort.reference.letters)
+    model = genome_baselines.logistic(variants, train_letters, labels, 4)
+    table = model(train_letters, ~EVERYWHERE)
     np.testing.assert_allclose(table, np.tile(table[0], (len(table), 1)))
-    assert (model(learnt, EVERYWHERE).argmax(1) == labels).all()
+    assert (model(train_letters, EVERYWHERE).argmax(1) == labels).all()
 
 
 # --- our models ---
@@ -198,36 +209,38 @@ def test_logistic_regression_knows_nothing_of_a_genome_of_which_nothing_is_shown
 
 def test_turned_genomes_are_the_same_circle():
     genome = letters("ACNGT")[0]
-    turned = methods.rotated(genome, np.random.default_rng(0)).tobytes().decode()
-    assert len(turned) == 4
-    assert turned in "ACGTACGT"
+    rotated = methods.rotated(genome, np.random.default_rng(0)).tobytes().decode()
+    assert len(rotated) == 4
+    assert rotated in "ACGTACGT"
 
 
-def test_our_model_is_made_and_asked_in_a_fold(people, variants):
+def test_our_model_is_made_and_asked_in_a_fold(cohort, variants):
     changes = (*FEW_STEPS, "split.folds=2", "network.width=8")
     method = methods.OurMethod("mito", "mito", variants["both"], changes)
     assert variants["both"].weights_sha256 in method.settings
-    judged = np.arange(0, 4 * PEOPLE, 4)
-    outcome = method.run(people.fold(0, 0, judged))
-    conditions = {*genomes.stretches(SIZE), methods.ROTATED, methods.REVERSED}
+    test_rows = np.arange(0, 4 * PEOPLE, 4)
+    outcome = method.run(cohort.fold(0, 0, test_rows))
+    conditions = {*genomes.part_masks(SIZE), methods.ROTATED, methods.REVERSED}
     assert {condition for condition, _ in outcome.probabilities} == conditions
     table = outcome.probabilities[genomes.COMPLETE, "pop"]
     np.testing.assert_allclose(table.sum(axis=1), 1)
-    for turned in (methods.ROTATED, methods.REVERSED):
-        np.testing.assert_allclose(outcome.probabilities[turned, "pop"], table, atol=1e-6)
+    for rotated in (methods.ROTATED, methods.REVERSED):
+        np.testing.assert_allclose(outcome.probabilities[rotated, "pop"], table, atol=1e-6)
 
 
-def test_the_nearest_vector_has_the_label(people, variants):
-    judged = np.arange(0, 4 * PEOPLE, 4)
-    outcome = methods.EmbeddingMethod(variants["both"]).run(people.fold(0, 0, judged))
+def test_the_nearest_vector_has_the_label(cohort, variants):
+    test_rows = np.arange(0, 4 * PEOPLE, 4)
+    outcome = methods.EmbeddingMethod(variants["both"]).run(cohort.fold(0, 0, test_rows))
     table = outcome.probabilities[genomes.COMPLETE, "pop"]
-    assert (table.argmax(1) == people.samples.labels["pop"][judged]).mean() > 0.5
+    assert (table.argmax(1) == cohort.samples.labels["pop"][test_rows]).mean() > 0.5
     assert {genomes.part_of(c) for c, _ in outcome.probabilities} == {"complete", "halves"}
 
 
 def test_unknown_is_wrong_and_parts_are_counted():
     tables = [np.array([[1.0, 0.0], [np.nan, np.nan]]), np.array([[1.0, 0.0], [0.0, 1.0]])]
-    n, parts, accuracy, low, high, ece, loss = scores.measures(tables, np.array([0, 1]), rated=True)
+    n, parts, accuracy, low, high, ece, loss = scores.measures(
+        tables, np.array([0, 1]), has_probabilities=True
+    )
     assert (n, parts, accuracy, ece, loss) == (2, 2, 0.75, 0.0, 0.0)
     assert low <= accuracy <= high
     same = {("complete", "pop"): tables[1], ("rotated", "pop"): tables[0]}
@@ -243,17 +256,17 @@ def test_gains_are_those_of_the_same_people():
         name: Pooled({("complete", "pop"): t}, 0.0, 0, np.arange(len(t)))
         for name, t in tables.items()
     }
-    (found,) = scores.gains("a", "b", pooled, truth)
-    assert (found.head, found.part, found.gain) == ("pop", "complete", 0.25)
-    assert found.low == 0.0
-    assert found.high == 0.75
+    (gain,) = scores.gains("a", "b", pooled, truth)
+    assert (gain.head, gain.part, gain.gain) == ("pop", "complete", 0.25)
+    assert gain.low == 0.0
+    assert gain.high == 0.75
 
 
 def test_the_program_prints_the_tables(folder, tmp_path, capsys, one_thread):
     arguments = ["--data", folder, "--reference", folder / "rCRS.fa", "--runs", tmp_path / "runs"]
     arguments += ["--folds", "2", "--baselines-only", "--methods", "majority,logistic"]
     arguments += ["-o", tmp_path / "a.tsv", "--markdown", tmp_path / "a.md"]
-    classification.main([str(word) for word in arguments])
+    classification.main([str(argument) for argument in arguments])
     printed = capsys.readouterr()
     assert printed.out == (tmp_path / "a.tsv").read_text()
     header, *rows = [line.split("\t") for line in printed.out.splitlines()]
@@ -278,29 +291,32 @@ def samples_of(sizes):
 def test_labels_are_spread_over_the_populations():
     samples = samples_of([100, 60, 40, 200])
     for percent, count in ((2, 8), (5, 20), (20, 80), (100, 400)):
-        few = label_subsets.labelled(samples, percent, np.random.default_rng(percent))
-        assert len(set(few.names)) == len(few.names)
-        found = np.bincount(few.labels["pop"], minlength=4)
+        subset = label_subsets.draw_label_subset(samples, percent, np.random.default_rng(percent))
+        assert len(set(subset.names)) == len(subset.names)
+        found = np.bincount(subset.labels["pop"], minlength=4)
         expected = np.array([100, 60, 40, 200]) * percent / 100
         assert (np.abs(found - expected) < 2).all()
         assert found.min() >= 2
-        assert count <= len(few) <= count + 2
-        np.testing.assert_array_equal(few.labels["superpop"], few.labels["pop"] // 2)
+        assert count <= len(subset) <= count + 2
+        np.testing.assert_array_equal(subset.labels["superpop"], subset.labels["pop"] // 2)
 
 
 def test_too_few_labels_teach_the_coarser_head_only():
-    few = label_subsets.labelled(samples_of([50] * 4), 2, np.random.default_rng(0))
-    assert list(few.labels) == ["superpop"]
-    assert np.bincount(few.labels["superpop"]).tolist() == [2, 2]
+    subset = label_subsets.draw_label_subset(samples_of([50] * 4), 2, np.random.default_rng(0))
+    assert list(subset.labels) == ["superpop"]
+    assert np.bincount(subset.labels["superpop"]).tolist() == [2, 2]
 
 
 def test_other_draws_keep_other_labels():
     samples = samples_of([50] * 4)
-    names = [label_subsets.labelled(samples, 10, np.random.default_rng(n)).names for n in (0, 0, 1)]
+    names = [
+        label_subsets.draw_label_subset(samples, 10, np.random.default_rng(n)).names
+        for n in (0, 0, 1)
+    ]
     assert names[0] == names[1] != names[2]
 
 
-def test_pretrained_variants_are_kept(folder, people, variants):
+def test_pretrained_variants_are_kept(folder, cohort, variants):
     again = workshop(folder).variants("here", lambda: pytest.fail("the corpus was read again"))
     assert {n: b.weights_sha256 for n, b in again.items()} == {
         name: bundle.weights_sha256 for name, bundle in variants.items()
@@ -334,7 +350,7 @@ def test_few_labels_are_tabulated(folder, tmp_path, capsys, one_thread):
     arguments += ["--markdown", tmp_path / "a.md"]
     for change in (*FEW_STEPS, "network.width=8"):
         arguments += ["--set", change, "--pretraining-set", change]
-    arguments = [str(word) for word in arguments]
+    arguments = [str(argument) for argument in arguments]
     label_efficiency.main(arguments)
     first = capsys.readouterr()
     header, *rows = [line.split("\t") for line in first.out.splitlines()]

@@ -22,8 +22,8 @@ def test_a_fault_is_what_a_user_should_never_see():
 
 
 def test_broken_inputs_are_the_same_for_a_seed():
-    files = hostile_inputs.whole_files()[:5]
-    drawn = [hostile_inputs.broken(random.Random(3), files) for _ in range(2)]
+    files = hostile_inputs.intact_files()[:5]
+    drawn = [hostile_inputs.broken_inputs(random.Random(3), files) for _ in range(2)]
     assert [next(drawn[0]) for _ in range(50)] == [next(drawn[1]) for _ in range(50)]
 
 

@@ -13,8 +13,8 @@ from genomai_cli.formats.tracks import AlignedTracks
 
 def test_the_table_is_of_assays():
     row = {"organism": "human", "assay": "cage", "tracks": "2", "measure": "pearson"}
-    told = {f"{m}{part}": "0.5" for m in coverage.METHODS for part in ("", "_low", "_high")}
-    rows = [row | told | {"track": track} for track in ("a", "b", ".")]
+    estimates = {f"{m}{part}": "0.5" for m in coverage.METHODS for part in ("", "_low", "_high")}
+    rows = [row | estimates | {"track": track} for track in ("a", "b", ".")]
     rows[-1]["track_mean"] = "."
     *_, last = coverage.markdown(rows)
     cell = "0.500 (0.500 to 0.500)"
@@ -46,8 +46,8 @@ def test_windows_as_files_hold_what_the_arrays_do(tmp_path, monkeypatch):
         found = aligned.values("hg38_valid_1", 0, 512)
     assert np.isnan(found[:128]).all()
     assert np.isnan(found[:, 2]).all()
-    told = np.repeat(windows.coverage(tmp_path, "hg38", "valid")[1], 32, axis=0)
-    assert np.array_equal(found[128:384, :2], told)
+    expected = np.repeat(windows.coverage(tmp_path, "hg38", "valid")[1], 32, axis=0)
+    assert np.array_equal(found[128:384, :2], expected)
 
 
 def test_the_network_has_a_value_a_bin_of_what_lies_within_its_context():
@@ -56,4 +56,4 @@ def test_the_network_has_a_value_a_bin_of_what_lies_within_its_context():
     length = 2 * basenji.CONTEXT + 4 * 128
     letters = np.random.default_rng(0).integers(0, 5, (1, length), dtype=np.uint8)
     given = basenji.Windows(letters, np.ones((1, 4, 3), np.float32), (1, 0, 2))
-    assert basenji.predicted(network.eval(), given, "human").shape == (1, 4, 3)
+    assert basenji.predict(network.eval(), given, "human").shape == (1, 4, 3)

@@ -11,10 +11,14 @@ from genomai_cli.bundles import catalog
 
 ATTACKS = list(hostile.attacks())
 OF_FILES = [
-    one for one in ATTACKS if one.what in hostile.FILES and one.bundle in ("sites", "profile")
+    one
+    for one in ATTACKS
+    if one.description in hostile.FILES and one.bundle in ("sites", "profile")
 ]
 HEAVY = ("bomb", "2 GB", "100 MB", "device", "million")
-DRAWN = random.Random(7).sample([one for one in ATTACKS if one.what not in hostile.FILES], 60)
+DRAWN = random.Random(7).sample(
+    [one for one in ATTACKS if one.description not in hostile.FILES], 60
+)
 
 
 def outcome(attack, folder, command):
@@ -38,13 +42,13 @@ def classify(folder):
 
 @pytest.mark.parametrize(
     "attack",
-    [a for a in OF_FILES if not any(w in a.what for w in HEAVY)],
-    ids=lambda a: f"{a.bundle}: {a.what}",
+    [a for a in OF_FILES if not any(w in a.description for w in HEAVY)],
+    ids=lambda a: f"{a.bundle}: {a.description}",
 )
 def test_a_file_that_is_none_is_refused(tmp_path, attack):
     ended = outcome(attack, tmp_path / "bundle", verify)
     if (tmp_path / "bundle" / "model.safetensors").exists() and ended.status == 0:
-        assert attack.what in MADE_NO_DIFFERENCE
+        assert attack.description in MADE_NO_DIFFERENCE
 
 
 MADE_NO_DIFFERENCE = {
@@ -84,7 +88,7 @@ def test_configs_with_any_value_replaced_are_refused_or_harmless(tmp_path):
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(tmp_path, what, message):
-    attack = next(one for one in OF_FILES if one.what == what and one.bundle == "sites")
+    attack = next(one for one in OF_FILES if one.description == what and one.bundle == "sites")
     for command in (classify, verify):
         ended = outcome(attack, tmp_path / command.__name__, command)
         assert ended.status == 1
@@ -104,7 +108,7 @@ def test_a_hostile_neighbour_stops_neither_the_list_nor_the_default(tmp_path, mo
     shutil.copytree(hostile.BUNDLES / "sites", tmp_path / "bad")
     hostile.bomb(catalog.PANEL)(tmp_path / "bad")
     shutil.copytree(hostile.BUNDLES / "profile", tmp_path / "worse")
-    hostile.linked(catalog.REFERENCE, "/proc/kmsg")(tmp_path / "worse")
+    hostile.with_link(catalog.REFERENCE, "/proc/kmsg")(tmp_path / "worse")
     monkeypatch.setenv(catalog.FOLDERS_VARIABLE, str(tmp_path))
     assert run("models list").status == 0
     ended = run(["classify", REPOSITORY / "examples" / "samples.fa"])
