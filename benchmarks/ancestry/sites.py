@@ -60,12 +60,6 @@ class Genotypes:
         fold[by_population] = np.arange(len(order)) % count
         return fold
 
-    def site_indices_in(self, panel: Panel) -> Rows:
-        """The index of each site in another panel (S,), -1 where it is not there."""
-        index = panel.index(GRCH37)
-        keys = zip(self.panel.chrom, self.panel.positions[GRCH37].tolist(), strict=True)
-        return np.array([index.get(key, -1) for key in keys])
-
 
 def wide_panel(file: Path) -> Panel:
     """The wide sites of shared/data as a panel."""

@@ -59,12 +59,11 @@ def attacks() -> Iterator[Attack]:
         config = json.loads((BUNDLES / bundle / catalog.CONFIG).read_text())
         for path in paths(config):
             key_path = ".".join(map(str, path))
-            for number, value in enumerate(VALUES):
+            for value in VALUES:
                 value_text = repr(value)[:30]
                 yield Attack(
                     bundle, f"{key_path} = {value_text}", lambda f, p=path, v=value: put(f, p, v)
                 )
-                del number
             yield Attack(bundle, f"without {key_path}", lambda f, p=path: remove(f, p))
         for name, change in FILES.items():
             yield Attack(bundle, name, change)

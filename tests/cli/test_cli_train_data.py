@@ -182,7 +182,9 @@ def test_a_validation_set_is_for_one_network(tmp_path, rows, files):
 def test_without_a_recipe_parts_are_chosen(tmp_path, files, rows, monkeypatch):
     small = partial(ConvolutionConfig, filters=16, channels=8, embedding=8)
     monkeypatch.setattr(selection, "ConvolutionConfig", small)
-    monkeypatch.setattr(selection, "EPOCHS", 4)
+    monkeypatch.setattr(selection, "FOLDS", 3)
+    monkeypatch.setattr(selection, "MIN_EPOCHS", 2)
+    monkeypatch.setattr(selection, "EPOCHS", 2)
     fasta, labels = files
     model = tmp_path / "m"
     words = ["train", fasta, "--labels", labels, "--time", "1s", "--device", "cpu", "-o", model]

@@ -18,7 +18,9 @@ def short(monkeypatch):
     """Networks that train in a second."""
     small = partial(ConvolutionConfig, filters=16, channels=8, embedding=8)
     monkeypatch.setattr(selection, "ConvolutionConfig", small)
-    monkeypatch.setattr(selection, "EPOCHS", 4)
+    monkeypatch.setattr(selection, "FOLDS", 3)
+    monkeypatch.setattr(selection, "MIN_EPOCHS", 2)
+    monkeypatch.setattr(selection, "EPOCHS", 2)
     monkeypatch.setattr(selection, "MAX_K", {True: 3, False: 2})
 
 

@@ -232,7 +232,7 @@ def test_who_has_no_known_allele_is_left_out(few, tmp_path):
 
 def test_a_killed_run_is_begun_again(few, tmp_path, monkeypatch):
     words = [few / "few.vcf", "--panel", few / "few.vcf"]
-    monkeypatch.setattr(run_folder.Workspace, "remove", lambda self: self.held.release())
+    monkeypatch.setattr(run_folder.Workspace, "remove", lambda self: self.lock.release())
     assert small(tmp_path, "m", *words).status == 0
     monkeypatch.undo()
     shutil.rmtree(tmp_path / "m")

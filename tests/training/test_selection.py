@@ -55,7 +55,8 @@ def short(monkeypatch):
     small = partial(ConvolutionConfig, filters=24, channels=8, embedding=8)
     monkeypatch.setattr(selection, "ConvolutionConfig", small)
     monkeypatch.setattr(selection, "FOLDS", 3)
-    monkeypatch.setattr(selection, "EPOCHS", 4)
+    monkeypatch.setattr(selection, "MIN_EPOCHS", 3)
+    monkeypatch.setattr(selection, "EPOCHS", 3)
     monkeypatch.setattr(selection, "MAX_K", {True: 4, False: 3})
 
 

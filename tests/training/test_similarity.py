@@ -46,8 +46,8 @@ class TestClusters:
         rows = random_sequences(np.random.default_rng(length), 3000, length)
         assert clusters(texts(rows)).tolist() == list(range(3000))
 
-    @pytest.mark.parametrize("turned", [False, True])
-    @pytest.mark.parametrize(("share", "least"), [(0.02, 1.0), (0.05, 1.0), (0.08, 0.7)])
+    @pytest.mark.parametrize("reverse_complements", [False, True])
+    @pytest.mark.parametrize(("share", "min_share"), [(0.02, 1.0), (0.05, 1.0), (0.08, 0.7)])
     def test_substituted_copies_are_found_on_either_strand(
         self, reverse_complements, share, min_share
     ):
