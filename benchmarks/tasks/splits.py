@@ -89,4 +89,4 @@ def _samples(folder: Path, part: str, classes: dict[str, list[str]] | None = Non
     labels = {HEAD: table.column(HEAD)}
     with open_input(folder / f"{part}.fa.gz") as source:
         records = read_sequences(source)
-        return gather(records, labels, similar_are_one=part == TRAIN, classes=classes)[0]
+        return gather(records, labels, merge_near_duplicates=part == TRAIN, classes=classes)[0]

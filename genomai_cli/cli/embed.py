@@ -323,10 +323,10 @@ def write_file(
 
     say = vectors.run.console.say
     file = _file(output, vectors, **asdict(options))
-    unseen = NewRecords(file.names())
+    new_records = NewRecords(file.names())
     try:
         with file:
-            _fill(file, vectors, unseen.filter(records))
+            _fill(file, vectors, new_records.filter(records))
     except BaseException:
         if file.stored_count:
             say(
@@ -334,8 +334,8 @@ def write_file(
             )
         raise
     if options.append or options.resume:
-        say(f"{output}: {unseen.skipped} records were there already and are skipped")
-    vectors.run.note(skipped=unseen.skipped)
+        say(f"{output}: {new_records.skipped} records were there already and are skipped")
+    vectors.run.note(skipped=new_records.skipped)
 
 
 def _file(output: Path, vectors: RecordVectors, **restart: bool) -> "EmbeddingFile":

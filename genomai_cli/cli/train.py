@@ -286,7 +286,7 @@ def _fitter(
     from genomai_cli.training.recipe import is_selected
 
     if is_selected(recipe):
-        adapting.adaptation().check(has_start=False, solved=False)
+        adapting.adaptation().check(has_start=False, fits_in_closed_form=False)
         log = partial(workspace.log.add, part=selection.PART)
         return partial(selection.fit, budget=budget, report=run.console.say, log=log)
     report = reporter(run, recipe, workspace)

@@ -78,7 +78,7 @@ class Denoiser(Protocol):
     def restore(self, readings: Sequence[Any]) -> "list[list[Proposal] | None]":
         """For every reading a proposal an entry; None for one in which nothing is known."""
 
-    def read_vcf(self, again: Reopen, options: VcfOptions) -> "VcfSamples":
+    def read_vcf(self, reopen: Reopen, options: VcfOptions) -> "VcfSamples":
         """The samples of a VCF at the model's sites; BundleError for a model that reads none."""
 
 

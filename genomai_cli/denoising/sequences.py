@@ -101,9 +101,9 @@ class SequenceDenoiser:
         letters = entries[0].letters() if len(entries) == 1 else None
         return None if letters is None else SequenceReading(entries[0].name, letters)
 
-    def read_vcf(self, again: Reopen, options: VcfOptions) -> VcfSamples:
+    def read_vcf(self, reopen: Reopen, options: VcfOptions) -> VcfSamples:
         """BundleError: sequences have no coordinates."""
-        del again, options
+        del reopen, options
         raise BundleError(f"the model {self.name!r} has no panel: it does not read VCF")
 
     def restore(self, readings: Sequence[SequenceReading]) -> list[list[Proposal] | None]:

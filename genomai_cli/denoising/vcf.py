@@ -91,23 +91,23 @@ def denoise_vcf(
 
     Raises BundleError for a model that reads no VCF, InputError for a damaged file.
     """
-    with concatenated_text(sources) as again:
-        vcf_samples = denoiser.read_vcf(again, options)
+    with concatenated_text(sources) as reopen:
+        vcf_samples = denoiser.read_vcf(reopen, options)
         if vcf_samples.model is None:
-            _pass_on(again, out, part)
+            _pass_on(reopen, out, part)
             messages = (vcf_samples.messages, vcf_samples.warnings)
             return Summary(len(vcf_samples.samples), 0, {}, *messages, known=False)
         editor = RecordEditor(
             vcf_samples.model, vcf_samples.samples, options.settings, f"model={origin}", report
         )
         additions = [] if options.only_present else vcf_samples.model.additions
-        _rewrite(again, out, editor, additions, part)
+        _rewrite(reopen, out, editor, additions, part)
         return _summary(vcf_samples, vcf_samples.model, editor)
 
 
-def _pass_on(again: Reopen, out: IO[bytes], part: Shard) -> None:
-    lines = _lines(again, part)
-    with again() as source:
+def _pass_on(reopen: Reopen, out: IO[bytes], part: Shard) -> None:
+    lines = _lines(reopen, part)
+    with reopen() as source:
         if part.is_whole:
             out.writelines(source.stream)
             return
@@ -118,14 +118,14 @@ def _pass_on(again: Reopen, out: IO[bytes], part: Shard) -> None:
 
 
 def _rewrite(
-    again: Reopen,
+    reopen: Reopen,
     out: IO[bytes],
     editor: "RecordEditor",
     additions: Iterable[Addition],
     part: Shard,
 ) -> None:
-    model, lines = editor.model, _lines(again, part)
-    with again() as source:
+    model, lines = editor.model, _lines(reopen, part)
+    with reopen() as source:
         editor.path = source.path
         rewrite = VcfRewriter(
             editor,
@@ -138,11 +138,11 @@ def _rewrite(
         rewrite.run(source, out)
 
 
-def _lines(again: Reopen, part: Shard) -> int:
+def _lines(reopen: Reopen, part: Shard) -> int:
     """The number of lines to divide into parts."""
     if part.is_whole:
         return 0
-    with again() as source:
+    with reopen() as source:
         return line_count(source)
 
 

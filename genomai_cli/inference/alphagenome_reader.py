@@ -152,7 +152,7 @@ class AlphaGenomeReader:
         assert isinstance(head, SpliceJunctions)
         return head
 
-    def slopes(self, stretch: Stretch, column: int) -> tuple[Odds, float]:
+    def gradients(self, stretch: Stretch, column: int) -> tuple[Odds, float]:
         """See `TrackReader`."""
         text, scored, slot = stretch.text, stretch.scored, self.output_slots[column]
         ids_BL = self._ids([text])
@@ -168,12 +168,12 @@ class AlphaGenomeReader:
             )
             values_R = values_BRO[0, :, slot.column]
             mean = values_R @ torch.from_numpy(bases_by_bin).to(values_R) / bases_by_bin.sum()
-            (slope_B4L,) = torch.autograd.grad(mean.log(), [letters_B4L])
-        slope_LA = slope_B4L[0].T.double().cpu().numpy()
+            (gradient_B4L,) = torch.autograd.grad(mean.log(), [letters_B4L])
+        gradient_LA = gradient_B4L[0].T.double().cpu().numpy()
         codes_L = codes_of(as_letters(text)).astype(np.int64)
         known_L = codes_L < len(BASES)
-        reference_L = slope_LA[np.arange(len(codes_L)), np.where(known_L, codes_L, 0)]
-        change_LA = np.where(known_L[:, None], slope_LA - reference_L[:, None], np.nan)
+        reference_L = gradient_LA[np.arange(len(codes_L)), np.where(known_L, codes_L, 0)]
+        change_LA = np.where(known_L[:, None], gradient_LA - reference_L[:, None], np.nan)
         return change_LA, float(mean.detach())
 
     def _ids(self, texts: Sequence[str]) -> Tensor:

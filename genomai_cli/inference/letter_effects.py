@@ -44,7 +44,7 @@ MUTAGENESIS = "ism"
 GRADIENT = "gradient"
 MAX_MUTANTS = 4096
 MAX_MUTANT_LETTERS = 1 << 22  # at once
-MAX_SLOPES = 1 << 24  # values
+MAX_GRADIENTS = 1 << 24  # values
 
 Changes = NDArray[np.float64]
 
@@ -95,17 +95,17 @@ def mean_loss(changes: Changes) -> NDArray[np.float64]:
 
 def by_gradient(odds: LabelOdds, texts: Sequence[str], columns: Sequence[int]) -> list[Changes]:
     """The same to first order."""
-    slopes = Slopes(odds.bundle, odds.batching)
-    forward = slopes.changes(texts, columns)
+    gradients = Gradients(odds.bundle, odds.batching)
+    forward = gradients.changes(texts, columns)
     if not odds.both_strands:
         return forward
     reversed_texts = [as_text(reverse_complement(as_letters(text))) for text in texts]
-    backward = slopes.changes(reversed_texts, columns)
+    backward = gradients.changes(reversed_texts, columns)
     return [(one + other[::-1, ::-1]) / 2 for one, other in zip(forward, backward, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
-class Slopes:
+class Gradients:
     """The gradient of a model's log odds, for texts of which it can read something."""
 
     bundle: Bundle
@@ -125,12 +125,12 @@ class Slopes:
         for batch in batches(windows, self._batching):
             numbered_windows = [(number, ids) for (number, _, _), ids in batch]
             counts = [len(entries) for entries in windows_by_text]
-            slopes_BTV = run_with_batch_halving(
-                partial(self._token_slopes, weights, counts), numbered_windows
+            gradients_BTV = run_with_batch_halving(
+                partial(self._token_gradients, weights, counts), numbered_windows
             )
-            for ((number, start, ids), _), slopes_TV in zip(batch, slopes_BTV, strict=True):
+            for ((number, start, ids), _), gradients_TV in zip(batch, gradients_BTV, strict=True):
                 text = texts[number][start:]
-                change_LA = letter_changes(self.bundle.tokenizer, text, ids, slopes_TV)
+                change_LA = letter_changes(self.bundle.tokenizer, text, ids, gradients_TV)
                 changes[number][start : start + len(change_LA)] += change_LA
         return [
             np.where(substitution_mask(text), change_LA, np.nan)
@@ -139,8 +139,8 @@ class Slopes:
 
     @property
     def _batching(self) -> Batching:
-        """As set, with at most `MAX_SLOPES` values: slopes by every token of the vocabulary."""
-        tokens = max(1, MAX_SLOPES // len(self.bundle.tokenizer.vocabulary))
+        """As set, with at most `MAX_GRADIENTS` values: gradients by every token of the vocabulary."""
+        tokens = max(1, MAX_GRADIENTS // len(self.bundle.tokenizer.vocabulary))
         return replace(self.batching, tokens=min(self.batching.tokens, tokens))
 
     def _weights(
@@ -169,10 +169,10 @@ class Slopes:
         }
 
     @torch.no_grad()
-    def _token_slopes(
+    def _token_gradients(
         self, weights: dict[str, Tensor], counts: list[int], batch: Sequence[tuple[int, Ids]]
     ) -> list[Changes]:
-        """The slopes (T, V) of the weighed logits by the tokens of each window, without those of its template; with
+        """The gradients (T, V) of the weighed logits by the tokens of each window, without those of its template; with
         each the number of its text, whose weights (N, C) are shared by so many windows."""
         windows = [ids for _, ids in batch]
         rows = [number for number, _ in batch]
@@ -184,19 +184,19 @@ class Slopes:
         weights_by_head = {
             head: (one_NC[rows] / count_B1).to(values) for head, one_NC in weights.items()
         }
-        slopes_by_network = [
+        gradients_by_network = [
             token_gradients(net, ids_BT, mask_BT, weights_by_head) for net in classifier.networks
         ]
-        mean_BTV = torch.stack(slopes_by_network).mean(0).double().cpu().numpy()
+        mean_BTV = torch.stack(gradients_by_network).mean(0).double().cpu().numpy()
         before, after = len(tokenizer.prefix), len(tokenizer.suffix)
         first = [ids_BT.shape[1] - len(ids) if left else 0 for ids in windows]
         return [
-            slopes_TV[begin + before : begin + len(ids) - after]
-            for begin, ids, slopes_TV in zip(first, windows, mean_BTV, strict=True)
+            gradients_TV[begin + before : begin + len(ids) - after]
+            for begin, ids, gradients_TV in zip(first, windows, mean_BTV, strict=True)
         ]
 
 
-def letter_changes(tokenizer: Tokenizer, text: str, ids: Ids, slopes_TV: Changes) -> Changes:
+def letter_changes(tokenizer: Tokenizer, text: str, ids: Ids, gradients_TV: Changes) -> Changes:
     """The changes (L, 4) by every letter that the tokens (T,) of the text's beginning cover: what the tokens with
     another letter have more than those that are there.
 
@@ -206,12 +206,12 @@ def letter_changes(tokenizer: Tokenizer, text: str, ids: Ids, slopes_TV: Changes
     width = (len(ids) - 1) * step + k
     letters_L, token_T = as_letters(text[:width]), np.arange(len(ids))
     change_LA = np.zeros((width, len(BASES)))
-    reference_T = slopes_TV[token_T, ids]
+    reference_T = gradients_TV[token_T, ids]
     for phase in range(k):
         position_T = token_T * step + (phase - token_T * step) % k
         for code, base in enumerate(BASE_LETTERS):
             other_L = letters_L.copy()
             other_L[phase::k] = base
-            other_T = slopes_TV[token_T, tokenizer.encode(as_text(other_L))]
+            other_T = gradients_TV[token_T, tokenizer.encode(as_text(other_L))]
             np.add.at(change_LA[:, code], position_T, other_T - reference_T)
     return change_LA

@@ -101,7 +101,7 @@ class OmicsFusionReader:
         """There are none."""
         raise NotImplementedError
 
-    def slopes(self, stretch: Stretch, column: int) -> tuple[Odds, float]:
+    def gradients(self, stretch: Stretch, column: int) -> tuple[Odds, float]:
         """See `TrackReader`."""
         text, scored = stretch.text, stretch.scored
         ids_T = self.tokenizer.encode(text)
@@ -114,6 +114,8 @@ class OmicsFusionReader:
             return means[0].log()
 
         device = next(self.network.parameters()).device
-        slopes_BTV = self.network.track_gradients(torch.from_numpy(ids_T).to(device)[None], value)
-        slopes_TV = slopes_BTV[0].detach().double().cpu().numpy()
-        return letter_changes(self.tokenizer, text, ids_T, slopes_TV), float(means[0].detach())
+        gradients_BTV = self.network.track_gradients(
+            torch.from_numpy(ids_T).to(device)[None], value
+        )
+        gradients_TV = gradients_BTV[0].detach().double().cpu().numpy()
+        return letter_changes(self.tokenizer, text, ids_T, gradients_TV), float(means[0].detach())

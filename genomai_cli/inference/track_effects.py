@@ -35,9 +35,9 @@ def changes_by_gradient(
 ) -> Changes:
     """The change (L, 4) of the ln of a track's mean over the letters that count by every substitution of a text, to
     first order; NaN for a letter itself and for letters that are no bases."""
-    change_LA, mean = reader.slopes(stretch, column)
+    change_LA, mean = reader.gradients(stretch, column)
     if both_strands:
-        other_LA, other = reader.slopes(stretch.other_strand, reader.partners[column])
+        other_LA, other = reader.gradients(stretch.other_strand, reader.partners[column])
         # The logarithm of the mean of two: each counts by its share.
         change_LA = (mean * change_LA + other * other_LA[::-1, ::-1]) / (mean + other)
     return np.where(substitution_mask(stretch.text), change_LA, np.nan)

@@ -80,7 +80,7 @@ class TrackReader(Protocol):
     def likely_sites(self, sites: Values) -> Positions:
         """The letters (4, S) of the likeliest splice sites of each kind, ascending, by their probabilities (L, 4)."""
 
-    def slopes(self, stretch: Stretch, column: int) -> tuple[Odds, float]:
+    def gradients(self, stretch: Stretch, column: int) -> tuple[Odds, float]:
         """How much the ln of a track's mean over the letters that count changes (L, A) by every letter of the text, to
         first order, and that mean."""
 

@@ -133,11 +133,11 @@ class GenomeDenoiser:
             return None
         return GenomeReading(entries[0].name, letters, mapped)
 
-    def read_vcf(self, again: Reopen, options: VcfOptions) -> VcfSamples:
+    def read_vcf(self, reopen: Reopen, options: VcfOptions) -> VcfSamples:
         """The genomes of a VCF in the coordinates of the reference."""
         reference, absent_is_ref = self._model.reference, options.absent_is_ref
         (genomes,) = read_genomes(
-            [again()], reference, absent_is_ref=absent_is_ref, rules=options.rules
+            [reopen()], reference, absent_is_ref=absent_is_ref, rules=options.rules
         )  # and closes it
         model = GenomeSiteModel(self._model, genomes, options.settings)
         return VcfSamples(genomes.samples, model, (str(genomes.report), *genomes.report.warnings))

@@ -94,11 +94,11 @@ class LabelledReader:
         evaluation: EvaluationInputs = NO_EVALUATION,
     ) -> LabelledData:
         """The samples of all inputs, also those for validation; InputError for wrong labels, by file and line."""
-        table, similar_are_one = targets.table, self.kind.merges_near_duplicates
-        check_labels(table, targets.heads, one_kind=similar_are_one, numbers=targets.numbers)
+        table, merge_near_duplicates = targets.table, self.kind.merges_near_duplicates
+        check_labels(table, targets.heads, one_kind=merge_near_duplicates, numbers=targets.numbers)
         strata = self._strata(table)
         samples = self._samples(
-            sources, table, targets, strata=strata, similar_are_one=similar_are_one
+            sources, table, targets, strata=strata, merge_near_duplicates=merge_near_duplicates
         )
         self._report_near_duplicates(samples, split=evaluation.validation is None)
         tests = {source.path: self._sequences(source) for source in evaluation.tests}
@@ -110,12 +110,12 @@ class LabelledReader:
             )
             combined, rows = with_validation(samples, dev)
             self._warn_of_leaks(samples, {source.path: dev.sequences})
-        if similar_are_one:
+        if merge_near_duplicates:
             check_names(table, self.names)
         self._warn_of_leaks(combined, tests)
         if self.leaks:
             self.observer.note(leaks=self.leaks)
-        return LabelledData(combined, rows, self.leaks, keeps_kmers=similar_are_one)
+        return LabelledData(combined, rows, self.leaks, keeps_kmers=merge_near_duplicates)
 
     def read(self, sources: Iterable[Input]) -> Iterator[SequenceRecord]:
         """The records of inputs, in the coordinates of a reference if the kind of input has one."""

@@ -25,11 +25,11 @@ class Adaptation:
     rank: int = 8
     alpha: float = 16.0
 
-    def check(self, *, has_start: bool, solved: bool) -> None:
+    def check(self, *, has_start: bool, fits_in_closed_form: bool) -> None:
         """TrainingError for a run without a network to adapt."""
         if self.kind != FULL and not has_start:
             raise TrainingError(f"--adapt {self.kind} keeps what a network knows: name a --model")
-        if self.kind != FULL and solved:
+        if self.kind != FULL and fits_in_closed_form:
             raise TrainingError(f"--adapt {self.kind}: networks that are solved are not trained")
 
     def apply(self, network: nn.Module) -> None:

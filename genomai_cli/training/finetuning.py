@@ -134,11 +134,11 @@ class Finetuning:
         self.input, self.samples = kind.select_sites(
             samples, remaining_rows(samples, self.parts[0]), recipe
         )
-        self.solved = network_class(recipe.network["kind"]).fits_in_closed_form
+        self.fits_in_closed_form = network_class(recipe.network["kind"]).fits_in_closed_form
         self.adaptation = adaptation
-        adaptation.check(has_start=start is not None, solved=self.solved)
+        adaptation.check(has_start=start is not None, fits_in_closed_form=self.fits_in_closed_form)
         if start is not None:
-            if self.solved:
+            if self.fits_in_closed_form:
                 kind_of_network = recipe.network["kind"]
                 raise TrainingError(
                     f"{kind_of_network} networks are solved, they begin with no model: name another --recipe"
@@ -159,7 +159,7 @@ class Finetuning:
         training_rows = remaining_rows(
             self.samples, no_rows if self.validation_rows is None else self.validation_rows
         )
-        if self.solved:
+        if self.fits_in_closed_form:
             self._solve(classifier, training_rows)
         if classifier.evidence is not None:
             fitted = self.input.fit_evidence(self.samples, training_rows, self.recipe)
@@ -185,7 +185,7 @@ class Finetuning:
             self.input,
             self.tokenizer,
             self.input.sizes(rows, self.recipe, self.tokenizer),
-            members=1 if self.solved else len(self.parts),
+            members=1 if self.fits_in_closed_form else len(self.parts),
             heads=self.samples.classes,
         )
         config["provenance"] |= {
@@ -213,7 +213,7 @@ class Finetuning:
         self.adaptation.apply(network)
         self.trained_values = self.adaptation.trainable_count(network)
         member = self._member(classifier, validation)
-        if self.solved:
+        if self.fits_in_closed_form:
             self._solve(classifier, member.train)
         else:
             with self.stopping() as stop:

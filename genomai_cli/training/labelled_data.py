@@ -28,7 +28,7 @@ def gather(
     *,
     check: Callable[[SequenceRecord], None] = lambda record: None,
     strata: Mapping[str, str] | None = None,
-    similar_are_one: bool = False,
+    merge_near_duplicates: bool = False,
     classes: Mapping[str, list[str]] | None = None,
     numbers: Collection[str] = (),
 ) -> tuple[Samples, int]:
@@ -36,8 +36,8 @@ def gather(
 
     `labels[head]` maps a sample's name to its label; a haplotype NAME_A or NAME_B goes by NAME as well.
     `check` may refuse a record (InputError). `strata` maps names to finer groups, as in `Samples`. With
-    `similar_are_one`, near-duplicates are one individual, unless haplotypes' names say who is. `classes` are those of
-    the samples to train on, if these are not; `numbers` are the heads whose labels are numbers themselves.
+    `merge_near_duplicates`, near-duplicates are one individual, unless haplotypes' names say who is. `classes` are
+    those of the samples to train on, if these are not; `numbers` are the heads whose labels are numbers themselves.
     Raises TrainingError where there is nothing to learn.
     """
     labelled: list[SequenceRecord] = []
@@ -62,7 +62,7 @@ def gather(
     names = [record.name for record in labelled]
     sequences = [record.held for record in labelled]
     individuals, near_duplicate_count = _individuals(names, labels), None
-    if similar_are_one and len(np.unique(individuals)) == len(set(names)):
+    if merge_near_duplicates and len(np.unique(individuals)) == len(set(names)):
         groups = clusters(sequences)
         individuals, near_duplicate_count = joined(individuals, groups), near_duplicates(groups)
     finer_groups = _strata(names, strata)

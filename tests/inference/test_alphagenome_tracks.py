@@ -445,7 +445,7 @@ class TestScore:
 class TestExplain:
     def test_the_gradient_is_the_slope_of_small_changes(self, bundle):
         reader = track_reader(bundle, ["open"])
-        changes, mean = reader.slopes(Stretch(TEXT), reader.tracks.index(HUMAN[2]))
+        changes, mean = reader.gradients(Stretch(TEXT), reader.tracks.index(HUMAN[2]))
         assert mean == pytest.approx(
             float(outputs(bundle, TEXT)["dnase"]["predictions_1bp"].mean()), rel=1e-4
         )
@@ -477,7 +477,7 @@ class TestExplain:
         stretch = Stretch(TEXT, 1000, 1300)
         network = bundle.classifier.networks[0].double()
         try:
-            changes, mean = reader.slopes(stretch, column)
+            changes, mean = reader.gradients(stretch, column)
             place = reader.output_slots[column]
             at, letter = 1234, "ACGT".index(TEXT[1234])
             other, logs = (letter + 1) % 4, []

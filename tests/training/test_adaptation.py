@@ -129,9 +129,9 @@ class TestAdaptation:
 
     def test_what_has_nothing_to_keep_is_refused(self):
         with pytest.raises(TrainingError, match="name a --model"):
-            Adaptation("lora").check(has_start=False, solved=False)
+            Adaptation("lora").check(has_start=False, fits_in_closed_form=False)
         with pytest.raises(TrainingError, match="solved are not trained"):
-            Adaptation("probe").check(has_start=True, solved=True)
+            Adaptation("probe").check(has_start=True, fits_in_closed_form=True)
         with pytest.raises(TrainingError, match="no linear layers"):
             Adaptation("lora").apply(nn.ReLU())
 

@@ -106,7 +106,7 @@ class TestSamples:
         sequences = [words[0], words[1], words[0][:-1] + "A", words[2], words[3]]
         records = [SequenceRecord(n, s) for n, s in zip("abcde", sequences, strict=True)]
         labels = {"kind": dict(zip("abcde", "xyxyx", strict=True))}
-        samples, _ = gather(records, labels, similar_are_one=True)
+        samples, _ = gather(records, labels, merge_near_duplicates=True)
         assert samples.individuals.tolist() == [0, 1, 0, 2, 3]
         assert samples.near_duplicates == 2
         plain, _ = gather(records, labels)
@@ -115,14 +115,14 @@ class TestSamples:
 
     def test_names_of_haplotypes_say_more_than_similarity(self):
         records = [SequenceRecord(n, "ACGTTGCA" * 9) for n in ("a_A", "a_B", "b_A", "b_B")]
-        samples, _ = gather(records, {"kind": {"a": "x", "b": "y"}}, similar_are_one=True)
+        samples, _ = gather(records, {"kind": {"a": "x", "b": "y"}}, merge_near_duplicates=True)
         assert samples.individuals.tolist() == [0, 0, 1, 1]
         assert samples.near_duplicates is None
 
     def test_a_repeated_name_is_one_individual_whatever_its_sequences(self):
         rng = np.random.default_rng(6)
         records = [SequenceRecord(n, "".join(rng.choice(list("ACGT"), 60))) for n in "aab"]
-        samples, _ = gather(records, {"kind": {"a": "x", "b": "y"}}, similar_are_one=True)
+        samples, _ = gather(records, {"kind": {"a": "x", "b": "y"}}, merge_near_duplicates=True)
         assert samples.individuals.tolist() == [0, 0, 1]
 
 

@@ -102,9 +102,9 @@ class BarcodeDenoiser:
         at_sites = [np.where(layout.indices < 0, 0, x[layout.indices]) for x in barcodes]
         return BarcodeReading(entries[0].name, at_sites, layout, haploid)
 
-    def read_vcf(self, again: Reopen, options: VcfOptions) -> VcfSamples:
+    def read_vcf(self, reopen: Reopen, options: VcfOptions) -> VcfSamples:
         """The samples of a VCF at the panel's sites."""
-        return samples_of(again, self._model, options)
+        return samples_of(reopen, self._model, options)
 
     def restore(self, readings: Sequence[BarcodeReading]) -> list[list[Proposal] | None]:
         """The proposals for the entries of each sample; None for one without a known allele."""

@@ -34,10 +34,10 @@ RESTORED = (
 )
 
 
-def samples_of(again: Reopen, model: GenotypeModel, options: VcfOptions) -> VcfSamples:
+def samples_of(reopen: Reopen, model: GenotypeModel, options: VcfOptions) -> VcfSamples:
     """The samples of a VCF at the sites of the model's panel."""
     sites = site_index(model.panel)
-    with again() as source:
+    with reopen() as source:
         file = read_variants(
             source,
             sites,
