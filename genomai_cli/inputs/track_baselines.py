@@ -3,7 +3,7 @@
 Shape suffixes: C tracks, L letters, W contexts of `ORDER` letters, P bins, M contact maps, D distances in bins.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Self
@@ -52,11 +52,7 @@ class OmicsBaselines:
     @classmethod
     def from_bytes(cls, data: bytes, path: str) -> Self:
         """InputError for what is no such file."""
-        try:
-            tensors = safetensors.numpy.load(data)
-            return cls(tensors["rates"], tensors["next_base"])
-        except (SafetensorError, KeyError) as error:
-            raise InputError(f"no baselines of tracks: {error}", path=path) from error
+        return cls(*_stored_arrays(data, ("rates", "next_base"), path, "baselines"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +88,18 @@ class CoverageMeans:
     @classmethod
     def from_bytes(cls, data: bytes, path: str) -> Self:
         """InputError for what is no such file."""
-        try:
-            tensors = safetensors.numpy.load(data)
-            return cls(tensors["means"], tensors["shares"])
-        except (SafetensorError, KeyError) as error:
-            raise InputError(f"no means of tracks: {error}", path=path) from error
+        return cls(*_stored_arrays(data, ("means", "shares"), path, "means"))
+
+
+def _stored_arrays(
+    data: bytes, names: Iterable[str], path: str, content: str
+) -> list[NDArray[Any]]:
+    """The arrays of these names in a file's bytes; InputError, which says what the file should hold, without them."""
+    try:
+        arrays = safetensors.numpy.load(data)
+        return [arrays[name] for name in names]
+    except (SafetensorError, KeyError) as error:
+        raise InputError(f"no {content} of tracks: {error}", path=path) from error
 
 
 def expected_contacts(rows: TrainingRows, windows: TrackWindows, bins: int) -> Values:

@@ -3,7 +3,6 @@
 Shape suffixes: N records, H heads, C labels.
 """
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from genomai_cli.errors import UsageError
 from genomai_cli.formats.tables import UNKNOWN_LABEL
-from genomai_cli.library.fitting import Labels, Settings, Training, columns_of, text_of
+from genomai_cli.library.fitting import Labels, Settings, Training, columns_of, in_file, text_of
 from genomai_cli.library.inputs import File, Progress, Records
 from genomai_cli.library.results import Calls, Numbers
 from genomai_cli.metrics.numbers import r_squared
@@ -117,7 +116,7 @@ class SequenceEstimator(Settings, ABC):
 
     def _by_head(self, labels: Labels) -> dict[str, list[object]]:
         """Labels in memory of each of the heads; UsageError where some are missing."""
-        if isinstance(labels, str | os.PathLike):
+        if in_file(labels):
             raise UsageError(f"labels in memory are needed, not the file {labels}")
         labels_by_column, columns = columns_of(labels), self._fitted.columns
         if len(labels_by_column) == len(columns) == 1:
@@ -180,8 +179,11 @@ class SequenceClassifier(SequenceEstimator):
 
     def _note_labels(self, labels: Labels | None) -> None:
         """Keep the labels of every head in the order of scikit-learn, as they were given."""
-        if labels is None or isinstance(labels, str | os.PathLike):
-            values_by_head: Mapping[str, Iterable[object]] = self.model_.heads
+        if labels is None or in_file(labels):
+            known = self.model_.heads
+            values_by_head: Mapping[str, Iterable[object]] = {
+                head: known[head] for head in self._fitted.columns
+            }
         else:
             values_by_head = {
                 head: np.unique([value for value in column if text_of(value) is not None])
@@ -204,7 +206,7 @@ class SequenceRegressor(SequenceEstimator):
     def predict(self, records: Records) -> Numbers:
         """The number (N,) of each of the records, (N, H) of several heads; NaN where the model can tell nothing."""
         calls = self.classify(records)
-        return _matrix([calls.numbers(head)[:, 0] for head in calls.heads_of_numbers])
+        return _matrix([calls.numbers(head)[:, 0] for head in self._fitted.columns])
 
     def score(self, records: Records, labels: Labels) -> float:
         """R^2, of several heads their mean; where the model can tell nothing, nothing is explained: the mean is

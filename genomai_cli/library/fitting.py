@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeGuard
 
 from genomai_cli import device as devices
 from genomai_cli.bundles import bundle as bundles
@@ -119,7 +120,7 @@ class Training:
         records = list(self.reader.read(inputs))
         table = (
             read_labels(Path(labels))
-            if isinstance(labels, str | os.PathLike)
+            if in_file(labels)
             else _table([record.name for record in records], columns_of(labels))
         )
         return LabelledInput(in_memory(records, RECORDS_PATH), table)
@@ -168,6 +169,11 @@ class Fitted:
         finetuned = replace(self.finetuned, bundle=replace(self.finetuned.bundle, config=config))
         extras = Extras(classifier_card(finetuned, self.call), self.text, self.files)
         bundles.save(finetuned.bundle, folder, extras)
+
+
+def in_file(labels: Labels) -> TypeGuard[File]:
+    """Whether the labels are a table by the name of its file."""
+    return isinstance(labels, str | os.PathLike)
 
 
 def columns_of(labels: Labels) -> dict[str, list[object]]:
