@@ -72,13 +72,13 @@ def run(arguments: str | list[str], stdin: str | bytes | Path = b"") -> Result:
     """Run `genomai ARGUMENTS` in this process, with real file descriptors; start-up costs nothing."""
     from genomai_cli.cli.app import main
 
-    words = shlex.split(arguments) if isinstance(arguments, str) else arguments
+    argv = shlex.split(arguments) if isinstance(arguments, str) else arguments
     with ExitStack() as stack:
         files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
         files[0].write(_bytes(stdin))
         files[0].seek(0)
         with _standard_streams(files):
-            status = main([str(word) for word in words])
+            status = main([str(argument) for argument in argv])
         return Result(status, _content(files[1]), _content(files[2]).decode())
 
 
@@ -89,9 +89,9 @@ def run_process(
     cwd: Path | None = None,
 ) -> Result:
     """Run `python -m genomai_cli ARGUMENTS` in a fresh interpreter."""
-    words = shlex.split(arguments) if isinstance(arguments, str) else arguments
+    argv = shlex.split(arguments) if isinstance(arguments, str) else arguments
     result = subprocess.run(
-        [sys.executable, "-m", "genomai_cli", *map(str, words)],
+        [sys.executable, "-m", "genomai_cli", *map(str, argv)],
         input=_bytes(stdin),
         capture_output=True,
         env=os.environ | (environment or {}),
@@ -117,9 +117,9 @@ def peak_memory(arguments: list[str | Path]) -> float:
     """The most memory, in MiB, of a process that runs `genomai ARGUMENTS`, which must not write to standard output."""
     if not Path("/proc/self/status").is_file():
         pytest.skip("the peak memory of a process is read from /proc, which is not here")
-    words = [sys.executable, "-c", PEAK, *map(str, arguments)]
+    command = [sys.executable, "-c", PEAK, *map(str, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    result = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert result.returncode == 0, result.stderr
     return int(result.stdout) / 1024
 
@@ -132,10 +132,10 @@ def assert_expected(name: str, text: str) -> None:
     assert text == golden.read_text()
 
 
-def _bytes(given: str | bytes | Path) -> bytes:
-    if isinstance(given, Path):
-        return given.read_bytes()
-    return given.encode() if isinstance(given, str) else given
+def _bytes(content: str | bytes | Path) -> bytes:
+    if isinstance(content, Path):
+        return content.read_bytes()
+    return content.encode() if isinstance(content, str) else content
 
 
 def _content(file: io.BufferedRandom) -> bytes:
@@ -145,7 +145,7 @@ def _content(file: io.BufferedRandom) -> bytes:
 
 @contextmanager
 def _standard_streams(files: list[io.BufferedRandom]) -> Iterator[None]:
-    """Files in the place of the descriptors 0, 1 and 2, and of `sys.stdin` and its sisters."""
+    """Files in the place of the descriptors 0, 1 and 2, and of `sys.stdin`, `sys.stdout` and `sys.stderr`."""
     with ExitStack() as stack:
         for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
             mode = "r" if descriptor == 0 else "w"
@@ -155,7 +155,7 @@ def _standard_streams(files: list[io.BufferedRandom]) -> Iterator[None]:
 
 @contextmanager
 def _replaced(descriptor: int, file: io.BufferedRandom, name: str, mode: str) -> Iterator[None]:
-    stream, kept = getattr(sys, name), os.dup(descriptor)
+    stream, saved_descriptor = getattr(sys, name), os.dup(descriptor)
     if mode == "w":
         stream.flush()
     os.dup2(file.fileno(), descriptor)
@@ -165,8 +165,8 @@ def _replaced(descriptor: int, file: io.BufferedRandom, name: str, mode: str) ->
     finally:
         getattr(sys, name).close()
         setattr(sys, name, stream)
-        os.dup2(kept, descriptor)
-        os.close(kept)
+        os.dup2(saved_descriptor, descriptor)
+        os.close(saved_descriptor)
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def models_folder(tmp_path, monkeypatch) -> Path:
     return folder
 
 
-# A made-up cohort: three populations in two superpopulations, every allele drawn by itself.
+# A made-up cohort: three populations in two superpopulations, every allele sampled independently.
 POPULATIONS = {"NOA": "NORTH", "NOB": "NORTH", "SOC": "SOUTH"}
 MEMBERS, SITES = 25, 120
 GRCH38_SHIFT = 1000
@@ -187,9 +187,9 @@ MISSING = -1
 
 @dataclass(frozen=True)
 class Cohort:
-    """Files of made-up people: those to learn from, with labels, and newcomers to classify.
+    """Files of made-up samples: those to train on, with labels, and newcomers to classify.
 
-    `alleles` are the newcomers' haplotypes (people, 2, sites): 0 for ref, 1 for alt, -1 missing.
+    `alleles` are the newcomers' haplotypes (samples, 2, sites): 0 for ref, 1 for alt, -1 missing.
     """
 
     panel: Path
@@ -200,7 +200,7 @@ class Cohort:
     alleles: np.ndarray
 
     def variant_text(self, **changes) -> str:
-        """The newcomers as a VCF, changed as `variant_text` says."""
+        """The newcomers as a VCF, with the options of `variant_text`."""
         return variant_text(self.names, self.alleles, **changes)
 
 
@@ -227,7 +227,7 @@ def variant_text(
     prefix: str = "",
     swapped: frozenset[int] = frozenset(),
 ) -> str:
-    """People as a phased VCF, in either build, with REF and ALT exchanged at some sites."""
+    """Samples as a phased VCF, in either build, with REF and ALT exchanged at some sites."""
     shift = GRCH38_SHIFT if build == "GRCh38" else 0
     lines = ["##fileformat=VCFv4.2", f"##reference={build}"]
     lines += [f"##contig=<ID={prefix}{chrom}>" for chrom in (1, 2)]
@@ -237,60 +237,74 @@ def variant_text(
     )
     for number in range(alleles.shape[2]):
         chrom, position, *letters = site(number)
-        flip = number in swapped
-        calls = ["|".join(_allele(a, flip) for a in pair) for pair in alleles[:, :, number]]
+        is_swapped = number in swapped
+        calls = [
+            "|".join(_allele(allele, is_swapped) for allele in pair)
+            for pair in alleles[:, :, number]
+        ]
         fixed = [
             f"{prefix}{chrom}",
             str(position + shift),
             f"rs{number}",
-            *letters[:: -1 if flip else 1],
+            *letters[:: -1 if is_swapped else 1],
         ]
         lines.append("\t".join([*fixed, ".", "PASS", ".", "GT", *calls]))
     return "\n".join(lines) + "\n"
 
 
-def _allele(allele: int, flip: bool) -> str:
-    return "." if allele == MISSING else str(1 - allele if flip else allele)
+def _allele(allele: int, is_swapped: bool) -> str:
+    return "." if allele == MISSING else str(1 - allele if is_swapped else allele)
 
 
 def frequencies() -> dict[str, np.ndarray]:
     """Allele frequencies by population: superpopulations differ a lot, populations within one a little."""
     rng = np.random.default_rng(11)
     logit = rng.normal(0, 1, SITES)
-    bases = {name: logit + rng.normal(0, 0.9, SITES) for name in ("NORTH", "SOUTH")}
-    drawn = {p: bases[parent] + rng.normal(0, 0.5, SITES) for p, parent in POPULATIONS.items()}
-    return {population: 1 / (1 + np.exp(-values)) for population, values in drawn.items()}
+    superpopulation_logits = {
+        name: logit + rng.normal(0, 0.9, SITES) for name in ("NORTH", "SOUTH")
+    }
+    logits = {
+        population: superpopulation_logits[superpopulation] + rng.normal(0, 0.5, SITES)
+        for population, superpopulation in POPULATIONS.items()
+    }
+    return {population: 1 / (1 + np.exp(-values)) for population, values in logits.items()}
 
 
-def born(rng: np.random.Generator, mother: np.ndarray, father: np.ndarray) -> np.ndarray:
-    """The alleles (2, sites) of someone whose parents come from populations of these frequencies."""
-    return np.stack([(rng.random(len(f)) < f).astype(np.int8) for f in (mother, father)])
+def random_sample(rng: np.random.Generator, mother: np.ndarray, father: np.ndarray) -> np.ndarray:
+    """The alleles (2, sites) of a sample whose parents come from populations of these frequencies."""
+    return np.stack(
+        [(rng.random(len(frequency)) < frequency).astype(np.int8) for frequency in (mother, father)]
+    )
 
 
 @pytest.fixture(scope="session")
 def cohort(tmp_path_factory) -> Cohort:
-    """The files of the cohort, and newcomers: two of each population, a child of two continents, someone
-    with nine tenths of the sites missing, and someone with none at all."""
+    """The files of the cohort, and newcomers: two of each population, a child of two continents, one with
+    nine tenths of the sites missing, and one with no site at all."""
     folder = tmp_path_factory.mktemp("cohort")
-    rng, of = np.random.default_rng(12), frequencies()
-    people = [(f"{p}_{i}", p) for p in POPULATIONS for i in range(MEMBERS)]
-    alleles = np.stack([born(rng, of[p], of[p]) for _, p in people])
-    newcomers = {f"{p}_new{i}": born(rng, of[p], of[p]) for p in POPULATIONS for i in (1, 2)}
-    newcomers["child"] = born(rng, of["NOA"], of["SOC"])
-    sparse = born(rng, of["SOC"], of["SOC"])
+    rng, frequency = np.random.default_rng(12), frequencies()
+    samples = [(f"{p}_{i}", p) for p in POPULATIONS for i in range(MEMBERS)]
+    alleles = np.stack([random_sample(rng, frequency[p], frequency[p]) for _, p in samples])
+    newcomers = {
+        f"{p}_new{i}": random_sample(rng, frequency[p], frequency[p])
+        for p in POPULATIONS
+        for i in (1, 2)
+    }
+    newcomers["child"] = random_sample(rng, frequency["NOA"], frequency["SOC"])
+    sparse = random_sample(rng, frequency["SOC"], frequency["SOC"])
     sparse[:, np.arange(SITES) % 10 > 0] = MISSING
     newcomers |= {"sparse": sparse, "nobody": np.full((2, SITES), MISSING, np.int8)}
-    made = Cohort(
+    files = Cohort(
         *(folder / name for name in ("panel.tsv", "cohort.vcf", "labels.tsv", "newcomers.vcf")),
         list(newcomers),
         np.stack(list(newcomers.values())),
     )
-    made.panel.write_text(panel_text())
-    made.vcf.write_text(variant_text([name for name, _ in people], alleles))
-    rows = [f"{name}\t{p}\t{POPULATIONS[p]}\n" for name, p in people]
-    made.labels.write_text("sample\tpopulation\tsuperpopulation\n" + "".join(rows))
-    made.newcomers.write_text(made.variant_text())
-    return made
+    files.panel.write_text(panel_text())
+    files.vcf.write_text(variant_text([name for name, _ in samples], alleles))
+    rows = [f"{name}\t{p}\t{POPULATIONS[p]}\n" for name, p in samples]
+    files.labels.write_text("sample\tpopulation\tsuperpopulation\n" + "".join(rows))
+    files.newcomers.write_text(files.variant_text())
+    return files
 
 
 def labelled_samples(cohort: Cohort):
@@ -346,26 +360,36 @@ TINY_SEQUENCES = (
 
 
 def changes(text: str) -> list[str]:
-    """`--set` for each of the words."""
-    return [word for change in text.split() for word in ("--set", change)]
+    """`--set` for each of the settings."""
+    return [option for change in text.split() for option in ("--set", change)]
 
 
 def made_and_asked(
     recipe: str, tiny: str, sequences: tuple[Path, Path], folder: Path, start: Path | None = None
 ) -> Result:
-    """What `classify` says of the sequences by a small model of the recipe, pretrained on random DNA, then trained;
+    """The result of `classify` of sequences by a small model of the recipe, pretrained on random DNA, then trained;
     all three commands must succeed."""
     dna, (fasta, labels) = folder / "dna.fa", sequences
     letters = "".join(np.random.default_rng(5).choice(list("ACGT"), 3000))
     dna.write_text(f">x\n{letters}\n")
     settings = ["--recipe", recipe, *changes(tiny), "--device", "cpu"]
-    pretrained, final = folder / "pretrained", folder / "trained"
-    begin = [] if start is None else ["--model", start]
-    train = ["train", fasta, "--labels", labels, "-o", final, "--model", pretrained, *settings]
-    for arguments in (["pretrain", dna, "-o", pretrained, *begin, *settings], train):
+    pretrained, trained_model = folder / "pretrained", folder / "trained"
+    start_options = [] if start is None else ["--model", start]
+    train = [
+        "train",
+        fasta,
+        "--labels",
+        labels,
+        "-o",
+        trained_model,
+        "--model",
+        pretrained,
+        *settings,
+    ]
+    for arguments in (["pretrain", dna, "-o", pretrained, *start_options, *settings], train):
         result = run(arguments)
         assert result.status == 0, result.stderr
-    result = run(["classify", "--model", final, fasta])
+    result = run(["classify", "--model", trained_model, fasta])
     assert result.status == 0, result.stderr
     return result
 
@@ -399,7 +423,7 @@ def common_allele(population: str, number: int) -> int:
 @pytest.fixture(scope="session")
 def handmade_bundle(cohort, one_thread, tmp_path_factory) -> Path:
     """A bundle without training: the common allele of a population has the frequency 0.8 in it, the networks
-    say nothing, so that its answers are those of naive Bayes and the same on every machine."""
+    add nothing, so that its answers are those of naive Bayes and the same on every machine."""
     import torch
 
     from genomai_cli.bundles.bundle import Bundle, build, save
@@ -444,18 +468,20 @@ def sequences(tmp_path_factory) -> tuple[Path, Path]:
     """FASTA and labels of made-up sequences of two kinds, rich in A and T or in C and G."""
     folder, rng = tmp_path_factory.mktemp("sequences"), np.random.default_rng(13)
     fasta, labels = folder / "sequences.fa", folder / "labels.tsv"
-    drawn = [("at" if i % 2 else "gc", int(rng.integers(20, 30))) for i in range(40)]
+    compositions = [("at" if i % 2 else "gc", int(rng.integers(20, 30))) for i in range(40)]
     weights = {"at": [0.4, 0.1, 0.1, 0.4], "gc": [0.1, 0.4, 0.4, 0.1]}
-    words = ["".join(rng.choice(list("ACGT"), size, p=weights[kind])) for kind, size in drawn]
-    fasta.write_text("".join(f">s{i}\n{word}\n" for i, word in enumerate(words)))
-    rows = [f"s{i}\t{kind}\n" for i, (kind, _) in enumerate(drawn)]
+    texts = [
+        "".join(rng.choice(list("ACGT"), size, p=weights[kind])) for kind, size in compositions
+    ]
+    fasta.write_text("".join(f">s{i}\n{text}\n" for i, text in enumerate(texts)))
+    rows = [f"s{i}\t{kind}\n" for i, (kind, _) in enumerate(compositions)]
     labels.write_text("name\tcontent\n" + "".join(rows))
     return fasta, labels
 
 
 @pytest.fixture(scope="session")
 def tiny_sequence_bundle(sequences, one_thread, tmp_path_factory) -> Path:
-    """A bundle that reads plain DNA in windows of 32 words, trained in a second."""
+    """A bundle that reads plain DNA in windows of 32 tokens, trained in a second."""
     fasta, labels = sequences
     folder = tmp_path_factory.mktemp("models") / "tiny-sequences"
     recipe = ["--recipe", "sequences", *changes(TINY_SEQUENCES)]

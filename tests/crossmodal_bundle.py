@@ -28,7 +28,7 @@ COLUMNS = Columns(
     Location(),
 )
 WIDTH = 4  # one axis more than there are populations
-BIAS = 5.0  # of people along the last axis: somebody without surplus lies there
+BIAS = 5.0  # of samples along the last axis: one without surplus lies there
 RECORDS = "record\tsuperpop\tpop\n" + "".join(f"{p}\t{s}\t{p}\n" for p, s in POPULATIONS.items())
 
 
@@ -58,21 +58,21 @@ def handmade_network() -> CrossmodalNetwork:
         network.dna.allele[site] = sum((2 * common_allele(p, site) - 1) * axis(p) for p in LABELS)
     network.vocabulary.column.zero_()
     network.vocabulary.embeddings.zero_()
-    words = {f"pop={p}": axis(p) for p in LABELS}
+    embeddings = {f"pop={p}": axis(p) for p in LABELS}
     for p, parent in POPULATIONS.items():
-        words[f"superpop={parent}"] = words.get(f"superpop={parent}", 0) + axis(p)
-    for word, vector in words.items():
-        network.vocabulary.embeddings[COLUMNS.vocabulary.index(word)] = vector
+        embeddings[f"superpop={parent}"] = embeddings.get(f"superpop={parent}", 0) + axis(p)
+    for token, vector in embeddings.items():
+        network.vocabulary.embeddings[COLUMNS.vocabulary.index(token)] = vector
     return network
 
 
 def with_phenotypes(folder: Path, target: Path, records: str | None = RECORDS) -> Path:
-    """The bundle in `folder` with the handmade network beside it, and records of its own, saved as `target`."""
+    """The bundle in `folder` with the handmade network attached, and records of its own, saved as `target`."""
     bundle = bundles.load(str(folder), torch.device("cpu"))
     network = handmade_network()
     config = {name: value for name, value in bundle.config.items() if name != "files"}
     config["companions"] = {"crossmodal": {"kind": "crossmodal", "network": asdict(network.config)}}
-    others = {} if records is None else {"phenotypes.tsv": records}
-    made = replace(bundle, config=config, auxiliary={"crossmodal": network})
-    bundles.save(made, target, Extras("# handmade\n\nA test.\n", "", others, list(others)))
+    files = {} if records is None else {"phenotypes.tsv": records}
+    saved_bundle = replace(bundle, config=config, auxiliary={"crossmodal": network})
+    bundles.save(saved_bundle, target, Extras("# handmade\n\nA test.\n", "", files, list(files)))
     return target

@@ -16,18 +16,18 @@ DNABERT = {"width": 8, "layers": 1, "heads": 2, "feed_forward": 8, "positions": 
 
 def bundle(network, tokenizer, objective, labels=None, numbers=None, **sizes):
     """A bundle whose head for tokens is the objective's; the kind of a `tiny_causal` must be registered."""
-    made = tokenizers.from_config(tokenizer)
+    dna_tokenizer = tokenizers.from_config(tokenizer)
     config = {
         "name": "likely",
         "version": "1.0.0",
         "description": "",
         "input": {"kind": "sequence"},
-        "tokenizer": made.to_config(),
-        "network": complete_config({"kind": network, **vocabulary_sizes(made), **sizes}),
+        "tokenizer": dna_tokenizer.to_config(),
+        "network": complete_config({"kind": network, **vocabulary_sizes(dna_tokenizer), **sizes}),
         "members": 1,
         "heads": labels or {},
         "numbers": numbers or {},
-        "companions": {objective: {"kind": "words", "vocabulary": len(made.vocabulary)}} if objective else {},
+        "companions": {objective: {"kind": "words", "vocabulary": len(dna_tokenizer.vocabulary)}} if objective else {},
         "provenance": {},
     }  # fmt: skip
     classifier = build(config, SequenceInput())
@@ -36,8 +36,8 @@ def bundle(network, tokenizer, objective, labels=None, numbers=None, **sizes):
         for number, values in enumerate(
             [*classifier.networks[0].parameters(), *auxiliary.parameters()]
         ):
-            waves = torch.sin(0.7 * torch.arange(values.numel()) + number)
-            values.copy_(0.8 * waves.view(values.shape))
+            sines = torch.sin(0.7 * torch.arange(values.numel()) + number)
+            values.copy_(0.8 * sines.view(values.shape))
     return Bundle(
         config, classifier.double().eval(), SequenceInput(), "", dict(auxiliary.double().items())
     )

@@ -1,4 +1,4 @@
-"""A model of plain DNA with random weights, for what does not depend on what a model has learnt."""
+"""A model of plain DNA with random weights, for what does not depend on training."""
 
 import torch
 

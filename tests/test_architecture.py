@@ -12,7 +12,7 @@ from conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "genomai_cli"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
-PLAN = (REPOSITORY / "docs" / "architecture.md").read_text()
+ARCHITECTURE_PAGE = (REPOSITORY / "docs" / "architecture.md").read_text()
 LONGEST_FUNCTION = 80
 LONGEST_MODULE = 430
 MEDIAN_FUNCTION, P95_FUNCTION = 8, 40
@@ -99,8 +99,8 @@ def rooms_imported(path, **options):
     """Of those, the ones inside the package, as modules that exist."""
     for name in imports(path, **options):
         if name.split(".")[0] == "genomai_cli":
-            inside = name.removeprefix("genomai_cli").lstrip(".")
-            yield inside if is_module(inside) else inside.rpartition(".")[0]
+            module = name.removeprefix("genomai_cli").lstrip(".")
+            yield module if is_module(module) else module.rpartition(".")[0]
 
 
 def is_module(name):
@@ -150,16 +150,16 @@ def test_applications_do_not_know_each_other(module):
 
 def test_modules_import_each_other_in_no_circle():
     graph = {dotted(path): {r for r in rooms_imported(path)} - {dotted(path)} for path in MODULES}
-    done, open_ = set(), []
+    visited, stack = set(), []
 
     def visit(name):
-        assert name not in open_, f"a circle: {' -> '.join([*open_[open_.index(name) :], name])}"
-        if name in done:
+        assert name not in stack, f"a circle: {' -> '.join([*stack[stack.index(name) :], name])}"
+        if name in visited:
             return
-        open_.append(name)
+        stack.append(name)
         for other in sorted(graph.get(name, ())):
             visit(other)
-        done.add(open_.pop())
+        visited.add(stack.pop())
 
     for name in graph:
         visit(name)
@@ -183,16 +183,18 @@ def test_only_the_torch_rooms_import_torch(module):
 
 
 def test_imputation_by_haplotypes_opens_no_torch():
-    visited, open_ = set(), list(IMPUTATION)
-    while open_:
-        name = open_.pop()
+    visited, pending = set(), list(IMPUTATION)
+    while pending:
+        name = pending.pop()
         if name in visited:
             continue
         visited.add(name)
         path = next(path for path in MODULES if dotted(path) == name)
-        opened = [n for n in imports(path, top_level_only=True) if n.startswith(TORCH_MODULES)]
-        assert not opened, f"{name} imports torch"
-        open_ += rooms_imported(path, top_level_only=True)
+        torch_imports = [
+            n for n in imports(path, top_level_only=True) if n.startswith(TORCH_MODULES)
+        ]
+        assert not torch_imports, f"{name} imports torch"
+        pending += rooms_imported(path, top_level_only=True)
     assert "population.networks.kriging" in visited
 
 
@@ -253,16 +255,16 @@ def test_commands_and_the_library_do_not_know_each_other(module):
     ids=lambda arguments: " ".join(arguments[:2]),
 )
 def test_torch_stays_closed(arguments, tmp_path):
-    folders = {
+    paths = {
         "tmp": tmp_path,
         "fasta": tmp_path / "a.fa",
         "predictions": tmp_path / "p.tsv",
         "truth": tmp_path / "t.tsv",
     }
-    folders["fasta"].write_text(">a\nACGT\n")
-    folders["predictions"].write_text("sample\tpop\tpop_p\na\tGBR\t0.5\n")
-    folders["truth"].write_text("sample\tpop\na\tGBR\n")
-    modules = modules_after([word.format(**folders) for word in arguments])
+    paths["fasta"].write_text(">a\nACGT\n")
+    paths["predictions"].write_text("sample\tpop\tpop_p\na\tGBR\t0.5\n")
+    paths["truth"].write_text("sample\tpop\na\tGBR\n")
+    modules = modules_after([argument.format(**paths) for argument in arguments])
     assert "torch" not in modules
     if "hdf5" not in arguments:
         assert not {"h5py", "rich"} & modules
@@ -292,8 +294,8 @@ def modules_of(program):
 def test_only_the_command_that_is_asked_for_is_opened(arguments):
     from genomai_cli.cli.app import COMMANDS
 
-    opened = {f"genomai_cli.cli.{name}" for name in COMMANDS} & modules_after(arguments)
-    assert opened == {f"genomai_cli.cli.{name}" for name in arguments if name in COMMANDS}
+    imported = {f"genomai_cli.cli.{name}" for name in COMMANDS} & modules_after(arguments)
+    assert imported == {f"genomai_cli.cli.{name}" for name in arguments if name in COMMANDS}
 
 
 def modules_after(arguments):
@@ -311,9 +313,9 @@ def modules_after(arguments):
 
 def test_rooms_stand_where_the_plan_says():
     """The plan lists every room once, in the order of the floors."""
-    planned = re.findall(r"^  (\w+)/? {2,}\S", PLAN, flags=re.MULTILINE)
-    inside = [path for path in PACKAGE.iterdir() if path.is_dir() or path.suffix == ".py"]
-    names = {path.stem if path.is_file() else path.name for path in inside}
+    listed = re.findall(r"^  (\w+)/? {2,}\S", ARCHITECTURE_PAGE, flags=re.MULTILINE)
+    children = [path for path in PACKAGE.iterdir() if path.is_dir() or path.suffix == ".py"]
+    names = {path.stem if path.is_file() else path.name for path in children}
     existing = {name for name in names if not name.startswith(("_", "."))}
-    assert planned == [name for name in FLOORS if name in existing]
-    assert existing <= set(planned)
+    assert listed == [name for name in FLOORS if name in existing]
+    assert existing <= set(listed)

@@ -1,4 +1,4 @@
-"""Devices that are full or broken, by networks and a torch that pretend to be: no GPU is needed."""
+"""Devices that are full or broken, simulated by networks and a patched torch: no GPU is needed."""
 
 import numpy as np
 import pytest
@@ -12,15 +12,15 @@ from genomai_cli.inference.batching import score_windows
 FULL = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
 
-class Small:
+class LimitedMemoryNetwork:
     """A network on a device whose memory holds so many windows."""
 
-    def __init__(self, holds):
-        self.holds, self.batches = holds, []
+    def __init__(self, capacity):
+        self.capacity, self.batches = capacity, []
 
     def __call__(self, ids_BT, mask_BT):
         self.batches.append(len(ids_BT))
-        if len(ids_BT) > self.holds:
+        if len(ids_BT) > self.capacity:
             raise FULL
         return {"sum": (ids_BT * mask_BT).sum(1, keepdim=True).double()}
 
@@ -31,17 +31,17 @@ def scored(network):
     return [(n, None if scores is None else scores["sum"].item()) for n, scores in results]
 
 
-@pytest.mark.parametrize("holds", [1, 2, 3, 4])
-def test_a_batch_that_the_memory_does_not_hold_is_halved_and_gives_the_same(holds):
-    network = Small(holds)
-    assert scored(network) == scored(Small(99))
+@pytest.mark.parametrize("capacity", [1, 2, 3, 4])
+def test_a_batch_that_the_memory_does_not_hold_is_halved_and_gives_the_same(capacity):
+    network = LimitedMemoryNetwork(capacity)
+    assert scored(network) == scored(LimitedMemoryNetwork(99))
     assert network.batches[0] == 7
-    assert any(size <= holds for size in network.batches)
+    assert any(size <= capacity for size in network.batches)
 
 
 def test_a_window_that_the_memory_does_not_hold_is_refused_with_a_remedy():
     with pytest.raises(DeviceError, match=r"does not hold one window.*--device cpu"):
-        scored(Small(0))
+        scored(LimitedMemoryNetwork(0))
 
 
 def test_another_error_of_a_network_is_not_taken_for_a_full_memory():
@@ -75,7 +75,7 @@ def gpu(monkeypatch):
 
 
 @pytest.mark.usefixtures("gpu")
-def test_a_gpu_that_does_not_work_is_passed_by_with_a_word():
+def test_a_gpu_that_does_not_work_is_skipped_with_a_warning():
     assert device.choose("auto") == torch.device("cpu")
     warning = device.fallback_warning("auto")
     assert (
@@ -91,7 +91,7 @@ def test_a_gpu_that_does_not_work_is_refused_when_asked_for():
         device.choose("cuda")
 
 
-def test_a_driver_that_is_too_old_is_told(monkeypatch):
+def test_a_driver_that_is_too_old_is_reported(monkeypatch):
     def without_driver():
         import warnings
 

@@ -100,8 +100,8 @@ def test_a_label_that_is_no_text_is_refused_with_its_line(tmp_path: Path) -> Non
 def test_train_refuses_such_a_label_before_it_trains(tmp_path: Path) -> None:
     (tmp_path / "l.tsv").write_bytes(b"sample\tkind\na\tx\nb\tM\xfcller\n")
     (tmp_path / "s.fa").write_bytes(b">a\nACGTACGT\n>b\nACGTACGT\n")
-    words = ["train", tmp_path / "s.fa", "--labels", tmp_path / "l.tsv", "-o", tmp_path / "m"]
-    result = run(words)
+    arguments = ["train", tmp_path / "s.fa", "--labels", tmp_path / "l.tsv", "-o", tmp_path / "m"]
+    result = run(arguments)
     assert result.status == 1
     assert "l.tsv:3: 'M\\xfcller'" in result.stderr
     assert not (tmp_path / "m.training").exists()

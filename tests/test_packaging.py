@@ -26,14 +26,14 @@ def test_the_wheel_holds_models_completions_man_pages_types_and_licence(wheel):
         for file in model.iterdir():
             assert f"genomai_cli/_models/{model.name}/{file.name}" in names
     assert "genomai_cli/py.typed" in names
-    for end in (
+    for suffix in (
         "completions/genomai",
         "site-functions/_genomai",
         "genomai.fish",
         "man1/genomai-classify.1",
         "LICENSE",
     ):
-        assert any(name.endswith(end) for name in names), end
+        assert any(name.endswith(suffix) for name in names), suffix
     assert not any("tests" in name or "__pycache__" in name for name in names)
 
 

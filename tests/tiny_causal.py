@@ -31,8 +31,8 @@ class TinyCausal(Backbone):
         self.mixer = nn.GRU(config.width, config.width, batch_first=True)
 
     def forward(self, ids_BT, mask_BT=None, *, layer=None, features=None):
-        words_BTD = self.words(ids_BT)
-        return words_BTD if layer == 0 else self.mixer(words_BTD)[0]
+        embeddings_BTD = self.words(ids_BT)
+        return embeddings_BTD if layer == 0 else self.mixer(embeddings_BTD)[0]
 
     def decode(self, ids_BT, cache=None):
         return self.mixer(self.words(ids_BT), cache)

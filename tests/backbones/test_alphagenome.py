@@ -39,13 +39,13 @@ ORGANISMS = torch.tensor([0, 1])
 def tensors():
     """Random tensors under the port's names."""
     rng = torch.Generator().manual_seed(1)
-    found = {}
+    weights = {}
     for name, tensor in AlphaGenomeNetwork(AlphaGenomeConfig(**SIZES)).state_dict().items():
         fan_in = tensor[0].numel() if tensor.dim() > 1 else 4
         value = torch.randn(tensor.shape, generator=rng) / fan_in**0.5
         positive = name.endswith(("running_var", "track_means", "scale", "norm.weight"))
-        found[alphagenome.released_name(name)] = value.abs() + 0.5 if positive else value
-    return found
+        weights[alphagenome.released_name(name)] = value.abs() + 0.5 if positive else value
+    return weights
 
 
 def released(folder, weights=None, name="model.safetensors", config=True):
@@ -65,7 +65,7 @@ def loaded(checkpoint, dtype=torch.float64):
     return bundles.load(checkpoint, CPU, dtype).classifier.networks[0]
 
 
-def some_ids(rows=2, length=LENGTH):
+def random_ids(rows=2, length=LENGTH):
     return torch.randint(0, 5, (rows, length), generator=torch.Generator().manual_seed(2))
 
 
@@ -81,7 +81,7 @@ def network(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(network):
-    return stages(network, some_ids())
+    return stages(network, random_ids())
 
 
 class Reference:
@@ -114,9 +114,9 @@ class Reference:
         weight, bias = self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
         if f"{name}.scale" in self.weights:
             rows = []
-            for one, scale in zip(weight, self.weights[f"{name}.scale"], strict=True):
-                spread = max(((one - one.mean()) ** 2).mean() * one.numel(), 1e-4)
-                rows.append((one - one.mean()) / spread**0.5 * scale)
+            for kernel, scale in zip(weight, self.weights[f"{name}.scale"], strict=True):
+                scaled_variance = max(((kernel - kernel.mean()) ** 2).mean() * kernel.numel(), 1e-4)
+                rows.append((kernel - kernel.mean()) / scaled_variance**0.5 * scale)
             weight = torch.stack(rows)
         taps = weight.shape[2]
         padded = functional.pad(x, (0, 0, taps // 2, taps // 2))
@@ -143,23 +143,30 @@ class Reference:
         products = torch.zeros(len(bins), len(bins), 2, dtype=torch.float64)
         for i in range(len(bins)):
             for j in range(len(bins)):
-                near = [float(width > abs(j - i)) for width in widths]
-                signed = [np.sign(j - i) * value for value in near]
-                features = torch.tensor([near + signed], dtype=torch.float64)
-                there, back = (
+                within = [float(width > abs(j - i)) for width in widths]
+                signed_within = [np.sign(j - i) * value for value in within]
+                features = torch.tensor([within + signed_within], dtype=torch.float64)
+                forward, backward = (
                     self.linear(f"{name}.seq2pair.linear_pos_features", f).view(2, 4)
-                    for f in (features, torch.tensor([near + [-s for s in signed]]).double())
+                    for f in (
+                        features,
+                        torch.tensor([within + [-s for s in signed_within]]).double(),
+                    )
                 )
-                of_q = ((q[i] + self.weights[f"{name}.seq2pair.q_r_bias"][0, 0]) * there).sum(1)
-                of_k = ((k[j] + self.weights[f"{name}.seq2pair.k_r_bias"][0, 0]) * back).sum(1)
-                products[i, j] = (q[i] * k[j]).sum(1) + 0.5 * (of_q + of_k)
+                query_term = (
+                    (q[i] + self.weights[f"{name}.seq2pair.q_r_bias"][0, 0]) * forward
+                ).sum(1)
+                key_term = (
+                    (k[j] + self.weights[f"{name}.seq2pair.k_r_bias"][0, 0]) * backward
+                ).sum(1)
+                products[i, j] = (q[i] * k[j]).sum(1) + 0.5 * (query_term + key_term)
         active = functional.gelu(bins, approximate="tanh")
         y = self.linear(f"{name}.seq2pair.linear_pair", products)
         y = y + self.linear(f"{name}.seq2pair.linear_y_q", active)[:, None]
         y = y + self.linear(f"{name}.seq2pair.linear_y_k", active)[None]
         pairs = y if pairs is None else pairs + y
-        normed = self.norm(f"{name}.row_attn.norm", pairs)
-        q, k, v = (self.linear(f"{name}.row_attn.linear_{p}", normed) for p in "qkv")
+        normalized = self.norm(f"{name}.row_attn.norm", pairs)
+        q, k, v = (self.linear(f"{name}.row_attn.linear_{p}", normalized) for p in "qkv")
         pairs = pairs + (q @ k.transpose(1, 2) / 3**0.5).softmax(2) @ v
         hidden = self.linear(f"{name}.pair_mlp.linear1", self.norm(f"{name}.pair_mlp.norm", pairs))
         return pairs + self.linear(f"{name}.pair_mlp.linear2", hidden.relu())
@@ -167,9 +174,9 @@ class Reference:
     def attention(self, name, x, bias):
         h = self.batch_norm(f"{name}.norm", x)
         q = self.linear(f"{name}.q_proj", h).unflatten(1, (2, 4))
-        q = turned(self.norm(f"{name}.norm_q", q, centre=True), range(len(x)), 8192)
+        q = rotated(self.norm(f"{name}.norm_q", q, centre=True), range(len(x)), 8192)
         k = self.norm(f"{name}.norm_k", self.linear(f"{name}.k_proj", h), centre=True)
-        k = turned(k[:, None], range(len(x)), 8192)[:, 0]
+        k = rotated(k[:, None], range(len(x)), 8192)[:, 0]
         v = self.norm(f"{name}.norm_v", self.linear(f"{name}.v_proj", h), centre=True)
         heads = []
         for head in range(2):
@@ -219,7 +226,7 @@ class Reference:
                     params = self.weights[f"{name}.rope_params.{('pos', 'neg')[strand]}_{kind}"]
                     scale, offset = params[self.organism, :, tissue]
                     hidden = self.of_organism(f"{name}.conv", bases[known]) * scale + offset
-                    rows.append(turned(hidden[:, None], known, 1 << 20)[:, 0])
+                    rows.append(rotated(hidden[:, None], known, 1 << 20)[:, 0])
                 found = functional.softplus(rows[0] @ rows[1].T)
                 counts[: found.shape[0], : found.shape[1], 2 * strand + tissue] = found
         return counts
@@ -241,10 +248,10 @@ class Reference:
         contacts = pairs @ layer[0][self.organism] + layer[1][self.organism]
         found["contact_maps__predictions"] = contacts
         for assay in ("atac", "dnase", "procap", "cage", "rna_seq", "chip_tf", "chip_histone"):
-            for resolution, read in (1, bases), (128, tokens):
+            for resolution, embedding in (1, bases), (128, tokens):
                 if assay.startswith("chip") and resolution == 1:
                     continue
-                logits = self.of_organism(f"heads.{assay}.convs.{resolution}", read)
+                logits = self.of_organism(f"heads.{assay}.convs.{resolution}", embedding)
                 scale = self.weights[f"heads.{assay}.residual_scales.{resolution}"][self.organism]
                 scaled = functional.softplus(logits) * functional.softplus(scale)
                 value = torch.where(scaled > 10, (scaled + 10) ** 2 / 40, scaled)
@@ -259,7 +266,7 @@ class Reference:
             logits = self.of_organism(f"splice_sites_{head}_head.conv", bases)
             found[f"splice_sites_{head}__logits"] = logits
             found[f"splice_sites_{head}__predictions"] = activation(logits)
-        sites = likeliest(found["splice_sites_classification__predictions"], 5, 0.25)
+        sites = likeliest_positions(found["splice_sites_classification__predictions"], 5, 0.25)
         found["splice_sites_junction__splice_site_positions"] = torch.tensor(sites)
         found["splice_sites_junction__predictions"] = self.junctions(bases, sites)
         return found
@@ -269,8 +276,8 @@ def gelu(x):
     return x / (1 + (-1.702 * x).exp())
 
 
-def turned(x, positions, longest):
-    """Pairs of neighbours (L, H, K) as complex numbers, turned by their positions."""
+def rotated(x, positions, longest):
+    """Pairs of neighbours (L, H, K) as complex numbers, rotated by their positions."""
     count = x.shape[2] // 2
     wide = [(longest - count + 1) ** (i / (count - 1)) for i in range(count)]
     inverse = 1 / (torch.arange(count) + torch.tensor(wide, dtype=torch.float64))
@@ -279,19 +286,19 @@ def turned(x, positions, longest):
     return torch.view_as_real(pairs * torch.polar(torch.ones_like(angles), angles)).flatten(2)
 
 
-def likeliest(chances, max_sites, threshold):
+def likeliest_positions(probabilities, max_sites, threshold):
     """For each kind of site the positions of the likeliest, ascending, filled up with -1."""
     found = []
     for kind in range(4):
-        column = chances[:, kind].tolist()
-        best = sorted(range(len(column)), key=lambda index: -column[index])[:max_sites]
-        positions = sorted(index for index in best if column[index] >= threshold)
+        column = probabilities[:, kind].tolist()
+        top = sorted(range(len(column)), key=lambda index: -column[index])[:max_sites]
+        positions = sorted(index for index in top if column[index] >= threshold)
         found.append(positions + [-1] * (max_sites - len(positions)))
     return found
 
 
 def test_every_output_is_that_of_the_papers_figure(found):
-    ids = some_ids()
+    ids = random_ids()
     for row, organism in enumerate(ORGANISMS.tolist()):
         expected = Reference(tensors(), organism).stages(ids[row])
         assert set(found) == {*expected, "splice_sites_junction__splice_junction_mask"}
@@ -306,9 +313,9 @@ def test_every_output_is_that_of_the_papers_figure(found):
 
 def test_attention_in_parts_is_the_same(network, found, monkeypatch):
     monkeypatch.setattr(alphagenome_tower, "MAX_LOGITS", 1)
-    parts = stages(network, some_ids())
+    in_parts = stages(network, random_ids())
     for name, value in found.items():
-        torch.testing.assert_close(parts[name], value, msg=name)
+        torch.testing.assert_close(in_parts[name], value, msg=name)
 
 
 def test_a_pair_is_the_same_in_either_order(found):
@@ -317,12 +324,12 @@ def test_a_pair_is_the_same_in_either_order(found):
 
 
 def test_sequences_are_read_each_by_itself_and_as_human_where_nothing_is_said(network, found):
-    ids = some_ids()
+    ids = random_ids()
     padded, mask = ids.clone(), torch.ones_like(ids, dtype=torch.bool)
     padded[1, 2048:], mask[1, 2048:] = 5, False
     with torch.inference_mode():
-        alone = network(ids[1:, :2048])
-        torch.testing.assert_close(network(padded, mask)[1:, :2048], alone)
+        single = network(ids[1:, :2048])
+        torch.testing.assert_close(network(padded, mask)[1:, :2048], single)
         torch.testing.assert_close(network(ids)[:1], found["embeddings_1bp"][:1])
         outputs = network.predict(ids, {"organism_index": ORGANISMS})
     assert not torch.equal(network(ids)[1], found["embeddings_1bp"][1])
@@ -342,23 +349,23 @@ def test_the_scale_of_experiments_is_the_inverse_of_the_networks():
     rng = torch.Generator().manual_seed(3)
     values = torch.rand(2, 50, 3, generator=rng, dtype=torch.float64) * 4000
     means = torch.rand(2, 3, generator=rng, dtype=torch.float64) + 0.5
-    for squashed in (None, 0.75):
+    for exponent in (None, 0.75):
         scaled = values / (means[:, None] * 128)
-        scaled = scaled if squashed is None else scaled**squashed
+        scaled = scaled if exponent is None else scaled**exponent
         scaled = torch.where(scaled > 10, 2 * (scaled * 10).sqrt() - 10, scaled)
         assert (scaled > 10).any()
         assert (scaled < 10).any()
-        torch.testing.assert_close(experiment_scale(scaled, means, 128, squashed), values)
+        torch.testing.assert_close(experiment_scale(scaled, means, 128, exponent), values)
 
 
 def test_rotary_products_depend_on_the_distance():
     rng = torch.Generator().manual_seed(4)
     x = torch.randn(2, 1, 1, 8, generator=rng, dtype=torch.float64)
 
-    def product(here, there):
+    def product(first, second):
         q, k = (
-            rotary(one[None], torch.tensor([[at]]), 8192)
-            for one, at in zip(x, (here, there), strict=True)
+            rotary(vector[None], torch.tensor([[position]]), 8192)
+            for vector, position in zip(x, (first, second), strict=True)
         )
         return (q * k).sum()
 
@@ -369,14 +376,14 @@ def test_rotary_products_depend_on_the_distance():
 def test_splice_sites_are_the_likeliest_and_equals_the_first():
     rng = torch.Generator().manual_seed(5)
     for max_sites in (3, 8, 60):
-        chances = (torch.rand(2, 40, 5, generator=rng) * 10).round() / 10  # many equals
-        found = splice_site_positions(chances, max_sites, 0.5)
-        assert found.tolist() == [likeliest(row, max_sites, 0.5) for row in chances]
+        probabilities = (torch.rand(2, 40, 5, generator=rng) * 10).round() / 10  # many equals
+        found = splice_site_positions(probabilities, max_sites, 0.5)
+        assert found.tolist() == [likeliest_positions(row, max_sites, 0.5) for row in probabilities]
 
 
 def test_tissues_that_an_organism_has_not_are_masked():
     config = AlphaGenomeConfig(**SIZES | {"tissues": [2, 1], "splice_threshold": 0.0})
-    found = stages(AlphaGenomeNetwork(config).eval(), some_ids())
+    found = stages(AlphaGenomeNetwork(config).eval(), random_ids())
     mask = found["splice_sites_junction__splice_junction_mask"]
     assert mask[0].all()
     assert mask[1, ..., [0, 2]].all()
@@ -386,7 +393,7 @@ def test_tissues_that_an_organism_has_not_are_masked():
 
 def test_where_no_site_is_likely_there_are_no_junctions():
     config = AlphaGenomeConfig(**SIZES | {"splice_threshold": 1.1})  # a chance may round to 1
-    found = stages(AlphaGenomeNetwork(config).eval(), some_ids(1, 2048))
+    found = stages(AlphaGenomeNetwork(config).eval(), random_ids(1, 2048))
     assert (found["splice_sites_junction__splice_site_positions"] == -1).all()
     assert found["splice_sites_junction__predictions"].shape == (1, 5, 5, 4)
     assert not found["splice_sites_junction__predictions"].any()
@@ -395,11 +402,11 @@ def test_where_no_site_is_likely_there_are_no_junctions():
 def test_in_training_norms_use_the_batch_and_remember_it():
     norm = RmsBatchNorm(3)
     x = torch.randn(4, 3, 10, generator=torch.Generator().manual_seed(6)) * 3
-    square = x.square().mean((0, 2))
-    torch.testing.assert_close(norm.train()(x), x / (square + 1e-5).sqrt()[:, None])
-    torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * square)
+    mean_square = x.square().mean((0, 2))
+    torch.testing.assert_close(norm.train()(x), x / (mean_square + 1e-5).sqrt()[:, None])
+    torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * mean_square)
     network = AlphaGenomeNetwork(AlphaGenomeConfig(**SIZES)).train()
-    output = network.predict(some_ids(1, 2048))
+    output = network.predict(random_ids(1, 2048))
     sum(output[head]["predictions_128bp"].sum() for head in ("atac", "chip_tf")).backward()
     assert network.encoder.dna_embedder.conv1.weight.grad.isfinite().all()
 
@@ -437,13 +444,13 @@ def test_a_file_alone_tells_its_sizes(tmp_path, found, name):
     bundle = bundles.load(folder / name, CPU, torch.float64)
     network = bundle.classifier.networks[0]
     assert network.config.splice_sites == 512  # as released: no tensor tells it
-    second = stages(network, some_ids())
+    reloaded = stages(network, random_ids())
     for stage, value in found.items():
         if "junction" not in stage:
-            torch.testing.assert_close(second[stage], value, msg=stage)
+            torch.testing.assert_close(reloaded[stage], value, msg=stage)
     (folder / "config.json").write_text(json.dumps(CONFIG))
-    second = stages(loaded(folder / name), some_ids())
-    assert all(torch.equal(second[stage], value) for stage, value in found.items())
+    reloaded = stages(loaded(folder / name), random_ids())
+    assert all(torch.equal(reloaded[stage], value) for stage, value in found.items())
 
 
 @pytest.mark.parametrize(
@@ -486,11 +493,11 @@ def test_names_in_the_official_checkpoint(name, haiku):
 def test_the_official_checkpoints_tensors_are_the_same_network(tmp_path, found):
     folder = released(tmp_path / "x", haiku_tensors(tensors()), "jax.safetensors")
     bundle = bundles.load(folder / "jax.safetensors", CPU, torch.float64)
-    second = stages(bundle.classifier.networks[0], some_ids())
+    loaded_stages = stages(bundle.classifier.networks[0], random_ids())
     for stage, value in found.items():
         if "__predictions_" in stage:
             continue  # in units of the tracks' means, which are no part of it
-        torch.testing.assert_close(second[stage], value, msg=stage)
+        torch.testing.assert_close(loaded_stages[stage], value, msg=stage)
     assert any("units of their means" in remark for remark in bundle.remarks)
     report = run(["models", "inspect", folder / "jax.safetensors"])
     assert not {"missing", "unexpected", "misshapen"} & {row[0] for row in report.rows}
@@ -503,8 +510,8 @@ def test_orbax_is_read_where_its_libraries_are(tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "_METADATA").write_text("{}")
     output = tmp_path / "mine"
-    refused = run(["embed", "--model", f"{folder}", "x.fa"], "")
-    assert refused.status == 1
+    result = run(["embed", "--model", f"{folder}", "x.fa"], "")
+    assert result.status == 1
     for module in ("jax", "orbax", "orbax.checkpoint"):
         monkeypatch.setitem(sys.modules, module, None)
     result = run(["models", "convert", folder, "-o", output])
@@ -521,17 +528,17 @@ def test_orbax_is_read_where_its_libraries_are(tmp_path, monkeypatch):
         metadata=lambda path: SimpleNamespace(item_metadata=SimpleNamespace(tree=tree)),
         restore=lambda path, restore_args: tree,
     )
-    fake = SimpleNamespace(PyTreeCheckpointer=lambda: checkpointer, RestoreArgs=dict)
+    orbax_checkpoint = SimpleNamespace(PyTreeCheckpointer=lambda: checkpointer, RestoreArgs=dict)
     jax = SimpleNamespace(tree=SimpleNamespace(map=lambda function, tree: tree))
     monkeypatch.setitem(sys.modules, "jax", jax)
-    monkeypatch.setitem(sys.modules, "orbax", SimpleNamespace(checkpoint=fake))
-    monkeypatch.setitem(sys.modules, "orbax.checkpoint", fake)
+    monkeypatch.setitem(sys.modules, "orbax", SimpleNamespace(checkpoint=orbax_checkpoint))
+    monkeypatch.setitem(sys.modules, "orbax.checkpoint", orbax_checkpoint)
     result = run(["models", "convert", folder, "-o", output])
     assert result.status == 0, result.stderr
     assert result.stderr.count("non-commercial use only") == 1
-    made = loaded(output)
+    converted = loaded(output)
     scale = tensors()["heads.atac.residual_scales.1"].double()
-    torch.testing.assert_close(made.tracks.assays["atac"].residual_scales["1"].data, scale)
+    torch.testing.assert_close(converted.tracks.assays["atac"].residual_scales["1"].data, scale)
 
 
 @pytest.mark.parametrize(
@@ -548,15 +555,17 @@ def test_orbax_is_read_where_its_libraries_are(tmp_path, monkeypatch):
 )
 def test_means_of_tracks_that_cannot_be_are_refused(tmp_path, means, message):
     weights = tensors() | {"heads.atac.track_means": torch.tensor(means)}
-    with pytest.raises(BundleError, match=message) as refusal:
+    with pytest.raises(BundleError, match=message) as caught:
         bundles.load(released(tmp_path / "x", weights), CPU)
-    assert "atac.track_means" in str(refusal.value)
+    assert "atac.track_means" in str(caught.value)
 
 
 def test_tracks_behind_the_last_real_one_are_zero(tmp_path):
     weights = tensors()
     weights["heads.atac.track_means"][1, 1:] = 0
-    found = stages(loaded(released(tmp_path / "x", weights)), some_ids())["atac__predictions_128bp"]
+    found = stages(loaded(released(tmp_path / "x", weights)), random_ids())[
+        "atac__predictions_128bp"
+    ]
     assert (found[0] > 0).all()
     assert (found[1, :, 0] > 0).all()
     assert (found[1, :, 1:] == 0).all()
@@ -577,7 +586,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path, damage, message):
         bundles.load(released(tmp_path / "x", weights), CPU)
 
 
-def test_the_terms_are_told_once_and_stay_with_a_converted_model(tmp_path):
+def test_the_terms_are_reported_once_and_stay_with_a_converted_model(tmp_path):
     folder, fasta = released(tmp_path / "x"), tmp_path / "x.fa"
     fasta.write_text(">a\n" + "ACGTNACCGA" * 204 + "ACGTACGT\n")
     assert run(["models", "convert", folder, "-o", tmp_path / "mine"]).status == 0
@@ -591,12 +600,12 @@ def test_the_terms_are_told_once_and_stay_with_a_converted_model(tmp_path):
     np.testing.assert_array_equal(rows[0], rows[1])
     short = tmp_path / "short.fa"
     short.write_text(">a\n" + "ACGT" * 750 + "\n")
-    refused = run(["embed", "--model", folder, "--to", "tsv", short])
-    assert refused.status == 2
-    assert "not 3,000" in refused.stderr
-    assert refused.stdout == ""
-    windows = run(["embed", "--model", folder, "--to", "tsv", "--window", "2048", short])
-    assert windows.status == 0, windows.stderr
+    result = run(["embed", "--model", folder, "--to", "tsv", short])
+    assert result.status == 2
+    assert "not 3,000" in result.stderr
+    assert result.stdout == ""
+    windowed = run(["embed", "--model", folder, "--to", "tsv", "--window", "2048", short])
+    assert windowed.status == 0, windowed.stderr
 
 
 def test_the_released_size(tmp_path):
@@ -618,15 +627,15 @@ def test_the_released_size(tmp_path):
 
 def stored(folder, network, **changed):
     """A folder of outputs to compare with."""
-    ids = some_ids()
+    ids = random_ids()
     np.save(folder / "input_index.npy", torch.where(ids == 4, -1, ids).to(torch.int8).numpy())
     np.save(folder / "organism_index.npy", ORGANISMS.numpy())
     np.save(folder / "positions_1bp.npy", np.array([0, 7, 4095]))
     for name, value in (stages(network, ids) | changed).items():
-        at = value[:, [0, 7, 4095]] if value.shape[1] == LENGTH else value
-        half = name == "splice_sites_usage__predictions"
-        at = at.half().float() if half else at
-        np.save(folder / f"expected_{name}.npy", at.numpy())
+        selected = value[:, [0, 7, 4095]] if value.shape[1] == LENGTH else value
+        is_half = name == "splice_sites_usage__predictions"
+        selected = selected.half().float() if is_half else selected
+        np.save(folder / f"expected_{name}.npy", selected.numpy())
 
 
 def test_verify_compares_every_stage(tmp_path):
@@ -639,19 +648,19 @@ def test_verify_compares_every_stage(tmp_path):
     assert set(outcomes.values()) == {"OK"}
     assert len(outcomes) == 43
     positions = folder / "expected_splice_sites_junction__splice_site_positions.npy"
-    moved = np.load(positions)
-    moved[0, 0, 0] += 1
-    np.save(positions, moved)
+    changed = np.load(positions)
+    changed[0, 0, 0] += 1
+    np.save(positions, changed)
     usage = folder / "expected_splice_sites_usage__predictions.npy"
     np.save(usage, np.load(usage) + 1e-3)
     second = run(["models", "verify", folder, "--against", folder, "--tolerance", "2e-5"])
     assert second.status == 1
-    wrong = {row[0] for row in second.rows[1:] if row[2] == "DIFFERENT"}
-    assert wrong == {positions.stem[9:], usage.stem[9:]}
+    different = {row[0] for row in second.rows[1:] if row[2] == "DIFFERENT"}
+    assert different == {positions.stem[9:], usage.stem[9:]}
     np.save(folder / "organism_index.npy", np.array([0, 2]))
-    refused = run(["models", "verify", folder, "--against", folder])
-    assert refused.status == 1
-    assert "input_index.npy: the model cannot read this" in refused.stderr
+    third = run(["models", "verify", folder, "--against", folder])
+    assert third.status == 1
+    assert "input_index.npy: the model cannot read this" in third.stderr
 
 
 @needs_shared
@@ -667,21 +676,23 @@ def test_parity_with_the_original_code():
 @needs_shared
 @pytest.mark.shared
 def test_the_official_checkpoints_names_shapes_and_values():
-    listed = json.loads((PARITY / "official_full_size_keys.json").read_text())
-    shapes = {told["jax"]: told["jax_shape"] for told in listed.values() if told["jax"]}
+    entries = json.loads((PARITY / "official_full_size_keys.json").read_text())
+    shapes = {entry["jax"]: entry["jax_shape"] for entry in entries.values() if entry["jax"]}
     config = alphagenome_jax.bundle_config(
         alphagenome_jax.released_sizes(shapes), PARITY / "none", set()
     )
     keys = alphagenome_jax.keys(config)
     assert keys.renamed.keys() == shapes.keys()
     assert len(keys.added) == 7
-    for name, told in listed.items():
-        if told["jax"]:
-            assert alphagenome_jax.haiku_name(name) == told["jax"]
-            index = keys.renamed[told["jax"]]
-            assert keys.shape_in_bundle(index, tuple(told["jax_shape"])) == tuple(told["shape"])
-    ours, theirs = (
+    for name, entry in entries.items():
+        if entry["jax"]:
+            assert alphagenome_jax.haiku_name(name) == entry["jax"]
+            index = keys.renamed[entry["jax"]]
+            assert keys.shape_in_bundle(index, tuple(entry["jax_shape"])) == tuple(entry["shape"])
+    released, official = (
         bundles.load(PARITY / name, CPU).classifier.networks[0].state_dict()
         for name in ("model.safetensors", "jax_params.safetensors")
     )
-    assert all(torch.equal(t, theirs[n]) for n, t in ours.items() if not n.endswith("track_means"))
+    assert all(
+        torch.equal(t, official[n]) for n, t in released.items() if not n.endswith("track_means")
+    )

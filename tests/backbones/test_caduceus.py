@@ -45,8 +45,8 @@ def tensors(equivariant):
     """Random tensors under the released names."""
     rng = torch.Generator().manual_seed(1)
     names = "caduceus.backbone."
-    words = f"{names}embeddings.word_embeddings.{'embedding.' * equivariant}weight"
-    sizes = {words: (16, WIDTH), f"{names}norm_f.weight": (WIDTH,)}
+    embeddings = f"{names}embeddings.word_embeddings.{'embedding.' * equivariant}weight"
+    sizes = {embeddings: (16, WIDTH), f"{names}norm_f.weight": (WIDTH,)}
     for number in range(LAYERS):
         mixer = f"{names}layers.{number}.mixer.{'submodule.' * equivariant}"
         sizes[f"{names}layers.{number}.norm.weight"] = (WIDTH,)
@@ -63,11 +63,11 @@ def tensors(equivariant):
                 f"{mamba}dt_proj.weight": (INNER, RANK),
                 f"{mamba}dt_proj.bias": (INNER,),
             }
-    found = {name: torch.randn(size, generator=rng) for name, size in sizes.items()}
+    weights = {name: torch.randn(size, generator=rng) for name, size in sizes.items()}
     if equivariant:
-        found[f"{names}embeddings.word_embeddings.complement_map"] = torch.tensor(COMPLEMENT)
-        found["lm_head.complement_map"] = torch.tensor(COMPLEMENT)
-    return found
+        weights[f"{names}embeddings.word_embeddings.complement_map"] = torch.tensor(COMPLEMENT)
+        weights["lm_head.complement_map"] = torch.tensor(COMPLEMENT)
+    return weights
 
 
 def released(folder, equivariant, weights=None, **changed):
@@ -93,11 +93,13 @@ def mamba(x, weights, name, projections):
     low, b, c = (u @ weights[f"{name}.x_proj.weight"].T).split([RANK, STATES, STATES], -1)
     projected = low @ weights[f"{name}.dt_proj.weight"].T + weights[f"{name}.dt_proj.bias"]
     delta, a = functional.softplus(projected), -weights[f"{name}.A_log"].exp()
-    state, found = torch.zeros(INNER, STATES), []
+    state, outputs = torch.zeros(INNER, STATES), []
     for t in range(len(x)):
         state = (delta[t][:, None] * a).exp() * state + (delta[t] * u[t])[:, None] * b[t]
-        found.append(state @ c[t] + weights[f"{name}.D"] * u[t])
-    return torch.stack(found) * functional.silu(gate) @ weights[f"{projections}.out_proj.weight"].T
+        outputs.append(state @ c[t] + weights[f"{name}.D"] * u[t])
+    return (
+        torch.stack(outputs) * functional.silu(gate) @ weights[f"{projections}.out_proj.weight"].T
+    )
 
 
 def reference_ph(ids, weights):
@@ -117,13 +119,13 @@ def reference_ph(ids, weights):
     return norm(f"{names}norm_f", hidden + residual)
 
 
-def some_ids(*shape):
+def random_ids(*shape):
     return torch.randint(7, 12, shape, generator=torch.Generator().manual_seed(2))
 
 
 def test_hidden_states_are_those_of_the_papers_formulas(tmp_path):
     network = bundles.load(released(tmp_path / "x", False), CPU).classifier.networks[0]
-    ids = some_ids(1, 19)
+    ids = random_ids(1, 19)
     with torch.inference_mode():
         expected = reference_ph(ids[0], tensors(False))
         torch.testing.assert_close(network(ids)[0], expected, atol=1e-4, rtol=1e-4)
@@ -131,12 +133,12 @@ def test_hidden_states_are_those_of_the_papers_formulas(tmp_path):
 
 def test_padding_on_either_side_and_blocks_change_nothing(checkpoint, monkeypatch):
     network = bundles.load(checkpoint, CPU).classifier.networks[0]
-    ids = some_ids(2, 40)
+    ids = random_ids(2, 40)
     with torch.inference_mode():
         full = network(ids)
-        for left in (True, False):
-            pads = torch.full((2, 7), 4)
-            padded = torch.cat([pads, ids] if left else [ids, pads], 1)
+        for on_the_left in (True, False):
+            padding = torch.full((2, 7), 4)
+            padded = torch.cat([padding, ids] if on_the_left else [ids, padding], 1)
             mask = padded != 4
             found = network(padded, mask)[mask].view(full.shape)
             torch.testing.assert_close(found, full, atol=1e-5, rtol=1e-5)
@@ -150,7 +152,7 @@ def test_padding_on_either_side_and_blocks_change_nothing(checkpoint, monkeypatc
 def test_the_other_strand_has_the_same_logits(tmp_path, fused):
     bundle = bundles.load(released(tmp_path / "x", True, fused_add_norm=fused), CPU)
     network, head = bundle.classifier.networks[0], bundle.auxiliary["masked"]
-    ids = some_ids(2, 15)
+    ids = random_ids(2, 15)
     other = torch.tensor(COMPLEMENT)[ids.flip(1)]
     with torch.inference_mode():
         found, reverse = (network.lm_logits(head, network(x)) for x in (ids, other))
@@ -158,7 +160,7 @@ def test_the_other_strand_has_the_same_logits(tmp_path, fused):
 
 
 def test_the_exchange_of_strands_is_that_of_fused_add_norm(tmp_path):
-    ids, hidden = some_ids(1, 9), []
+    ids, hidden = random_ids(1, 9), []
     for fused in (True, False):
         folder = released(tmp_path / f"{fused}", True, fused_add_norm=fused)
         with torch.inference_mode():
@@ -169,7 +171,7 @@ def test_the_exchange_of_strands_is_that_of_fused_add_norm(tmp_path):
 def test_classification_does_not_depend_on_the_strand():
     network = CaduceusNetwork(CaduceusConfig(width=8, layers=2, states=4, vocabulary=12))
     attach_heads(network, {"kind": 3})
-    ids = some_ids(2, 15)
+    ids = random_ids(2, 15)
     other = torch.tensor(COMPLEMENT)[ids.flip(1)]
     torch.testing.assert_close(logits(network, ids)["kind"], logits(network, other)["kind"])
 
@@ -178,9 +180,9 @@ def test_classification_does_not_depend_on_the_strand():
 def test_the_released_classification_head_reads_the_mean_over_the_tokens(tmp_path, equivariant):
     weights = {n: t for n, t in tensors(equivariant).items() if not n.startswith("lm_head")}
     head = torch.randn(3, WIDTH, generator=torch.Generator().manual_seed(3))
-    named = {"id2label": {"0": "a", "1": "b", "2": "c"}}
+    labels = {"id2label": {"0": "a", "1": "b", "2": "c"}}
     folder = released(
-        tmp_path / "x", equivariant, weights | {"score.weight": head}, pad_token_id=4, **named
+        tmp_path / "x", equivariant, weights | {"score.weight": head}, pad_token_id=4, **labels
     )
     bundle = bundles.load(folder, CPU)
     assert bundle.heads == {"label": ["a", "b", "c"]}
@@ -203,8 +205,8 @@ def test_the_released_classification_head_reads_the_mean_over_the_tokens(tmp_pat
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
         np.testing.assert_allclose(np.array(row[-3:], float), expected.softmax(0), atol=1e-4)
     assert run(["models", "convert", folder, "-o", tmp_path / "mine"]).status == 0
-    again = run(["classify", "--model", tmp_path / "mine", "--probs", fasta])
-    assert [row[-3:] for row in again.rows] == [row[-3:] for row in result.rows]
+    converted = run(["classify", "--model", tmp_path / "mine", "--probs", fasta])
+    assert [row[-3:] for row in converted.rows] == [row[-3:] for row in result.rows]
 
 
 @pytest.mark.parametrize(
@@ -237,14 +239,19 @@ def test_projections_of_their_own_and_products(tmp_path):
         for name in ("in_proj", "out_proj"):
             weight = weights[f"{mixer}mamba_fwd.{name}.weight"]
             weights[f"{mixer}mamba_rev.{name}.weight"] = weight.clone()
-    changed = {"bidirectional_weight_tie": False}
-    own, tied = (
-        bundles.load(released(tmp_path / name, False, of, **more), CPU).classifier.networks[0]
-        for name, of, more in (("own", weights, changed), ("tied", None, {}))
+    untied_settings = {"bidirectional_weight_tie": False}
+    untied, tied = (
+        bundles.load(
+            released(tmp_path / name, False, checkpoint_weights, **settings), CPU
+        ).classifier.networks[0]
+        for name, checkpoint_weights, settings in (
+            ("own", weights, untied_settings),
+            ("tied", None, {}),
+        )
     )
-    ids = some_ids(1, 9)
+    ids = random_ids(1, 9)
     with torch.inference_mode():
-        torch.testing.assert_close(own(ids), tied(ids))
+        torch.testing.assert_close(untied(ids), tied(ids))
     product = released(tmp_path / "product", False, bidirectional_strategy="ew_multiply")
     with torch.inference_mode():
         assert bundles.load(product, CPU).classifier.networks[0](ids).isfinite().all()
@@ -289,7 +296,7 @@ def test_parity_with_the_original_code(kind):
 
 def test_verify_compares_what_another_setting_gives(tmp_path):
     """The stored outputs are those of a checkpoint that has the setting."""
-    ids, folders = some_ids(1, 9), {}
+    ids, folders = random_ids(1, 9), {}
     for fused in (True, False):
         folders[fused] = released(tmp_path / f"{fused}", True, fused_add_norm=fused)
         bundle = bundles.load(folders[fused], CPU)

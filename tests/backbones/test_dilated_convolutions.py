@@ -13,17 +13,17 @@ SMALL = {"width": 8, "layers": 4, "taps": 3, "farthest": 4, "positions": 64}
 REACH = 1 + 2 + 4 + 1  # of blocks with three taps
 
 
-def small(**changes):
+def small_network(**changes):
     torch.manual_seed(0)
     return DilatedConvolutionsNetwork(DilatedConvolutionsConfig(**SMALL | changes)).double().eval()
 
 
-def ids(length=40, seed=1):
+def random_ids(length=40, seed=1):
     return torch.randint(0, 4, (2, length), generator=torch.Generator().manual_seed(seed))
 
 
 def test_a_token_is_seen_as_far_as_the_dilations_add_up_to_on_both_sides():
-    network, original = small(), ids()
+    network, original = small_network(), random_ids()
     after = original.clone()
     after[:, 20] = (after[:, 20] + 1) % 4
     changed = (network(original) - network(after)).abs().amax(dim=(0, 2)) > 1e-12
@@ -31,31 +31,31 @@ def test_a_token_is_seen_as_far_as_the_dilations_add_up_to_on_both_sides():
 
 
 def test_padding_changes_nothing():
-    network, real = small(conditions=3), ids()
-    padded = torch.cat([real, torch.full((2, 9), 20)], dim=1)
+    network, unpadded = small_network(conditions=3), random_ids()
+    padded = torch.cat([unpadded, torch.full((2, 9), 20)], dim=1)
     label = torch.tensor([1, 2])
     found = network(padded, padded != 20, condition=label)[:, :40]
-    assert torch.allclose(found, network(real, condition=label))
+    assert torch.allclose(found, network(unpadded, condition=label))
 
 
-def test_labels_say_nothing_until_they_have_learnt():
-    network, tokens, label = small(conditions=3), ids(), torch.tensor([1, 2])
+def test_labels_change_nothing_until_they_are_trained():
+    network, tokens, label = small_network(conditions=3), random_ids(), torch.tensor([1, 2])
     assert torch.equal(network(tokens, condition=label), network(tokens))
     network(tokens, condition=label)[0].square().sum().backward()
-    told = [block.label.weight.grad.abs().sum(1) > 0 for block in network.blocks]
-    assert all(of.tolist() == [False, True, False] for of in told)
+    has_gradient = [block.label.weight.grad.abs().sum(1) > 0 for block in network.blocks]
+    assert all(rows.tolist() == [False, True, False] for rows in has_gradient)
 
 
 def test_a_token_that_is_fully_masked_is_the_mask_itself():
-    network, tokens = small(), ids()
-    hidden = tokens.clone()
-    hidden[:, 5] = 21
-    share = (hidden == 21).double()
-    assert torch.allclose(network(tokens, soft_mask=SoftMask(21, share)), network(hidden))
+    network, tokens = small_network(), random_ids()
+    masked = tokens.clone()
+    masked[:, 5] = 21
+    mask_weight = (masked == 21).double()
+    assert torch.allclose(network(tokens, soft_mask=SoftMask(21, mask_weight)), network(masked))
 
 
 def test_layers_are_those_on_the_way():
-    network, tokens = small(), ids()
+    network, tokens = small_network(), random_ids()
     assert torch.equal(
         network.norm(network(tokens, layer=0)),
         network.norm(network.words(tokens) + network.positions.weight[:40]),

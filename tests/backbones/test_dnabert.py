@@ -50,13 +50,13 @@ def tensors(seed=1):
     sizes |= {f"{name}.weight": (rows, columns) for name, rows, columns in layers}
     sizes |= {f"{name}.bias": (rows,) for name, rows, _ in layers}
     sizes |= {f"{name}.{part}": (WIDTH,) for name in norms for part in ("weight", "bias")}
-    found = {name: torch.randn(size, generator=rng) * 0.5 for name, size in sizes.items()}
-    found["cls.predictions.bias"] = torch.randn(VOCABULARY, generator=rng)
-    found["cls.predictions.decoder.weight"] = found[
+    weights = {name: torch.randn(size, generator=rng) * 0.5 for name, size in sizes.items()}
+    weights["cls.predictions.bias"] = torch.randn(VOCABULARY, generator=rng)
+    weights["cls.predictions.decoder.weight"] = weights[
         "bert.embeddings.word_embeddings.weight"
     ].clone()
-    found["cls.predictions.decoder.bias"] = found["cls.predictions.bias"].clone()
-    return found
+    weights["cls.predictions.decoder.bias"] = weights["cls.predictions.bias"].clone()
+    return weights
 
 
 def released(folder, weights=None, config=CONFIG):
@@ -97,14 +97,14 @@ def reference(ids, mask, weights):
             linear(f"{name}attention.self.{n}", x).chunk(HEADS, -1)
             for n in ("query", "key", "value")
         )
-        mixed = []
+        head_outputs = []
         for q, k, v in zip(query, key, value, strict=True):
             scores = q @ k.transpose(1, 2) / (WIDTH / HEADS) ** 0.5
-            mixed.append(scores.masked_fill(~mask[:, None, :], -torch.inf).softmax(-1) @ v)
-        attended = linear(f"{name}attention.output.dense", torch.cat(mixed, -1))
+            head_outputs.append(scores.masked_fill(~mask[:, None, :], -torch.inf).softmax(-1) @ v)
+        attended = linear(f"{name}attention.output.dense", torch.cat(head_outputs, -1))
         x = norm(f"{name}attention.output.LayerNorm", x + attended)
-        wide = functional.gelu(linear(f"{name}intermediate.dense", x))
-        x = norm(f"{name}output.LayerNorm", x + linear(f"{name}output.dense", wide))
+        intermediate = functional.gelu(linear(f"{name}intermediate.dense", x))
+        x = norm(f"{name}output.LayerNorm", x + linear(f"{name}output.dense", intermediate))
     return x
 
 
@@ -116,8 +116,8 @@ def test_hidden_states_are_those_of_the_papers_formulas_and_padding_does_not_lea
         found = network(ids, mask)
         expected = reference(ids, mask, tensors())
         torch.testing.assert_close(found[mask], expected[mask], atol=1e-5, rtol=1e-5)
-        alone = network(ids[1:2, :5])
-        torch.testing.assert_close(found[1, :5], alone[0], atol=1e-5, rtol=1e-5)
+        single = network(ids[1:2, :5])
+        torch.testing.assert_close(found[1, :5], single[0], atol=1e-5, rtol=1e-5)
 
 
 def test_the_bias_is_added_once_or_as_the_released_code_does_twice(checkpoint):
@@ -239,13 +239,13 @@ def test_inspect_convert_and_verify(checkpoint, tmp_path):
     assert report["problem"] is None
     assert report["tensors"]["bert.pooler.dense.bias"] == {"shape": [WIDTH], "dtype": "F32"}
     assert run(["models", "convert", checkpoint, "-o", tmp_path / "mine"]).status == 0
-    there, here = (bundles.load(folder, CPU) for folder in (checkpoint, tmp_path / "mine"))
-    for name, tensor in there.classifier.state_dict().items():
-        assert torch.equal(tensor, here.classifier.state_dict()[name])
+    original, converted = (bundles.load(folder, CPU) for folder in (checkpoint, tmp_path / "mine"))
+    for name, tensor in original.classifier.state_dict().items():
+        assert torch.equal(tensor, converted.classifier.state_dict()[name])
     assert run(["models", "verify", tmp_path / "mine"]).status == 0
 
 
-def fixture_of(checkpoint, folder):
+def write_fixture(checkpoint, folder):
     """A folder of stored inputs and outputs."""
     shutil.copytree(checkpoint, folder)
     ids = torch.randint(5, VOCABULARY, (2, 9), generator=torch.Generator().manual_seed(3))
@@ -258,7 +258,7 @@ def fixture_of(checkpoint, folder):
 
 
 def test_verify_fails_when_a_stored_figure_is_changed(checkpoint, tmp_path):
-    folder = fixture_of(checkpoint, tmp_path / "fixture")
+    folder = write_fixture(checkpoint, tmp_path / "fixture")
     arguments = ["models", "verify", checkpoint, "--against", folder]
     result = run(arguments)
     assert result.status == 0, result.stderr
@@ -316,7 +316,7 @@ def test_runs_of_tokens_are_masked_together():
 def test_parity_with_the_original_code():
     result = run(["models", "verify", PARITY, "--against", PARITY, "--tolerance", "1e-5"])
     assert result.status == 0, result.stderr
-    compared = {row[0]: row[2] for row in result.rows[1:]}
-    assert set(compared.values()) == {"OK"}
+    outcomes = {row[0]: row[2] for row in result.rows[1:]}
+    assert set(outcomes.values()) == {"OK"}
     keys = {f"keys DNABERT-{k}" for k in (3, 4, 5, 6)}
-    assert {"hidden_states", "logits", "pooled", "tokenizer_cases", *keys} <= set(compared)
+    assert {"hidden_states", "logits", "pooled", "tokenizer_cases", *keys} <= set(outcomes)

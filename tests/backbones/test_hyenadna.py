@@ -83,24 +83,27 @@ def tensors(*, order=2, depth=2, taps=3, rows=ROWS, seed=1):
             (f"{filters}implicit_filter.0", FILTER, FEATURES),
             *((f"{filters}implicit_filter.{2 * n}", FILTER, FILTER) for n in range(1, depth + 1)),
         ]
-        sizes |= {f"{name}.weight": (rows_, columns) for name, rows_, columns in linear}
-        sizes |= {f"{name}.bias": (rows_,) for name, rows_, _ in linear}
+        sizes |= {
+            f"{name}.weight": (out_features, in_features)
+            for name, out_features, in_features in linear
+        }
+        sizes |= {f"{name}.bias": (out_features,) for name, out_features, _ in linear}
         sizes[f"{block}mixer.short_filter.weight"] = (WIDTH * (order + 1), 1, taps)
         sizes[f"{block}mixer.short_filter.bias"] = (WIDTH * (order + 1),)
         sizes[f"{filters}implicit_filter.{2 * depth + 2}.weight"] = (channels, FILTER)
         sizes[f"{filters}bias"] = (channels,)
         sizes |= {f"{block}norm{n}.{part}": (WIDTH,) for n in (1, 2) for part in ("weight", "bias")}
     sizes |= {f"ln_f.{part}": (WIDTH,) for part in ("weight", "bias")}
-    found = {name: torch.randn(size, generator=rng) * 0.5 for name, size in sizes.items()}
+    weights = {name: torch.randn(size, generator=rng) * 0.5 for name, size in sizes.items()}
     for number in range(LAYERS):
         filters = f"layers.{number}.mixer.filter_fn."
-        found[f"{filters}pos_emb.z"] = torch.randn(1, L_MAX, FEATURES, generator=rng)
-        found[f"{filters}pos_emb.t"] = torch.linspace(0, 1, L_MAX)[None, :, None]
-        found[f"{filters}modulation.deltas"] = torch.linspace(-3, -15, channels)[None, None]
+        weights[f"{filters}pos_emb.z"] = torch.randn(1, L_MAX, FEATURES, generator=rng)
+        weights[f"{filters}pos_emb.t"] = torch.linspace(0, 1, L_MAX)[None, :, None]
+        weights[f"{filters}modulation.deltas"] = torch.linspace(-3, -15, channels)[None, None]
         frequency = 10 + torch.randn(1, FILTER, generator=rng)
         for n in range(depth + 1):
-            found[f"{filters}implicit_filter.{2 * n + 1}.freq"] = frequency.clone()
-    return found
+            weights[f"{filters}implicit_filter.{2 * n + 1}.freq"] = frequency.clone()
+    return weights
 
 
 def prefixed(weights, prefix):
@@ -109,19 +112,19 @@ def prefixed(weights, prefix):
 
 def original(weights=None):
     """The tensors of the first release: tied head, counters of a metric."""
-    named = prefixed(tensors() if weights is None else weights, "model.backbone.")
-    named["model.lm_head.weight"] = named[
+    renamed = prefixed(tensors() if weights is None else weights, "model.backbone.")
+    renamed["model.lm_head.weight"] = renamed[
         "model.backbone.embeddings.word_embeddings.weight"
     ].clone()
-    return named | {"train_torchmetrics.num_tokens.count": torch.tensor(3)}
+    return renamed | {"train_torchmetrics.num_tokens.count": torch.tensor(3)}
 
 
 def hugging_face(weights=None):
     """The tensors of Hugging Face's layout: one of the shared frequencies, a head of its own."""
-    named = prefixed(tensors() if weights is None else weights, "hyena.backbone.")
-    named = {n: t for n, t in named.items() if not n.endswith((".3.freq", ".5.freq"))}
+    renamed = prefixed(tensors() if weights is None else weights, "hyena.backbone.")
+    renamed = {n: t for n, t in renamed.items() if not n.endswith((".3.freq", ".5.freq"))}
     head = torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(7))
-    return named | {"lm_head.weight": head}
+    return renamed | {"lm_head.weight": head}
 
 
 def released(folder, weights, config):
@@ -142,8 +145,8 @@ LAYOUTS = {"original": (original, ORIGINAL), "hugging face": (hugging_face, HUGG
 
 @pytest.fixture(params=LAYOUTS)
 def checkpoint(request, tmp_path):
-    make, config = LAYOUTS[request.param]
-    return released(tmp_path / "hyenadna", make(), config)
+    make_tensors, config = LAYOUTS[request.param]
+    return released(tmp_path / "hyenadna", make_tensors(), config)
 
 
 def reference(ids, weights, *, order=2, depth=2, delay=0, eps=1e-5, modulate=True):
@@ -160,15 +163,15 @@ def reference(ids, weights, *, order=2, depth=2, delay=0, eps=1e-5, modulate=Tru
         ).sqrt()
         return deviation * weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
-    def shifted(x, by):
-        return functional.pad(x, (0, 0, by, 0))[:, : x.shape[1]]
+    def shifted(x, shift):
+        return functional.pad(x, (0, 0, shift, 0))[:, : x.shape[1]]
 
     def mixer(name, x):
         tokens = x.shape[1]
         u = linear(f"{name}in_proj", x)
         taps = weights[f"{name}short_filter.weight"][:, 0].double()
-        last = taps.shape[1] - 1
-        u = sum(shifted(u, delay + last - n) * taps[:, n] for n in range(last + 1))
+        last_tap = taps.shape[1] - 1
+        u = sum(shifted(u, delay + last_tap - n) * taps[:, n] for n in range(last_tap + 1))
         *gates, v = (u + weights[f"{name}short_filter.bias"]).chunk(order + 1, -1)
         filters = f"{name}filter_fn."
         h = weights[f"{filters}pos_emb.z"][0, :tokens].double()
@@ -184,9 +187,9 @@ def reference(ids, weights, *, order=2, depth=2, delay=0, eps=1e-5, modulate=Tru
         width = x.shape[2]
         for n, gate in enumerate(gates[:0:-1]):
             v = v * gate
-            own = slice(n * width, (n + 1) * width)
-            long = sum(shifted(v, j) * h[j, own] for j in range(tokens))
-            v = long + weights[f"{filters}bias"][own] * v
+            channels = slice(n * width, (n + 1) * width)
+            convolved = sum(shifted(v, j) * h[j, channels] for j in range(tokens))
+            v = convolved + weights[f"{filters}bias"][channels] * v
         return linear(f"{name}out_proj", v * gates[0])
 
     x = weights["embeddings.word_embeddings.weight"].double()[ids]
@@ -204,7 +207,7 @@ def token_ids(tokens=33, batch=3):
     return torch.randint(0, 12, (batch, tokens), generator=torch.Generator().manual_seed(2))
 
 
-def close(found, expected, atol=1e-5):
+def assert_close(found, expected, atol=1e-5):
     torch.testing.assert_close(found.double(), expected.double(), atol=atol, rtol=1e-4)
 
 
@@ -215,14 +218,14 @@ def test_hidden_states_and_logits_are_those_of_the_papers_formulas(checkpoint):
     with torch.inference_mode():
         assert network.num_layers + 1 == len(expected)
         for layer, states in enumerate(expected):
-            close(network(ids, layer=layer), states)
-        close(network(ids), expected[-1])
+            assert_close(network(ids, layer=layer), states)
+        assert_close(network(ids), expected[-1])
         rows = (
             hugging_face()["lm_head.weight"]
             if "model_type" in (checkpoint / "config.json").read_text()
             else tensors()["embeddings.word_embeddings.weight"]
         )
-        close(network.lm_logits(head, network(ids)), expected[-1] @ rows.double().T, 1e-4)
+        assert_close(network.lm_logits(head, network(ids)), expected[-1] @ rows.double().T, 1e-4)
 
 
 def test_the_options_of_the_configs(tmp_path):
@@ -256,33 +259,41 @@ def test_the_options_of_the_configs(tmp_path):
             {"depth": 3},
         ),
     }
-    for name, (make, sizes, changed, options) in cases.items():
+    for name, (make_tensors, sizes, changed, options) in cases.items():
         weights = tensors(**sizes)
-        config = (ORIGINAL if make is original else HUGGING_FACE) | changed
-        named = {n: t for n, t in make(weights).items() if not n.endswith(".7.freq")}
-        network = load(released(tmp_path / name, named, config)).classifier.networks[0]
+        config = (ORIGINAL if make_tensors is original else HUGGING_FACE) | changed
+        renamed = {n: t for n, t in make_tensors(weights).items() if not n.endswith(".7.freq")}
+        network = load(released(tmp_path / name, renamed, config)).classifier.networks[0]
         with torch.inference_mode():
-            close(network(ids), reference(ids, weights, **options)[-1])
+            assert_close(network(ids), reference(ids, weights, **options)[-1])
 
 
-def test_a_config_need_not_say_what_is_the_default(tmp_path):
-    told = ("model_type", "d_model", "n_layer", "max_seq_len", "vocab_size", "d_inner", "emb_dim")
-    told += ("filter_order",)
-    config = {name: HUGGING_FACE[name] for name in told}
+def test_defaults_may_be_left_out_of_a_config(tmp_path):
+    required = (
+        "model_type",
+        "d_model",
+        "n_layer",
+        "max_seq_len",
+        "vocab_size",
+        "d_inner",
+        "emb_dim",
+    )
+    required += ("filter_order",)
+    config = {name: HUGGING_FACE[name] for name in required}
     network = load(released(tmp_path / "x", hugging_face(), config)).classifier.networks[0]
     with torch.inference_mode():
-        close(network(token_ids()), reference(token_ids(), tensors())[-1])
+        assert_close(network(token_ids()), reference(token_ids(), tensors())[-1])
 
 
 def test_a_frequency_that_is_not_trained_is_the_configs(tmp_path):
     weights = {
         n: torch.full_like(t, 4.0) if n.endswith(".freq") else t for n, t in tensors().items()
     }
-    named = {n: t for n, t in hugging_face(weights).items() if not n.endswith(".freq")}
+    renamed = {n: t for n, t in hugging_face(weights).items() if not n.endswith(".freq")}
     config = HUGGING_FACE | {"train_freq": False, "activation_freq": 4}
-    network = load(released(tmp_path / "x", named, config)).classifier.networks[0]
+    network = load(released(tmp_path / "x", renamed, config)).classifier.networks[0]
     with torch.inference_mode():
-        close(network(token_ids()), reference(token_ids(), weights)[-1])
+        assert_close(network(token_ids()), reference(token_ids(), weights)[-1])
 
 
 @pytest.mark.parametrize(
@@ -301,9 +312,9 @@ def test_a_frequency_that_is_not_trained_is_the_configs(tmp_path):
     ],
 )
 def test_configs_that_this_network_does_not_follow_are_refused(tmp_path, layout, changed, message):
-    make, config = LAYOUTS[layout]
+    make_tensors, config = LAYOUTS[layout]
     with pytest.raises(BundleError, match=message):
-        load(released(tmp_path / "x", make(), config | changed))
+        load(released(tmp_path / "x", make_tensors(), config | changed))
 
 
 @pytest.mark.parametrize(
@@ -345,12 +356,12 @@ def test_no_token_knows_a_later_one_and_padding_changes_nothing(network):
     other[:, 20:] = (other[:, 20:] + 1) % 12
     with torch.inference_mode():
         full = network(ids)
-        close(network(other)[:, :20], full[:, :20], 1e-6)
+        assert_close(network(other)[:, :20], full[:, :20], 1e-6)
         assert not torch.allclose(network(other)[:, 20], full[:, 20])
         mask = torch.arange(30) < torch.tensor([[30], [11], [1]])
         padded = network(ids.where(mask, 4), mask)
         for row, length in enumerate((30, 11, 1)):
-            close(padded[row, :length], network(ids[row : row + 1, :length])[0], 1e-6)
+            assert_close(padded[row, :length], network(ids[row : row + 1, :length])[0], 1e-6)
 
 
 @pytest.mark.parametrize("values", [1, 700, 3000])
@@ -359,7 +370,7 @@ def test_blocks_of_any_size_give_the_same(network, values):
     with torch.inference_mode():
         expected = network(ids)
         network.block_values = values
-        close(network(ids), expected, 1e-5)
+        assert_close(network(ids), expected, 1e-5)
     loss = network(ids).square().sum()
     assert torch.isclose(loss.detach(), expected.square().sum(), rtol=1e-4)
     loss.backward()
@@ -374,14 +385,14 @@ def test_gradients_are_those_of_finite_differences():
     loss = network(ids).sin().sum()
     loss.backward()
     for parameter in network.parameters():
-        flat, slope = parameter.data.view(-1), parameter.grad.view(-1)
-        place = int(slope.abs().argmax())
-        sides = []
+        flat, gradient = parameter.data.view(-1), parameter.grad.view(-1)
+        index = int(gradient.abs().argmax())
+        losses = []
         for step in (1e-6, -2e-6):
-            flat[place] += step
-            sides.append(float(network(ids).sin().sum().detach()))
-        flat[place] += 1e-6
-        assert (sides[0] - sides[1]) / 2e-6 == pytest.approx(float(slope[place]), rel=1e-4)
+            flat[index] += step
+            losses.append(float(network(ids).sin().sum().detach()))
+        flat[index] += 1e-6
+        assert (losses[0] - losses[1]) / 2e-6 == pytest.approx(float(gradient[index]), rel=1e-4)
 
 
 def test_decoding_goes_on_where_it_stopped(network):
@@ -390,7 +401,7 @@ def test_decoding_goes_on_where_it_stopped(network):
         for first, end in ((0, 17), (17, 18), (18, 19), (19, 40)):
             part, cache = network.decode(ids[:, first:end], cache)
             parts.append(part)
-        close(torch.cat(parts, dim=1), network(ids), 1e-5)
+        assert_close(torch.cat(parts, dim=1), network(ids), 1e-5)
 
 
 def test_more_tokens_than_there_are_positions_are_refused(network):
@@ -403,29 +414,29 @@ def test_more_tokens_than_there_are_positions_are_refused(network):
             network.decode(ids[:, 64:], cache)
 
 
-def test_kept_filters_follow_the_weights(network):
+def test_cached_filters_follow_the_weights(network):
     ids = token_ids(20)
     with torch.inference_mode():
         before = network(ids)
-        close(network(ids[:, :9]), before[:, :9], 1e-6)
-        close(network(torch.cat([ids, ids], dim=1))[:, :20], before, 1e-6)
+        assert_close(network(ids[:, :9]), before[:, :9], 1e-6)
+        assert_close(network(torch.cat([ids, ids], dim=1))[:, :20], before, 1e-6)
     with torch.no_grad():
         network.layers[0].mixer.filter.outer.weight.mul_(3)
         changed = network(ids)
     assert not torch.allclose(changed, before)
-    close(network(ids).detach(), changed, 1e-6)  # with gradients nothing is kept
+    assert_close(network(ids).detach(), changed, 1e-6)  # with gradients nothing is cached
 
 
 def test_fresh_positions_are_the_papers(network):
     filters = network.layers[0].mixer.filter
-    time = torch.linspace(0, 1, 64)
-    angle = 2 * torch.pi * torch.arange(64) / 64
-    close(filters.t[0, :, 0], time)
-    close(filters.z[0, :, 0], time)
-    close(filters.z[0, :, 2], angle.cos())
-    close(filters.z[0, :, 4], -angle.sin())
+    times = torch.linspace(0, 1, 64)
+    angles = 2 * torch.pi * torch.arange(64) / 64
+    assert_close(filters.t[0, :, 0], times)
+    assert_close(filters.z[0, :, 0], times)
+    assert_close(filters.z[0, :, 2], angles.cos())
+    assert_close(filters.z[0, :, 4], -angles.sin())
     decays = -filters.deltas[0, 0]
-    close(decays[[0, -1]], torch.tensor([np.log(100) / 1.5, np.log(100) / 0.3]))
+    assert_close(decays[[0, -1]], torch.tensor([np.log(100) / 1.5, np.log(100) / 0.3]))
 
 
 # --- with the program
@@ -450,9 +461,9 @@ def test_inspect_convert_and_verify(checkpoint, tmp_path):
     assert report["architecture"] == "hyenadna (released layout)"
     assert report["problem"] is None
     assert run(["models", "convert", checkpoint, "-o", tmp_path / "mine"]).status == 0
-    there, here = (load(folder) for folder in (checkpoint, tmp_path / "mine"))
-    for name, tensor in there.classifier.state_dict().items():
-        assert torch.equal(tensor, here.classifier.state_dict()[name])
+    original_bundle, converted = (load(folder) for folder in (checkpoint, tmp_path / "mine"))
+    for name, tensor in original_bundle.classifier.state_dict().items():
+        assert torch.equal(tensor, converted.classifier.state_dict()[name])
     assert run(["models", "verify", tmp_path / "mine"]).status == 0
 
 
@@ -470,31 +481,38 @@ def test_it_is_pretrained_and_trained(sequences, tmp_path, start):
     assert len(result.rows) == 41
 
 
-# --- files of other people
+# --- files of other programs
 
 
 def settings(**values):
     """Settings as omegaconf would pickle them."""
     module = types.ModuleType("omegaconf.dictconfig")
     module.DictConfig = type("DictConfig", (), {"__module__": module.__name__})
-    made = module.DictConfig()
-    made.__dict__ = dict(values)
-    return module, made
+    pickled = module.DictConfig()
+    pickled.__dict__ = dict(values)
+    return module, pickled
 
 
 def lightning(file, weights, monkeypatch, **more):
     """A checkpoint as Lightning writes it, of a network trained with gradient checkpoints."""
-    module, made = settings(content={"lr": 6e-4}, any=Any)
+    module, hyper_parameters = settings(content={"lr": 6e-4}, any=Any)
     modules = {"omegaconf": types.ModuleType("omegaconf"), module.__name__: module}
-    for name, imported in modules.items():
-        monkeypatch.setitem(sys.modules, name, imported)
-    named = {
+    for name, stand_in in modules.items():
+        monkeypatch.setitem(sys.modules, name, stand_in)
+    renamed = {
         name.replace(".mixer.", ".mixer.layer.").replace(".mlp.", ".mlp.layer."): tensor
         for name, tensor in weights.items()
     }
     loops = defaultdict(dict, fit={"done": 3})
     torch.save(
-        {"epoch": 9, "state_dict": named, "loops": loops, "hyper_parameters": made, **more}, file
+        {
+            "epoch": 9,
+            "state_dict": renamed,
+            "loops": loops,
+            "hyper_parameters": hyper_parameters,
+            **more,
+        },
+        file,
     )
     for name in modules:
         monkeypatch.delitem(sys.modules, name)
@@ -511,7 +529,7 @@ def test_a_lightning_checkpoint_is_opened_without_what_wrote_it(tmp_path, monkey
         bundle = load(path)
         network, head = bundle.classifier.networks[0], bundle.auxiliary["causal"]
         with torch.inference_mode():
-            close(network(ids), reference(ids, tensors())[-1])
+            assert_close(network(ids), reference(ids, tensors())[-1])
             assert network.lm_logits(head, network(ids)).shape == (3, 33, ROWS)
     report = json.loads(run(["models", "inspect", file, "--json"]).stdout)
     assert report["problem"] is None
@@ -532,15 +550,15 @@ class Command:
 
 @pytest.mark.parametrize("name", ["weights.ckpt", "x.pt"])
 def test_a_pickle_that_would_run_something_is_refused(tmp_path, monkeypatch, name):
-    mark = tmp_path / "ran"
-    file = lightning(tmp_path / name, original(), monkeypatch, more=Command(f"touch {mark}"))
+    marker = tmp_path / "ran"
+    file = lightning(tmp_path / name, original(), monkeypatch, more=Command(f"touch {marker}"))
     fasta = tmp_path / "x.fa"
     fasta.write_text(">a\nACGT\n")
     for command in (["models", "inspect", file], ["embed", "--model", file, fasta]):
         result = run(command)
         assert result.status == 1
         assert f"{name}: not opened" in result.stderr
-        assert not mark.exists()
+        assert not marker.exists()
     if name.endswith(".ckpt"):
         assert "system, which weights have no use for" in result.stderr
 
@@ -556,9 +574,9 @@ def test_a_fine_tuned_network_is_a_classifier(tmp_path):
     """The stand-alone code's head reads the mean of all tokens' hidden states."""
     rng = torch.Generator().manual_seed(9)
     head, bias = torch.randn(3, WIDTH, generator=rng), torch.randn(3, generator=rng)
-    named = {"head.output_transform.weight": head, "head.output_transform.bias": bias}
+    head_tensors = {"head.output_transform.weight": head, "head.output_transform.bias": bias}
     file = tmp_path / "finetuned.pt"
-    torch.save(prefixed(tensors(), "backbone.") | named, file)
+    torch.save(prefixed(tensors(), "backbone.") | head_tensors, file)
     fasta = tmp_path / "x.fa"
     fasta.write_text(">a\nACGTACGTTA\n>b\nACGTN\n")
     bundle = load(file)
@@ -569,15 +587,15 @@ def test_a_fine_tuned_network_is_a_classifier(tmp_path):
         ids = torch.from_numpy(bundle.tokenizer.released_ids(sequence).astype(np.int64))[None]
         assert ids[0, 0] == 0
         logits = reference(ids, tensors())[-1].mean(1) @ head.double().T + bias
-        close(bundle.classifier(ids)["label"], logits)
+        assert_close(bundle.classifier(ids)["label"], logits)
         np.testing.assert_allclose(np.array(row[-3:], float), logits.softmax(1)[0], atol=1e-4)
     assert run(["models", "convert", file, "-o", tmp_path / "mine"]).status == 0
-    again = run(["classify", "--model", tmp_path / "mine", "--probs", fasta])
-    assert [row[-3:] for row in again.rows] == [row[-3:] for row in result.rows]
+    converted = run(["classify", "--model", tmp_path / "mine", "--probs", fasta])
+    assert [row[-3:] for row in converted.rows] == [row[-3:] for row in result.rows]
 
 
 @pytest.mark.parametrize("command", ["embed", "score", "classify"])
-def test_lower_case_and_u_are_told_once_with_the_remedy(tmp_path, command):
+def test_lower_case_and_u_are_reported_once_with_the_remedy(tmp_path, command):
     folder = classifier(tmp_path / "x")[0]
     if command == "score":
         folder = released(tmp_path / "y", hugging_face(), HUGGING_FACE)
@@ -585,13 +603,15 @@ def test_lower_case_and_u_are_told_once_with_the_remedy(tmp_path, command):
     fasta.write_text(">a\nACGTacgtnRY\n>b\nACGU\n>c\nACGTN\n")
     result = run([command, "--model", folder, fasta])
     assert result.status == 0, result.stderr
-    told = "5 letters of 2 sequences are lower case or U, which this model reads as unknown letters"
-    assert result.stderr.count(told) == 1
+    warning = (
+        "5 letters of 2 sequences are lower case or U, which this model reads as unknown letters"
+    )
+    assert result.stderr.count(warning) == 1
     upper = run(["tokenize", "--to", "fasta", fasta]).stdout
-    again = run([command, "--model", folder], upper)
-    assert "lower case or U" not in again.stderr
-    assert again.rows[3] == result.rows[3]
-    assert again.rows[1] != result.rows[1]
+    upper_result = run([command, "--model", folder], upper)
+    assert "lower case or U" not in upper_result.stderr
+    assert upper_result.rows[3] == result.rows[3]
+    assert upper_result.rows[1] != result.rows[1]
 
 
 LABELS = {"0": "silencer", "1": "promoter", "2": "enhancer"}
@@ -620,11 +640,11 @@ def test_the_classification_head_of_hugging_face_reads_the_last_token(tmp_path):
         ids = torch.from_numpy(bundle.tokenizer.released_ids(text).astype(np.int64))[None]
         assert ids[0, -1] == 1  # [SEP]
         logits = reference(ids, tensors())[-1][:, -1] @ head.T
-        close(bundle.classifier(ids)["label"], logits)
+        assert_close(bundle.classifier(ids)["label"], logits)
         np.testing.assert_allclose(np.array(row[-3:], float), logits.softmax(1)[0], atol=1e-4)
     assert run(["models", "convert", folder, "-o", tmp_path / "mine"]).status == 0
-    again = run(["classify", "--model", tmp_path / "mine", "--probs", fasta])
-    assert [row[-3:] for row in again.rows] == [row[-3:] for row in result.rows]
+    converted = run(["classify", "--model", tmp_path / "mine", "--probs", fasta])
+    assert [row[-3:] for row in converted.rows] == [row[-3:] for row in result.rows]
     report = json.loads(run(["models", "inspect", folder, "--json"]).stdout)
     assert report["problem"] is None
     assert report["missing"] == report["unexpected"] == []
@@ -635,17 +655,17 @@ def test_a_classifier_of_hugging_face_embeds_by_the_mean_and_scores_variants(tmp
     genome, variants, text = tmp_path / "r.fa", tmp_path / "v.vcf", "ACGTTACGAGTC"
     genome.write_text(f">1\n{text}\n")
     variants.write_text("##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\n1\t6\t.\tA\tG\n")
-    hidden, odds = [], []
+    hidden, log_odds = [], []
     for sequence in (text, text[:5] + "G" + text[6:]):
         ids = load(folder).tokenizer.released_ids(sequence).astype(np.int64)
         hidden.append(reference(torch.from_numpy(ids)[None], tensors())[-1][0])
-        odds.append((hidden[-1][-1] @ head.T).softmax(0).logit())
+        log_odds.append((hidden[-1][-1] @ head.T).softmax(0).logit())
     row = run(["embed", "--model", folder, "--to", "tsv", genome]).rows[1]
     np.testing.assert_allclose(np.array(row[1:], float), hidden[0].mean(0), rtol=1e-4)
     result = run(["score", "--model", folder, "--reference", genome, variants])
     assert result.status == 0, result.stderr
-    changes = [float(result.rows[1][result.rows[0].index(f"label:{n}")]) for n in LABELS.values()]
-    np.testing.assert_allclose(changes, odds[1] - odds[0], rtol=1e-3)
+    effects = [float(result.rows[1][result.rows[0].index(f"label:{n}")]) for n in LABELS.values()]
+    np.testing.assert_allclose(effects, log_odds[1] - log_odds[0], rtol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -668,8 +688,8 @@ def test_the_last_token_is_that_before_the_padding():
     ids = torch.tensor([[7, 8, 9, 1], [10, 1, 4, 4]])
     with torch.inference_mode():
         found = network.head_vectors(ids, ids != 4)
-        close(found[:1], network.head_vectors(ids[:1]))
-        close(found[1:], network.head_vectors(ids[1:, :2]))
+        assert_close(found[:1], network.head_vectors(ids[:1]))
+        assert_close(found[1:], network.head_vectors(ids[1:, :2]))
     with pytest.raises(ValueError, match="head_pool"):
         HyenaDnaConfig(head_pool="first")
 
@@ -692,10 +712,10 @@ def test_logits_of_somebodys_fine_tuned_network():
     weights = torch.load(file, weights_only=True, map_location="cpu")
     bundle = load(file)
     ids = torch.from_numpy(bundle.tokenizer.released_ids("ACGTTGCAAGGTCCATTAGC").astype(np.int64))
-    plain = {name.removeprefix("backbone."): tensor for name, tensor in weights.items()}
-    mean = reference(ids[None], plain)[-1].mean(1)
+    unprefixed = {name.removeprefix("backbone."): tensor for name, tensor in weights.items()}
+    mean = reference(ids[None], unprefixed)[-1].mean(1)
     head = [weights[f"head.output_transform.{part}"].double() for part in ("weight", "bias")]
-    close(bundle.classifier(ids[None])["label"], functional.linear(mean, *head))
+    assert_close(bundle.classifier(ids[None])["label"], functional.linear(mean, *head))
 
 
 @needs_shared

@@ -26,23 +26,23 @@ def vector(text, **sizes):
     return network.pooled(torch.from_numpy(LETTERS.encode(text)[None])).detach()[0].numpy()
 
 
-def by_hand(text, longest):
+def expected_vector(text, longest):
     """Square roots of the shares of k-mers, a k-mer and its reverse complement as the lesser of the two."""
-    found = []
+    frequencies = []
     for k in range(1, longest + 1):
-        every = map("".join, product("ACGT", repeat=k))
-        names = sorted({min(x, reverse_complement(x)) for x in every})
-        windows = [text[at : at + k] for at in range(len(text) - k + 1)]
+        kmers = map("".join, product("ACGT", repeat=k))
+        names = sorted({min(x, reverse_complement(x)) for x in kmers})
+        windows = [text[start : start + k] for start in range(len(text) - k + 1)]
         counts = Counter(min(x, reverse_complement(x)) for x in windows if "N" not in x)
         total = max(1, sum(counts.values()))
-        found += [(counts[name] / total) ** 0.5 for name in names]
-    return np.array(found) / longest**0.5
+        frequencies += [(counts[name] / total) ** 0.5 for name in names]
+    return np.array(frequencies) / longest**0.5
 
 
 @given(st.text("ACGTN", min_size=3, max_size=40))
 def test_square_roots_of_the_shares(text):
-    single = 1e-7  # the weights are made in single precision
-    assert vector(text, longest=3) == pytest.approx(by_hand(text, 3), abs=single)
+    tolerance = 1e-7  # the weights are made in single precision
+    assert vector(text, longest=3) == pytest.approx(expected_vector(text, 3), abs=tolerance)
 
 
 @given(st.text("ACGT", min_size=6, max_size=60))
@@ -60,6 +60,6 @@ def test_padding_counts_nowhere():
     ids = torch.tensor([[*short, *[LETTERS.pad_id] * (len(long) - len(short))], list(long)])
     mask = torch.ones_like(ids, dtype=torch.bool)
     mask[0, len(short) :] = False
-    together = network.pooled(ids, mask)
-    alone = network.pooled(torch.from_numpy(short[None]))
-    assert torch.equal(together[:1], alone)
+    batched = network.pooled(ids, mask)
+    single = network.pooled(torch.from_numpy(short[None]))
+    assert torch.equal(batched[:1], single)

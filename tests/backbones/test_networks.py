@@ -45,8 +45,8 @@ def config_of(preset, heads, **more):
     """The config of an untrained model of a preset."""
     recipe, _ = recipes.read(preset)
     tokenizer = tokenizers.from_config(recipe.tokenizer)
-    words = {"vocabulary": len(tokenizer.vocabulary), "pad_id": tokenizer.pad_id}
-    network = recipe.network | (words if recipe.network["kind"] == "transformer" else {})
+    vocabulary_sizes = {"vocabulary": len(tokenizer.vocabulary), "pad_id": tokenizer.pad_id}
+    network = recipe.network | (vocabulary_sizes if recipe.network["kind"] == "transformer" else {})
     labels = {head: [str(n) for n in range(count)] for head, count in heads.items()}
     return {
         "name": preset,
@@ -102,7 +102,7 @@ def test_the_reference_encoder_is_a_post_norm_transformer_of_torch(reference):
     assert {layer.linear1.out_features for layer in layers} == {512}
 
 
-def test_the_reference_vocabulary_is_22_words_of_symmetric_3mers():
+def test_the_reference_vocabulary_is_22_tokens_of_symmetric_3mers():
     tokenizer = tokenizers.from_config(config_of("genomai-v2", {"superpop": 5})["tokenizer"])
     assert (tokenizer.kind, tokenizer.k, tokenizer.stride) == ("symmetric", 3, 1)
     assert len(tokenizer.vocabulary) == 22
@@ -134,11 +134,11 @@ def test_padding_does_not_leak(transformer):
     for row, ids in zip(batch, sequences, strict=True):
         row[: len(ids)] = ids
     with torch.inference_mode():
-        together = logits(transformer, batch, batch != PAD)
+        batched = logits(transformer, batch, batch != PAD)
         for number, ids in enumerate(sequences):
-            alone = logits(transformer, ids[None])
+            single = logits(transformer, ids[None])
             for head in ("a", "b"):
-                torch.testing.assert_close(together[head][number], alone[head][0])
+                torch.testing.assert_close(batched[head][number], single[head][0])
 
 
 def test_a_sequence_of_padding_only_gives_numbers(transformer):
@@ -149,12 +149,12 @@ def test_a_sequence_of_padding_only_gives_numbers(transformer):
         )
 
 
-def test_the_order_of_words_matters(transformer):
-    there, back = (
+def test_the_order_of_tokens_matters(transformer):
+    forward, backward = (
         logits(transformer, torch.tensor([[0, 1, 2, 3]])),
         logits(transformer, torch.tensor([[3, 2, 1, 0]])),
     )
-    assert not torch.allclose(there["a"], back["a"])
+    assert not torch.allclose(forward["a"], backward["a"])
 
 
 @pytest.mark.parametrize("kind", ["transformer", "sites"])
@@ -171,14 +171,14 @@ def test_dropout_is_off_when_evaluating(kind, transformer, sites):
 
 def test_sites_network_by_hand(sites):
     copies = random_copies()
-    numbers = copies.numpy()
-    known = numbers >= 0
+    counts = copies.numpy()
+    known = counts >= 0
     scale = 1 / np.sqrt(known.sum(1, keepdims=True))
-    surplus = np.where(known, numbers - 2 * sites.frequency.numpy(), 0) * scale
-    mixed = np.where(known, (numbers == 1) - EXPECTED_HETEROZYGOSITY, 0) * scale
+    centred = np.where(known, counts - 2 * sites.frequency.numpy(), 0) * scale
+    heterozygosity = np.where(known, (counts == 1) - EXPECTED_HETEROZYGOSITY, 0) * scale
     weights = {name: p.detach().numpy() for name, p in sites.named_parameters()}
-    total = surplus @ weights["alleles.weight"].T + weights["alleles.bias"]
-    total += mixed @ weights["heterozygote.weight"].T
+    total = centred @ weights["alleles.weight"].T + weights["alleles.bias"]
+    total += heterozygosity @ weights["heterozygote.weight"].T
     expected = sites.body(torch.from_numpy(total))
     torch.testing.assert_close(sites.pooled(copies), expected)
 
@@ -196,12 +196,12 @@ def test_a_missing_site_adds_nothing(sites):
 
 
 def test_a_barcode_without_any_site_gives_numbers(sites):
-    nothing = logits(sites, torch.full((1, 50), -1))["a"]
-    assert nothing.isfinite().all()
+    scores_without_sites = logits(sites, torch.full((1, 50), -1))["a"]
+    assert scores_without_sites.isfinite().all()
 
 
 def test_genotypes_look_a_letter_up_in_its_own_site():
-    # words A C G M N; a site with ref A and alt C, one with ref C and alt A, one with ref C and alt G
+    # tokens A C G M N; a site with ref A and alt C, one with ref C and alt A, one with ref C and alt G
     table = torch.tensor([[0, 2, -1, 1, -1], [2, 0, -1, 1, -1], [-1, 0, 2, -1, -1]])
     genotypes = GenotypeLookup(table)
     ids = torch.tensor([[0, 0, 0], [1, 1, 1], [3, 3, 3], [4, 4, 4], [2, 2, 2]])
@@ -228,10 +228,10 @@ def test_many_calls_without_a_heterozygote_are_one_haplotype(copies, haploid):
     assert is_haploid(copies).tolist() == [haploid]
 
 
-def test_a_person_shows_two_alleles_a_site_and_a_haplotype_one():
-    person = torch.tensor([0, 1, 2, -1] * 20)
+def test_a_diploid_sample_shows_two_alleles_a_site_and_a_haplotype_one():
+    individual = torch.tensor([0, 1, 2, -1] * 20)
     haplotype = torch.tensor([0, 2, 2, -1] * 20)
-    alternate, total = allele_counts(torch.stack([person, haplotype]), torch.float64)
+    alternate, total = allele_counts(torch.stack([individual, haplotype]), torch.float64)
     assert alternate.dtype == total.dtype == torch.float64
     assert alternate[:, :4].tolist() == [[0, 1, 2, 0], [0, 1, 1, 0]]
     assert total[:, :4].tolist() == [[2, 2, 2, 0], [1, 1, 1, 0]]
@@ -295,8 +295,8 @@ def test_probabilities_of_every_head_sum_to_1(fusion, scores):
 
 
 def test_superpopulations_get_the_sum_of_their_populations(fusion, scores):
-    silent = {name: torch.zeros_like(rows) for name, rows in scores.items()}
-    logs = fusion(silent | {LIKELIHOOD: scores[LIKELIHOOD]}, SHARES)
+    zeros = {name: torch.zeros_like(rows) for name, rows in scores.items()}
+    logs = fusion(zeros | {LIKELIHOOD: scores[LIKELIHOOD]}, SHARES)
     populations = logs["pop"].exp()
     torch.testing.assert_close(populations, scores[LIKELIHOOD].softmax(1))
     expected = torch.stack([populations[:, :2].sum(1), populations[:, 2]], dim=1)
@@ -378,10 +378,10 @@ class TestByGroup:
 
     def test_within_a_superpopulation_its_own_weights_decide(self, fusion, scores):
         fusion.network_pop[1, 0], fusion.likelihood_pop[1, 0] = 0.4, -0.7
-        joined = scores["pop"] + scores[LIKELIHOOD]
-        exchanged = scores["pop"] * np.exp(0.4) + scores[LIKELIHOOD] * np.exp(-0.7)
+        unweighted = scores["pop"] + scores[LIKELIHOOD]
+        weighted = scores["pop"] * np.exp(0.4) + scores[LIKELIHOOD] * np.exp(-0.7)
         populations = self.fused(fusion, scores)["pop"]
-        for members, expected in (([0, 2], joined), ([1, 3, 4], exchanged)):
+        for members, expected in (([0, 2], unweighted), ([1, 3, 4], weighted)):
             within = populations[:, members] / populations[:, members].sum(1, keepdim=True)
             torch.testing.assert_close(within, expected[:, members].softmax(1))
 

@@ -19,16 +19,16 @@ from genomai_cli.training import recipe as recipes
 SMALL = {"tracks": 3, "width": 16, "layers": 2, "feed_forward": 32, "positions": 64}
 
 
-def small(**changes):
+def small_network(**changes):
     torch.manual_seed(0)
     return OmicsFusionNetwork(OmicsFusionConfig(**SMALL, **changes)).eval()
 
 
-def read(network, ids, values, known):
+def hidden_states(network, ids, values, known):
     return network(ids, features={VALUES: values, KNOWN: known}).detach()
 
 
-def told(network, ids, values, known):
+def track_logits(network, ids, values, known):
     """The tracks' logits."""
     features = {VALUES: values, KNOWN: known}
     return network.track_logits(network(ids, features=features), features).detach()
@@ -43,66 +43,68 @@ def inputs():
 @pytest.mark.parametrize("direct", [False, True])
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_what_comes_later_is_known_to_two_sided_networks_only(inputs, bidirectional, direct):
-    network = small(bidirectional=bidirectional, direct=direct)
+    network = small_network(bidirectional=bidirectional, direct=direct)
     torch.nn.init.normal_(network.track_head.weight)
     ids, values, known = inputs
-    before = told(network, ids, values, known)
+    before = track_logits(network, ids, values, known)
     ids, values, known = ids.clone(), values.clone(), known.clone()
     ids[:, 30], values[:, 32], known[:, 32] = (ids[:, 30] + 1) % 4096, 1 - values[:, 32], True
-    after = told(network, ids, values, known)
+    after = track_logits(network, ids, values, known)
     assert torch.allclose(before[:, :30], after[:, :30], atol=1e-5) is not bidirectional
     assert not torch.allclose(before[:, 30:], after[:, 30:], atol=1e-5)
 
 
 @pytest.mark.parametrize("direct", [False, True])
 def test_values_that_are_not_known_are_not_read(inputs, direct):
-    network = small(direct=direct)
+    network = small_network(direct=direct)
     ids, values, known = inputs
     other = torch.where(known, values, 1 - values)
-    assert torch.equal(told(network, ids, values, known), told(network, ids, other, known))
+    assert torch.equal(
+        track_logits(network, ids, values, known), track_logits(network, ids, other, known)
+    )
 
 
 def test_directly_each_track_begins_as_it_was_last_seen():
-    """A peak that was seen fades with the distance; what was never seen says nothing; other tracks say nothing yet."""
-    network = small(direct=True)
+    """A peak that was seen fades with the distance; one that was never seen adds nothing, nor do other tracks yet."""
+    network = small_network(direct=True)
     values = torch.zeros(1, 40, 3)
     values[0, 10, 0] = 0.5
     known = torch.zeros(1, 40, 3, dtype=torch.bool)
     known[0, 8:11, :2] = True
-    added = network.direct(values, known.float()).detach()[0]
-    peak = added[10, 0]
+    logits = network.direct(values, known.float()).detach()[0]
+    peak = logits[10, 0]
     assert peak == -2 * INITIAL_LOGIT
     distances = torch.arange(30)
-    assert torch.allclose(added[10:, 0], peak * torch.exp(-distances / INITIAL_REACH))
-    assert not added[:10].any()
-    assert not added[:, 1:].any()
+    assert torch.allclose(logits[10:, 0], peak * torch.exp(-distances / INITIAL_REACH))
+    assert not logits[:10].any()
+    assert not logits[:, 1:].any()
 
 
 def test_padding_at_the_right_changes_nothing_directly(inputs):
     """Of two-sided networks too: what is not known there is not read from the other side."""
     _, values, known = inputs
     for bidirectional in (False, True):
-        direct = small(direct=True, bidirectional=bidirectional).direct
+        direct = small_network(direct=True, bidirectional=bidirectional).direct
         torch.nn.init.normal_(direct.weight)
         short = direct(values, known.float())
-        wide = [torch.cat([part, torch.zeros(2, 9, 3)], 1) for part in (values, known.float())]
-        assert torch.allclose(direct(*wide)[:, :40], short, atol=1e-5)
+        padded = [torch.cat([part, torch.zeros(2, 9, 3)], 1) for part in (values, known.float())]
+        assert torch.allclose(direct(*padded)[:, :40], short, atol=1e-5)
 
 
 def test_without_features_no_track_is_known(inputs):
-    network, (ids, values, known) = small(), inputs
-    assert torch.equal(network(ids), read(network, ids, values, torch.zeros_like(known)))
+    network, (ids, values, known) = small_network(), inputs
+    assert torch.equal(network(ids), hidden_states(network, ids, values, torch.zeros_like(known)))
 
 
 def test_an_unknown_value_is_not_a_zero(inputs):
-    network, (ids, values, known) = small(), inputs
-    zero = read(network, ids, torch.zeros_like(values), torch.ones_like(known))
+    network, (ids, values, known) = small_network(), inputs
+    zero = hidden_states(network, ids, torch.zeros_like(values), torch.ones_like(known))
     assert not torch.allclose(network(ids), zero)
 
 
 @pytest.mark.parametrize("factorised", [False, True])
 def test_losses_and_likeliest_tokens_are_those_of_the_log_probabilities(factorised):
-    network = small(factorised=factorised)
+    network = small_network(factorised=factorised)
     head = network.lm_head(4099)
     hidden, targets = torch.randn(7, 16), torch.randint(0, 4096, (7,))
     logs = network.lm_logits(head, hidden)
@@ -114,16 +116,16 @@ def test_losses_and_likeliest_tokens_are_those_of_the_log_probabilities(factoris
 
 
 def test_tokens_are_spelt_as_the_tokenizer_has_them():
-    network, tokenizer = small(factorised=True), Kmers(6, 1)
+    network, tokenizer = small_network(factorised=True), Kmers(6, 1)
     bases = torch.full((6, 4), -50.0)
-    word = "GATTAC"
-    for position, base in enumerate(word):
+    kmer = "GATTAC"
+    for position, base in enumerate(kmer):
         bases[position, "ACGT".index(base)] = 50.0
     head = torch.nn.Linear(16, 24)
     torch.nn.init.zeros_(head.weight)
     head.bias.data = bases.flatten()
     found = network.likeliest_tokens(head, torch.zeros(1, 16))
-    assert tokenizer.vocabulary[int(found)] == word
+    assert tokenizer.vocabulary[int(found)] == kmer
 
 
 @pytest.mark.parametrize("width", [384, 512, 768])

@@ -42,12 +42,12 @@ def test_the_loop_gives_what_single_steps_give(sizes, kind):
 def test_its_gradients_are_those_of_single_steps(sizes, kind, threads, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     steps, state = inputs(sizes, kind)
-    given = [tensor.requires_grad_() for tensor in (*steps, state)]
+    leaves = [tensor.requires_grad_() for tensor in (*steps, state)]
 
     def gradients(scan):
-        y, last = scan(*given)
+        y, last = scan(*leaves)
         weights = torch.linspace(-1, 1, y.numel(), dtype=kind).view(y.shape)
-        return torch.autograd.grad((y * weights).sum() + last.square().sum(), given)
+        return torch.autograd.grad((y * weights).sum() + last.square().sum(), leaves)
 
     expected = gradients(lambda *tensors: plain_scan(Steps(*tensors[:5]), tensors[5]))
     for value, plain in zip(gradients(CompiledScan.apply), expected, strict=True):
@@ -57,15 +57,15 @@ def test_its_gradients_are_those_of_single_steps(sizes, kind, threads, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("own", "kind", "tolerance"),
+    ("exponential", "kind", "tolerance"),
     [(scan_kernel._exp_single, np.float32, 3e-7), (scan_kernel._exp_double, np.float64, 1e-15)],
 )
-def test_its_exponential_is_exact_and_ends_at_nothing(own, kind, tolerance):
+def test_its_exponential_is_exact_and_ends_at_zero(exponential, kind, tolerance):
     for x in np.concatenate([-np.logspace(-6, 1.8, 200), [0.0, -87.0]]).astype(kind):
-        assert own(x) == pytest.approx(math.exp(x), rel=tolerance * max(1.0, abs(float(x))))
-    assert 0 <= own(kind(-1e4)) < 1e-37
+        assert exponential(x) == pytest.approx(math.exp(x), rel=tolerance * max(1.0, abs(float(x))))
+    assert 0 <= exponential(kind(-1e4)) < 1e-37
     with np.errstate(invalid="ignore"):
-        assert np.isnan(own(kind(np.nan)))
+        assert np.isnan(exponential(kind(np.nan)))
 
 
 def test_unknown_numbers_stay_unknown():
@@ -77,21 +77,21 @@ def test_unknown_numbers_stay_unknown():
 
 def test_the_scan_takes_the_loop_for_what_it_is_compiled_for_and_chunks_elsewhere(monkeypatch):
     steps, state = inputs(SIZES[1])
-    taken = []
+    called = []
     for name in ("CompiledScan", "ChunkedScan"):
         scan = getattr(selective_scan, name)
         monkeypatch.setattr(
-            selective_scan, name, type(name, (), {"apply": _noting(taken, name, scan)})
+            selective_scan, name, type(name, (), {"apply": _recording(called, name, scan)})
         )
     for kind in (torch.float32, torch.float64, torch.bfloat16):
-        moved = Steps(*(tensor.to(kind) for tensor in steps))
-        selective_scan.selective_scan(moved, state.to(kind))
-    assert taken == ["CompiledScan", "CompiledScan", "ChunkedScan"]
+        converted = Steps(*(tensor.to(kind) for tensor in steps))
+        selective_scan.selective_scan(converted, state.to(kind))
+    assert called == ["CompiledScan", "CompiledScan", "ChunkedScan"]
 
 
-def _noting(taken, name, scan):
+def _recording(called, name, scan):
     def apply(*tensors):
-        taken.append(name)
+        called.append(name)
         return scan.apply(*tensors)
 
     return staticmethod(apply)

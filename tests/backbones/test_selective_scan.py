@@ -11,7 +11,7 @@ from genomai_cli.backbones.selective_scan import Steps, plain_scan, selective_sc
 
 
 @pytest.fixture(autouse=True)
-def chunks(monkeypatch):
+def without_kernel(monkeypatch):
     """By chunks, as on a GPU."""
     monkeypatch.setattr(scan_kernel, "is_compiled", lambda *tensors: False)
 
@@ -59,15 +59,15 @@ def test_without_a_state_it_begins_with_zero():
 def test_gradients_are_those_of_single_steps(monkeypatch):
     monkeypatch.setattr(scans, "NUMBERS_PER_CHUNK", 2 * 24 * 5)
     steps, state = inputs(3)
-    given = [tensor.requires_grad_() for tensor in (*steps, state)]
+    leaves = [tensor.requires_grad_() for tensor in (*steps, state)]
 
     def gradients(scan):
-        y, last = scan(Steps(*given[:5]), given[5])
+        y, last = scan(Steps(*leaves[:5]), leaves[5])
         rng = torch.Generator().manual_seed(4)
         loss = sum(
             (x * torch.randn(x.shape, generator=rng, dtype=x.dtype)).sum() for x in (y, last)
         )
-        return torch.autograd.grad(loss, given)
+        return torch.autograd.grad(loss, leaves)
 
     for found, expected in zip(gradients(selective_scan), gradients(plain_scan), strict=True):
         torch.testing.assert_close(found, expected)

@@ -24,8 +24,8 @@ from genomai_cli.backbones.sequence_ensemble import (
 from genomai_cli.errors import BundleError
 
 PAD = 5
-BOTH = {"kind": "convolution", "filters": 6, "channels": 4, "embedding": 3}
-GIVEN = BOTH | {"both_strands": False, "bins": 3, "length": 12}
+BOTH_STRANDS = {"kind": "convolution", "filters": 6, "channels": 4, "embedding": 3}
+GIVEN_STRAND = BOTH_STRANDS | {"both_strands": False, "bins": 3, "length": 12}
 DNA = st.text("ACGTN", min_size=1, max_size=40)
 
 
@@ -40,42 +40,44 @@ def codes(*texts):
 def network(*parts, outputs=2):
     """A network of these parts whose statistics of normalisation are no longer those at the beginning."""
     torch.manual_seed(0)
-    made = build_network(
+    model = build_network(
         {"kind": "sequence_ensemble", "outputs": outputs, "parts": list(parts), "longest": 100}
     )
-    attach_heads(made, {"label": outputs})
-    for norm in (m for m in made.modules() if isinstance(m, torch.nn.BatchNorm1d)):
+    attach_heads(model, {"label": outputs})
+    for norm in (m for m in model.modules() if isinstance(m, torch.nn.BatchNorm1d)):
         norm.running_mean.uniform_(-0.2, 0.4)
         norm.running_var.uniform_(0.2, 1.5)
         norm.bias.data.uniform_(-0.5, 0.5)
-    return made.double().eval()
+    return model.double().eval()
 
 
 @given(DNA, st.integers(1, 4), st.booleans())
 @settings(deadline=None)
-def test_kmers_are_counted_as_by_hand(text, longest, both):
-    counts = KmerCounts(longest, both_strands=both)
+def test_kmers_are_counted_as_by_hand(text, longest, both_strands):
+    counts = KmerCounts(longest, both_strands=both_strands)
     found = counts.frequencies(counts(codes(text)[0]))[0]
-    begin = 0
+    start = 0
     for k in range(1, longest + 1):
-        words = [text[i : i + k] for i in range(len(text) - k + 1)]
-        words = [word for word in words if "N" not in word]
-        strands = [[word, complement(word)[::-1]] if both else [word] for word in words]
-        counted = Counter(min(strand) for strand in strands)
+        kmers = [text[i : i + k] for i in range(len(text) - k + 1)]
+        kmers = [kmer for kmer in kmers if "N" not in kmer]
+        kmer_strands = [
+            [kmer, complement(kmer)[::-1]] if both_strands else [kmer] for kmer in kmers
+        ]
+        expected_counts = Counter(min(strand) for strand in kmer_strands)
         size = counts.sizes[k - 1]
-        shares = sorted(found[begin : begin + size].tolist(), reverse=True)
-        expected = sorted((n / len(words) for n in counted.values()), reverse=True)
+        shares = sorted(found[start : start + size].tolist(), reverse=True)
+        expected = sorted((n / len(kmers) for n in expected_counts.values()), reverse=True)
         assert shares[: len(expected)] == pytest.approx(expected)
         assert sum(shares[len(expected) :]) == 0
-        begin += size
+        start += size
 
 
 @given(DNA)
 @settings(deadline=None)
 def test_a_sequence_and_its_reverse_complement_get_the_same_answer(text):
     other = complement(text)[::-1]
-    model = network({"kind": "kmers", "longest": 3}, BOTH)
-    found = [logits(model, *codes(one, "ACGT" * 12))["label"][0] for one in (text, other)]
+    model = network({"kind": "kmers", "longest": 3}, BOTH_STRANDS)
+    found = [logits(model, *codes(sequence, "ACGT" * 12))["label"][0] for sequence in (text, other)]
     assert torch.allclose(*found, atol=1e-12)
 
 
@@ -83,14 +85,17 @@ def test_a_sequence_and_its_reverse_complement_get_the_same_answer(text):
 @settings(deadline=None)
 def test_padding_changes_no_answer(texts):
     model = network(
-        {"kind": "kmers", "longest": 2}, BOTH, GIVEN, {"kind": "positions", "length": 9}
+        {"kind": "kmers", "longest": 2},
+        BOTH_STRANDS,
+        GIVEN_STRAND,
+        {"kind": "positions", "length": 9},
     )
-    together = logits(model, *codes(*texts))["label"]
-    alone = torch.cat([logits(model, *codes(text))["label"] for text in texts])
-    assert torch.allclose(together, alone, atol=1e-12)
+    batched = logits(model, *codes(*texts))["label"]
+    single = torch.cat([logits(model, *codes(text))["label"] for text in texts])
+    assert torch.allclose(batched, single, atol=1e-12)
 
 
-def test_the_other_strand_is_turned_in_front_of_the_padding():
+def test_the_other_strand_is_reversed_in_front_of_the_padding():
     codes_BL, real_BL = codes_of_ids(*codes("AACGN", "GT"))
     other_BLA = reverse_complement_one_hot(one_hot(codes_BL), real_BL)
     expected, _ = codes_of_ids(*codes("NCGTT", "AC"))
@@ -98,49 +103,52 @@ def test_the_other_strand_is_turned_in_front_of_the_padding():
 
 
 def substituted(ids_BL, position, base):
-    """The same ids with another base at a place of all sequences."""
+    """The same ids with another base at a position of all sequences."""
     other_BL = ids_BL.clone()
     other_BL[:, position] = base
     return other_BL
 
 
-@pytest.mark.parametrize("both", [True, False])
-def test_slopes_of_regressions_are_effects_of_substitutions(both):
+@pytest.mark.parametrize("both_strands", [True, False])
+def test_slopes_of_regressions_are_effects_of_substitutions(both_strands):
     model = network(
-        {"kind": "kmers", "longest": 4, "both_strands": both}, {"kind": "positions", "length": 7}
+        {"kind": "kmers", "longest": 4, "both_strands": both_strands},
+        {"kind": "positions", "length": 7},
     )
     model.parts[0].deviation.uniform_(0.5, 2.0)
     ids_BL, real_BL = codes("ACGTTGCA", "GATTNC", "AC")
     weights = {"label": torch.tensor([[0.5, -1.0]]).repeat(3, 1).double()}
-    slopes_BLV = token_gradients(model, ids_BL, real_BL, weights)
+    gradients_BLV = token_gradients(model, ids_BL, real_BL, weights)
     reference_B = (logits(model, ids_BL, real_BL)["label"] * weights["label"]).sum(1)
     for row, position in [(0, 0), (0, 5), (0, 7), (1, 2), (1, 5), (2, 1)]:
         for base in range(4):
             other_BL = substituted(ids_BL, position, base)
             after_B = (logits(model, other_BL, real_BL)["label"] * weights["label"]).sum(1)
             expected = (
-                slopes_BLV[row, position, base] - slopes_BLV[row, position, ids_BL[row, position]]
+                gradients_BLV[row, position, base]
+                - gradients_BLV[row, position, ids_BL[row, position]]
             )
             assert expected.item() == pytest.approx((after_B - reference_B)[row].item(), abs=1e-12)
 
 
-@pytest.mark.parametrize("part", [BOTH, GIVEN])
+@pytest.mark.parametrize("part", [BOTH_STRANDS, GIVEN_STRAND])
 def test_slopes_of_convolutions_are_finite_differences(part):
     model = network(part)
     (convolution,) = model.parts
     codes_BL, real_BL = codes_of_ids(*codes("ACGTTGCANGCA", "GATTACA"))
     weight_BO = torch.tensor([[1.0, -0.5], [0.3, 2.0]]).double()
-    slopes_BLA = convolution.base_gradients(codes_BL, real_BL, weight_BO)
-    hot_BLA = one_hot(codes_BL).double()
+    gradients_BLA = convolution.base_gradients(codes_BL, real_BL, weight_BO)
+    one_hot_BLA = one_hot(codes_BL).double()
     step = 1e-6
     for row, position, base in [(0, 0, 1), (0, 4, 3), (0, 11, 0), (1, 3, 2), (1, 6, 0)]:
-        moved_BLA = hot_BLA.clone()
+        moved_BLA = one_hot_BLA.clone()
         moved_BLA[row, position, base] += step
         values = [
-            (convolution._outputs(x, real_BL)[0] * weight_BO).sum() for x in (moved_BLA, hot_BLA)
+            (convolution._outputs(x, real_BL)[0] * weight_BO).sum()
+            for x in (moved_BLA, one_hot_BLA)
         ]
         found = (values[0] - values[1]).item() / step
-        assert slopes_BLA[row, position, base].item() == pytest.approx(found, abs=1e-4)
+        assert gradients_BLA[row, position, base].item() == pytest.approx(found, abs=1e-4)
 
 
 def test_positions_tell_where_a_letter_stands():
@@ -150,7 +158,7 @@ def test_positions_tell_where_a_letter_stands():
 
 
 def test_vectors_are_the_embeddings_and_heads_read_logits():
-    model = network({"kind": "kmers", "longest": 2}, BOTH, outputs=3)
+    model = network({"kind": "kmers", "longest": 2}, BOTH_STRANDS, outputs=3)
     ids_BL, real_BL = codes("ACGTACGTAC", "GGT")
     assert model.pooled(ids_BL, real_BL).shape == (2, model.hidden_size) == (2, 3)
     assert model.head_vectors(ids_BL, real_BL).shape == (2, 6)
@@ -168,15 +176,15 @@ def test_filters_answer_in_means_over_four_letters(text):
     torch.manual_seed(0)
     part = Convolution(ConvolutionConfig(filters=6, channels=4, embedding=3), 2).double()
     ids_BL, real_BL = codes(text, "ACGT" * 10)
-    hot_BLA = one_hot(codes_of_ids(ids_BL, real_BL)[0]).double()
-    found_BPC = part._filtered(hot_BLA, real_BL)
-    around_BLA = torch.nn.functional.pad(hot_BLA, (0, 0, 7, 7))
+    one_hot_BLA = one_hot(codes_of_ids(ids_BL, real_BL)[0]).double()
+    found_BPC = part._filtered(one_hot_BLA, real_BL)
+    padded_BLA = torch.nn.functional.pad(one_hot_BLA, (0, 0, 7, 7))
     for position in range(0, ids_BL.shape[1], 4):
-        each = [
-            part.filters(around_BLA[:, i : i + 15].mT.flatten(1)).relu() * real_BL[:, i, None]
+        responses = [
+            part.filters(padded_BLA[:, i : i + 15].mT.flatten(1)).relu() * real_BL[:, i, None]
             for i in range(position, min(position + 4, ids_BL.shape[1]))
         ]
-        assert torch.allclose(found_BPC[:, position // 4], sum(each) / 4)
+        assert torch.allclose(found_BPC[:, position // 4], sum(responses) / 4)
 
 
 def test_dropout_keeps_the_sum_and_drops_its_share():

@@ -57,14 +57,14 @@ CONFIGS = {"evo2": EVO2, "evo1": EVO1, "other": OTHER}
 @pytest.fixture(params=CONFIGS)
 def network(request):
     torch.manual_seed(1)
-    made = StripedHyenaNetwork(CONFIGS[request.param]).double().eval().requires_grad_(False)
-    for name, parameter in made.named_parameters():
+    model = StripedHyenaNetwork(CONFIGS[request.param]).double().eval().requires_grad_(False)
+    for name, parameter in model.named_parameters():
         if "poles" not in name:  # biases and direct terms count too
             parameter.add_(torch.randn_like(parameter) * 0.2)
-    return made
+    return model
 
 
-def drawn_ids(rows=2, tokens=150, seed=2):
+def random_ids(rows=2, tokens=150, seed=2):
     return torch.randint(0, 512, (rows, tokens), generator=torch.Generator().manual_seed(seed))
 
 
@@ -90,7 +90,7 @@ def reference(network, ids):
 
     def attention(name, x):
         size, z = WIDTH // HEADS, linear(f"{name}.qkv", x)
-        mixed = []
+        head_outputs = []
         for head in range(HEADS):
             if config.qkv_by_head:
                 starts = [(head * 3 + part) * size for part in range(3)]
@@ -99,9 +99,9 @@ def reference(network, ids):
             q, k, v = (z[:, start : start + size] for start in starts)
             angle = torch.arange(len(x)).double()[:, None] / config.rotary_scale
             angle = angle * state[f"{name}.inv_freq"]
-            turn = torch.polar(torch.ones_like(angle), angle)
+            rotation = torch.polar(torch.ones_like(angle), angle)
             q, k = (
-                torch.view_as_real(torch.complex(*(t.chunk(2, 1))) * turn)
+                torch.view_as_real(torch.complex(*(t.chunk(2, 1))) * rotation)
                 .transpose(1, 2)
                 .flatten(1)
                 for t in (q, k)
@@ -109,8 +109,8 @@ def reference(network, ids):
             scores = (q @ k.T / size**0.5).masked_fill(
                 torch.ones(len(x), len(x)).triu(1) > 0, -torch.inf
             )
-            mixed.append(scores.softmax(1) @ v)
-        return linear(f"{name}.out", torch.cat(mixed, 1))
+            head_outputs.append(scores.softmax(1) @ v)
+        return linear(f"{name}.out", torch.cat(head_outputs, 1))
 
     def filtered(name, kind, u):
         direct = state.get(f"{name}.direct", torch.zeros(WIDTH))[:, None] * u
@@ -155,13 +155,13 @@ def reference(network, ids):
 
 
 def test_hidden_states_are_those_of_the_formulas_by_sums(network):
-    ids = drawn_ids(1)
+    ids = random_ids(1)
     torch.testing.assert_close(network(ids)[0], reference(network, ids[0]), atol=1e-8, rtol=1e-8)
 
 
 @pytest.mark.parametrize("block", [1, 7, 64, 149])
-def test_the_stretch_of_tokens_does_not_show(network, block):
-    ids = drawn_ids()
+def test_the_block_size_changes_nothing(network, block):
+    ids = random_ids()
     full = network(ids)
     network.block_tokens = block
     torch.testing.assert_close(network(ids), full, atol=1e-8, rtol=1e-8)
@@ -169,7 +169,7 @@ def test_the_stretch_of_tokens_does_not_show(network, block):
 
 @pytest.mark.parametrize("cuts", [[1], [40], [3, 4, 90, 149]])
 def test_decoding_goes_on_wherever_the_prompt_was_cut(network, cuts):
-    ids = drawn_ids()
+    ids = random_ids()
     network.block_tokens = 32
     found, cache = [], None
     for start, end in zip([0, *cuts], [*cuts, ids.shape[1]], strict=True):
@@ -179,7 +179,7 @@ def test_decoding_goes_on_wherever_the_prompt_was_cut(network, cuts):
 
 
 def test_a_cache_can_be_continued_twice(network):
-    ids = drawn_ids(1, 40)
+    ids = random_ids(1, 40)
     _, cache = network.decode(ids[:, :30])
     first, _ = network.decode(ids[:, 30:], cache)
     network.decode(ids[:, 30:].flip(1), cache)
@@ -188,20 +188,20 @@ def test_a_cache_can_be_continued_twice(network):
 
 
 def test_padding_at_the_right_and_other_rows_do_not_show(network):
-    ids, alone = drawn_ids(3, 60), drawn_ids(1, 25, seed=3)
-    ids[1, :25], ids[1, 25:] = alone[0], 1
-    torch.testing.assert_close(network(ids)[1, :25], network(alone)[0], atol=1e-9, rtol=1e-9)
+    ids, single = random_ids(3, 60), random_ids(1, 25, seed=3)
+    ids[1, :25], ids[1, 25:] = single[0], 1
+    torch.testing.assert_close(network(ids)[1, :25], network(single)[0], atol=1e-9, rtol=1e-9)
 
 
 def test_layers_are_the_embeddings_the_blocks_and_the_final_norm(network):
-    ids, blocks = drawn_ids(1, 20), len(network.config.blocks)
+    ids, blocks = random_ids(1, 20), len(network.config.blocks)
     assert torch.equal(network(ids, layer=0), network.embedding(ids))
     assert torch.equal(network(ids, layer=blocks + 1), network(ids))
     assert torch.equal(network.norm(network(ids, layer=blocks)), network(ids))
 
 
 def test_with_gradients_the_answer_is_the_same_and_every_parameter_has_one(network):
-    ids = drawn_ids(1, 40)
+    ids = random_ids(1, 40)
     full = network(ids)
     network.requires_grad_(True).train()
     network.block_tokens = 16
@@ -214,7 +214,7 @@ def test_with_gradients_the_answer_is_the_same_and_every_parameter_has_one(netwo
 def test_files_of_mixed_types_are_computed_in_their_types():
     torch.manual_seed(1)
     network = StripedHyenaNetwork(EVO2).eval()
-    ids = drawn_ids(1, 60)
+    ids = random_ids(1, 60)
     with torch.inference_mode():
         exact = network(ids)
         for name, tensor in network.named_parameters():
@@ -265,7 +265,7 @@ def test_it_is_pretrained_embeds_and_gets_heads(sequences, tmp_path):
     assert result.status == 0, result.stderr
     assert run(["classify", "--model", tmp_path / "trained", fasta]).status == 0
     for layer in (-1, 0, 5):
-        vectors = [
+        command = [
             "embed",
             "--to",
             "tsv",
@@ -275,7 +275,7 @@ def test_it_is_pretrained_embeds_and_gets_heads(sequences, tmp_path):
             layer,
             dna,
         ]
-        result = run(vectors)
+        result = run(command)
         assert result.status == 0, result.stderr
         assert len(result.rows[1]) == 1 + 8
 
@@ -302,9 +302,9 @@ def test_embeddings_do_not_depend_on_the_batch(tmp_path):
     rng = np.random.default_rng(5)
     texts = ["".join(rng.choice(list("ACGTN"), length)) for length in (30, 7, 90, 1)]
     records = [SequenceRecord(str(n), text) for n, text in enumerate(["|D__X|ACG", *texts])]
-    alone = [found.vector for found in embedder.embed(records, Batching(windows=1))]
-    together = [found.vector for found in embedder.embed(records)]
-    np.testing.assert_allclose(alone, together, rtol=1e-6)
+    single = [found.vector for found in embedder.embed(records, Batching(windows=1))]
+    batched = [found.vector for found in embedder.embed(records)]
+    np.testing.assert_allclose(single, batched, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -312,12 +312,12 @@ def test_fresh_values_follow_the_seed_and_keep_the_size_of_hidden_states(name):
     from genomai_cli.training.initialization import reset_parameters
 
     config = replace(CONFIGS[name], width=64, feed_forward=96, systems=0)
-    made = [StripedHyenaNetwork(config), StripedHyenaNetwork(config)]
-    for network in made:
+    networks = [StripedHyenaNetwork(config), StripedHyenaNetwork(config)]
+    for network in networks:
         torch.manual_seed(7)
         reset_parameters(network)
-    first, second = (network.state_dict() for network in made)
+    first, second = (network.state_dict() for network in networks)
     assert [n for n, tensor in first.items() if not torch.equal(tensor, second[n])] == []
-    ids = torch.tensor([65, 67, 71, 84])[drawn_ids(2, 300) % 4]
+    ids = torch.tensor([65, 67, 71, 84])[random_ids(2, 300) % 4]
     with torch.inference_mode():
-        assert made[0](ids, layer=len(config.blocks)).std() < 1
+        assert networks[0](ids, layer=len(config.blocks)).std() < 1

@@ -1,4 +1,4 @@
-"""The benchmark's baselines, folds, conditions and table on made-up people, and the example files."""
+"""The benchmark's baselines, folds, conditions and table on made-up samples, and the example files."""
 
 # ruff: noqa: E402
 import gzip
@@ -27,8 +27,8 @@ from benchmarks.crossvalidation.baselines import Problem
 
 POPULATIONS = {"POP1": "NORTH", "POP2": "NORTH", "POP3": "SOUTH", "POP4": "SOUTH"}
 PARENTS = np.array([0, 0, 1, 1])
-PEOPLE, SITES = 12, 60
-ALL = {
+SAMPLES_PER_POPULATION, SITES = 12, 60
+BASELINES = {
     "majority": baselines.MAJORITY,
     "logistic": baselines.each_head({c: baselines.logistic(c) for c in (0.01, 0.1)}),
     "bayes": baselines.BAYES,
@@ -47,13 +47,15 @@ def toy_panel() -> Panel:
 
 
 def toy_problem() -> Problem:
-    """People of four populations in two groups; populations of a group differ less."""
+    """Samples of four populations in two groups; populations of a group differ less."""
     rng = np.random.default_rng(5)
     group = rng.uniform(0.1, 0.9, (2, SITES))[PARENTS]
     frequency = np.clip(group + rng.normal(0, 0.2, (4, SITES)), 0.02, 0.98)
-    pop = np.repeat(np.arange(4), PEOPLE)
-    copies = rng.binomial(2, frequency[pop]).astype(np.int8)
-    return Problem(copies, {"superpop": PARENTS[pop], "pop": pop}, {"superpop": 2, "pop": 4})
+    populations = np.repeat(np.arange(4), SAMPLES_PER_POPULATION)
+    copies = rng.binomial(2, frequency[populations]).astype(np.int8)
+    return Problem(
+        copies, {"superpop": PARENTS[populations], "pop": populations}, {"superpop": 2, "pop": 4}
+    )
 
 
 def toy_cohort() -> trials.Cohort:
@@ -71,9 +73,9 @@ def problem():
     return toy_problem()
 
 
-@pytest.fixture(scope="module", params=ALL)
+@pytest.fixture(scope="module", params=BASELINES)
 def fitted(request, problem):
-    return ALL[request.param](problem, 0)
+    return BASELINES[request.param](problem, 0)
 
 
 # --- every baseline ---
@@ -90,22 +92,22 @@ def test_probabilities_are_a_distribution_whatever_is_missing(fitted, problem):
             np.testing.assert_allclose(table.sum(axis=1), 1)
 
 
-def test_a_person_without_any_site_looks_like_everyone_else_without(fitted, problem):
+def test_samples_without_any_site_get_the_same_answer(fitted, problem):
     for table in fitted.probabilities(np.full((2, SITES), -1, np.int8)).values():
         np.testing.assert_array_equal(table[0], table[1])
 
 
 def test_the_answer_for_one_does_not_depend_on_the_others(fitted, problem):
-    of_all = fitted.probabilities(problem.copies)
-    alone = fitted.probabilities(problem.copies[7:8])
-    for head, table in alone.items():
-        np.testing.assert_allclose(table[0], of_all[head][7], atol=1e-9)
+    batched = fitted.probabilities(problem.copies)
+    single = fitted.probabilities(problem.copies[7:8])
+    for head, table in single.items():
+        np.testing.assert_allclose(table[0], batched[head][7], atol=1e-9)
 
 
-@pytest.mark.parametrize("name", sorted(set(ALL) - {"majority"}))
-def test_new_people_are_recognised(name, problem):
+@pytest.mark.parametrize("name", sorted(set(BASELINES) - {"majority"}))
+def test_new_samples_are_recognised(name, problem):
     train = np.arange(len(problem.copies)) % 4 != 0
-    fitted = ALL[name](problem.rows(np.flatnonzero(train)), 0)
+    fitted = BASELINES[name](problem.rows(np.flatnonzero(train)), 0)
     tables = fitted.probabilities(problem.copies[~train])
     accuracy = {h: (t.argmax(1) == problem.labels[h][~train]).mean() for h, t in tables.items()}
     assert accuracy["superpop"] >= 0.9
@@ -123,7 +125,8 @@ def test_majority_gives_everyone_the_shares_of_the_classes():
 def test_naive_bayes_by_hand():
     copies = np.array([[2], [1], [0], [0]], np.int8)
     model = baselines.bayes()(copies, np.array([0, 0, 1, 1]), 2)
-    first, second = 3.5 / 5, 0.5 / 5  # three of four alleles, none of four, and half of each beside
+    # three of four alleles, none of four, and half of each as a pseudocount
+    first, second = 3.5 / 5, 0.5 / 5
     expected = first**2 / second**2
     np.testing.assert_allclose(model(np.array([[2]], np.int8))[0, 0], expected / (1 + expected))
     expected = (1 - first) ** 2 / (1 - second) ** 2
@@ -131,28 +134,35 @@ def test_naive_bayes_by_hand():
 
 
 def test_naive_bayes_skips_what_is_missing(problem):
-    partial = np.arange(SITES) % 2 == 0
+    observed = np.arange(SITES) % 2 == 0
     labels = problem.labels["pop"]
-    every, half = (
+    on_all_sites, on_half = (
         baselines.bayes()(copies, labels, 4)
-        for copies in (problem.copies, np.ascontiguousarray(problem.copies[:, partial]))
+        for copies in (problem.copies, np.ascontiguousarray(problem.copies[:, observed]))
     )
-    hidden = np.where(partial, problem.copies, -1).astype(np.int8)
-    np.testing.assert_allclose(every(hidden), half(problem.copies[:, partial]), atol=1e-12)
+    hidden = np.where(observed, problem.copies, -1).astype(np.int8)
+    np.testing.assert_allclose(
+        on_all_sites(hidden), on_half(problem.copies[:, observed]), atol=1e-12
+    )
 
 
 def test_shrinking_goes_from_ones_own_frequency_to_the_groups(problem):
     labels = problem.labels["pop"]
-    alone = baselines.shrunken_bayes(1e9, PARENTS)(problem.copies, labels, 4)(problem.copies)
-    np.testing.assert_allclose(alone[:, 0], alone[:, 1], rtol=1e-3)  # a group's populations are one
+    fully_shrunken = baselines.shrunken_bayes(1e9, PARENTS)(problem.copies, labels, 4)(
+        problem.copies
+    )
+    # a group's populations are one
+    np.testing.assert_allclose(fully_shrunken[:, 0], fully_shrunken[:, 1], rtol=1e-3)
     unshrunken = baselines.bayes()(problem.copies, labels, 4)(problem.copies)
-    little = baselines.shrunken_bayes(1.0, PARENTS)(problem.copies, labels, 4)(problem.copies)
-    assert (little.argmax(1) == unshrunken.argmax(1)).mean() > 0.95
+    barely_shrunken = baselines.shrunken_bayes(1.0, PARENTS)(problem.copies, labels, 4)(
+        problem.copies
+    )
+    assert (barely_shrunken.argmax(1) == unshrunken.argmax(1)).mean() > 0.95
 
 
 @pytest.mark.parametrize("name", ["bayes", "bayes-shrunken"])
 def test_a_groups_probability_is_the_sum_of_its_populations(name, problem):
-    tables = ALL[name](problem, 0).probabilities(problem.copies)
+    tables = BASELINES[name](problem, 0).probabilities(problem.copies)
     sums = np.stack([tables["pop"][:, :2].sum(1), tables["pop"][:, 2:].sum(1)], axis=1)
     np.testing.assert_allclose(tables["superpop"], sums)
 
@@ -180,12 +190,12 @@ def test_more_hidden_sites_include_those_hidden_before():
     for fewer, more in zip(levels[1:], levels[:-1], strict=True):
         assert not (fewer & ~more).any()
     assert known["kidd55"][0].nonzero()[0].tolist() == list(range(0, SITES, 3))
-    again = trials.conditions(500, toy_panel(), 0)
-    assert all(np.array_equal(known[name], again[name]) for name in known)
+    repeated = trials.conditions(500, toy_panel(), 0)
+    assert all(np.array_equal(known[name], repeated[name]) for name in known)
 
 
 class Oracle:
-    """A method that knows a person by the barcode, and counts how often it is asked."""
+    """A method that knows a sample by its barcode, and counts its runs."""
 
     name = "oracle"
 
@@ -215,14 +225,17 @@ def trial(tmp_path):
     return trials.Trial(toy_cohort(), seed=0, count=3, folder=tmp_path / "runs")
 
 
-def test_everyone_is_judged_once_and_never_by_a_method_that_has_learnt_from_them(trial):
+def test_every_sample_is_predicted_once_and_never_by_a_method_trained_on_it(trial):
     truth = trial.cohort.samples.labels
     pooled = trial.pooled(Oracle(trial.cohort))
     for (_, head), table in pooled.probabilities.items():
         np.testing.assert_array_equal(table.argmax(axis=1), truth[head])
     rows = scores.rows_of("oracle", pooled, truth)
     assert len(rows) == 2 * len(scores.CONDITIONS)
-    assert all((row.accuracy, row.n, row.train_seconds) == (1.0, 4 * PEOPLE, 2.0) for row in rows)
+    assert all(
+        (row.accuracy, row.n, row.train_seconds) == (1.0, 4 * SAMPLES_PER_POPULATION, 2.0)
+        for row in rows
+    )
 
 
 def test_finished_folds_are_not_run_again_unless_something_changed(trial):
@@ -246,12 +259,12 @@ def test_finished_folds_are_not_run_again_unless_something_changed(trial):
 FEW_STEPS = ("optimization.steps=2", "optimization.evaluate_every=1", "optimization.batch_size=8")
 
 
-def a_fold(trial):
-    return trial.fold(0, np.arange(0, 4 * PEOPLE, 3))
+def first_fold(trial):
+    return trial.fold(0, np.arange(0, 4 * SAMPLES_PER_POPULATION, 3))
 
 
-def test_our_model_is_made_and_asked_in_a_fold(trial):
-    fold = a_fold(trial)
+def test_our_model_is_trained_and_evaluated_in_a_fold(trial):
+    fold = first_fold(trial)
     outcome = methods.OurMethod("ancestry-967", (*FEW_STEPS, "split.folds=2")).run(fold)
     assert outcome.sites == SITES
     assert set(outcome.probabilities) == {(c, h) for c in fold.test for h in ("superpop", "pop")}
@@ -263,11 +276,11 @@ def test_our_model_is_made_and_asked_in_a_fold(trial):
 
 def test_logistic_regression_gets_the_sites_of_genomai_v2(trial):
     changes = (*FEW_STEPS, "input.best_sites=20", "network.layers=1")
-    fold, told = a_fold(trial), []
-    outcome = methods.OurMethod("genomai-v2", changes, say=told.append).run(fold)
+    fold, messages = first_fold(trial), []
+    outcome = methods.OurMethod("genomai-v2", changes, say=messages.append).run(fold)
     assert outcome.sites == 20
     assert {head for _, head in outcome.probabilities} == {"superpop"}
-    assert told
+    assert messages
     sites = methods.sites_of_v2(fold, changes)
     assert len(set(sites.tolist())) == 20
     assert methods.sites_of_v2(fold).tolist() == list(range(SITES))  # 200 of 60 are all
@@ -292,26 +305,30 @@ def test_unknown_is_wrong_but_has_no_probability():
     assert (accuracy, ece, loss) == (0.5, 0.0, 0.0)
 
 
-def test_two_methods_are_compared_on_the_same_people():
+def test_two_methods_are_compared_on_the_same_samples():
     truth = np.zeros(100, np.int64)
-    sure, unsure = np.tile([0.9, 0.1], (100, 1)), np.tile([0.9, 0.1], (100, 1))
-    unsure[:20] = [0.1, 0.9]
-    unsure[20:30] = np.nan
-    gain, low, high = scores.paired(sure, unsure, truth)
+    all_correct, partly_wrong = np.tile([0.9, 0.1], (100, 1)), np.tile([0.9, 0.1], (100, 1))
+    partly_wrong[:20] = [0.1, 0.9]
+    partly_wrong[20:30] = np.nan
+    gain, low, high = scores.paired(all_correct, partly_wrong, truth)
     assert gain == pytest.approx(0.3)
     assert (high - low) / 2 == pytest.approx(1.96 * np.sqrt(0.3 * 0.7 / 99))
-    assert scores.paired(sure, sure, truth) == (0, 0, 0)
-    tables = {"a": {("0", "pop"): sure}, "b": {("0", "pop"): unsure}, "c": {("0", "sex"): sure}}
+    assert scores.paired(all_correct, all_correct, truth) == (0, 0, 0)
+    tables = {
+        "a": {("0", "pop"): all_correct},
+        "b": {("0", "pop"): partly_wrong},
+        "c": {("0", "sex"): all_correct},
+    }
     lines = classification.differences("a", tables, {"pop": truth, "sex": truth})
     assert lines == ["pop: a less b +0.3000 (+0.2097 to +0.3903)"]
 
 
 def test_the_markdown_table_marks_the_best():
     rows = [
-        scores.Row(m, 9, head, c, 10, value, 0, 1, value, 0.01, 0.2, 1.0)
-        for m, value in (("bayes", 0.5), ("ancestry-967", 0.75))
+        scores.Row(method, 9, head, condition, 10, value, 0, 1, value, 0.01, 0.2, 1.0)
+        for method, value in (("bayes", 0.5), ("ancestry-967", 0.75))
         for head in ("superpop", "pop")
-        for c in scores.CONDITIONS
+        for condition in scores.CONDITIONS
     ]
     lines = scores.markdown(rows).splitlines()
     assert lines[0].startswith("| Superpopulation | sites | 0 % | 25 % |")
@@ -321,8 +338,8 @@ def test_the_markdown_table_marks_the_best():
 
 
 @pytest.fixture
-def data(tmp_path):
-    """A folder as shared/data/1kgp, with made-up people."""
+def cohort_folder(tmp_path):
+    """A folder as shared/data/1kgp, with made-up samples."""
     cohort, folder = toy_cohort(), tmp_path / "data"
     folder.mkdir()
     cohort.panel.write(folder / "panel.tsv")
@@ -341,8 +358,16 @@ def data(tmp_path):
     return folder
 
 
-def test_the_program_prints_the_table_and_writes_it(data, tmp_path, capsys):
-    arguments = ["--data", data, "--runs", tmp_path / "runs", "--folds", "3", "--baselines-only"]
+def test_the_program_prints_the_table_and_writes_it(cohort_folder, tmp_path, capsys):
+    arguments = [
+        "--data",
+        cohort_folder,
+        "--runs",
+        tmp_path / "runs",
+        "--folds",
+        "3",
+        "--baselines-only",
+    ]
     arguments += ["--methods", "majority,bayes", "-o", tmp_path / "a.tsv"]
     classification.main(
         [str(argument) for argument in [*arguments, "--markdown", tmp_path / "a.md"]]
@@ -352,7 +377,7 @@ def test_the_program_prints_the_table_and_writes_it(data, tmp_path, capsys):
     header, *rows = [line.split("\t") for line in printed.out.splitlines()]
     assert header[:5] == ["method", "sites", "head", "missing", "n"]
     assert [row[0] for row in rows[::12]] == ["majority", "bayes"]
-    assert {row[header.index("n")] for row in rows} == {str(4 * PEOPLE)}
+    assert {row[header.index("n")] for row in rows} == {str(4 * SAMPLES_PER_POPULATION)}
     assert "bayes, fold 3 of 3: superpop" in printed.err
     assert (tmp_path / "a.md").read_text().count("naive Bayes") == 2
 
@@ -361,7 +386,7 @@ def test_the_program_prints_the_table_and_writes_it(data, tmp_path, capsys):
 
 
 @pytest.fixture
-def model(tmp_path):
+def model_folder(tmp_path):
     """What `make_examples` reads of a model, with made-up frequencies at the sites of the real panel."""
     folder = tmp_path / "model"
     folder.mkdir()
@@ -374,26 +399,29 @@ def model(tmp_path):
     return folder
 
 
-def made(model, folder, *arguments):
+def make_examples_in(model_folder, folder, *arguments):
     folder.mkdir()
-    make_examples.main(["--model", str(model), "-o", str(folder), *arguments])
+    make_examples.main(["--model", str(model_folder), "-o", str(folder), *arguments])
     return folder / "samples.fa", folder / "samples.vcf.gz"
 
 
-def test_both_example_files_hold_the_same_people(model, tmp_path):
-    fasta, vcf = made(model, tmp_path / "one")
-    assert_same_people(fasta, vcf)
+def test_both_example_files_hold_the_same_samples(model_folder, tmp_path):
+    fasta, vcf = make_examples_in(model_folder, tmp_path / "one")
+    assert_same_samples(fasta, vcf)
 
 
-def test_examples_are_reproducible_and_follow_the_seed(model, tmp_path):
-    one, two = made(model, tmp_path / "one"), made(model, tmp_path / "two")
-    other = made(model, tmp_path / "other", "--seed", "4")
-    assert [f.read_bytes() for f in one] == [f.read_bytes() for f in two]
-    assert all(f.read_bytes() != g.read_bytes() for f, g in zip(one, other, strict=True))
+def test_examples_are_reproducible_and_follow_the_seed(model_folder, tmp_path):
+    first, repeated = (
+        make_examples_in(model_folder, tmp_path / "one"),
+        make_examples_in(model_folder, tmp_path / "two"),
+    )
+    other = make_examples_in(model_folder, tmp_path / "other", "--seed", "4")
+    assert [f.read_bytes() for f in first] == [f.read_bytes() for f in repeated]
+    assert all(f.read_bytes() != g.read_bytes() for f, g in zip(first, other, strict=True))
 
 
-def test_examples_have_the_frequencies_of_their_parents(model):
-    frequency = make_examples.frequencies(model)
+def test_examples_have_the_frequencies_of_their_parents(model_folder):
+    frequency = make_examples.frequencies(model_folder)
     alleles = make_examples.draw(frequency, 0)
     for person, pair in zip(make_examples.PEOPLE, alleles, strict=True):
         known = pair[0] >= 0
@@ -404,25 +432,25 @@ def test_examples_have_the_frequencies_of_their_parents(model):
 
 
 @pytest.mark.skipif(shutil.which("bcftools") is None, reason="no bcftools")
-def test_bcftools_finds_nothing_amiss_with_the_example_vcf(model, tmp_path):
-    _, vcf = made(model, tmp_path / "one")
+def test_bcftools_finds_nothing_amiss_with_the_example_vcf(model_folder, tmp_path):
+    _, vcf = make_examples_in(model_folder, tmp_path / "one")
     index = ["bcftools", "index", "--tbi", vcf]
     for command in (["bcftools", "view", vcf], ["bcftools", "sort", vcf], index):
-        ended = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert not [line for line in ended.stderr.splitlines() if "rn" in line]  # warn, Warning
+        completed = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert not [line for line in completed.stderr.splitlines() if "rn" in line]  # warn, Warning
 
 
-def test_the_shipped_examples_hold_the_same_people():
+def test_the_shipped_examples_hold_the_same_samples():
     fasta, vcf = (REPOSITORY / "examples" / name for name in ("samples.fa", "samples.vcf.gz"))
-    assert_same_people(fasta, vcf)
+    assert_same_samples(fasta, vcf)
 
 
-def assert_same_people(fasta, vcf):
-    written = [line for line in fasta.read_text().splitlines() if line]
-    read = run(f"tokenize -q --model ancestry-967 --to fasta {vcf}")
-    assert read.status == 0, read.stderr
-    from_vcf = dict(zip(*[iter(read.stdout.splitlines())] * 2, strict=True))
-    from_fasta = dict(zip(*[iter(written)] * 2, strict=True))
+def assert_same_samples(fasta, vcf):
+    fasta_lines = [line for line in fasta.read_text().splitlines() if line]
+    result = run(f"tokenize -q --model ancestry-967 --to fasta {vcf}")
+    assert result.status == 0, result.stderr
+    from_vcf = dict(zip(*[iter(result.stdout.splitlines())] * 2, strict=True))
+    from_fasta = dict(zip(*[iter(fasta_lines)] * 2, strict=True))
     assert len(from_vcf) == len(make_examples.PEOPLE)
     assert {title.split()[0]: letters for title, letters in from_fasta.items()} == from_vcf
     assert all("no real person" in title for title in from_fasta)

@@ -1,4 +1,4 @@
-"""The simple generators of people, and the benchmark that measures them, on made-up people."""
+"""The simple generators of samples, and the benchmark that measures them, on made-up samples."""
 
 import csv
 import io
@@ -36,7 +36,7 @@ def test_independent_sites_have_frequencies_but_no_linkage():
     assert agreement(generated) == pytest.approx(0.5, abs=0.05)
 
 
-def test_mosaics_keep_linkage_within_pieces():
+def test_mosaics_keep_linkage_within_segments():
     members = group(2)
     agreements = [agreement(generators.mosaic(n)(members, np.random.default_rng(0))) for n in (1, 5, 20)]  # fmt: skip
     assert agreements[0] == pytest.approx(0.5, abs=0.05)
@@ -49,7 +49,7 @@ def test_copies_are_members():
     assert {row.tobytes() for row in generated} <= {row.tobytes() for row in members}
 
 
-def test_what_is_missing_is_drawn_by_its_frequency():
+def test_missing_alleles_are_sampled_by_their_frequency():
     members = group(4).reshape(-1, 2, 30)
     hidden = members.copy()
     hidden[::2, :, 7] = -1
@@ -61,7 +61,7 @@ def test_what_is_missing_is_drawn_by_its_frequency():
         assert generated[:, :, 7].mean() == pytest.approx(members[1::2, :, 7].mean(), abs=0.1)
 
 
-def test_people_come_from_their_own_group():
+def test_generated_samples_come_from_their_own_group():
     alleles = np.zeros((10, 2, 5), np.int8)
     alleles[5:] = 1
     groups = np.repeat([0, 1], 5)
@@ -75,7 +75,7 @@ pytestmark = pytest.mark.usefixtures("few_trees")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder as shared/data/1kgp, of 60 people in four populations of two super-populations."""
+    """A folder as shared/data/1kgp, of 80 samples in four populations of two super-populations."""
     cohort_folder, rng = tmp_path_factory.mktemp("cohort"), np.random.default_rng(4)
     names = [f"p{i}" for i in range(80)]
     population = np.arange(80) % 4
@@ -88,7 +88,7 @@ def folder(tmp_path_factory):
     return cohort_folder
 
 
-def test_the_table_of_generated_people(folder, tmp_path, capsys):
+def test_the_table_of_generated_samples(folder, tmp_path, capsys):
     file = f"own={folder / COHORT}"
     names_file = tmp_path / "learnt.txt"
     options = ["--held-out", "--repeats", "1", "--file", file, "--learnt", str(names_file)]
@@ -112,7 +112,7 @@ def test_files_alone(folder, capsys):
     assert row["nearest_real:extreme_p"] == "0.000"
 
 
-def test_the_gain_of_views_is_paired(folder):
+def test_the_gain_of_views_is_paired():
     results = [
         few_labels.Result("x", "plain", "pop", 0, 1.0, (0.5, 0.6, 0.7)),
         few_labels.Result("x", "cross", "pop", 0, 1.0, (0.6, 0.7, 0.8)),
@@ -133,7 +133,7 @@ def test_views_bring_their_labels_along(folder):
     assert labelled_count + len(task.test_rows) == 80
 
 
-def test_the_longest_stretch_shared_with_one_real_haplotype():
+def test_the_longest_segment_shared_with_one_real_haplotype():
     real = np.array([[0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1]])
     generated = np.array([[0, 0, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1], [0, 1, 0, 1, 0, 1]])
     assert quality.longest_shared(generated, real).tolist() == [3, 6, 1]

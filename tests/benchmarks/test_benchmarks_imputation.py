@@ -1,4 +1,4 @@
-"""Scores of restored genotypes by hand, and the folds of the benchmark."""
+"""Scores of imputed genotypes by hand, and the folds of the benchmark."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_the_reference_may_be_another_letter_at_each_site():
     assert score.variants_correct.tolist() == [0, 2]
 
 
-def test_a_gain_is_of_the_same_people():
+def test_a_gain_is_of_the_same_samples():
     score = Concordance.of(TRUTH, P, HIDDEN)
     rows = [Row("50 %", "one", score), Row("50 %", "other", score, 1.0, Row("50 %", "one", score))]
     assert rows[1].score.intervals(rows[0].score)["log_loss"] == (0, 0)
@@ -53,5 +53,6 @@ def test_called_populations_are_the_likeliest():
 def test_changes_of_replaced_genotypes_are_counted():
     truth = np.array([[0, 1, 2, 0, 1]])
     replaced_genotypes = np.array([[0, 2, 0, 2, 1]])  # three are replaced
-    restored = np.array([[0, 1, 1, 2, 0]])  # mended, another error, passed by, and one spoilt
-    assert replaced.counts(truth, replaced_genotypes, restored) == [5, 3, 3, 2, 1]
+    # corrected, another error, left as it is, and a correct one changed
+    denoised = np.array([[0, 1, 1, 2, 0]])
+    assert replaced.counts(truth, replaced_genotypes, denoised) == [5, 3, 3, 2, 1]

@@ -31,6 +31,6 @@ def test_the_benchmark_without_beagle(tmp_path, capsys):
     lines = [line.split("\t") for line in printed.out.splitlines()]
     concordances = {(row[0], row[1]): float(row[4]) for row in lines[1:]}
     assert len(concordances) == 8  # four methods, with phase and without
-    ours = concordances["no phase", "genomai denoise"]
-    assert ours > concordances["no phase", "most frequent genotype"] + 0.05
+    concordance = concordances["no phase", "genomai denoise"]
+    assert concordance > concordances["no phase", "most frequent genotype"] + 0.05
     assert (tmp_path / "t.md").read_text().count("genomai denoise") == 4  # rows, and their times

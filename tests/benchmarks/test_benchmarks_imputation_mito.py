@@ -1,4 +1,4 @@
-"""The benchmark of restored mitochondrial genomes: what is hidden, how it is judged, the baselines."""
+"""The benchmark of imputed mitochondrial genomes: what is hidden, how it is scored, the baselines."""
 
 import gzip
 
@@ -28,21 +28,21 @@ def training():
 
 
 @pytest.mark.parametrize("condition", masking.CONDITIONS)
-def test_so_much_is_hidden(condition):
+def test_every_condition_hides_its_share(condition):
     mask = hidden_mask(condition, 300, SIZE, seed=1)
-    share = masking.SHARES.get(condition, 0.5)
-    assert mask.mean() == pytest.approx(share, abs=0.01)
+    fraction = masking.SHARES.get(condition, 0.5)
+    assert mask.mean() == pytest.approx(fraction, abs=0.01)
     assert np.array_equal(mask, hidden_mask(condition, 300, SIZE, seed=1))
 
 
-def test_half_of_the_circle_is_one_piece():
+def test_half_of_the_circle_is_one_segment():
     mask = hidden_mask(masking.HALF, 20, SIZE, seed=1)
     changes = (mask != np.roll(mask, 1, axis=1)).sum(axis=1)
     assert (changes == 2).all()
     assert (mask.sum(axis=1) == SIZE // 2).all()
 
 
-def test_a_genome_is_judged_where_it_was_hidden_and_known():
+def test_a_genome_is_scored_where_it_was_hidden_and_known():
     reference, truth = codes("ACGTN")[0], codes("AAGAC CCNTC")
     restored = Restored(codes("AAGTC ACGTC"), np.full((2, 5), 0.5, np.float32))
     mask = np.array([[True, True, False, True, True], [True] * 5])
@@ -50,11 +50,11 @@ def test_a_genome_is_judged_where_it_was_hidden_and_known():
     # letters hidden, right, variants hidden, restored, false changes
     assert scores.counts.tolist() == [[3, 2, 2, 1, 0], [3, 2, 1, 0, 0]]
     assert len(scores.probability) == 6
-    wrong = ImputationScores.of(Restored(codes("TCGTN")), codes("ACGTN"), mask[1:], reference)
-    assert wrong.counts.tolist() == [[4, 3, 0, 0, 1]]
+    inverted = ImputationScores.of(Restored(codes("TCGTN")), codes("ACGTN"), mask[1:], reference)
+    assert inverted.counts.tolist() == [[4, 3, 0, 0, 1]]
 
 
-def test_measures_of_people_are_of_all_their_letters():
+def test_measures_are_over_the_letters_of_all_samples():
     counts = np.array([[10, 9, 2, 1, 0], [30, 29, 2, 2, 1.0]])
     row = masking.row("m", "60 %", ImputationScores(counts, np.zeros(0), np.zeros(0, bool)), 1.0)
     assert (row.letters, row.variants, row.false, row.missed) == (38 / 40, 3 / 4, 0.5, 0.5)
@@ -62,15 +62,15 @@ def test_measures_of_people_are_of_all_their_letters():
     assert np.isnan(row.ece)
 
 
-def test_the_reference_is_what_stands_there(training):
-    restorer = ByReference().learn(training)
-    assert np.array_equal(restorer(codes("NNNNNNNNNN")).codes, codes("ACGTACGTAN"))
+def test_the_reference_is_imputed_everywhere(training):
+    imputer = ByReference().learn(training)
+    assert np.array_equal(imputer(codes("NNNNNNNNNN")).codes, codes("ACGTACGTAN"))
 
 
 def test_the_nearest_genome_is_copied(training):
-    visible = codes("GNNNNNNNNN NNNNNNNGNN")
-    from_samples = ByNearest("nearest").learn(training)(visible).codes
-    from_all_genomes = ByNearest("both", world=True).learn(training)(visible).codes
+    observed = codes("GNNNNNNNNN NNNNNNNGNN")
+    from_samples = ByNearest("nearest").learn(training)(observed).codes
+    from_all_genomes = ByNearest("both", world=True).learn(training)(observed).codes
     assert np.array_equal(from_samples[:1], codes("GAGTACGTTC"))
     assert np.array_equal(from_all_genomes, codes("GAGTACGTTC CCGTACGGAN"))
 
@@ -81,21 +81,21 @@ def test_a_letter_that_the_copy_lacks_is_the_reference_s(training):
     assert np.array_equal(restored[0, :9], codes("AAGTACCTA")[0])
 
 
-def test_twins_have_the_same_letters_where_people_differ():
-    samples, world = codes("ACGT CCGT ACGA"), codes("ACTT CCAT")
+def test_twins_have_the_same_letters_where_samples_differ():
+    samples, world_genomes = codes("ACGT CCGT ACGA"), codes("ACTT CCAT")
     positions = np.array([0, 1, 3])
-    assert imputers.identical(samples, world, positions).tolist() == [True, True, False]
+    assert imputers.identical(samples, world_genomes, positions).tolist() == [True, True, False]
 
 
-def test_the_benchmark_runs_on_made_up_people(tmp_path, capsys):
+def test_the_benchmark_runs_on_made_up_samples(tmp_path, capsys):
     rng = np.random.default_rng(3)
     size = 3000
     reference = rng.choice(np.frombuffer(b"ACGT", np.uint8), size)
     positions = np.sort(rng.choice(size, 20, replace=False))
     genomes = np.tile(reference, (40, 1))
-    has = rng.random((40, 20)) < 0.4
+    carries = rng.random((40, 20)) < 0.4
     genomes[:, positions] = np.where(
-        has, np.where(reference[positions] == 65, 71, 65), reference[positions]
+        carries, np.where(reference[positions] == 65, 71, 65), reference[positions]
     )
     text = "".join(f">p{n}\n{row.tobytes().decode()}\n" for n, row in enumerate(genomes))
     with gzip.open(tmp_path / "mt.train.fa.gz", "wt") as handle:

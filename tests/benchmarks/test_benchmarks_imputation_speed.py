@@ -1,4 +1,4 @@
-"""The stretch of several regions, and what a program takes."""
+"""Concatenated regions, and the memory and time of a program."""
 
 import gzip
 import subprocess
@@ -21,23 +21,23 @@ def source(tmp_path):
     return path
 
 
-def test_a_stretch_has_the_regions_one_behind_the_other(source, tmp_path):
+def test_concatenated_regions_follow_one_another(source, tmp_path):
     concatenate_regions(source, tmp_path / "three.vcf.gz", 3)
     lines = gzip.decompress((tmp_path / "three.vcf.gz").read_bytes()).decode().splitlines()
     assert lines[:2] == VCF.splitlines()[:2]
     records = [line.split("\t") for line in lines[2:]]
     assert [r[1] for r in records] == ["7", "9", "500007", "500009", "1000007", "1000009"]
     assert len({r[2] for r in records}) == 6
-    for one, two in zip(records[::2], records[1::2], strict=True):
-        assert sorted(one[9:]) == ["0|0", "0|1", "1|1"]
-        assert one[9:] == two[9:]  # the same people stay together
+    for first, second in zip(records[::2], records[1::2], strict=True):
+        assert sorted(first[9:]) == ["0|0", "0|1", "1|1"]
+        assert first[9:] == second[9:]  # the same samples stay together
 
 
-def test_what_a_program_takes_is_its_own():
-    hungry = "x = bytearray(200 << 20); x[::4096] = b'1' * len(x[::4096])"
-    use = measure(1, "once", "python", "1", [sys.executable, "-c", hungry])
-    assert 200 < use.memory < 1000
-    assert use.processor > 0
+def test_memory_and_time_are_those_of_the_program():
+    program = "x = bytearray(200 << 20); x[::4096] = b'1' * len(x[::4096])"
+    usage = measure(1, "once", "python", "1", [sys.executable, "-c", program])
+    assert 200 < usage.memory < 1000
+    assert usage.processor > 0
 
 
 def test_a_program_that_fails_ends_the_benchmark():

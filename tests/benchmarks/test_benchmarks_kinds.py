@@ -1,4 +1,4 @@
-"""Kinds of files: which sites each has; machines on fewer coordinates; differences of the same people."""
+"""Kinds of files: which sites each has; classifiers on fewer coordinates; differences of the same samples."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from benchmarks.crossvalidation.trials import HEADS, Pooled
 from genomai_cli.inputs.samples import Samples
 from genomai_cli.population.panel import GRCH37, GRCH38, Panel
 
-SITES, PEOPLE = 400, 6
+SITES, SAMPLES = 400, 6
 
 
 def panel():
@@ -21,19 +21,19 @@ def panel():
 
 
 def letters():
-    return np.random.default_rng(1).choice(np.frombuffer(b"ACM", np.uint8), (PEOPLE, SITES))
+    return np.random.default_rng(1).choice(np.frombuffer(b"ACM", np.uint8), (SAMPLES, SITES))
 
 
 def test_each_kind_has_its_sites():
     known = kinds.kinds_of_files(letters(), panel(), seed=0)
     assert list(known) == list(kinds.TITLES)
-    previous_sites = np.arange(SITES) < 3
-    assert (known["967"] == previous_sites).all()
-    assert (known["wide"] == ~previous_sites).all()
+    curated_sites = np.arange(SITES) < 3
+    assert (known["967"] == curated_sites).all()
+    assert (known["wide"] == ~curated_sites).all()
     assert (known["chr21"].all(0) == (np.arange(SITES) >= SITES // 2)).all()
     assert not (known["variants"] & (letters() == ord("A"))).any()
     assert (known["variants"] | known["variants 967"] | (letters() == ord("A"))).all()
-    for kind in ("tenth", "array"):  # one file has the same sites for everybody
+    for kind in ("tenth", "array"):  # one file has the same sites for every sample
         assert (known[kind] == known[kind][0]).all()
     assert not (known["967, 90 %"] & ~known["967, 50 %"]).any()
 
@@ -51,25 +51,30 @@ def test_fewer_coordinates_have_the_same_products():
     )
 
 
-def test_differences_are_those_of_the_same_people():
+def test_differences_are_those_of_the_same_samples():
     truth = np.array([0, 1, 1, 0, 1, 0])
     samples = Samples(
-        [str(n) for n in range(PEOPLE)],
+        [str(n) for n in range(SAMPLES)],
         [row.tobytes().decode() for row in letters()],
         dict.fromkeys(HEADS, truth),
         {head: ["a", "b"] for head in HEADS},
-        np.arange(PEOPLE),
+        np.arange(SAMPLES),
     )
     table = kinds.Table(kinds.WideCohort(samples, panel()), seed=0)
-    ours, theirs = np.eye(2)[truth], np.eye(2)[1 - truth]
-    ours[0] = np.nan
-    for name, answer in (("ancestry", ours), ("ancestry-967", theirs)):
+    correct, wrong = np.eye(2)[truth], np.eye(2)[1 - truth]
+    correct[0] = np.nan
+    for name, answer in (("ancestry", correct), ("ancestry-967", wrong)):
         tables = {(kind, head): answer for kind in kinds.TITLES for head in HEADS}
-        table.pooled[name] = Pooled(tables, 0.0, 0, np.arange(PEOPLE))
+        table.pooled[name] = Pooled(tables, 0.0, 0, np.arange(SAMPLES))
     rows = {(row.kind, row.head, row.method): row for row in table.rows()}
-    own, other = (rows["wide", "pop", name] for name in table.pooled)
-    assert (own.accuracy, own.unknown, own.behind, own.sites) == (5 / 6, 1 / 6, 0.0, SITES - 3)
-    assert (other.accuracy, other.behind, other.sure_wrong) == (0.0, 5 / 6, PEOPLE)
+    reference, other = (rows["wide", "pop", name] for name in table.pooled)
+    assert (reference.accuracy, reference.unknown, reference.behind, reference.sites) == (
+        5 / 6,
+        1 / 6,
+        0.0,
+        SITES - 3,
+    )
+    assert (other.accuracy, other.behind, other.sure_wrong) == (0.0, 5 / 6, SAMPLES)
     assert other.behind_low <= other.behind <= other.behind_high
     text = kinds.markdown(list(rows.values()), table)
     assert "+0.833" in text

@@ -7,40 +7,48 @@ from benchmarks.generation import labelled
 from benchmarks.tasks.splits import HEAD, Task
 from genomai_cli.inputs.samples import Samples
 
-SHARES = {0: 0.3, 1: 0.7}  # of G and C
+GC_CONTENT = {0: 0.3, 1: 0.7}  # of G and C
 
 
-def drawn(rng, number, length=60):
+def random_sequences(rng, number, length=60):
     """Sequences of each label."""
-    weights = {label: np.array([s, s, 1 - s, 1 - s]) / 2 for label, s in SHARES.items()}
+    weights = {label: np.array([s, s, 1 - s, 1 - s]) / 2 for label, s in GC_CONTENT.items()}
     return {
         label: ["".join(rng.choice(list("GCAT"), length, p=p)) for _ in range(number)]
         for label, p in weights.items()
     }
 
 
-def samples(sets):
-    texts = [text for own in sets.values() for text in own]
-    labels = np.repeat(list(sets), [len(own) for own in sets.values()])
-    names = [f"s{number}" for number in range(len(texts))]
-    return Samples(names, texts, {HEAD: labels}, {HEAD: ["a", "b"]}, np.arange(len(texts)))
+def samples(sequences_by_label):
+    all_sequences = [
+        sequence for sequences in sequences_by_label.values() for sequence in sequences
+    ]
+    labels = np.repeat(
+        list(sequences_by_label), [len(sequences) for sequences in sequences_by_label.values()]
+    )
+    names = [f"s{number}" for number in range(len(all_sequences))]
+    return Samples(
+        names, all_sequences, {HEAD: labels}, {HEAD: ["a", "b"]}, np.arange(len(all_sequences))
+    )
 
 
 @pytest.fixture(scope="module")
 def task():
     rng = np.random.default_rng(1)
-    return Task("made-up", samples(drawn(rng, 80)), samples(drawn(rng, 30)))
+    return Task("made-up", samples(random_sequences(rng, 80)), samples(random_sequences(rng, 30)))
 
 
 def test_what_has_the_label_is_recognised_and_alike(task):
     rng = np.random.default_rng(2)
     real = labelled.by_label(task.dev.sequences, task.labels, 30)
     train = labelled.by_label(task.train.sequences, task.train.labels[HEAD], 80)
-    markov = {label: labelled.by_markov(own, 30, 60, rng) for label, own in train.items()}
+    markov = {
+        label: labelled.by_markov(sequences, 30, 60, rng) for label, sequences in train.items()
+    }
     one = labelled.by_markov(task.train.sequences, 60, 60, rng)
     rows = {
         "real": real,
-        "train": {label: own[:30] for label, own in train.items()},
+        "train": {label: sequences[:30] for label, sequences in train.items()},
         "markov-5": markov,
         "neither": {0: one[:30], 1: one[30:]},
     }

@@ -23,10 +23,12 @@ def genome(tmp_path_factory):
     with file.open("w") as out:
         for name in ("one", "two"):
             letters = ["A"]
-            for draw in rng.random(LENGTH - 1):
-                follows = genomes.TRANSITION[letters[-1]]
+            for uniform in rng.random(LENGTH - 1):
+                likely_next = genomes.TRANSITION[letters[-1]]
                 letters.append(
-                    follows if draw < 0.7 else rng.choice([b for b in "ACGT" if b != follows])
+                    likely_next
+                    if uniform < 0.7
+                    else rng.choice([b for b in "ACGT" if b != likely_next])
                 )
             out.write(f">{name}\n{''.join(letters)}\n")
     return file
@@ -68,12 +70,12 @@ def test_a_letter_from_both_sides_is_bayes_rule_over_the_whole_row():
     model = Markov.of([rng.integers(0, 4, 400)], 2)
     codes_WL = rng.integers(0, 4, (2, 9))
     nats_WL = genomes.two_sided_nats(model, codes_WL)
-    for at in range(9):
+    for position in range(9):
         rows = np.repeat(codes_WL[:1], 4, axis=0)
-        rows[:, at] = np.arange(4)
-        chances = np.exp(-model.nats(rows).sum(axis=1))
-        expected = -math.log(chances[codes_WL[0, at]] / chances.sum())
-        assert nats_WL[0, at] == pytest.approx(expected)
+        rows[:, position] = np.arange(4)
+        likelihoods = np.exp(-model.nats(rows).sum(axis=1))
+        expected = -math.log(likelihoods[codes_WL[0, position]] / likelihoods.sum())
+        assert nats_WL[0, position] == pytest.approx(expected)
 
 
 def test_the_table_has_paired_gains():
@@ -86,7 +88,7 @@ def test_the_table_has_paired_gains():
 
 
 def test_the_program_prints_a_row_for_each_model(genome, tmp_path):
-    small = [
+    settings = [
         "network.width=8",
         "network.layers=1",
         "network.feed_forward=8",
@@ -109,11 +111,11 @@ def test_the_program_prints_a_row_for_each_model(genome, tmp_path):
         "hyenadna-tiny",
         "--runs",
         tmp_path,
-        *(w for s in small for w in ("--set", s)),
+        *(argument for setting in settings for argument in ("--set", setting)),
     ]
     command = [sys.executable, "-m", "benchmarks.likelihood.genomes", *map(str, arguments)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
-    assert ended.returncode == 0, ended.stderr
-    assert "| hyenadna-tiny (next-token) |" in ended.stdout
-    assert "8 steps" in ended.stdout
+    completed = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
+    assert completed.returncode == 0, completed.stderr
+    assert "| hyenadna-tiny (next-token) |" in completed.stdout
+    assert "8 steps" in completed.stdout
     assert (tmp_path / "models" / "hyenadna-tiny" / "config.json").is_file()

@@ -1,4 +1,4 @@
-"""The benchmarks on mitochondrial genomes and on few labels, on made-up people."""
+"""The benchmarks on mitochondrial genomes and on few labels, on made-up samples."""
 
 import gzip
 
@@ -17,9 +17,9 @@ from genomai_cli.phylogeny.genome_input import GenomeInput
 from genomai_cli.training import recipe
 
 POPULATIONS = {"POP1": "NORTH", "POP2": "NORTH", "POP3": "SOUTH", "POP4": "SOUTH"}
-SIZE, PLACEHOLDER, PEOPLE = 3000, 1500, 8
+SIZE, PLACEHOLDER, SAMPLES_PER_POPULATION = 3000, 1500, 8
 FEW_STEPS = ["optimization.steps=2", "optimization.evaluate_every=2", "optimization.batch_size=8"]
-EVERYWHERE = np.ones(SIZE, np.bool_)
+ALL_POSITIONS = np.ones(SIZE, np.bool_)
 
 
 def letters(text):
@@ -29,11 +29,13 @@ def letters(text):
 def made_up_genomes(count, rng):
     """A reference with a placeholder, and genomes of four populations that carry their own variants."""
     reference = rng.choice(np.frombuffer(b"ACGT", np.uint8), SIZE)
-    carried = rng.permutation(np.delete(np.arange(SIZE), PLACEHOLDER))[:80].reshape(4, 20)
+    variants_of_population = rng.permutation(np.delete(np.arange(SIZE), PLACEHOLDER))[:80].reshape(
+        4, 20
+    )
     genome = np.tile(reference, (4 * count, 1))
-    for person in range(4 * count):
-        positions = carried[person // count][rng.random(20) < 0.8]
-        genome[person, positions] = np.where(reference[positions] == ord("A"), ord("G"), ord("A"))
+    for sample in range(4 * count):
+        positions = variants_of_population[sample // count][rng.random(20) < 0.8]
+        genome[sample, positions] = np.where(reference[positions] == ord("A"), ord("G"), ord("A"))
     reference[PLACEHOLDER] = genome[:, PLACEHOLDER] = ord("N")
     return reference, genome
 
@@ -41,22 +43,22 @@ def made_up_genomes(count, rng):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder as shared/data/1kgp and shared/data/mito in one."""
-    made = tmp_path_factory.mktemp("data")
-    reference, genome = made_up_genomes(PEOPLE, np.random.default_rng(2))
+    data_folder = tmp_path_factory.mktemp("data")
+    reference, genome = made_up_genomes(SAMPLES_PER_POPULATION, np.random.default_rng(2))
     genome[::2, PLACEHOLDER] = ord("C")
     text = [row.tobytes().decode() for row in (reference, *genome)]
-    (made / "rCRS.fa").write_text(f">NC_012920.1\n{text[0]}\n")
+    (data_folder / "rCRS.fa").write_text(f">NC_012920.1\n{text[0]}\n")
     names = [f"P{number}" for number in range(len(genome))]
-    with gzip.open(made / "mt.train.fa.gz", "wt") as handle:
+    with gzip.open(data_folder / "mt.train.fa.gz", "wt") as handle:
         handle.writelines(f">{name}\n{row}\n" for name, row in zip(names, text[1:], strict=True))
-    pops = [list(POPULATIONS)[number // PEOPLE] for number in range(len(genome))]
+    pops = [list(POPULATIONS)[number // SAMPLES_PER_POPULATION] for number in range(len(genome))]
     labels = "".join(f"{n}\t{p}\t{POPULATIONS[p]}\n" for n, p in zip(names, pops, strict=True))
-    (made / "train.labels.tsv").write_text(f"sample\tpopulation\tsuperpopulation\n{labels}")
+    (data_folder / "train.labels.tsv").write_text(f"sample\tpopulation\tsuperpopulation\n{labels}")
     groups = "".join(f"{n}\t{'HU'[p > 'POP2']}1a\t0.9\n" for n, p in zip(names, pops, strict=True))
-    (made / "mt.train.haplogroups.tsv").write_text(f"sample\thaplogroup\tquality\n{groups}")
-    with gzip.open(made / "world.vcf.gz", "wt") as handle:
+    (data_folder / "mt.train.haplogroups.tsv").write_text(f"sample\thaplogroup\tquality\n{groups}")
+    with gzip.open(data_folder / "world.vcf.gz", "wt") as handle:
         handle.writelines(vcf_lines(reference, genome))
-    return made
+    return data_folder
 
 
 def vcf_lines(reference, genome):
@@ -89,21 +91,21 @@ def cohort(folder):
 @pytest.fixture(scope="module")
 def variants(folder, cohort, one_thread):
     """Networks pretrained for two steps by every objective, made once."""
-    shop = workshop(folder)
-    return shop.variants("here", lambda: world(folder, cohort.reference))
+    store = variant_store(folder)
+    return store.variants("here", lambda: world_genomes(folder, cohort.reference))
 
 
-def workshop(folder):
+def variant_store(folder):
     changes = [*FEW_STEPS, "corpus.judged=8", "network.width=8"]
-    plan, text = recipe.read("mito-pretrained", changes)
+    parsed_recipe, text = recipe.read("mito-pretrained", changes)
     weights = {"contrastive": {"contrastive": 1.0}, "both": {"contrastive": 0.1, "masked": 1.0}}
     reference = Reference.read(folder / "rCRS.fa", circular=True)
     return pretrained_networks.VariantStore(
-        folder / "variants", plan, text, GenomeInput(reference), weights, seed=0
+        folder / "variants", parsed_recipe, text, GenomeInput(reference), weights, seed=0
     )
 
 
-def world(folder, reference):
+def world_genomes(folder, reference):
     return pretrained_networks.genomes_of_vcf(folder / "world.vcf.gz", reference)
 
 
@@ -137,8 +139,8 @@ def test_what_is_cut_off_is_unknown():
 def test_the_labels_and_the_letters_are_read(cohort):
     samples = cohort.samples
     assert samples.classes["haplogroup"] == ["H", "U"]
-    assert samples.letters.shape == (4 * PEOPLE, SIZE)
-    test_rows = np.arange(0, 4 * PEOPLE, 4)
+    assert samples.letters.shape == (4 * SAMPLES_PER_POPULATION, SIZE)
+    test_rows = np.arange(0, 4 * SAMPLES_PER_POPULATION, 4)
     fold = cohort.fold(1, 0, test_rows)
     assert fold.names == [samples.names[row] for row in test_rows]
     assert not set(fold.names) & set(fold.train.names)
@@ -183,7 +185,7 @@ def test_naive_bayes_by_hand():
 @pytest.mark.parametrize("name", [method.name for method in methods.baselines()])
 def test_every_baseline_gives_probabilities_of_every_part(name, cohort):
     method = next(m for m in methods.baselines() if m.name == name)
-    test_rows = np.arange(0, 4 * PEOPLE, 4)
+    test_rows = np.arange(0, 4 * SAMPLES_PER_POPULATION, 4)
     outcome = method.run(cohort.fold(0, 0, test_rows))
     heads = cohort.samples.classes
     assert set(outcome.probabilities) == {(c, h) for c in genomes.part_masks(SIZE) for h in heads}
@@ -191,34 +193,34 @@ def test_every_baseline_gives_probabilities_of_every_part(name, cohort):
         assert table.shape == (len(test_rows), len(heads[head]))
         np.testing.assert_allclose(table.sum(axis=1), 1)
     if name != "majority":
-        right = outcome.probabilities[genomes.COMPLETE, "pop"].argmax(1)
-        assert (right == cohort.samples.labels["pop"][test_rows]).all()
+        predicted = outcome.probabilities[genomes.COMPLETE, "pop"].argmax(1)
+        assert (predicted == cohort.samples.labels["pop"][test_rows]).all()
 
 
-def test_logistic_regression_knows_nothing_of_a_genome_of_which_nothing_is_shown(cohort):
+def test_logistic_regression_gives_every_masked_genome_the_same(cohort):
     train_letters, labels = cohort.samples.letters, cohort.samples.labels["pop"]
     variants = Variants.of(train_letters, cohort.reference.letters)
     model = genome_baselines.logistic(variants, train_letters, labels, 4)
-    table = model(train_letters, ~EVERYWHERE)
+    table = model(train_letters, ~ALL_POSITIONS)
     np.testing.assert_allclose(table, np.tile(table[0], (len(table), 1)))
-    assert (model(train_letters, EVERYWHERE).argmax(1) == labels).all()
+    assert (model(train_letters, ALL_POSITIONS).argmax(1) == labels).all()
 
 
 # --- our models ---
 
 
-def test_turned_genomes_are_the_same_circle():
+def test_rotated_genomes_are_the_same_circle():
     genome = letters("ACNGT")[0]
     rotated = methods.rotated(genome, np.random.default_rng(0)).tobytes().decode()
     assert len(rotated) == 4
     assert rotated in "ACGTACGT"
 
 
-def test_our_model_is_made_and_asked_in_a_fold(cohort, variants):
+def test_our_model_is_trained_and_evaluated_in_a_fold(cohort, variants):
     changes = (*FEW_STEPS, "split.folds=2", "network.width=8")
     method = methods.OurMethod("mito", "mito", variants["both"], changes)
     assert variants["both"].weights_sha256 in method.settings
-    test_rows = np.arange(0, 4 * PEOPLE, 4)
+    test_rows = np.arange(0, 4 * SAMPLES_PER_POPULATION, 4)
     outcome = method.run(cohort.fold(0, 0, test_rows))
     conditions = {*genomes.part_masks(SIZE), methods.ROTATED, methods.REVERSED}
     assert {condition for condition, _ in outcome.probabilities} == conditions
@@ -229,7 +231,7 @@ def test_our_model_is_made_and_asked_in_a_fold(cohort, variants):
 
 
 def test_the_nearest_vector_has_the_label(cohort, variants):
-    test_rows = np.arange(0, 4 * PEOPLE, 4)
+    test_rows = np.arange(0, 4 * SAMPLES_PER_POPULATION, 4)
     outcome = methods.EmbeddingMethod(variants["both"]).run(cohort.fold(0, 0, test_rows))
     table = outcome.probabilities[genomes.COMPLETE, "pop"]
     assert (table.argmax(1) == cohort.samples.labels["pop"][test_rows]).mean() > 0.5
@@ -243,13 +245,13 @@ def test_unknown_is_wrong_and_parts_are_counted():
     )
     assert (n, parts, accuracy, ece, loss) == (2, 2, 0.75, 0.0, 0.0)
     assert low <= accuracy <= high
-    same = {("complete", "pop"): tables[1], ("rotated", "pop"): tables[0]}
-    assert [s.share for s in scores.same_labels("mito", Pooled(same, 0.0, 0, np.arange(1)))] == [
-        0.5
-    ]
+    rotated_tables = {("complete", "pop"): tables[1], ("rotated", "pop"): tables[0]}
+    assert [
+        s.share for s in scores.same_labels("mito", Pooled(rotated_tables, 0.0, 0, np.arange(1)))
+    ] == [0.5]
 
 
-def test_gains_are_those_of_the_same_people():
+def test_gains_are_those_of_the_same_samples():
     truth = {"pop": np.array([0, 1, 1, 0])}
     tables = {"a": np.eye(2)[[0, 1, 1, 1]], "b": np.eye(2)[[0, 1, 0, 1]]}
     pooled = {
@@ -271,7 +273,7 @@ def test_the_program_prints_the_tables(folder, tmp_path, capsys, one_thread):
     assert printed.out == (tmp_path / "a.tsv").read_text()
     header, *rows = [line.split("\t") for line in printed.out.splitlines()]
     assert len(rows) == 2 * len(genomes.PARTS) * 3
-    assert {row[header.index("n")] for row in rows} == {str(4 * PEOPLE)}
+    assert {row[header.index("n")] for row in rows} == {str(4 * SAMPLES_PER_POPULATION)}
     assert "logistic, fold 2 of 2: superpop 1.000" in printed.err
     text = (tmp_path / "a.md").read_text()
     assert "3107" in text
@@ -301,7 +303,7 @@ def test_labels_are_spread_over_the_populations():
         np.testing.assert_array_equal(subset.labels["superpop"], subset.labels["pop"] // 2)
 
 
-def test_too_few_labels_teach_the_coarser_head_only():
+def test_too_few_labels_train_the_coarser_head_only():
     subset = label_subsets.draw_label_subset(samples_of([50] * 4), 2, np.random.default_rng(0))
     assert list(subset.labels) == ["superpop"]
     assert np.bincount(subset.labels["superpop"]).tolist() == [2, 2]
@@ -310,15 +312,17 @@ def test_too_few_labels_teach_the_coarser_head_only():
 def test_other_draws_keep_other_labels():
     samples = samples_of([50] * 4)
     names = [
-        label_subsets.draw_label_subset(samples, 10, np.random.default_rng(n)).names
-        for n in (0, 0, 1)
+        label_subsets.draw_label_subset(samples, 10, np.random.default_rng(seed)).names
+        for seed in (0, 0, 1)
     ]
     assert names[0] == names[1] != names[2]
 
 
-def test_pretrained_variants_are_kept(folder, cohort, variants):
-    again = workshop(folder).variants("here", lambda: pytest.fail("the corpus was read again"))
-    assert {n: b.weights_sha256 for n, b in again.items()} == {
+def test_pretrained_variants_are_reused(folder, cohort, variants):
+    reloaded = variant_store(folder).variants(
+        "here", lambda: pytest.fail("the corpus was read again")
+    )
+    assert {n: b.weights_sha256 for n, b in reloaded.items()} == {
         name: bundle.weights_sha256 for name, bundle in variants.items()
     }
     assert set(variants["both"].auxiliary) == {"contrastive", "masked"}
@@ -327,7 +331,7 @@ def test_pretrained_variants_are_kept(folder, cohort, variants):
     assert not list((folder / "variants").glob("*.training"))
 
 
-def test_plain_networks_have_nothing_beside_them(folder):
+def test_plain_networks_have_no_evidence_attached(folder):
     kind = label_rows.mito_kind(folder / "x", folder, folder, 0, [], [], print)
     plain, shipped = (kind.plan(row, ["superpop"]) for row in ("masked", "shipped"))
     assert plain.evidence is None
@@ -364,12 +368,12 @@ def test_few_labels_are_tabulated(folder, tmp_path, capsys, one_thread):
     regression = [row for row in found if row["row"] == "logistic" and row["percent"] == "100"]
     assert {row["accuracy"] for row in regression} == {"1.0000"}
     assert "### `mito`: population" in (tmp_path / "a.md").read_text()
-    label_efficiency.main(arguments)  # everything is kept
+    label_efficiency.main(arguments)  # every run is stored
     assert capsys.readouterr().out == first.out
     assert "held out" in first.err
 
 
-def test_an_unlearnt_head_has_no_row():
+def test_an_untrained_head_has_no_row():
     class NoPopulations:
         name, folder = "mito", None
 

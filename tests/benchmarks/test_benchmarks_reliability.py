@@ -1,4 +1,4 @@
-"""The attacks of `benchmarks.reliability`: a few of each, and the fault that each would tell."""
+"""The attacks of `benchmarks.reliability`: a few of each, and the fault that each would report."""
 
 import random
 
@@ -23,8 +23,8 @@ def test_a_fault_is_what_a_user_should_never_see():
 
 def test_broken_inputs_are_the_same_for_a_seed():
     files = hostile_inputs.intact_files()[:5]
-    drawn = [hostile_inputs.broken_inputs(random.Random(3), files) for _ in range(2)]
-    assert [next(drawn[0]) for _ in range(50)] == [next(drawn[1]) for _ in range(50)]
+    generators = [hostile_inputs.broken_inputs(random.Random(3), files) for _ in range(2)]
+    assert [next(generators[0]) for _ in range(50)] == [next(generators[1]) for _ in range(50)]
 
 
 def test_a_job_that_is_never_killed_is_sound(tmp_path):
@@ -32,8 +32,8 @@ def test_a_job_that_is_never_killed_is_sound(tmp_path):
     inputs = jobs.write_inputs(tmp_path)
     assert jobs.run(job, tmp_path)[0] == 0
     counts = kills.Counter()
-    never = (job, kills.SIGNALS[0], 600.0, tmp_path, inputs, counts)
-    assert kills.killed(*never) == ""
+    arguments = (job, kills.SIGNALS[0], 600.0, tmp_path, inputs, counts)
+    assert kills.killed(*arguments) == ""
     assert counts == {kills.TOO_LATE: 1}
     (tmp_path / job.output).write_bytes(b"other")
-    assert "not whole" in kills.killed(*never)
+    assert "not whole" in kills.killed(*arguments)

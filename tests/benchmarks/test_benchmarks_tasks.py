@@ -1,4 +1,4 @@
-"""`benchmarks.tasks.classification` on made-up tasks: parts, features by hand, what is kept, paired figures, tables."""
+"""`benchmarks.tasks.classification` on made-up tasks: parts, features by hand, stored runs, paired metrics, tables."""
 
 import dataclasses
 import gzip
@@ -21,19 +21,23 @@ from genomai_cli.training.labelled_data import remaining_rows
 pytestmark = pytest.mark.usefixtures("one_thread")
 MOTIF = "TGACTCATTAGC"
 LENGTH = 40
-NOWHERE = Path("nowhere")
+NO_FOLDER = Path("nowhere")
 
 
 def write_part(folder, part, count, rng):
     """Sequences of which every second one has a motif, or its reverse complement, somewhere."""
     folder.mkdir(parents=True, exist_ok=True)
-    turned = MOTIF[::-1].translate(str.maketrans("ACGT", "TGCA"))
+    reverse_complement = MOTIF[::-1].translate(str.maketrans("ACGT", "TGCA"))
     fasta, labels = "", "sample\tlabel\n"
     for number in range(count):
         text = "".join(rng.choice(list("ACGT"), LENGTH))
         if number % 2:
-            at = rng.integers(LENGTH - len(MOTIF))
-            text = text[:at] + (MOTIF if number % 4 == 1 else turned) + text[at + len(MOTIF) :]
+            start = rng.integers(LENGTH - len(MOTIF))
+            text = (
+                text[:start]
+                + (MOTIF if number % 4 == 1 else reverse_complement)
+                + text[start + len(MOTIF) :]
+            )
         fasta += f">{part}_{number}\n{text}\n"
         labels += f"{part}_{number}\t{number % 2}\n"
     (folder / f"{part}.fa.gz").write_bytes(gzip.compress(fasta.encode()))
@@ -69,29 +73,29 @@ def test_parts_held_out_divide_the_training_part(task):
     assert all(len(remaining_rows(task.train, part)) + len(part) == 160 for part in parts)
 
 
-def test_an_unknown_task_is_told(data):
+def test_an_unknown_task_is_refused(data):
     with pytest.raises(InputError, match=r"no task mouse9 \(there are: alone, tf"):
         task_folders(data, ["mouse9"])
 
 
 def test_kmers_are_counted_as_by_hand():
     sequences = ["ACGTN", "TTTT", "A"]
-    single = regressions.kmer_counts(sequences, 1, both_strands=False).toarray()
-    np.testing.assert_array_equal(single, [[1, 1, 1, 1], [0, 0, 0, 4], [1, 0, 0, 0]])
-    pairs = regressions.kmer_counts(sequences, 2, both_strands=False).toarray()
-    words = ["".join(word) for word in itertools.product("ACGT", repeat=2)]
-    assert {w: int(c) for w, c in zip(words, pairs[0], strict=True) if c} == {
+    monomers = regressions.kmer_counts(sequences, 1, both_strands=False).toarray()
+    np.testing.assert_array_equal(monomers, [[1, 1, 1, 1], [0, 0, 0, 4], [1, 0, 0, 0]])
+    dimers = regressions.kmer_counts(sequences, 2, both_strands=False).toarray()
+    kmers = ["".join(letters) for letters in itertools.product("ACGT", repeat=2)]
+    assert {kmer: int(count) for kmer, count in zip(kmers, dimers[0], strict=True) if count} == {
         "AC": 1,
         "CG": 1,
         "GT": 1,
     }
-    both = regressions.kmer_counts(["ACAAT", "ATTGT"], 2, both_strands=True).toarray()
-    assert both.shape[1] == 10
-    np.testing.assert_array_equal(both[0], both[1])
+    both_strands = regressions.kmer_counts(["ACAAT", "ATTGT"], 2, both_strands=True).toarray()
+    assert both_strands.shape[1] == 10
+    np.testing.assert_array_equal(both_strands[0], both_strands[1])
 
 
 def test_the_regression_finds_the_motif_on_both_strands(task):
-    found = methods.methods_with([])[methods.BOTH_STRANDS].run(task, 0, Budget(NOWHERE))
+    found = methods.methods_with([])[methods.BOTH_STRANDS].run(task, 0, Budget(NO_FOLDER))
     assert (
         found.parameters == 2773
     )  # the 6-mers that are their own complement count once: 2080 of 4096
@@ -100,9 +104,9 @@ def test_the_regression_finds_the_motif_on_both_strands(task):
 
 
 def test_positions_are_indicators_of_letters():
-    train, judged = regressions.position_features(["AC", "GN"], ["T", "CAG"])
+    train, validation = regressions.position_features(["AC", "GN"], ["T", "CAG"])
     np.testing.assert_array_equal(train, [[1, 0, 0, 0, 0, 1, 0, 0], [0, 0, 1, 0, 0, 0, 0, 0]])
-    np.testing.assert_array_equal(judged, [[0, 0, 0, 1, 0, 0, 0, 0], [0, 1, 0, 0, 1, 0, 0, 0]])
+    np.testing.assert_array_equal(validation, [[0, 0, 0, 1, 0, 0, 0, 0], [0, 1, 0, 0, 1, 0, 0, 0]])
 
 
 def test_steps_follow_from_the_budget_up_to_some_epochs():
@@ -129,7 +133,7 @@ def finished_run(probabilities, held_out=1.0):
     return FinishedRun(MethodResult(np.asarray(probabilities), 7, held_out, "so"), 2.0, 3.0)
 
 
-def test_what_is_finished_is_not_done_again(task, tmp_path):
+def test_finished_runs_are_not_repeated(task, tmp_path):
     calls = []
 
     def run(task, seed, budget):
@@ -140,13 +144,13 @@ def test_what_is_finished_is_not_done_again(task, tmp_path):
     for minutes, seed in ((1.0, 0), (1.0, 0), (1.0, 1), (2.0, 0)):
         Runs(tmp_path, Budget(tmp_path, minutes)).run(task, method, seed)
     assert calls == [(0, 1.0), (1, 1.0), (0, 2.0)]  # another budget is another run
-    runs = Runs(tmp_path, Budget(NOWHERE)).load(task, ["cnn", "auto"])
+    runs = Runs(tmp_path, Budget(NO_FOLDER)).load(task, ["cnn", "auto"])
     assert sorted(runs) == [("cnn", 0), ("cnn", 1)]
-    elsewhere = dataclasses.replace(task, dev=task.train)
-    assert not Runs(tmp_path, Budget(NOWHERE)).load(elsewhere, ["cnn"])
+    other_split = dataclasses.replace(task, dev=task.train)
+    assert not Runs(tmp_path, Budget(NO_FOLDER)).load(other_split, ["cnn"])
 
 
-def test_figures_are_paired_with_the_regression_chosen_without_the_judged(task):
+def test_metrics_are_paired_with_the_regression_chosen_by_held_out_loss(task):
     truth = np.eye(2)[task.labels]
     wrong = truth.copy()
     wrong[:15] = 1 - wrong[:15]
@@ -161,14 +165,14 @@ def test_figures_are_paired_with_the_regression_chosen_without_the_judged(task):
     assert rows["kmers-both", 0].mcc == pytest.approx(expected)
     assert rows["cnn", 0].over_kmers == pytest.approx(1 - expected)
     assert rows["cnn", 0].over_kmers_low > 0
-    same = rows["cnn", 1]
-    assert (same.over_kmers, same.over_kmers_low, same.over_kmers_high) == (0, 0, 0)
-    assert same.mcc_low < same.mcc < same.mcc_high
-    assert same.ece == pytest.approx(0.25)
-    assert np.isnan(same.over_regression)  # the regression on positions is not finished
+    tied = rows["cnn", 1]
+    assert (tied.over_kmers, tied.over_kmers_low, tied.over_kmers_high) == (0, 0, 0)
+    assert tied.mcc_low < tied.mcc < tied.mcc_high
+    assert tied.ece == pytest.approx(0.25)
+    assert np.isnan(tied.over_regression)  # the regression on positions is not finished
     runs["positions", 0] = finished_run(truth, held_out=0.2)
-    later = {row.key[1:]: row for row in figures.rows_of(task, runs)}
-    assert later["cnn", 0].over_regression == 0
+    rows_with_positions = {row.key[1:]: row for row in figures.rows_of(task, runs)}
+    assert rows_with_positions["cnn", 0].over_regression == 0
 
 
 def test_tables_name_what_is_missing_and_keep_old_rows(tmp_path):
@@ -206,7 +210,7 @@ def test_tables_name_what_is_missing_and_keep_old_rows(tmp_path):
 
 @pytest.mark.slow
 def test_the_program_trains_what_genomai_train_would(data, tmp_path, monkeypatch, capsys):
-    words = [
+    arguments = [
         "--data",
         data,
         "--tasks",
@@ -216,7 +220,7 @@ def test_the_program_trains_what_genomai_train_would(data, tmp_path, monkeypatch
         "--auto-time",
         "1s",
     ]
-    words += [
+    arguments += [
         "--runs",
         tmp_path,
         "--threads",
@@ -226,7 +230,7 @@ def test_the_program_trains_what_genomai_train_would(data, tmp_path, monkeypatch
         "--markdown",
         tmp_path / "t.md",
     ]
-    monkeypatch.setattr("sys.argv", ["classification", *map(str, words)])
+    monkeypatch.setattr("sys.argv", ["classification", *map(str, arguments)])
     classification.main()
     first = capsys.readouterr()
     assert "| auto |" in first.out
@@ -237,27 +241,29 @@ def test_the_program_trains_what_genomai_train_would(data, tmp_path, monkeypatch
     assert rows["auto"].mcc > 0.5
     assert "held-out MCC: k-mer regression" in rows["auto"].note
     classification.main()
-    again = capsys.readouterr()
-    assert again.out == first.out
-    assert not again.err
+    repeated = capsys.readouterr()
+    assert repeated.out == first.out
+    assert not repeated.err
 
 
 @pytest.mark.slow
 def test_designs_of_presets_begin_from_scratch_or_from_an_encoder(task, tiny_sequence_bundle):
-    fresh = networks.from_scratch("hyenadna-tiny")(task, 0, 0.0)
-    assert fresh.probabilities.shape == (60, 2)
-    assert fresh.note == f"8 steps, {8 * 32 / 128:.1f} epochs"
-    further = networks.tuned(tiny_sequence_bundle)(task, 0, 0.0)
-    assert further.probabilities.shape == (60, 2)
-    assert further.parameters < fresh.parameters
+    from_scratch = networks.from_scratch("hyenadna-tiny")(task, 0, 0.0)
+    assert from_scratch.probabilities.shape == (60, 2)
+    assert from_scratch.note == f"8 steps, {8 * 32 / 128:.1f} epochs"
+    finetuned = networks.tuned(tiny_sequence_bundle)(task, 0, 0.0)
+    assert finetuned.probabilities.shape == (60, 2)
+    assert finetuned.parameters < from_scratch.parameters
 
 
 def test_a_probe_reads_what_is_pretrained_and_its_control_new_values(task, tiny_sequence_bundle):
     known = methods.methods_with([tiny_sequence_bundle])
     name = tiny_sequence_bundle.name
-    first, again = (known[f"probe-{name}"].run(task, seed, Budget(NOWHERE)) for seed in (0, 1))
-    np.testing.assert_array_equal(first.probabilities, again.probabilities)
-    new, other = (known[f"untrained-{name}"].run(task, seed, Budget(NOWHERE)) for seed in (0, 1))
-    assert (new.probabilities != first.probabilities).any()
-    assert (new.probabilities != other.probabilities).any()
-    assert new.parameters == first.parameters
+    first, second = (known[f"probe-{name}"].run(task, seed, Budget(NO_FOLDER)) for seed in (0, 1))
+    np.testing.assert_array_equal(first.probabilities, second.probabilities)
+    control, other_control = (
+        known[f"untrained-{name}"].run(task, seed, Budget(NO_FOLDER)) for seed in (0, 1)
+    )
+    assert (control.probabilities != first.probabilities).any()
+    assert (control.probabilities != other_control.probabilities).any()
+    assert control.parameters == first.parameters

@@ -1,4 +1,4 @@
-"""What the benchmark of coverage measures with: correlations, windows as files, and the network beside ours."""
+"""What the benchmark of coverage measures with: correlations, windows as files, and the baseline network."""
 
 import numpy as np
 import pytest
@@ -55,5 +55,5 @@ def test_the_network_has_a_value_a_bin_of_what_lies_within_its_context():
     network = basenji.Basenji({"human": 3}, width=4, growth=1)
     length = 2 * basenji.CONTEXT + 4 * 128
     letters = np.random.default_rng(0).integers(0, 5, (1, length), dtype=np.uint8)
-    given = basenji.Windows(letters, np.ones((1, 4, 3), np.float32), (1, 0, 2))
-    assert basenji.predict(network.eval(), given, "human").shape == (1, 4, 3)
+    inputs = basenji.Windows(letters, np.ones((1, 4, 3), np.float32), (1, 0, 2))
+    assert basenji.predict(network.eval(), inputs, "human").shape == (1, 4, 3)

@@ -1,4 +1,4 @@
-"""Adapters: where a checkpoint's tensors belong, what is refused, and what `models inspect` says of it.
+"""Adapters: where a checkpoint's tensors belong, what is refused, and what `models inspect` reports.
 
 The checkpoints are made here, of an architecture in the registry, so that a further family needs no further test.
 """
@@ -40,24 +40,24 @@ def bert_shapes(config):
     """The released names and shapes, tied ones left out."""
     width, wide = config["hidden_size"], config["intermediate_size"]
     norm = {"weight": (width,), "bias": (width,)}
-    words = config["vocab_size"]
-    found = {
-        "bert.embeddings.word_embeddings.weight": (words, width),
+    vocabulary = config["vocab_size"]
+    shapes = {
+        "bert.embeddings.word_embeddings.weight": (vocabulary, width),
         "bert.embeddings.position_embeddings.weight": (config["max_position_embeddings"], width),
         "bert.embeddings.token_type_embeddings.weight": (config["type_vocab_size"], width),
-        "cls.predictions.bias": (words,),
+        "cls.predictions.bias": (vocabulary,),
     }
     norms = ["bert.embeddings.LayerNorm", "cls.predictions.transform.LayerNorm"]
-    found |= linear("bert.pooler.dense", width, width)
-    found |= linear("cls.predictions.transform.dense", width, width)
+    shapes |= linear("bert.pooler.dense", width, width)
+    shapes |= linear("cls.predictions.transform.dense", width, width)
     for number in range(config["num_hidden_layers"]):
         block = f"bert.encoder.layer.{number}"
         for name in ("self.query", "self.key", "self.value", "output.dense"):
-            found |= linear(f"{block}.attention.{name}", width, width)
-        found |= linear(f"{block}.intermediate.dense", wide, width)
-        found |= linear(f"{block}.output.dense", width, wide)
+            shapes |= linear(f"{block}.attention.{name}", width, width)
+        shapes |= linear(f"{block}.intermediate.dense", wide, width)
+        shapes |= linear(f"{block}.output.dense", width, wide)
         norms += [f"{block}.attention.output.LayerNorm", f"{block}.output.LayerNorm"]
-    return found | {f"{name}.{part}": shape for name in norms for part, shape in norm.items()}
+    return shapes | {f"{name}.{part}": shape for name in norms for part, shape in norm.items()}
 
 
 def bert_tensors(config=BERT, dtype=torch.float32):
@@ -73,15 +73,15 @@ def checkpoint(folder, tensors, config=BERT, shards=1):
     if shards == 1:
         safetensors.torch.save_file(tensors, folder / "model.safetensors")
         return folder
-    named = {name: f"model-{number % shards}.safetensors" for number, name in enumerate(tensors)}
-    for file in set(named.values()):
-        part = {name: tensor for name, tensor in tensors.items() if named[name] == file}
-        safetensors.torch.save_file(part, folder / file)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": named}))
+    file_of = {name: f"model-{number % shards}.safetensors" for number, name in enumerate(tensors)}
+    for file in set(file_of.values()):
+        shard = {name: tensor for name, tensor in tensors.items() if file_of[name] == file}
+        safetensors.torch.save_file(shard, folder / file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": file_of}))
     return folder
 
 
-def test_names_that_belong_nowhere_and_the_second_of_one_place_are_unexpected():
+def test_unknown_names_and_the_second_name_of_one_tensor_are_unexpected():
     keys = Keys(
         {"a.weight": "x", "a.gamma": "x", "b": "y"}, {"c": "b"}, lambda name: name == "known"
     )
@@ -104,8 +104,8 @@ def test_a_folder_of_another_kind_is_refused(tmp_path):
 def test_an_encoder_without_its_heads_may_have_no_prefix(tmp_path, prefix):
     tensors = bert_tensors()
     encoder = {n: t for n, t in tensors.items() if n.startswith("bert.")}
-    named = {prefix + name.removeprefix("bert."): tensor for name, tensor in encoder.items()}
-    network = bundles.load(checkpoint(tmp_path / "x", named), CPU).classifier.networks[0]
+    renamed = {prefix + name.removeprefix("bert."): tensor for name, tensor in encoder.items()}
+    network = bundles.load(checkpoint(tmp_path / "x", renamed), CPU).classifier.networks[0]
     full = bundles.load(checkpoint(tmp_path / "y", tensors), CPU).classifier.networks[0]
     ids = torch.arange(5, 15)[None]
     with torch.inference_mode():
@@ -121,7 +121,7 @@ def test_a_tensor_under_two_names_is_refused(tmp_path):
         bundles.load(checkpoint(tmp_path / "x", tensors), CPU)
 
 
-def test_a_pooler_that_is_not_there_cannot_be_asked_for(tmp_path):
+def test_a_pooler_that_is_not_there_cannot_be_requested(tmp_path):
     tensors = {name: t for name, t in bert_tensors().items() if "pooler" not in name}
     folder = checkpoint(tmp_path / "x", tensors)
     result = run(["embed", "--model", folder, "--pool", "pooler", "-"], ">a\nACGTACGT\n")
@@ -151,18 +151,20 @@ def test_a_fine_tuned_bert_classifies_by_its_pooler(tmp_path):
     with torch.inference_mode():
         pooled = encoder.pooler_output(encoder(ids))
         expected = pooled @ tensors["classifier.weight"].T + tensors["classifier.bias"]
-        found = bundle.classifier.networks[0]
-        assert torch.allclose(found.heads(found.head_vectors(ids))["label"], expected, atol=1e-6)
-    ended = run(["classify", "--model", folder, "-"], ">a\nACGTAC\n")
-    assert ended.status == 0
+        network = bundle.classifier.networks[0]
+        assert torch.allclose(
+            network.heads(network.head_vectors(ids))["label"], expected, atol=1e-6
+        )
+    result = run(["classify", "--model", folder, "-"], ">a\nACGTAC\n")
+    assert result.status == 0
     label = ("other", "promoter")[int(expected.argmax())]
-    assert ended.stdout.splitlines()[1].split("\t")[:2] == ["a", label]
+    assert result.stdout.splitlines()[1].split("\t")[:2] == ["a", label]
 
 
 def test_a_fine_tuned_bert_without_its_pooler_is_refused(tmp_path):
     _, tensors = fine_tuned(tmp_path / "x")
-    bare = {name: tensor for name, tensor in tensors.items() if "pooler" not in name}
-    folder = checkpoint(tmp_path / "y", bare, BERT)
+    remaining = {name: tensor for name, tensor in tensors.items() if "pooler" not in name}
+    folder = checkpoint(tmp_path / "y", remaining, BERT)
     with pytest.raises(BundleError, match=r"classifier\.weight without bert\.pooler"):
         bundles.load(folder, CPU)
 
@@ -216,11 +218,11 @@ def test_inspect_of_a_whole_model_finds_nothing_and_counts(tmp_path, tiny_sequen
 def test_inspect_hashes_each_file_once(released, tmp_path, tiny_sequence_bundle, monkeypatch):
     hashed, digest = [], hashlib.file_digest
 
-    def counted(stream, name):
+    def recording_digest(stream, name):
         hashed.append(stream.name)
         return digest(stream, name)
 
-    monkeypatch.setattr("hashlib.file_digest", counted)
+    monkeypatch.setattr("hashlib.file_digest", recording_digest)
     folder = checkpoint(tmp_path / "x", bert_tensors()) if released else tiny_sequence_bundle
     report = json.loads(run(["models", "inspect", folder, "--json"]).stdout)
     assert report["problem"] is None
@@ -254,8 +256,8 @@ def test_verify_compares_what_the_networks_of_this_program_give(tmp_path, tiny_s
         np.save(tmp_path / f"{name}.npy", values.numpy())
     result = run(["models", "verify", tiny_sequence_bundle, "--against", tmp_path])
     assert result.status == 0, result.stderr
-    found = {name: outcome for name, _, outcome in result.rows[1:]}
-    assert found == {"last_hidden": "OK", "logits": "not compared", "tracks": "not compared"}
+    outcomes = {name: outcome for name, _, outcome in result.rows[1:]}
+    assert outcomes == {"last_hidden": "OK", "logits": "not compared", "tracks": "not compared"}
 
 
 def test_a_model_of_more_values_is_not_doubled_and_one_of_many_more_not_converted(
@@ -263,20 +265,22 @@ def test_a_model_of_more_values_is_not_doubled_and_one_of_many_more_not_converte
 ):
     folder = checkpoint(tmp_path / "x", bert_tensors(dtype=torch.bfloat16))
 
-    def types():
+    def parameter_dtypes():
         classifier = bundles.load(folder, CPU, torch.float64).classifier
         return {parameter.dtype for parameter in classifier.parameters()}
 
-    assert types() == {torch.float64}
+    assert parameter_dtypes() == {torch.float64}
     monkeypatch.setattr(devices, "MAX_VALUES_IN_DOUBLE", 100)
-    assert types() == {torch.float32}
+    assert parameter_dtypes() == {torch.float32}
     monkeypatch.setattr(devices, "MAX_VALUES_CONVERTED", 100)
-    assert types() == {torch.bfloat16}
+    assert parameter_dtypes() == {torch.bfloat16}
     assert run(["models", "convert", folder, "-o", tmp_path / "y"]).status == 0
-    again, first = (bundles.load(f, CPU).classifier.state_dict() for f in (tmp_path / "y", folder))
-    for name, tensor in first.items():
-        assert again[name].dtype == tensor.dtype
-        assert torch.equal(again[name], tensor)
+    converted, original = (
+        bundles.load(f, CPU).classifier.state_dict() for f in (tmp_path / "y", folder)
+    )
+    for name, tensor in original.items():
+        assert converted[name].dtype == tensor.dtype
+        assert torch.equal(converted[name], tensor)
 
 
 LOADED = """
@@ -307,6 +311,6 @@ def test_a_checkpoint_of_300_mb_in_shards_takes_no_memory_of_ones_own(tmp_path):
     assert size > 300e6
     del tensors
     command = [sys.executable, "-c", LOADED, str(folder)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    assert float(ended.stdout) < 100  # MiB, of which torch's own buffers for matrices are most
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stderr
+    assert float(completed.stdout) < 100  # MiB, of which torch's own buffers for matrices are most

@@ -1,4 +1,4 @@
-"""Bundles: saved and loaded alike, whole or not at all, and every damage refused with a clear line."""
+"""Bundles: saved and loaded alike, completely or not at all, and every damage refused with a clear line."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ EXTRAS = Extras("# A card\n", 'name = "x"\n', {"metrics.tsv": "step\tloss\n"})
 
 
 @pytest.fixture
-def copied(tiny_bundle, tmp_path):
+def bundle_copy(tiny_bundle, tmp_path):
     """A copy of the tiny bundle, to be damaged."""
     return shutil.copytree(tiny_bundle, tmp_path / "model")
 
@@ -74,12 +74,12 @@ def scores_of(bundle):
 
 def test_a_saved_bundle_answers_as_before(tiny, tmp_path):
     bundles.save(tiny, tmp_path / "again", EXTRAS)
-    again = bundles.load(tmp_path / "again", CPU)
-    for before, after in zip(scores_of(tiny), scores_of(again), strict=True):
+    reloaded = bundles.load(tmp_path / "again", CPU)
+    for before, after in zip(scores_of(tiny), scores_of(reloaded), strict=True):
         assert before.keys() == after.keys()
         assert all(torch.equal(before[name], after[name]) for name in before)
-    assert again.heads == tiny.heads
-    assert again.coordinates.sha256 == tiny.coordinates.sha256
+    assert reloaded.heads == tiny.heads
+    assert reloaded.coordinates.sha256 == tiny.coordinates.sha256
 
 
 def test_saving_what_was_loaded_gives_the_same_files(tiny_bundle, tiny, tmp_path):
@@ -111,12 +111,12 @@ def test_the_config_says_what_the_weights_are(tiny_bundle, tiny):
     assert {"seed", "device", "torch", "samples"} <= config["provenance"].keys()
 
 
-def test_weights_are_stored_in_single_precision_and_words_in_bytes(tiny_bundle):
-    kinds = {
+def test_weights_are_stored_in_single_precision_and_genotype_tables_in_bytes(tiny_bundle):
+    dtypes = {
         name: tensor.dtype for name, tensor in load_file(tiny_bundle / "model.safetensors").items()
     }
-    assert kinds.pop("genotypes.table") == torch.int8
-    assert set(kinds.values()) == {torch.float32}
+    assert dtypes.pop("genotypes.table") == torch.int8
+    assert set(dtypes.values()) == {torch.float32}
 
 
 def test_a_loaded_bundle_is_ready_for_inference(tiny_bundle):
@@ -145,21 +145,21 @@ def test_what_is_no_bundle_is_not_replaced(tiny, tmp_path, kind):
         target.write_text("years of work")
     with pytest.raises(BundleError, match="exists and is not a model bundle"):
         bundles.save(tiny, target, EXTRAS)
-    kept = target / "chapter1.tex" if kind == "folder" else target
-    assert kept.read_text() == "years of work"
+    existing = target / "chapter1.tex" if kind == "folder" else target
+    assert existing.read_text() == "years of work"
     assert [file.name for file in tmp_path.iterdir()] == ["thesis"]
 
 
-@pytest.mark.parametrize("there_before", [False, True])
-def test_a_save_that_fails_leaves_things_as_they_were(tiny, tmp_path, monkeypatch, there_before):
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_save_that_fails_leaves_things_as_they_were(tiny, tmp_path, monkeypatch, exists):
     target = tmp_path / "model"
-    if there_before:
+    if exists:
         bundles.save(tiny, target, Extras("# Old\n", ""))
     monkeypatch.setattr(writing, "_checksums", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         bundles.save(tiny, target, EXTRAS)
-    assert [file.name for file in tmp_path.iterdir()] == ["model"] * there_before
-    if there_before:
+    assert [file.name for file in tmp_path.iterdir()] == ["model"] * exists
+    if exists:
         assert catalog.problems(target) == []
         assert (target / "README.md").read_text() == "# Old\n"
 
@@ -173,15 +173,15 @@ def test_arrays_that_could_not_be_loaded_are_not_written(tmp_path):
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_what_could_not_be_loaded_is_not_written(tiny_bundle, tmp_path, number):
-    broken = bundles.load(tiny_bundle, torch.device("cpu"))
-    broken.config["provenance"] = {"loss": number}
+    bundle = bundles.load(tiny_bundle, torch.device("cpu"))
+    bundle.config["provenance"] = {"loss": number}
     with pytest.raises(BundleError, match="not written: a number of its config is NaN or infinite"):
-        bundles.save(broken, tmp_path / "model", EXTRAS)
-    name, weight = next(iter(broken.classifier.named_parameters()))
+        bundles.save(bundle, tmp_path / "model", EXTRAS)
+    name, weight = next(iter(bundle.classifier.named_parameters()))
     with torch.no_grad():
         weight.view(-1)[0] = number
     with pytest.raises(BundleError, match=f"model: not written: {name} has become NaN"):
-        bundles.save(broken, tmp_path / "model", EXTRAS)
+        bundles.save(bundle, tmp_path / "model", EXTRAS)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -203,13 +203,13 @@ def test_folders_on_the_way_are_made(tiny, tmp_path):
     assert catalog.problems(tmp_path / "a" / "b") == []
 
 
-def cut(folder):
+def truncate(folder):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
 
 
-def cut_with_care(folder):
-    cut(folder)
+def truncate_and_record(folder):
+    truncate(folder)
     record_checksums(folder)
 
 
@@ -255,10 +255,10 @@ DAMAGES = {
         "model.safetensors: tensor likelihood.log_prior has another shape",
     ),
     "weights cut off": (
-        cut,
+        truncate,
         "model.safetensors: damaged safetensors header: of another number of bytes",
     ),
-    "weights cut off, checksum right": (cut_with_care, "model.safetensors: "),
+    "weights cut off, checksum right": (truncate_and_record, "model.safetensors: "),
     "not safetensors, checksum right": (not_safetensors, "model.safetensors: "),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors: missing"),
     "panel changed": (
@@ -295,10 +295,10 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_bundle_is_refused_in_one_line(copied, cohort, damage):
-    act, message = DAMAGES[damage]
-    act(copied)
-    result = run(["classify", "--device", "cpu", "--model", copied, cohort.newcomers])
+def test_a_damaged_bundle_is_refused_in_one_line(bundle_copy, cohort, damage):
+    apply_damage, message = DAMAGES[damage]
+    apply_damage(bundle_copy)
+    result = run(["classify", "--device", "cpu", "--model", bundle_copy, cohort.newcomers])
     assert result.status == 1
     assert result.stdout == ""
     assert result.stderr.startswith("genomai classify: ")
@@ -307,14 +307,16 @@ def test_a_damaged_bundle_is_refused_in_one_line(copied, cohort, damage):
     assert "unexpected" not in result.stderr
 
 
-def test_an_untouched_copy_is_accepted(copied, cohort):
-    assert run(["classify", "--device", "cpu", "--model", copied, cohort.newcomers]).status == 0
+def test_an_untouched_copy_is_accepted(bundle_copy, cohort):
+    assert (
+        run(["classify", "--device", "cpu", "--model", bundle_copy, cohort.newcomers]).status == 0
+    )
 
 
 @pytest.mark.parametrize("file", ["README.md", "metrics.tsv"])
-def test_what_people_read_may_be_changed(copied, file):
-    (copied / file).write_text("improved by hand\n")
-    assert bundles.load(copied, CPU).name == "tiny"
+def test_what_people_read_may_be_changed(bundle_copy, file):
+    (bundle_copy / file).write_text("improved by hand\n")
+    assert bundles.load(bundle_copy, CPU).name == "tiny"
 
 
 def test_a_model_without_a_panel_reads_no_vcf(tiny_sequence_bundle):

@@ -1,4 +1,4 @@
-"""Evo's released layouts: files and parts, names and settings of every release, what is told, extra and refused."""
+"""Evo's released layouts: files and parts, names and settings of every release, remarks, extra tensors, refusals."""
 
 import io
 import json
@@ -108,13 +108,13 @@ def tensors(blocks, prefix=""):
     shapes = {"embedding_layer.weight": (512, WIDTH), "norm.scale": (WIDTH,)}
     for number, block in enumerate(blocks):
         shapes |= {f"blocks.{number}.{name}": shape for name, shape in block.items()}
-    found = {n: torch.randn(shape, generator=rng) * 0.3 for n, shape in shapes.items()}
-    for name, tensor in found.items():
+    weights = {n: torch.randn(shape, generator=rng) * 0.3 for n, shape in shapes.items()}
+    for name, tensor in weights.items():
         if name.endswith("log_poles"):
             tensor.abs_().neg_()
         if name.endswith("inv_freq"):
             tensor.copy_(evo.frequencies(10000.0, WIDTH // HEADS))
-    return {prefix + name: tensor for name, tensor in found.items()}
+    return {prefix + name: tensor for name, tensor in weights.items()}
 
 
 def of_evo1(**more):
@@ -151,8 +151,8 @@ def with_extras():
     }
 
 
-def cut(file, parts):
-    """The file in so many parts, and no longer whole."""
+def split_file(file, parts):
+    """Split the file into so many parts, and remove it."""
     content = file.read_bytes()
     for number in range(parts):
         start, end = (len(content) * n // parts for n in (number, number + 1))
@@ -175,7 +175,7 @@ def test_a_file_of_evo_2_loads_whole_and_in_parts_beside_a_config_or_without(tmp
     torch.save(with_extras(), file)
     expected = logits(folder_of(tmp_path / "full", tensors(OF_EVO2), EVO2))
     if parts > 1:
-        cut(file, parts)
+        split_file(file, parts)
         assert torch.equal(logits(tmp_path / "evo2_1b_base.pt.part0"), expected)
     assert torch.equal(logits(file), expected)
     config = {"name": "x", "architecture": ["StripedHyena2"], "_name_or_path": file.name}
@@ -207,7 +207,7 @@ def test_inspect_names_what_is_not_needed_and_tells_the_precision(tmp_path):
 def test_parts_that_lack_one_or_hold_something_else_are_refused(tmp_path):
     file = tmp_path / "evo2_1b_base.pt"
     torch.save(tensors(OF_EVO2), file)
-    cut(file, 3)
+    split_file(file, 3)
     (tmp_path / "evo2_1b_base.pt.part2").unlink()
     with pytest.raises(BundleError, match="damaged"):
         bundles.load(file, CPU)
@@ -215,7 +215,7 @@ def test_parts_that_lack_one_or_hold_something_else_are_refused(tmp_path):
     with pytest.raises(BundleError, match=r"part0: missing"):
         bundles.load(file, CPU)
     torch.save({"a": print}, file)
-    cut(file, 2)
+    split_file(file, 2)
     with pytest.raises(BundleError, match="print, which weights have no use for"):
         Weights.open(file)
 
@@ -235,7 +235,7 @@ def test_parts_give_the_tensors_that_were_saved(tmp_path):
     }
     file = tmp_path / "w.pt"
     torch.save(saved, file)
-    cut(file, 9)
+    split_file(file, 9)
     weights = Weights.open(tmp_path)
     assert weights.non_tensors == ["state"]
     assert len(weights.files) == 9
@@ -251,22 +251,22 @@ def test_rows_of_queries_keys_and_values_are_ordered_by_head_in_evo_2(tmp_path):
     name = "blocks.3.inner_mha_cls.Wqkv.weight"
     permuted = tensors(OF_EVO2)
     permuted[name] = permuted[name].view(HEADS, 3, -1, WIDTH).transpose(0, 1).reshape(-1, WIDTH)
-    found = logits(folder_of(tmp_path / "b", permuted, EVO2 | {"column_split": False}))
-    torch.testing.assert_close(found, expected)
+    reordered = logits(folder_of(tmp_path / "b", permuted, EVO2 | {"column_split": False}))
+    torch.testing.assert_close(reordered, expected)
 
 
 def test_evo_1_with_and_without_its_prefix_in_shards(tmp_path):
     released = of_evo1()
     expected = logits(folder_of(tmp_path / "a", released, EVO1))
-    bare = {name.removeprefix("backbone."): tensor for name, tensor in released.items()}
-    torch.testing.assert_close(logits(folder_of(tmp_path / "b", bare, EVO1)), expected)
+    unprefixed = {name.removeprefix("backbone."): tensor for name, tensor in released.items()}
+    torch.testing.assert_close(logits(folder_of(tmp_path / "b", unprefixed, EVO1)), expected)
     shards = folder_of(tmp_path / "c", {}, EVO1)
     (shards / "model.safetensors").unlink()
-    named = {name: f"model-{number % 2}.safetensors" for number, name in enumerate(released)}
-    for file in set(named.values()):
-        part = {n: t for n, t in released.items() if named[n] == file}
-        safetensors.torch.save_file(part, shards / file)
-    (shards / "model.safetensors.index.json").write_text(json.dumps({"weight_map": named}))
+    file_of = {name: f"model-{number % 2}.safetensors" for number, name in enumerate(released)}
+    for file in set(file_of.values()):
+        shard = {n: t for n, t in released.items() if file_of[n] == file}
+        safetensors.torch.save_file(shard, shards / file)
+    (shards / "model.safetensors.index.json").write_text(json.dumps({"weight_map": file_of}))
     torch.testing.assert_close(logits(shards), expected)
 
 
@@ -325,9 +325,9 @@ def test_a_decoder_of_its_own_and_a_decoder_that_should_be_tied(tmp_path):
     released = tensors(OF_EVO2) | {"unembed.weight": torch.zeros(512, WIDTH)}
     untied = folder_of(tmp_path / "a", released, EVO2 | {"tie_embeddings": False})
     assert not logits(untied).any()
-    other = of_evo1(**{"backbone.unembed.weight": torch.zeros(512, WIDTH)})
+    mismatched = of_evo1(**{"backbone.unembed.weight": torch.zeros(512, WIDTH)})
     with pytest.raises(BundleError, match="should equal"):
-        bundles.load(folder_of(tmp_path / "b", other, EVO1), CPU)
+        bundles.load(folder_of(tmp_path / "b", mismatched, EVO1), CPU)
 
 
 SIZES = {  # parameters, as the papers round them
@@ -371,21 +371,25 @@ def test_parity_with_the_original_code(name):
     folder = SHARED / "parity" / name
     result = run(["models", "verify", folder, "--against", folder, "--tolerance", "1e-5"])
     assert result.status == 0, result.stderr
-    compared = {row[0]: row[2] for row in result.rows[1:]}
-    assert set(compared.values()) == {"OK"}
+    outcomes = {row[0]: row[2] for row in result.rows[1:]}
+    assert set(outcomes.values()) == {"OK"}
     expected = {"hidden_states", "last_hidden", "last_hidden_short", "logits"}
     if name == "evo2":
         expected |= {"long_filters", "greedy", "mean_loglik", "sum_loglik", "tokenizer_cases"}
         expected |= {f"keys {size}" for size in SIZES if size != "evo2_7b_microviridae"}
-    assert expected <= set(compared)
+    assert expected <= set(outcomes)
 
 
 @needs_shared
 @pytest.mark.shared
 def test_the_settings_of_releases_fit_the_released_shapes(tmp_path):
-    listed = json.loads((SHARED / "parity" / "evo2" / "official_full_size_keys.json").read_text())
-    for size, shapes in listed.items():
-        found = evo.released_sizes(shapes)
-        settings = {name: value for name, value in RELEASED[size].items() if name in found}
-        assert {name: found[name] for name in settings} == settings
-        assert np.sum([np.prod(s) for s in shapes.values()]) == pytest.approx(SIZES[size], rel=1e-3)
+    shapes_by_release = json.loads(
+        (SHARED / "parity" / "evo2" / "official_full_size_keys.json").read_text()
+    )
+    for release, shapes in shapes_by_release.items():
+        sizes = evo.released_sizes(shapes)
+        settings = {name: value for name, value in RELEASED[release].items() if name in sizes}
+        assert {name: sizes[name] for name in settings} == settings
+        assert np.sum([np.prod(s) for s in shapes.values()]) == pytest.approx(
+            SIZES[release], rel=1e-3
+        )

@@ -35,26 +35,26 @@ def figures(monkeypatch, tmp_path):
         "tolerance": 1e-5,
         "values": values,
     }
-    found = {"vectors": [vector], "losses": {"values": {}}}
+    stored = {"vectors": [vector], "losses": {"values": {}}}
     file = tmp_path / "golden.json"
     monkeypatch.setattr(golden, "FILE", file)
-    file.write_text(json.dumps(found))
-    return folder, found, file
+    file.write_text(json.dumps(stored))
+    return folder, stored, file
 
 
 def test_a_checkpoint_is_compared_with_the_vector_of_its_checksum(figures):
-    folder, found, file = figures
+    folder, stored, file = figures
     result = run(["models", "verify", folder])
     assert result.status == 0, result.stderr
     assert result.rows[0][1] == "OK"
     assert "somebody/evo at 0123456789ab" in result.rows[0][2]
-    found["vectors"][0]["values"][3] += 1e-3
-    file.write_text(json.dumps(found))
+    stored["vectors"][0]["values"][3] += 1e-3
+    file.write_text(json.dumps(stored))
     result = run(["models", "verify", folder])
     assert result.status == 1
     assert result.rows[0][1] == "DIFFERENT"
-    found["vectors"][0]["weights_sha256"] = "0" * 64
-    file.write_text(json.dumps(found))
+    stored["vectors"][0]["weights_sha256"] = "0" * 64
+    file.write_text(json.dumps(stored))
     result = run(["models", "verify", folder])
     assert result.status == 0
     assert result.rows[0][1] == "UNKNOWN"
@@ -74,7 +74,7 @@ def test_a_checkpoint_that_does_not_load_is_damaged(tmp_path):
 def test_the_loss_of_prompts_is_compared_where_they_are_those_of_the_test(
     figures, monkeypatch, tmp_path
 ):
-    _, found, figures_file = figures
+    _, stored, figures_file = figures
     monkeypatch.setitem(RELEASED, "evo2_7b", EVO2)
     file = tmp_path / "evo2_7b.pt"
     torch.save(tensors(BLOCKS), file)
@@ -91,8 +91,8 @@ def test_the_loss_of_prompts_is_compared_where_they_are_those_of_the_test(
         ]
     digests = [hashlib.sha256(text.encode()).hexdigest() for text in prompts]
     loss = float(sum(means)) / 2
-    found["losses"] = {"prompts_sha256": digests, "tolerance": 1e-3, "values": {"evo2_7b": loss}}
-    figures_file.write_text(json.dumps(found))
+    stored["losses"] = {"prompts_sha256": digests, "tolerance": 1e-3, "values": {"evo2_7b": loss}}
+    figures_file.write_text(json.dumps(stored))
     folder = tmp_path / "prompts"
     folder.mkdir()
     with (folder / golden.PROMPTS).open("w", newline="") as stream:
@@ -101,8 +101,8 @@ def test_the_loss_of_prompts_is_compared_where_they_are_those_of_the_test(
     assert result.status == 0, result.stderr
     assert result.rows[1][0] == "mean loss of evo2_7b"
     assert result.rows[1][2] == "OK"
-    found["losses"]["values"]["evo2_7b"] += 0.01
-    figures_file.write_text(json.dumps(found))
+    stored["losses"]["values"]["evo2_7b"] += 0.01
+    figures_file.write_text(json.dumps(stored))
     assert run(["models", "verify", file, "--against", folder]).status == 1
     (folder / golden.PROMPTS).write_text("Sequence,Name\nACGT,x\n")
     result = run(["models", "verify", file, "--against", folder])
@@ -127,8 +127,10 @@ def test_the_figures_are_those_of_their_sources():
     for vector in stored["vectors"]:
         files = [*(SHARED / "official" / "golden").rglob("*vector.json")]
         files += (SHARED / "official" / "golden").glob("*-f32.json")
-        found = [json.loads(file.read_text()) for file in files]
-        (source,) = (f for f in found if f["provenance"].get("source_repo") == vector["source"])
+        references = [json.loads(file.read_text()) for file in files]
+        (source,) = (
+            f for f in references if f["provenance"].get("source_repo") == vector["source"]
+        )
         assert vector["values"] == pytest.approx(source["values"], rel=1e-8)
         assert vector["revision"] == source["provenance"]["source_revision"]
     with (SHARED / "official" / "golden" / golden.PROMPTS).open() as stream:

@@ -1,4 +1,4 @@
-"""Checkpoints from Hugging Face, by a stand-in for its library: names, cache, checksums, what is said."""
+"""Checkpoints from Hugging Face, by a stand-in for its library: names, cache, checksums, messages."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ def weights():
 
 @pytest.fixture
 def library(tmp_path, monkeypatch):
-    """A stand-in with a cache as the library lays it out; it keeps what it was asked for."""
+    """A stand-in with a cache as the library lays it out; it records the requests."""
     folder = tmp_path / "models--Owner--tiny"
     snapshot = folder / "snapshots" / "abc123"
     snapshot.mkdir(parents=True)
@@ -34,13 +34,13 @@ def library(tmp_path, monkeypatch):
     (snapshot / "config.json").write_text(json.dumps(CONFIG))
     file = snapshot / "model.safetensors"
     safetensors.torch.save_file(weights(), file)
-    blob = folder / "blobs" / hashlib.sha256(file.read_bytes()).hexdigest()
-    shutil.move(file, blob)
-    file.symlink_to(blob)
-    module = SimpleNamespace(blob=blob, asked=[])
+    blob_file = folder / "blobs" / hashlib.sha256(file.read_bytes()).hexdigest()
+    shutil.move(file, blob_file)
+    file.symlink_to(blob_file)
+    module = SimpleNamespace(blob=blob_file, requests=[])
 
     def snapshot_download(repository, *, revision, allow_patterns):
-        module.asked.append((repository, revision))
+        module.requests.append((repository, revision))
         assert "*.safetensors" in allow_patterns
         return str(snapshot)
 
@@ -65,10 +65,10 @@ def fasta(tmp_path):
 def test_a_named_revision_is_fetched_and_read(library, fasta):
     result = embed(fasta)
     assert result.status == 0, result.stderr
-    assert set(library.asked) == {("Owner/tiny", "main")}
+    assert set(library.requests) == {("Owner/tiny", "main")}
     assert result.rows[1][0] == "a"
-    shown = run(["models", "inspect", str(library.blob.parent.parent / "snapshots" / "abc123")])
-    assert "problem\t." in shown.stdout
+    inspected = run(["models", "inspect", str(library.blob.parent.parent / "snapshots" / "abc123")])
+    assert "problem\t." in inspected.stdout
 
 
 def test_the_model_is_called_as_the_repository(library):
@@ -80,7 +80,7 @@ def test_a_name_without_its_revision_is_refused(library, fasta, name):
     result = embed(fasta, name)
     assert result.status == 1
     assert "not of the form hf:OWNER/NAME@REVISION" in result.stderr
-    assert not library.asked
+    assert not library.requests
 
 
 def test_a_file_that_is_not_as_recorded_is_refused(library, fasta):
@@ -93,10 +93,10 @@ def test_a_file_that_is_not_as_recorded_is_refused(library, fasta):
 
 
 def test_errors_of_the_library_are_one_line(library, fasta):
-    def refused(*_, **__):
+    def raise_error(*_, **__):
         raise OSError("no such repository\nmore about it")
 
-    library.snapshot_download = refused
+    library.snapshot_download = raise_error
     result = embed(fasta)
     assert result.status == 1
     assert result.stderr.splitlines()[-1].endswith(f"{NAME}: no such repository")

@@ -1,4 +1,4 @@
-"""The shipped models: whole, with cards, and right about the example people."""
+"""The shipped models: complete, with cards, and correct for the example samples."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from genomai_cli.bundles import catalog
 
 MODELS = REPOSITORY / "models"
 EXAMPLES = REPOSITORY / "examples"
-PEOPLE = SHARED / "data" / "1kgp"
+DATA_1KGP = SHARED / "data" / "1kgp"
 SHIPPED = sorted(path for path in MODELS.iterdir() if (path / "model.safetensors").is_file())
 SUPERPOPULATIONS = {
     "AFR": "ACB ASW ESN GWD LWK MSL YRI",
@@ -26,22 +26,14 @@ SUPERPOPULATION_OF = {p: name for name, pops in SUPERPOPULATIONS.items() for p i
 pytestmark = pytest.mark.usefixtures("one_thread", "shipped_only")
 
 
-@pytest.fixture(scope="module")
-def shipped_only():
-    """No other models than the shipped ones are in the way."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("GENOMAI_MODELS", raising=False)
-        yield
-
-
 @pytest.fixture(params=SHIPPED, ids=lambda path: path.name)
 def model(request) -> Path:
     return request.param
 
 
 @pytest.fixture(scope="module")
-def calls(shipped_only):
-    """The rows of the example people, from VCF, by name: column to field."""
+def example_calls(shipped_only):
+    """The rows of the example samples, from VCF, by name: column to field."""
     result = run(["classify", "--device", "cpu", "-q", EXAMPLES / "samples.vcf.gz"])
     assert result.status == 0, result.stderr
     header, *rows = result.rows
@@ -60,18 +52,18 @@ def test_a_model_is_as_it_was_made(model):
 
 
 def test_a_model_has_all_its_files(model):
-    there = {file.name for file in model.iterdir()}
-    assert {"README.md", "config.json", "model.safetensors", "recipe.toml"} <= there
+    files = {file.name for file in model.iterdir()}
+    assert {"README.md", "config.json", "model.safetensors", "recipe.toml"} <= files
     if catalog.read_config(model)["input"]["kind"] != "sequence":
-        assert "panel.tsv" in there or {"reference.fa", "sites.tsv"} <= there
-    assert not any(name.endswith((".pt", ".pkl", ".bin")) for name in there)
+        assert "panel.tsv" in files or {"reference.fa", "sites.tsv"} <= files
+    assert not any(name.endswith((".pt", ".pkl", ".bin")) for name in files)
 
 
 def test_a_card_has_figures_limits_and_the_command_that_made_it(model):
     card = (model / "README.md").read_text()
     headings = {line[3:].lower() for line in card.splitlines() if line.startswith("## ")}
-    for wanted in ("data", "method", "results", "limits", "reproduce"):
-        assert any(wanted in heading for heading in headings), wanted
+    for section in ("data", "method", "results", "limits", "reproduce"):
+        assert any(section in heading for heading in headings), section
     assert re.search(r"0\.\d{3}|\d\d\.\d %", card)
     assert re.search(r"genomai ((pre)?train|models new)", card)
 
@@ -94,9 +86,9 @@ def test_the_ancestry_models_know_which_population_lies_where(name):
 
 
 def test_the_reference_model_has_734213_parameters():
-    shown = run("models show genomai-v2")
-    assert shown.status == 0
-    assert ["parameters", "734,213"] in shown.rows
+    result = run("models show genomai-v2")
+    assert result.status == 0
+    assert ["parameters", "734,213"] in result.rows
     config = catalog.read_config(MODELS / "genomai-v2")
     assert config["heads"] == {"superpop": sorted(SUPERPOPULATIONS)}
     assert len((MODELS / "genomai-v2" / "panel.tsv").read_text().splitlines()) == 201
@@ -107,22 +99,22 @@ def test_the_models_are_listed():
     assert set(listed) >= {path.name for path in SHIPPED}
 
 
-def test_the_example_people_are_placed_as_their_names_say(calls):
-    plain = [name for name in calls if re.fullmatch(r"synthetic_[A-Z]{3}_1", name)]
-    assert len(plain) == 10
-    for name in plain:
+def test_the_example_samples_are_classified_as_their_names_say(example_calls):
+    unadmixed = [name for name in example_calls if re.fullmatch(r"synthetic_[A-Z]{3}_1", name)]
+    assert len(unadmixed) == 10
+    for name in unadmixed:
         expected = SUPERPOPULATION_OF[name.split("_")[1]]
-        assert calls[name]["superpop"] == expected, name
-        assert SUPERPOPULATION_OF[calls[name]["pop"]] == expected, name
-        assert float(calls[name]["superpop_p"]) > 0.9, name
+        assert example_calls[name]["superpop"] == expected, name
+        assert SUPERPOPULATION_OF[example_calls[name]["pop"]] == expected, name
+        assert float(example_calls[name]["superpop_p"]) > 0.9, name
 
 
-def test_the_child_of_two_continents_is_flagged(calls):
-    assert "ADMIXED" in calls["synthetic_YRI_CEU_1"]["flags"].split(",")
+def test_the_child_of_two_continents_is_flagged(example_calls):
+    assert "ADMIXED" in example_calls["synthetic_YRI_CEU_1"]["flags"].split(",")
 
 
-def test_a_tenth_of_the_sites_suffices_for_the_continent(calls):
-    sparse = calls["synthetic_GBR_sparse_1"]
+def test_a_tenth_of_the_sites_suffices_for_the_continent(example_calls):
+    sparse = example_calls["synthetic_GBR_sparse_1"]
     assert sparse["superpop"] == "EUR"
     assert int(sparse["used"]) == 97
     assert float(sparse["call_rate"]) == pytest.approx(97 / 24493, abs=1e-4)
@@ -138,22 +130,22 @@ def test_the_older_model_flags_a_tenth_of_its_sites():
     assert float(sparse["call_rate"]) == pytest.approx(0.1, abs=0.03)
 
 
-def test_examples_in_fasta_have_the_rows_of_the_vcf(calls):
+def test_examples_in_fasta_have_the_rows_of_the_vcf(example_calls):
     header, *rows = run(["classify", "--device", "cpu", EXAMPLES / "samples.fa"]).rows
-    assert [dict(zip(header, row, strict=True)) for row in rows] == list(calls.values())
+    assert [dict(zip(header, row, strict=True)) for row in rows] == list(example_calls.values())
 
 
 def test_the_reference_model_reads_the_examples_from_vcf_and_fasta():
     command = ["classify", "--device", "cpu", "-q", "--model", "genomai-v2"]
     tables = [run([*command, EXAMPLES / name]) for name in ("samples.vcf.gz", "samples.fa")]
     assert tables[0].output == tables[1].output
-    right = [SUPERPOPULATION_OF[row[0].split("_")[1]] == row[1] for row in tables[0].rows[1:11]]
-    assert sum(right) >= 9
+    correct = [SUPERPOPULATION_OF[row[0].split("_")[1]] == row[1] for row in tables[0].rows[1:11]]
+    assert sum(correct) >= 9
 
 
 @pytest.fixture(scope="module")
-def training_people():
-    """Fifty people of the training data as FASTA, and their superpopulations."""
+def training_samples():
+    """Fifty samples of the training data as FASTA, and their superpopulations."""
     from genomai_cli.formats.fasta import fasta_entry
     from genomai_cli.formats.streams import open_inputs
     from genomai_cli.formats.tables import read_labels
@@ -161,19 +153,19 @@ def training_people():
     from genomai_cli.population.panel import Panel
 
     panel = Panel.read(MODELS / "ancestry-967" / "panel.tsv")
-    barcodes = read_barcodes(open_inputs([PEOPLE / "train.grch37.vcf.gz"]), panel)
-    chosen = list(barcodes.records())[::40][:50]
-    labels = read_labels(PEOPLE / "train.labels.tsv").column("superpopulation")
-    fasta = "".join(fasta_entry(record) for record in chosen)
-    return fasta, [labels[record.name] for record in chosen]
+    barcodes = read_barcodes(open_inputs([DATA_1KGP / "train.grch37.vcf.gz"]), panel)
+    selected = list(barcodes.records())[::40][:50]
+    labels = read_labels(DATA_1KGP / "train.labels.tsv").column("superpopulation")
+    fasta = "".join(fasta_entry(record) for record in selected)
+    return fasta, [labels[record.name] for record in selected]
 
 
 @needs_shared
 @pytest.mark.parametrize("name", ["ancestry", "ancestry-967", "genomai-v2"])
-def test_training_people_are_placed_right(name, training_people):
-    fasta, truth = training_people
+def test_training_samples_are_classified_correctly(name, training_samples):
+    fasta, truth = training_samples
     result = run(["classify", "--device", "cpu", "--model", MODELS / name], stdin=fasta)
     assert result.status == 0, result.stderr
-    right = [row[1] == label for row, label in zip(result.rows[1:], truth, strict=True)]
-    assert len(right) == 50
-    assert sum(right) >= 48
+    correct = [row[1] == label for row, label in zip(result.rows[1:], truth, strict=True)]
+    assert len(correct) == 50
+    assert sum(correct) >= 48

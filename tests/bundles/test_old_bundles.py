@@ -41,11 +41,11 @@ def in_folder(monkeypatch):
 
 
 def test_there_is_a_bundle_of_every_network_and_an_answer_of_every_bundle():
-    kinds = {
+    network_kinds = {
         bundles.load(FOLDER / name, torch.device("cpu")).config["network"]["kind"]
         for name in BUNDLES
     }
-    assert kinds >= {
+    assert network_kinds >= {
         "sites",
         "transformer",
         "profile",
@@ -80,10 +80,12 @@ def test_an_old_bundle_answers_as_before(name, in_folder):
 
 def assert_same_numbers(text: str, expected: str, tolerance: float) -> None:
     """Two tables whose fields, and parts of these, are equal, or numbers that hardly differ."""
-    for line, other in itertools.zip_longest(
+    for line, expected_line in itertools.zip_longest(
         text.splitlines(), expected.splitlines(), fillvalue=""
     ):
-        fields, expected_fields = (re.split("[\t:,]", each) for each in (line, other))
+        fields, expected_fields = (
+            re.split("[\t:,]", text_line) for text_line in (line, expected_line)
+        )
         assert len(fields) == len(expected_fields)
         for field, expected_field in zip(fields, expected_fields, strict=True):
             if field != expected_field:

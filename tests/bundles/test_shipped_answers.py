@@ -16,7 +16,7 @@ BARCODES = {
     "classify-genomai-v2.tsv": "classify --probs --model genomai-v2",
     "align.tsv": "align --top 3",
 }
-INDIVIDUAL = {
+SINGLE_SAMPLE = {
     "embed-ancestry.tsv": "embed --model ancestry",
     "embed-ancestry-967.tsv": "embed --model ancestry-967",
     "embed-genomai-v2.tsv": "embed --model genomai-v2",
@@ -27,18 +27,10 @@ GENOMES = {
     "embed-mito-pretrained.tsv": "embed --model mito-pretrained",
     "denoise-mito.tsv": "denoise --model mito-denoiser -o genome.fa --changes -",
 }
-NOTHING = {
+WITHOUT_INPUT = {
     "generate.fa": "generate -n 2 --steps 8 --seed 3",
     "generate-phenotype.fa": "generate -n 2 --steps 8 --seed 3 --phenotype JPT",
 }
-
-
-@pytest.fixture(scope="module")
-def shipped_only():
-    """No other models than the shipped ones are in the way."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("GENOMAI_MODELS", raising=False)
-        yield
 
 
 def barcodes(name: str = "") -> str:
@@ -65,13 +57,13 @@ def answer(command: str, stdin: str) -> str:
 
 
 @pytest.mark.parametrize("name", BARCODES)
-def test_the_example_people_get_the_same(name):
+def test_the_example_samples_get_the_same(name):
     assert_pinned(name, answer(BARCODES[name], barcodes()))
 
 
-@pytest.mark.parametrize("name", INDIVIDUAL)
-def test_a_person_gets_the_same(name):
-    assert_pinned(name, answer(INDIVIDUAL[name], barcodes("synthetic_GBR_sparse_1")))
+@pytest.mark.parametrize("name", SINGLE_SAMPLE)
+def test_a_single_sample_gets_the_same(name):
+    assert_pinned(name, answer(SINGLE_SAMPLE[name], barcodes("synthetic_GBR_sparse_1")))
 
 
 @pytest.mark.parametrize("name", GENOMES)
@@ -80,19 +72,19 @@ def test_genomes_get_the_same(name, tmp_path, monkeypatch):
     assert_pinned(name, answer(GENOMES[name], genomes()))
 
 
-@pytest.mark.parametrize("name", NOTHING)
-def test_the_same_people_are_generated(name):
-    assert_pinned(name, answer(NOTHING[name], ""))
+@pytest.mark.parametrize("name", WITHOUT_INPUT)
+def test_the_same_samples_are_generated(name):
+    assert_pinned(name, answer(WITHOUT_INPUT[name], ""))
 
 
 def assert_pinned(name: str, text: str) -> None:
-    """The golden file says the same; the numbers of vectors may differ by `TOLERANCE`."""
+    """The golden file has the same; the numbers of vectors may differ by `TOLERANCE`."""
     name = f"shipped-{name}"
     if "embed" not in name:
         assert_expected(name, text)
         return
     golden = (EXPECTED / name).read_text().splitlines()
-    for line, other in itertools.zip_longest(text.splitlines(), golden, fillvalue=""):
-        pairs = list(zip(line.split("\t"), other.split("\t"), strict=True))
+    for line, expected_line in itertools.zip_longest(text.splitlines(), golden, fillvalue=""):
+        pairs = list(zip(line.split("\t"), expected_line.split("\t"), strict=True))
         for field, expected in (pair for pair in pairs if pair[0] != pair[1]):
             assert float(field) == pytest.approx(float(expected), abs=TOLERANCE)

@@ -14,20 +14,20 @@ from genomai_cli.errors import BundleError
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([7])}
 
 
-def written(folder, layout):
+def write_checkpoint(folder, layout):
     """The tensors in a folder, in one of four layouts."""
-    parts = [dict([item]) for item in TENSORS.items()]
-    ending = "safetensors" if "safetensors" in layout else "bin"
-    stem = "model" if ending == "safetensors" else "pytorch_model"
-    save = safetensors.torch.save_file if ending == "safetensors" else torch.save
+    shards = [dict([item]) for item in TENSORS.items()]
+    extension = "safetensors" if "safetensors" in layout else "bin"
+    stem = "model" if extension == "safetensors" else "pytorch_model"
+    save = safetensors.torch.save_file if extension == "safetensors" else torch.save
     if "sharded" not in layout:
-        save(dict(TENSORS), folder / f"{stem}.{ending}")
+        save(dict(TENSORS), folder / f"{stem}.{extension}")
         return folder
-    names = [f"{stem}-0000{n}-of-00002.{ending}" for n in (1, 2)]
-    for name, part in zip(names, parts, strict=True):
-        save(part, folder / name)
-    named = {key: name for name, part in zip(names, parts, strict=True) for key in part}
-    (folder / f"{stem}.{ending}.index.json").write_text(json.dumps({"weight_map": named}))
+    names = [f"{stem}-0000{n}-of-00002.{extension}" for n in (1, 2)]
+    for name, shard in zip(names, shards, strict=True):
+        save(shard, folder / name)
+    file_of = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
+    (folder / f"{stem}.{extension}.index.json").write_text(json.dumps({"weight_map": file_of}))
     return folder
 
 
@@ -36,7 +36,7 @@ LAYOUTS = ["safetensors", "sharded safetensors", "torch", "sharded torch"]
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_gives_the_same_tensors(tmp_path, layout):
-    weights = Weights.open(written(tmp_path, layout))
+    weights = Weights.open(write_checkpoint(tmp_path, layout))
     assert set(weights) == set(TENSORS)
     assert len(weights.files) == (2 if "sharded" in layout else 1)
     for name, tensor in TENSORS.items():
@@ -99,15 +99,15 @@ print(resident() - before)
 def test_opening_and_using_256_mib_takes_no_memory_of_ones_own(tmp_path):
     if sys.platform != "linux":
         pytest.skip("memory is read from /proc")
-    named = {}
+    file_of = {}
     for number in range(16):
         tensor = torch.full((2048, 2048), 1e-4)
         file = f"model-{number}.safetensors"
         safetensors.torch.save_file({f"{number}.weight": tensor}, tmp_path / file)
-        named[f"{number}.weight"] = file
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": named}))
-    ended = subprocess.run(
+        file_of[f"{number}.weight"] = file
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": file_of}))
+    completed = subprocess.run(
         [sys.executable, "-c", MEASURE, tmp_path], capture_output=True, text=True, check=False
     )
-    assert ended.returncode == 0, ended.stderr
-    assert int(ended.stdout) / 1024 < 64  # MiB, of 256 in the files
+    assert completed.returncode == 0, completed.stderr
+    assert int(completed.stdout) / 1024 < 64  # MiB, of 256 in the files

@@ -20,7 +20,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ("classify", EXAMPLES / "samples.vcf.gz", "--report", "report.html"),
         ("embed", EXAMPLES / "samples.fa", "-o", "vectors.h5"),
@@ -28,16 +28,16 @@ sys.exit(main(sys.argv[1:]))
         ("models", "list"),
         ("doctor",),
     ],
-    ids=lambda words: words[0],
+    ids=lambda arguments: arguments[0],
 )
-def test_no_network_no_pickle_no_shell(tmp_path, words):
-    command = [sys.executable, "-c", PROGRAM, *map(str, words)]
+def test_no_network_no_pickle_no_shell(tmp_path, arguments):
+    command = [sys.executable, "-c", PROGRAM, *map(str, arguments)]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "audited" not in result.stderr
 
 
-def test_the_audit_hears_what_it_should():
+def test_the_audit_reports_what_it_should():
     program = PROGRAM.replace(
         "from genomai_cli.cli.app import main",
         "import pickle, collections; pickle.loads(pickle.dumps(collections.OrderedDict()))\nmain = len",

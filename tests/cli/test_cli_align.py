@@ -33,7 +33,7 @@ just a man\t.\t.\tM\t.\t.
 
 
 def barcode(mother, father, known=range(SITES)):
-    """Of someone with the common alleles of two populations, N at the sites that are not known."""
+    """The barcode of a child of two populations: their common alleles, N at the sites that are not known."""
     letters = []
     for number in range(SITES):
         _, _, ref, alt = site(number)
@@ -42,18 +42,18 @@ def barcode(mother, father, known=range(SITES)):
     return "".join(letters)
 
 
-PEOPLE = {
+BARCODES = {
     "noa": barcode("NOA", "NOA"),
     "mixed": barcode("NOB", "SOC", range(10, SITES)),
     "nobody": "N" * SITES,
     "few": barcode("SOC", "SOC", range(4)),
 }
-FASTA = "".join(f">{name}\n{letters}\n" for name, letters in PEOPLE.items())
+FASTA = "".join(f">{name}\n{letters}\n" for name, letters in BARCODES.items())
 
 
 @pytest.fixture(scope="module")
 def model(handmade_bundle, tmp_path_factory):
-    """The handmade bundle with the handmade network beside it."""
+    """The handmade bundle with the handmade network attached to it."""
     return with_phenotypes(handmade_bundle, tmp_path_factory.mktemp("models") / "handmade")
 
 
@@ -61,10 +61,10 @@ def model(handmade_bundle, tmp_path_factory):
 def align(model):
     """Aligns with the handmade model."""
 
-    def aligned(*arguments, stdin=b""):
+    def run_align(*arguments, stdin=b""):
         return run(["align", "--device", "cpu", "--model", model, *arguments], stdin=stdin)
 
-    return aligned
+    return run_align
 
 
 @pytest.fixture
@@ -75,15 +75,15 @@ def records(tmp_path):
 
 
 def vector(name):
-    """What the alleles of one of the people add up to along the axes of the populations, over the root of their number,
-    and the bias."""
+    """The vector of a barcode by hand: its alleles summed along the axes of the populations, divided by the root of
+    their number, and the bias."""
     rows = []
-    for number, letter in enumerate(PEOPLE[name]):
+    for number, letter in enumerate(BARCODES[name]):
         _, _, ref, alt = site(number)
         copies = {ref: 0, HETEROZYGOTES[ref + alt]: 1, alt: 2}.get(letter)
         common = np.array([common_allele(p, number) for p in LABELS])
         rows.append(0 * common if copies is None else (copies - 1) * (2 * common - 1))
-    known = SITES - PEOPLE[name].count("N")
+    known = SITES - BARCODES[name].count("N")
     return np.append(np.sum(rows, axis=0) / np.sqrt(known), BIAS)
 
 
@@ -171,9 +171,9 @@ def test_reverse_with_top_is_the_beginning_of_each(align, cohort, records):
 
 
 def test_reverse_holds_no_more_samples_than_asked_for(align, cohort, records, monkeypatch):
-    whole = align("--phenotypes", records, "--reverse", "--top", "3", cohort.newcomers)
+    expected = align("--phenotypes", records, "--reverse", "--top", "3", cohort.newcomers)
     monkeypatch.setattr("genomai_cli.population.alignment.tables._SAMPLES_PER_MERGE", 2)
-    assert align("--phenotypes", records, "--reverse", "--top", "3", cohort.newcomers) == whole
+    assert align("--phenotypes", records, "--reverse", "--top", "3", cohort.newcomers) == expected
 
 
 # --- ways in ------------------------------------------------------------------------------------
@@ -213,11 +213,11 @@ def test_both_builds_and_chr_give_the_same_bytes(align, cohort, build):
 
 
 def test_the_size_of_batches_does_not_matter(align, cohort, records):
-    whole = align("--phenotypes", records, cohort.newcomers)
+    expected = align("--phenotypes", records, cohort.newcomers)
     for size in ("1", "3"):
         assert (
             align("--phenotypes", records, "--batch-size", size, cohort.newcomers).output
-            == whole.output
+            == expected.output
         )
 
 
@@ -317,12 +317,12 @@ def test_a_sequence_that_is_no_barcode_is_refused_and_nothing_written(align, tmp
 
 @pytest.fixture
 def pairs(tmp_path):
-    def written(text):
+    def write_pairs(text):
         path = tmp_path / "pairs.tsv"
         path.write_text(text)
         return path
 
-    return written
+    return write_pairs
 
 
 PAIRED = "phenotype\tsample\nSOC\tfew\nNOA\tnoa\nNOB\tmixed\nSOC\tmixed\n"
@@ -357,13 +357,13 @@ def test_permutations_follow_the_seed(align, cohort, pairs, tmp_path):
     names = cohort.names[:6]
     file = pairs("sample\tphenotype\n" + "".join(f"{n}\t{n[:3]}\n" for n in names))
 
-    def expected(seed):
+    def expected_mean(seed):
         report = tmp_path / "report.json"
-        more = ["--permutations", "99", "--seed", seed, "--report-json", report]
-        assert align("-q", "--pairs", file, *more, cohort.newcomers).stderr == ""
+        options = ["--permutations", "99", "--seed", seed, "--report-json", report]
+        assert align("-q", "--pairs", file, *options, cohort.newcomers).stderr == ""
         return json.loads(report.read_text())["details"]["permutation_test"]["expected"]
 
-    assert expected("1") == expected("1") != expected("2")
+    assert expected_mean("1") == expected_mean("1") != expected_mean("2")
 
 
 def test_a_pair_of_a_sample_without_sites_has_no_similarity(align, pairs, tmp_path):

@@ -1,4 +1,4 @@
-"""`genomai align --attention` and `--plot`: what the files hold, that it adds up, and that they appear whole."""
+"""`genomai align --attention` and `--plot`: the content of the files, sums of attributions, no half-written files."""
 
 import shutil
 import subprocess
@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from conftest import SITES, run, site
 from crossmodal_bundle import COLUMNS, LABELS, with_phenotypes
-from test_cli_align import FASTA, PEOPLE
+from test_cli_align import BARCODES, FASTA
 
 from genomai_cli.bundles import catalog
 from genomai_cli.population.panel import Panel
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-WORDS = len(COLUMNS.vocabulary)
+TOKENS = len(COLUMNS.vocabulary)
 HEADS, LAYERS = 2, 2
-KNOWN = [name for name in PEOPLE if name != "nobody"]
+GENOTYPED = [name for name in BARCODES if name != "nobody"]
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +27,15 @@ def model(handmade_bundle, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def align(model):
-    def aligned(*arguments, stdin=FASTA):
+    def run_align(*arguments, stdin=FASTA):
         return run(["align", "--device", "cpu", "--model", model, *arguments], stdin=stdin)
 
-    return aligned
+    return run_align
 
 
 @pytest.fixture(scope="module")
-def explained(align, tmp_path_factory):
-    """The file of explanations of the people, and the table beside it."""
+def explanations(align, tmp_path_factory):
+    """The file of explanations of the samples, and the rows of the table."""
     path = tmp_path_factory.mktemp("explained") / "why.h5"
     result = align("--attention", path)
     assert result.status == 0, result.stderr
@@ -43,15 +43,15 @@ def explained(align, tmp_path_factory):
         yield file, result.rows[1:]
 
 
-def words(dataset):
+def strings(dataset):
     return list(dataset.asstr()[:])
 
 
 # --- HDF5 ---------------------------------------------------------------------------------------
 
 
-def test_the_attributes_name_model_and_method(explained, model):
-    attributes = explained[0].attrs
+def test_the_attributes_name_model_and_method(explanations, model):
+    attributes = explanations[0].attrs
     assert attributes["format"] == "genomai explanations"
     assert attributes["model_name"] == "handmade"
     assert attributes["model_version"] == "0.1"
@@ -59,9 +59,9 @@ def test_the_attributes_name_model_and_method(explained, model):
     assert attributes["attribution"].startswith("integrated gradients (Sundararajan")
 
 
-def test_the_sites_are_those_of_the_panel(explained):
-    sites = explained[0]["sites"]
-    assert words(sites["rsid"]) == [f"rs{number}" for number in range(SITES)]
+def test_the_sites_are_those_of_the_panel(explanations):
+    sites = explanations[0]["sites"]
+    assert strings(sites["rsid"]) == [f"rs{number}" for number in range(SITES)]
     for number in range(SITES):
         chrom, position, ref, alt = site(number)
         assert sites["pos_grch37"][number] == position
@@ -70,31 +70,31 @@ def test_the_sites_are_those_of_the_panel(explained):
         assert site_columns == [str(chrom), ref, alt]
 
 
-def test_a_row_is_a_sample_and_its_most_similar_record(explained):
-    file, table = explained
+def test_a_row_is_a_sample_and_its_most_similar_record(explanations):
+    file, table = explanations
     best = [(row[0], row[1], float(row[2])) for row in table if row[3] == "1"]
-    assert words(file["phenotypes/ids"]) == LABELS
-    named = [LABELS[number] for number in file["phenotype"]]
+    assert strings(file["phenotypes/ids"]) == LABELS
+    phenotypes = [LABELS[number] for number in file["phenotype"]]
     similarities = file["similarity"][:].round(6)
-    assert list(zip(words(file["ids"]), named, similarities, strict=True)) == best
-    assert words(file["phenotypes/columns/superpop"]) == ["NORTH", "NORTH", "SOUTH"]
+    assert list(zip(strings(file["ids"]), phenotypes, similarities, strict=True)) == best
+    assert strings(file["phenotypes/columns/superpop"]) == ["NORTH", "NORTH", "SOUTH"]
 
 
-def test_attributions_add_up_to_the_similarity(explained):
-    file, _ = explained
-    rise = file["similarity"][:] - file["baseline_similarity"][:]
-    np.testing.assert_allclose(file["attributions"][:].sum(axis=1), rise, atol=1e-4)
-    assert np.abs(rise).max() > 0.5
+def test_attributions_add_up_to_the_similarity(explanations):
+    file, _ = explanations
+    difference = file["similarity"][:] - file["baseline_similarity"][:]
+    np.testing.assert_allclose(file["attributions"][:].sum(axis=1), difference, atol=1e-4)
+    assert np.abs(difference).max() > 0.5
 
 
-def test_missing_sites_have_no_attribution_and_the_others_their_sign(explained):
-    file, _ = explained
-    for name, values in zip(words(file["ids"]), file["attributions"], strict=True):
-        letters = np.array(list(PEOPLE[name]))
+def test_missing_sites_have_no_attribution_and_the_others_their_sign(explanations):
+    file, _ = explanations
+    for name, values in zip(strings(file["ids"]), file["attributions"], strict=True):
+        letters = np.array(list(BARCODES[name]))
         assert (values[letters == "N"] == 0).all()
         assert (values[letters != "N"] > 0).any()
-    # A site speaks for a population where the person has the allele that is common in it and rare in others.
-    noa = file["attributions"][words(file["ids"]).index("noa")]
+    # A site speaks for a population where the sample has the allele that is common in it and rare in others.
+    noa = file["attributions"][strings(file["ids"]).index("noa")]
     kinds = [noa[number::6] for number in range(6)]
     assert LABELS[file["phenotype"][0]] == "NOA"
     for kind in kinds:
@@ -104,8 +104,8 @@ def test_missing_sites_have_no_attribution_and_the_others_their_sign(explained):
     )  # two sites that differ, one that is the same in all
 
 
-def test_means_of_the_records(explained):
-    file, _ = explained
+def test_means_of_the_records(explanations):
+    file, _ = explanations
     rows, record = file["attributions"][:], file["phenotype"][:]
     assert list(file["phenotypes/rows"]) == [int((record == r).sum()) for r in range(len(LABELS))]
     for number, mean in enumerate(file["phenotypes/attributions"]):
@@ -115,12 +115,12 @@ def test_means_of_the_records(explained):
             assert np.isnan(mean).all()
 
 
-def test_attention_of_every_head_and_layer_both_ways(explained):
-    attention = explained[0]["attention"]
-    assert words(attention["words"]) == COLUMNS.vocabulary
-    assert attention["dna_to_phenotype"].shape == (LAYERS, HEADS, SITES, 3, WORDS)
+def test_attention_of_every_head_and_layer_both_ways(explanations):
+    attention = explanations[0]["attention"]
+    assert strings(attention["words"]) == COLUMNS.vocabulary
+    assert attention["dna_to_phenotype"].shape == (LAYERS, HEADS, SITES, 3, TOKENS)
     assert attention["phenotype_to_dna"].shape == (len(LABELS), LAYERS, HEADS, SITES)
-    assert attention["sample_to_phenotype"].shape == (len(KNOWN), HEADS, WORDS)
+    assert attention["sample_to_phenotype"].shape == (len(GENOTYPED), HEADS, TOKENS)
     for name in ("dna_to_phenotype", "phenotype_to_dna", "sample_to_phenotype"):
         weights = attention[name][:]
         assert (weights >= 0).all()
@@ -134,14 +134,14 @@ def test_pairs_are_explained_as_pairs(align, tmp_path):
     assert result.status == 0
     similarity = {(row[0], row[1]): row[2] for row in result.rows[1:]}
     with h5py.File(path) as file:
-        rows = list(zip(words(file["ids"]), [LABELS[n] for n in file["phenotype"]], strict=True))
+        rows = list(zip(strings(file["ids"]), [LABELS[n] for n in file["phenotype"]], strict=True))
         assert rows == [("noa", "SOC"), ("noa", "NOA"), ("few", "NOB")]  # in the order of the input
         for row, value in zip(rows, file["similarity"], strict=True):
             assert float(similarity[row]) == pytest.approx(value, abs=1e-6)
 
 
-def test_the_table_does_not_depend_on_explanations(align, explained, tmp_path):
-    assert align().rows[1:] == explained[1]
+def test_the_table_does_not_depend_on_explanations(align, explanations, tmp_path):
+    assert align().rows[1:] == explanations[1]
     reverse = align("--reverse")
     assert align("--reverse", "--attention", tmp_path / "x.h5").output == reverse.output
 
@@ -187,7 +187,7 @@ def test_a_folder_that_is_not_there_is_told_before_the_work(align, tmp_path):
 
 
 def test_the_attribution_of_a_site_by_the_definition(model):
-    """The genotypes themselves followed along the path, for the shortcut by way of their sums."""
+    """Integrated gradients over the genotypes themselves agree with the shortcut, which integrates over sums."""
     import torch
 
     from genomai_cli.bundles import bundle as bundles
@@ -199,13 +199,13 @@ def test_the_attribution_of_a_site_by_the_definition(model):
 
     bundle = bundles.load(str(model), torch.device("cpu"), torch.float64)
     aligner = Aligner(bundle, read_phenotypes(model / "phenotypes.tsv"))
-    samples = list(aligner.align(SequenceRecord(name, PEOPLE[name]) for name in ("noa", "few")))
-    explained = aligner.explain([(found, 1) for found in samples])
+    samples = list(aligner.align(SequenceRecord(name, BARCODES[name]) for name in ("noa", "few")))
+    attributions = aligner.explain([(sample, 1) for sample in samples])
     genotypes_BSG = genotypes_of(torch.from_numpy(np.stack([s.copies for s in samples]))).double()
     network = crossmodal_of(bundle)
     f_S = network.frequency
-    chances_SG = torch.stack([(1 - f_S) ** 2, 2 * f_S * (1 - f_S), f_S**2], dim=1)
-    expected_BSG = chances_SG * genotypes_BSG.sum(2, keepdim=True)
+    probabilities_SG = torch.stack([(1 - f_S) ** 2, 2 * f_S * (1 - f_S), f_S**2], dim=1)
+    expected_BSG = probabilities_SG * genotypes_BSG.sum(2, keepdim=True)
     record_E = aligner._records_PE[1]
 
     def similarity(flat_BX):
@@ -214,7 +214,7 @@ def test_the_attribution_of_a_site_by_the_definition(model):
     inputs_BX, baseline_BX = genotypes_BSG.flatten(1), expected_BSG.flatten(1)
     gradients_BX = mean_gradients(similarity, inputs_BX, baseline_BX)
     by_site = ((inputs_BX - baseline_BX) * gradients_BX).unflatten(1, (-1, 3)).sum(2).numpy()
-    np.testing.assert_allclose(explained.values, by_site, atol=1e-9)
+    np.testing.assert_allclose(attributions.values, by_site, atol=1e-9)
 
 
 # --- pictures -----------------------------------------------------------------------------------

@@ -22,8 +22,8 @@ def records(text):
 
 
 def test_views_of_sequences(fasta):
-    words = "--views 2 --mask 0.15 --crop 0.8 --mutate 0.1 --revcomp --seed 3"
-    result = run(["augment", *words.split(), fasta])
+    options = "--views 2 --mask 0.15 --crop 0.8 --mutate 0.1 --revcomp --seed 3"
+    result = run(["augment", *options.split(), fasta])
     assert result.status == 0, result.stderr
     assert_expected("augment.fa", result.stdout)
 
@@ -77,20 +77,20 @@ def test_wrong_options_are_wrong_usage(fasta, options, message):
 
 
 def test_barcodes_of_a_vcf_and_in_fasta_have_the_same_views(cohort):
-    words = ["--mask", "0.1", "--crop", "0.9", "--mutate", "0.2", "--panel", cohort.panel]
-    of_vcf = run(["augment", *words, cohort.newcomers])
+    options = ["--mask", "0.1", "--crop", "0.9", "--mutate", "0.2", "--panel", cohort.panel]
+    of_vcf = run(["augment", *options, cohort.newcomers])
     fasta = run(["tokenize", "--to", "fasta", "--panel", cohort.panel, cohort.newcomers]).output
-    assert run(["augment", *words], stdin=fasta).output == of_vcf.output
+    assert run(["augment", *options], stdin=fasta).output == of_vcf.output
     views = records(of_vcf.stdout)
     assert len(views) == len(cohort.names)
     assert {len(letters) for letters in views.values()} == {120}
 
 
 def test_the_panel_is_that_of_the_model(cohort, handmade_bundle):
-    named = run(["augment", "--mutate", "0.5", "--model", handmade_bundle, cohort.newcomers])
-    assert named.status == 0
-    given = run(["augment", "--mutate", "0.5", "--panel", cohort.panel, cohort.newcomers])
-    assert named.output == given.output
+    by_model = run(["augment", "--mutate", "0.5", "--model", handmade_bundle, cohort.newcomers])
+    assert by_model.status == 0
+    by_panel = run(["augment", "--mutate", "0.5", "--panel", cohort.panel, cohort.newcomers])
+    assert by_model.output == by_panel.output
 
 
 def test_a_model_of_plain_dna_changes_nothing(fasta, tiny_sequence_bundle):
@@ -115,14 +115,14 @@ def test_barcodes_have_no_other_strand(cohort):
 # --- crosses ---------------------------------------------------------------------------------
 
 
-def crossing(cohort, *words):
+def run_crosses(cohort, *options):
     files = ["--labels", cohort.labels, "--panel", cohort.panel, cohort.vcf]
-    return run(["augment", "--cross", *words, *files])
+    return run(["augment", "--cross", *options, *files])
 
 
 def test_crosses_and_their_labels(cohort, tmp_path):
     files = ["--labels-out", tmp_path / "labels.tsv", "--report-json", tmp_path / "report.json"]
-    result = crossing(cohort, "--group", "population", "--views", "2", *files)
+    result = run_crosses(cohort, "--group", "population", "--views", "2", *files)
     assert result.status == 0, result.stderr
     assert ">NOA_0_view2 cross=NOA seed=0\n" in result.stdout
     crosses = records(result.stdout)
@@ -143,13 +143,13 @@ def test_records_without_a_group_are_left_out(cohort, tmp_path):
 
 
 def test_a_column_has_to_be_named_where_there_are_several(cohort):
-    result = crossing(cohort)
+    result = run_crosses(cohort)
     assert result.status == 2
     assert "--group COLUMN, one of: population, superpopulation" in result.stderr
 
 
 def test_a_column_that_is_not_there(cohort):
-    result = crossing(cohort, "--group", "region")
+    result = run_crosses(cohort, "--group", "region")
     assert result.status == 1
     assert "labels.tsv:1: no column 'region'" in result.stderr
 

@@ -1,4 +1,4 @@
-"""`genomai augment --diffuse`: barcodes and DNA that are blurred and drawn again."""
+"""`genomai augment --diffuse`: barcodes and DNA that are noised and denoised."""
 
 import numpy as np
 import pytest
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(scope="module", params=["absorbing", "uniform"])
 def generator(request, cohort, one_thread, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "maker"
-    words = ["--labels", cohort.labels, "--set", f"diffusion.kernel={request.param}"]
-    assert pretrained(cohort, folder, *words).status == 0
+    options = ["--labels", cohort.labels, "--set", f"diffusion.kernel={request.param}"]
+    assert pretrained(cohort, folder, *options).status == 0
     return folder
 
 
@@ -32,7 +32,7 @@ def augmented(model, *arguments, stdin=b""):
     return result
 
 
-def copies(text, panel):
+def genotypes(text, panel):
     letters = np.frombuffer("".join(records(text).values()).encode(), np.uint8)
     return letters_to_genotypes(letters.reshape(-1, SITES), Panel.read(panel))
 
@@ -41,8 +41,8 @@ def copies(text, panel):
 
 
 def test_names_and_descriptions_say_what_was_done(generator, cohort):
-    words = ["--diffuse", "0.3", "--mask", "0.1", "--views", "2", "--seed", "4", cohort.newcomers]
-    lines = augmented(generator, *words).stdout.splitlines()
+    options = ["--diffuse", "0.3", "--mask", "0.1", "--views", "2", "--seed", "4", cohort.newcomers]
+    lines = augmented(generator, *options).stdout.splitlines()
     name = cohort.names[0]
     assert lines[0] == f">{name}_view1 diffuse=0.3 mask=0.1 seed=4"
     assert lines[2].startswith(f">{name}_view2 ")
@@ -50,33 +50,33 @@ def test_names_and_descriptions_say_what_was_done(generator, cohort):
 
 
 def test_the_later_the_time_the_less_is_left_and_missing_letters_stay_missing(generator, cohort):
-    whole = copies(
+    original = genotypes(
         run(["tokenize", "--to", "fasta", "--panel", cohort.panel, cohort.newcomers]).stdout,
         cohort.panel,
     )
-    changed = []
+    change_rates = []
     for time in ("0", "0.2", "0.6", "1"):
-        made = copies(
+        view = genotypes(
             augmented(generator, "--diffuse", time, cohort.newcomers).stdout, cohort.panel
         )
-        assert ((made < 0) == (whole < 0)).all()
-        changed.append(float((made != whole)[whole >= 0].mean()))
-    assert changed[0] == 0
-    assert changed == sorted(changed)
-    assert 0.02 < changed[1] < 0.4 < changed[3] < 0.7
+        assert ((view < 0) == (original < 0)).all()
+        change_rates.append(float((view != original)[original >= 0].mean()))
+    assert change_rates[0] == 0
+    assert change_rates == sorted(change_rates)
+    assert 0.02 < change_rates[1] < 0.4 < change_rates[3] < 0.7
 
 
 def test_a_view_depends_on_its_record_alone(generator, cohort):
     fasta = run(["tokenize", "--to", "fasta", "--panel", cohort.panel, cohort.newcomers]).stdout
     entries = [f">{entry}" for entry in fasta.split(">")[1:]]
-    words = ["--diffuse", "0.4", "--views", "2"]
-    together = records(augmented(generator, *words, stdin=fasta).stdout)
+    options = ["--diffuse", "0.4", "--views", "2"]
+    together = records(augmented(generator, *options, stdin=fasta).stdout)
     alone = {}
     for entry in reversed(entries[:4]):
-        alone |= records(augmented(generator, *words, stdin=entry).stdout)
+        alone |= records(augmented(generator, *options, stdin=entry).stdout)
     assert alone == {name: together[name] for name in alone}
-    assert together == records(augmented(generator, *words, cohort.newcomers).stdout)
-    other = records(augmented(generator, *words, "--seed", "1", stdin=fasta).stdout)
+    assert together == records(augmented(generator, *options, cohort.newcomers).stdout)
+    other = records(augmented(generator, *options, "--seed", "1", stdin=fasta).stdout)
     assert other != together
 
 
@@ -84,8 +84,8 @@ def test_with_labels_people_are_drawn_as_members_of_their_group(generator, cohor
     """At time 1 nothing is left but the group."""
     from conftest import frequencies
 
-    words = ["--diffuse", "1", "--labels", cohort.labels, "--group", "population", cohort.vcf]
-    views = copies(augmented(generator, *words, "--views", "3").stdout, cohort.panel)
+    options = ["--diffuse", "1", "--labels", cohort.labels, "--group", "population", cohort.vcf]
+    views = genotypes(augmented(generator, *options, "--views", "3").stdout, cohort.panel)
     population = np.repeat(np.arange(3), 25 * 3)  # NOA, NOB, SOC in the order of the file
     expected = frequencies()
     for number, name in enumerate(("NOA", "NOB", "SOC")):
@@ -101,13 +101,13 @@ def test_haplotypes_stay_haplotypes(generator, cohort):
 
 
 def test_it_composes_with_crosses(generator, cohort):
-    words = ["--diffuse", "0.2", "--cross", "--labels", cohort.labels, "--group", "population"]
-    result = augmented(generator, *words, cohort.vcf)
+    options = ["--diffuse", "0.2", "--cross", "--labels", cohort.labels, "--group", "population"]
+    result = augmented(generator, *options, cohort.vcf)
     assert "cross=NOA diffuse=0.2 seed=0" in result.stdout
 
 
 @pytest.mark.parametrize(
-    ("words", "status", "message"),
+    ("options", "status", "message"),
     [
         ("--diffuse 1.5", 2, "--diffuse"),
         ("--diffuse nan", 2, "--diffuse"),
@@ -115,8 +115,8 @@ def test_it_composes_with_crosses(generator, cohort):
         ("--diffuse 0.5 --revcomp", 2, "no other strand"),
     ],
 )
-def test_what_is_refused(generator, cohort, words, status, message):
-    result = run(["augment", "--model", generator, *words.split(), cohort.vcf])
+def test_what_is_refused(generator, cohort, options, status, message):
+    result = run(["augment", "--model", generator, *options.split(), cohort.vcf])
     assert (result.status, result.stdout) == (status, "")
     assert message in result.stderr
 
@@ -124,16 +124,16 @@ def test_what_is_refused(generator, cohort, words, status, message):
 def test_labels_that_the_model_does_not_know(generator, cohort, tmp_path):
     table = tmp_path / "labels.tsv"
     names = [name for name in cohort.names if name != "child"]
-    words = ["--diffuse", "0.5", "--labels", table, "--group", "kind", cohort.newcomers]
+    options = ["--diffuse", "0.5", "--labels", table, "--group", "kind", cohort.newcomers]
     table.write_text("sample\tkind\n" + "".join(f"{name}\told\n" for name in names))
-    result = run(["augment", "--model", generator, *words])
+    result = run(["augment", "--model", generator, *options])
     assert (result.status, "the model knows none of its labels" in result.stderr) == (2, True)
     table.write_text(
         "sample\tkind\n" + "".join(f"{name}\told\n" for name in names) + "child\tNOA\n"
     )
     assert (
         "drawn without a phenotype, since the model does not know it: old"
-        in augmented(generator, *words).stderr
+        in augmented(generator, *options).stderr
     )
 
 
@@ -151,7 +151,7 @@ def test_dna_is_no_barcode(generator, tmp_path):
 # --- DNA -----------------------------------------------------------------------------------------
 
 
-def test_dna_is_drawn_again(dna, tmp_path):
+def test_dna_is_sampled_again(dna, tmp_path):
     rng = np.random.default_rng(5)
     sequences = {
         f"s{n}": "".join(rng.choice(list("ACAC" if n % 2 else "GTGT"), 70)) for n in range(6)
@@ -178,8 +178,8 @@ def test_dna_is_drawn_again(dna, tmp_path):
 def test_groups_are_for_people(dna, cohort, tmp_path):
     fasta = tmp_path / "in.fa"
     fasta.write_text(">one\nACGTACGT\n")
-    words = ["--diffuse", "0.5", "--labels", cohort.labels, "--group", "population"]
-    result = run(["augment", "--model", dna, *words, fasta])
+    options = ["--diffuse", "0.5", "--labels", cohort.labels, "--group", "population"]
+    result = run(["augment", "--model", dna, *options, fasta])
     assert (result.status, "it knows no phenotypes" in result.stderr) == (2, True)
 
 

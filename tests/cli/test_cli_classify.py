@@ -33,13 +33,13 @@ needs_bcftools = pytest.mark.skipif(not BCFTOOLS, reason="bcftools is not instal
 
 
 def letter(number, copies):
-    """The letter of so many copies of alt at a site."""
+    """The IUPAC letter of this number of copies of alt at a site."""
     _, _, ref, alt = site(number)
     return (ref, HETEROZYGOTES[ref + alt], alt)[copies]
 
 
 def barcode(mother, father, known=range(SITES)):
-    """Of someone with the common alleles of two populations, N at the sites that are not known."""
+    """The barcode of a child of two populations: their common alleles, N at the sites that are not known."""
     copies = [common_allele(mother, n) + common_allele(father, n) for n in range(SITES)]
     return "".join(letter(n, copies[n]) if n in known else "N" for n in range(SITES))
 
@@ -74,7 +74,7 @@ def expected(tiny, cohort):
     return result
 
 
-PEOPLE = {
+BARCODES = {
     "northerner": barcode("NOA", "NOB"),
     "southerner few sites": barcode("SOC", "SOC", range(3)),
     "child of two": barcode("NOB", "SOC"),
@@ -83,7 +83,7 @@ PEOPLE = {
     "haplotype": barcode("NOA", "NOA", range(50)),
     "nobody": "N" * SITES,
 }
-FASTA = "".join(f">{name}\n{letters}\n" for name, letters in PEOPLE.items())
+FASTA = "".join(f">{name}\n{letters}\n" for name, letters in BARCODES.items())
 
 
 def test_the_table(handmade):
@@ -98,10 +98,12 @@ def test_the_table_with_every_labels_probability(handmade):
 
 def test_probabilities_by_hand(handmade):
     # One homozygote of the allele that has the frequency 0.8 in NOA and NOB, and 0.2 in SOC.
-    (row,) = handmade("--probs", stdin=f">x\n{PEOPLE['one']}\n").rows[1:]
+    (row,) = handmade("--probs", stdin=f">x\n{BARCODES['one']}\n").rows[1:]
     joint = [prior * f**2 for prior, f in zip(PRIOR, (0.8, 0.8, 0.2), strict=True)]
     noa, nob, soc = (p / sum(joint) for p in joint)
-    assert row[len(HEADER) :] == [f"{share:.4f}" for share in (noa + nob, soc, noa, nob, soc)]
+    assert row[len(HEADER) :] == [
+        f"{probability:.4f}" for probability in (noa + nob, soc, noa, nob, soc)
+    ]
     assert row[1:5] == ["NORTH", f"{noa + nob:.4f}", "NOA", f"{noa:.4f}"]
 
 
@@ -121,9 +123,11 @@ def test_a_label_stands_beside_its_probability(expected):
         fields = dict(zip(expected.rows[0], row, strict=True))
         for head in ("superpop", "pop"):
             assert fields[f"{head}_p"] == fields[f"{head}:{fields[head]}"]
-            shares = [float(fields[name]) for name in PROBABILITIES if name.startswith(f"{head}:")]
-            assert sum(shares) == pytest.approx(1, abs=2e-4)
-            assert float(fields[f"{head}_p"]) == max(shares)
+            probabilities = [
+                float(fields[name]) for name in PROBABILITIES if name.startswith(f"{head}:")
+            ]
+            assert sum(probabilities) == pytest.approx(1, abs=2e-4)
+            assert float(fields[f"{head}_p"]) == max(probabilities)
 
 
 def test_a_sample_without_a_usable_site_is_unknown(expected):
@@ -134,8 +138,8 @@ def test_a_sample_without_a_usable_site_is_unknown(expected):
 
 
 def test_most_newcomers_are_placed_right(expected):
-    right = [row[0].startswith(row[3]) for row in expected.rows[1:7]]
-    assert sum(right) >= 4
+    correct = [row[0].startswith(row[3]) for row in expected.rows[1:7]]
+    assert sum(correct) >= 4
 
 
 def test_the_build_is_told_on_standard_error(expected, cohort):
@@ -167,10 +171,10 @@ def test_the_barcodes_of_tokenize_give_the_same_bytes(tiny, tiny_bundle, cohort,
     assert tiny("--probs", stdin=fasta.output).output == expected.output
 
 
-@pytest.mark.parametrize("end", [".gz", ".bgz"])
-def test_compressed_input_gives_the_same_bytes(tiny, cohort, expected, tmp_path, end):
+@pytest.mark.parametrize("suffix", [".gz", ".bgz"])
+def test_compressed_input_gives_the_same_bytes(tiny, cohort, expected, tmp_path, suffix):
     path = tmp_path / "no-telling-name"
-    if end == ".gz":
+    if suffix == ".gz":
         path.write_bytes(gzip.compress(cohort.newcomers.read_bytes()))
     else:
         from genomai_cli.formats.outputs import atomic_output
@@ -217,7 +221,9 @@ SWAPPED = frozenset(range(0, SITES, 7))
     ],
     ids=["GRCh38", "chr", "swapped", "all"],
 )
-def test_the_same_people_in_another_dress_have_the_same_rows(tiny, cohort, expected, changes):
+def test_other_builds_prefixes_and_allele_orders_have_the_same_rows(
+    tiny, cohort, expected, changes
+):
     result = tiny("--probs", stdin=cohort.variant_text(**changes))
     assert result.output == expected.output
     assert changes.get("build", "GRCh37") in result.stderr
@@ -228,7 +234,7 @@ def test_unphased_genotypes_have_the_same_rows(tiny, cohort, expected):
     assert tiny("--probs", stdin=text).output == expected.output
 
 
-def test_a_cohort_in_pieces_is_read_as_one(tiny, cohort, expected, tmp_path):
+def test_a_cohort_split_by_chromosome_is_read_as_one(tiny, cohort, expected, tmp_path):
     lines = cohort.variant_text().splitlines(keepends=True)
     head = [line for line in lines if line.startswith("#")]
     for chrom in ("1", "2"):
@@ -251,13 +257,13 @@ def test_absent_is_ref_reads_a_list_of_variants(tiny, tiny_bundle, cohort):
     ]
     assert {row[rate] for row in shortened.rows[1:]} == {f"{1 - len(monomorphic) / SITES:.4f}"}
     panel = tiny_bundle / "panel.tsv"
-    words = ["tokenize", "--to", "fasta", "--absent-is-ref", "--panel", panel]
-    assert tiny(stdin=run(words, stdin=shorter).output).output == shortened.output
+    command = ["tokenize", "--to", "fasta", "--absent-is-ref", "--panel", panel]
+    assert tiny(stdin=run(command, stdin=shorter).output).output == shortened.output
     assert tiny(stdin=shorter).output != full.output
 
 
 def fasta_of(*names):
-    return "".join(f">{name}\n{PEOPLE[name]}\n" for name in names)
+    return "".join(f">{name}\n{BARCODES[name]}\n" for name in names)
 
 
 def wrapped(text, width):
@@ -267,13 +273,13 @@ def wrapped(text, width):
 @pytest.mark.parametrize(
     "text",
     [
-        f">northerner\n{PEOPLE['northerner'].lower()}\n",
-        f">northerner some words\n{wrapped(PEOPLE['northerner'], 11)}\n",
-        f">northerner\r\n{wrapped(PEOPLE['northerner'], 60)}\r\n".replace("\n", "\r\n").replace(
+        f">northerner\n{BARCODES['northerner'].lower()}\n",
+        f">northerner some words\n{wrapped(BARCODES['northerner'], 11)}\n",
+        f">northerner\r\n{wrapped(BARCODES['northerner'], 60)}\r\n".replace("\n", "\r\n").replace(
             "\r\r", "\r"
         ),
-        f"\n>northerner\n\n{PEOPLE['northerner']}",
-        f"@northerner\n{PEOPLE['northerner']}\n+\n{'I' * SITES}\n",
+        f"\n>northerner\n\n{BARCODES['northerner']}",
+        f"@northerner\n{BARCODES['northerner']}\n+\n{'I' * SITES}\n",
     ],
     ids=["lower case", "wrapped", "CRLF", "blank lines, no last line end", "FASTQ"],
 )
@@ -297,8 +303,8 @@ def test_haplotypes_are_flagged(tiny, tiny_bundle, cohort):
 
 
 def test_inputs_follow_one_another(handmade, cohort, tmp_path):
-    for name, people in (("a.fa", ["one", "two"]), ("b.fa", ["northerner"])):
-        (tmp_path / name).write_text(fasta_of(*people))
+    for name, samples in (("a.fa", ["one", "two"]), ("b.fa", ["northerner"])):
+        (tmp_path / name).write_text(fasta_of(*samples))
     result = handmade(tmp_path / "b.fa", cohort.newcomers, tmp_path / "a.fa")
     names = ["northerner", *cohort.names, "one", "two"]
     assert [row[0] for row in result.rows[1:]] == names
@@ -319,16 +325,16 @@ def test_the_model_answers_in_double_precision(tiny, cohort, monkeypatch):
 
     monkeypatch.setattr(bundles, "load", spy)
     assert tiny(cohort.newcomers).status == 0
-    kinds = {str(p.dtype) for p in loaded[0].classifier.parameters()}
-    assert kinds == {"torch.float64"}
+    dtypes = {str(p.dtype) for p in loaded[0].classifier.parameters()}
+    assert dtypes == {"torch.float64"}
 
 
 def test_the_same_bytes_again(tiny, cohort, expected):
     assert tiny("--probs", cohort.newcomers).output == expected.output
 
 
-LATE = fasta_of(*["one"] * 400) + ">broken\nACGT\n"
-BAD = {
+LATE_FAULT = fasta_of(*["one"] * 400) + ">broken\nACGT\n"
+BAD_INPUTS = {
     "empty": (b"", "<stdin>: the input is empty"),
     "blank": (b"\n \n", "<stdin>: the input is empty"),
     "garbage": (b"garbage and nothing else", "<stdin>:1: not FASTA, FASTQ, VCF or BCF"),
@@ -337,7 +343,7 @@ BAD = {
     "header of gzip": (b"\x1f\x8b\x08\x00", "truncated"),
     "foreign letter": (b">a\nACGT\nACXT\n", "<stdin>:3: 'X' is not a nucleotide letter"),
     "too short": (b">a\nACGT\n", "<stdin>:1: a has 4 letters: a barcode for the model tiny has 120"),
-    "late": (LATE.encode(), "<stdin>:801: broken has 4 letters"),
+    "late": (LATE_FAULT.encode(), "<stdin>:801: broken has 4 letters"),
     "no sample": (b"##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n", "no samples"),
     "only a header": (
         b"##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tA\n",
@@ -346,9 +352,9 @@ BAD = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", BAD)
+@pytest.mark.parametrize("case", BAD_INPUTS)
 def test_bad_input_is_one_line_and_nothing_else(tiny, tmp_path, case):
-    content, message = BAD[case]
+    content, message = BAD_INPUTS[case]
     result = tiny(stdin=content)
     assert result.status == 1
     assert result.output == b""
@@ -360,15 +366,15 @@ def test_bad_input_is_one_line_and_nothing_else(tiny, tmp_path, case):
 
 
 def test_a_vcf_of_other_sites_is_refused_with_both_counts(tiny, cohort):
-    elsewhere = cohort.variant_text().replace("\n1\t", "\n5\t").replace("\n2\t", "\n6\t")
-    result = tiny(stdin=elsewhere)
+    other_sites = cohort.variant_text().replace("\n1\t", "\n5\t").replace("\n2\t", "\n6\t")
+    result = tiny(stdin=other_sites)
     assert result.status == 1
     assert "matches 0 of 120 panel sites in GRCh37 and 0 in GRCh38" in result.stderr
 
 
 def test_a_truncated_vcf_is_refused(tiny, cohort):
-    packed = gzip.compress(cohort.newcomers.read_bytes())
-    result = tiny(stdin=packed[: len(packed) // 2])
+    compressed = gzip.compress(cohort.newcomers.read_bytes())
+    result = tiny(stdin=compressed[: len(compressed) // 2])
     assert (result.status, result.output) == (1, b"")
 
 
@@ -402,10 +408,10 @@ def test_barcodes_of_an_installed_models_larger_panel_are_accepted(
     files = [cohort.vcf, "--labels", cohort.labels, "--panel", cohort.panel, "-o", small]
     network = "network.width=8 network.heads=2 network.layers=1 network.feed_forward=8"
     steps = "optimization.steps=4 optimization.batch_size=8 optimization.evaluate_every=4"
-    words = f"input.best_sites=40 {network} {steps}".split()
+    settings = f"input.best_sites=40 {network} {steps}".split()
     trained = run(
         ["train", *files, "--recipe", "genomai-v2", "--device", "cpu"]
-        + [word for change in words for word in ("--set", change)]
+        + [argument for setting in settings for argument in ("--set", setting)]
     )
     assert trained.status == 0, trained.stderr
     command = ["classify", "--device", "cpu", "--probs", "--model", "small"]
@@ -418,8 +424,8 @@ def test_barcodes_of_an_installed_models_larger_panel_are_accepted(
     )
     assert run(command, stdin=long).output == from_vcf.output
     assert run(command, stdin=short).output == from_vcf.output
-    wrong = run(command, stdin=">x\nACGT\n")
-    assert "a barcode for the model small has 40 or 120" in wrong.stderr
+    refused = run(command, stdin=">x\nACGT\n")
+    assert "a barcode for the model small has 40 or 120" in refused.stderr
 
 
 @pytest.mark.parametrize("damage", ["config.json", "panel.tsv"])
@@ -458,15 +464,15 @@ def test_output_file_is_written_whole(tiny, cohort, expected, tmp_path):
         result = tiny("--probs", cohort.newcomers, "-o", tmp_path / name)
         assert (result.status, result.output) == (0, b"")
     assert (tmp_path / "out.tsv").read_bytes() == expected.output
-    packed = (tmp_path / "out.tsv.gz").read_bytes()
-    assert is_bgzf(packed[:18])
-    assert gzip.decompress(packed) == expected.output
+    compressed = (tmp_path / "out.tsv.gz").read_bytes()
+    assert is_bgzf(compressed[:18])
+    assert gzip.decompress(compressed) == expected.output
     assert sorted(file.name for file in tmp_path.iterdir()) == ["out.tsv", "out.tsv.gz"]
 
 
 def test_a_run_that_fails_leaves_the_output_before(tiny, tmp_path):
     (tmp_path / "out.tsv").write_text("of yesterday\n")
-    assert tiny("-o", tmp_path / "out.tsv", stdin=LATE).status == 1
+    assert tiny("-o", tmp_path / "out.tsv", stdin=LATE_FAULT).status == 1
     assert (tmp_path / "out.tsv").read_text() == "of yesterday\n"
     assert [file.name for file in tmp_path.iterdir()] == ["out.tsv"]
 
@@ -496,7 +502,9 @@ def variants_only(cohort):
 def test_a_list_of_variants_is_told_with_its_remedy(tiny, expected, variants_only):
     result = tiny(stdin=variants_only)
     flags = {row[0]: row[7].split(",") for row in result.rows[1:]}
-    assert [name for name, of in flags.items() if "VARIANTS_ONLY" not in of] == ["sparse", "nobody"]
+    assert [
+        name for name, sample_flags in flags.items() if "VARIANTS_ONLY" not in sample_flags
+    ] == ["sparse", "nobody"]
     (line,) = [line for line in result.stderr.splitlines() if "VARIANTS_ONLY" in line]
     assert "7 of 9 samples" in line
     assert "--absent-is-ref" in line
@@ -504,7 +512,7 @@ def test_a_list_of_variants_is_told_with_its_remedy(tiny, expected, variants_onl
     assert sum(labels[row[0]] == row[1] for row in result.rows[1:7]) >= 5
 
 
-def test_whole_calls_are_no_list_of_variants(expected):
+def test_complete_calls_are_no_list_of_variants(expected):
     assert "VARIANTS_ONLY" not in expected.stderr
 
 
@@ -548,11 +556,11 @@ def test_wrong_usage(tiny, cohort, options):
 
 
 class TestMeasures:
-    """Fractions of ancestry and principal components, behind the other columns."""
+    """Fractions of ancestry and principal components, after the other columns."""
 
     def test_columns_come_after_the_others(self, tiny, cohort, expected):
         result = tiny("--probs", "--proportions", "superpop", "--pcs", "2", cohort.newcomers)
-        further = [
+        added_columns = [
             "fraction:NORTH",
             "fraction:SOUTH",
             "fraction_se:NORTH",
@@ -560,8 +568,8 @@ class TestMeasures:
             "PC1",
             "PC2",
         ]
-        assert result.rows[0] == expected.rows[0] + further
-        assert [row[: -len(further)] for row in result.rows] == expected.rows
+        assert result.rows[0] == expected.rows[0] + added_columns
+        assert [row[: -len(added_columns)] for row in result.rows] == expected.rows
         for row in result.rows[1:]:
             assert row[1] == "UNKNOWN" or abs(float(row[-6]) + float(row[-5]) - 1) < 2e-4
 
@@ -573,15 +581,17 @@ class TestMeasures:
         names = (tmp_path / "x.Q.samples").read_text().splitlines()
         assert names == [row[0] for row in rows]
         columns = [result.rows[0].index(f"fraction:{label}") for label in ("NOA", "NOB", "SOC")]
-        for row, shown in zip(fractions, rows, strict=True):
-            assert [f"{float(value):.4f}" for value in row] == [shown[column] for column in columns]
+        for values, row in zip(fractions, rows, strict=True):
+            assert [f"{float(value):.4f}" for value in values] == [
+                row[column] for column in columns
+            ]
 
-    @pytest.mark.parametrize("more", [[], ["--q", "x.Q"], ["--report", "x.html"]])
+    @pytest.mark.parametrize("options", [[], ["--q", "x.Q"], ["--report", "x.html"]])
     def test_the_axes_go_into_a_file_as_plink2_writes_it(
-        self, tiny, cohort, tmp_path, more, monkeypatch
+        self, tiny, cohort, tmp_path, options, monkeypatch
     ):
         monkeypatch.chdir(tmp_path)
-        result = tiny("--eigenvec", "x.eigenvec", "--pcs", "2", *more, cohort.newcomers)
+        result = tiny("--eigenvec", "x.eigenvec", "--pcs", "2", *options, cohort.newcomers)
         header, *axes = [line.split("\t") for line in Path("x.eigenvec").read_text().splitlines()]
         assert header == ["#IID", "PC1", "PC2"]
         measured_rows = [row for row in result.rows[1:] if row[-1] != "."]
@@ -594,8 +604,8 @@ class TestMeasures:
 
     def test_nothing_to_read_has_no_fractions(self, tiny, tmp_path):
         text = f">nothing\n{'N' * SITES}\n"
-        further = ["--eigenvec", tmp_path / "x.eigenvec"]
-        result = tiny("--q", tmp_path / "x.Q", "--pcs", "1", *further, stdin=text)
+        options = ["--eigenvec", tmp_path / "x.eigenvec"]
+        result = tiny("--q", tmp_path / "x.Q", "--pcs", "1", *options, stdin=text)
         assert result.rows[1][-5:] == ["."] * 5
         assert (tmp_path / "x.Q").read_text() == (tmp_path / "x.Q.samples").read_text() == ""
         assert (tmp_path / "x.eigenvec").read_text() == "#IID\tPC1\n"
@@ -617,7 +627,7 @@ class TestMeasures:
         assert message in result.stderr.splitlines()[-1]
         assert not list(tmp_path.iterdir())
 
-    def test_a_model_that_keeps_none_says_so(self, handmade, cohort):
+    def test_a_model_without_axes_says_so(self, handmade, cohort):
         result = handmade("--pcs", "1", cohort.newcomers)
         assert result.status == 1
         assert not result.output
@@ -628,12 +638,12 @@ class TestRawData:
     """Raw data of a consumer test are read at the panel's sites, as a VCF of the same person is."""
 
     @staticmethod
-    def raw(cohort, person, *, complement=False, sites=range(SITES)):
-        """Someone of the newcomers as a file of 23andMe."""
+    def raw(cohort, sample, *, complement=False, sites=range(SITES)):
+        """One of the newcomers as a file of 23andMe."""
         lines = ["# This data file generated by 23andMe at: now", "# build 37"]
         for number in sites:
             chromosome, position, ref, alt = site(number)
-            alleles = cohort.alleles[person, :, number]
+            alleles = cohort.alleles[sample, :, number]
             letters = "--" if (alleles < 0).any() else "".join((ref, alt)[a] for a in alleles)
             if complement:
                 letters = letters.translate(str.maketrans("ACGT", "TGCA"))
@@ -641,12 +651,12 @@ class TestRawData:
         return "\n".join(lines) + "\n"
 
     def test_they_give_the_row_of_a_vcf(self, tiny, cohort, expected, tmp_path):
-        for person in range(4):
-            name = expected.rows[1 + person][0]
+        for sample in range(4):
+            name = expected.rows[1 + sample][0]
             path = tmp_path / f"{name}.txt"
-            path.write_text(self.raw(cohort, person))
+            path.write_text(self.raw(cohort, sample))
             result = tiny("--probs", path)
-            assert result.rows[1] == expected.rows[1 + person]
+            assert result.rows[1] == expected.rows[1 + sample]
             assert "swapped" not in result.stderr
 
     def test_the_other_strand_is_turned(self, tiny, cohort, expected, tmp_path):

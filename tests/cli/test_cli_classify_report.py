@@ -1,4 +1,4 @@
-"""`genomai classify` for people: --report, --plot and --to multiqc; and what the run's record says of its files."""
+"""`genomai classify` for human readers: --report, --plot and --to multiqc; and the files in the record of the run."""
 
 import hashlib
 import json
@@ -20,13 +20,13 @@ def classify(model, *arguments, stdin=b""):
 
 
 def data_of(page):
-    """What the map and the bars of a page draw."""
-    found = re.findall(r'application/json">(.*?)</script>', page, re.DOTALL)
-    return [json.loads(text) for text in found]
+    """The data that the map and the bars of a page draw."""
+    matches = re.findall(r'application/json">(.*?)</script>', page, re.DOTALL)
+    return [json.loads(text) for text in matches]
 
 
 @pytest.fixture(scope="module")
-def reported(tiny_bundle, cohort, tmp_path_factory):
+def report(tiny_bundle, cohort, tmp_path_factory):
     """The newcomers with a report: the result, and the page."""
     path = tmp_path_factory.mktemp("report") / "out.html"
     result = classify(tiny_bundle, cohort.newcomers, "--report", path)
@@ -34,14 +34,14 @@ def reported(tiny_bundle, cohort, tmp_path_factory):
     return result, path.read_text()
 
 
-def test_the_table_is_the_same_with_a_report(reported, tiny_bundle, cohort):
-    assert reported[0].output == classify(tiny_bundle, cohort.newcomers).output
-    shown = classify(tiny_bundle, cohort.newcomers, "--pcs", "2", "--report", os.devnull)
-    assert shown.output == classify(tiny_bundle, cohort.newcomers, "--pcs", "2").output
+def test_the_table_is_the_same_with_a_report(report, tiny_bundle, cohort):
+    assert report[0].output == classify(tiny_bundle, cohort.newcomers).output
+    with_report = classify(tiny_bundle, cohort.newcomers, "--pcs", "2", "--report", os.devnull)
+    assert with_report.output == classify(tiny_bundle, cohort.newcomers, "--pcs", "2").output
 
 
-def test_the_page_has_every_sample_with_its_label_and_flags(reported):
-    result, page = reported
+def test_the_page_has_every_sample_with_its_label_and_flags(report):
+    result, page = report
     table = page[page.index('class="rows linked"') :]
     for name, label, *_, flags, _ in result.rows[1:]:
         row = re.search(rf'<th scope="row">{name}</th>(.*?)</tr>', table)[1]
@@ -50,8 +50,8 @@ def test_the_page_has_every_sample_with_its_label_and_flags(reported):
             assert flag in row
 
 
-def test_the_page_says_what_to_do_about_each_flag(reported):
-    result, page = reported
+def test_the_page_says_what_to_do_about_each_flag(report):
+    result, page = report
     flags = {flag for row in result.rows[1:] for flag in row[-2].split(",")} - {"."}
     assert "LOW_CALL_RATE" in flags
     attention = page[page.index("What needs attention") : page.index("Where the samples lie")]
@@ -60,8 +60,8 @@ def test_the_page_says_what_to_do_about_each_flag(reported):
     assert "See docs/outputs.md" not in attention
 
 
-def test_map_and_bars_draw_what_the_table_measures(reported, tiny_bundle, cohort):
-    sample_map, bars = data_of(reported[1])
+def test_map_and_bars_draw_what_the_table_measures(report, tiny_bundle, cohort):
+    sample_map, bars = data_of(report[1])
     options = ("--proportions", "superpop", "--pcs", "2")
     rows = classify(tiny_bundle, cohort.newcomers, *options).rows
     columns = {name: rows[0].index(name) for name in ("PC1", "fraction:NORTH")}
@@ -72,15 +72,15 @@ def test_map_and_bars_draw_what_the_table_measures(reported, tiny_bundle, cohort
             assert value is None or abs(value - float(cell)) < 1e-3
 
 
-def test_the_reference_is_a_mean_and_a_spread_for_each_population(reported):
-    groups = data_of(reported[1])[0]["groups"]
+def test_the_reference_is_a_mean_and_a_spread_for_each_population(report):
+    groups = data_of(report[1])[0]["groups"]
     assert [group["name"] for group in groups] == ["NOA", "NOB", "SOC"]
     assert [group["colour"] for group in groups] == [0, 0, 1]
     assert all(len(group["spread"]) == len(group["centre"]) for group in groups)
 
 
-def test_the_page_names_model_and_inputs(reported, tiny_bundle, cohort):
-    page = reported[1]
+def test_the_page_names_model_and_inputs(report, tiny_bundle, cohort):
+    page = report[1]
     weights = hashlib.sha256((tiny_bundle / "model.safetensors").read_bytes()).hexdigest()
     checksum = hashlib.sha256(cohort.newcomers.read_bytes()).hexdigest()
     assert weights in page
@@ -106,13 +106,13 @@ def test_one_sample_of_a_hostile_name(tiny_bundle, cohort, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("ending", "begins"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")]
+    ("ending", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")]
 )
-def test_plot_draws_without_a_browser(tiny_bundle, cohort, tmp_path, ending, begins):
+def test_plot_draws_without_a_browser(tiny_bundle, cohort, tmp_path, ending, magic):
     files = [tmp_path / f"{n}.{ending}" for n in "ab"]
     for file in files:
         assert classify(tiny_bundle, cohort.newcomers, "--plot", file).status == 0
-    assert files[0].read_bytes().startswith(begins)
+    assert files[0].read_bytes().startswith(magic)
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
@@ -180,9 +180,9 @@ def test_multiqc_gets_a_header_and_the_same_table(tiny_bundle, cohort):
 def test_multiqc_shows_the_table(tiny_bundle, cohort, tmp_path):
     table = tmp_path / "populations_mqc.tsv"
     assert classify(tiny_bundle, cohort.newcomers, "--to", "multiqc", "-o", table).status == 0
-    words = [MULTIQC, tmp_path, "-o", tmp_path / "mqc", "--no-version-check", "-q"]
-    result = subprocess.run(words, capture_output=True, text=True, check=False)
+    command = [MULTIQC, tmp_path, "-o", tmp_path / "mqc", "--no-version-check", "-q"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    found = list(Path(tmp_path / "mqc").rglob("*genomai_classify*"))
-    texts = [path.read_text() for path in found if path.suffix == ".txt"]
+    paths = list(Path(tmp_path / "mqc").rglob("*genomai_classify*"))
+    texts = [path.read_text() for path in paths if path.suffix == ".txt"]
     assert any("NOA_new1" in text and "NORTH" in text for text in texts)

@@ -33,20 +33,20 @@ def denoise(*arguments, stdin=b""):
     return run(["denoise", "--device", "cpu", *map(str, arguments)], stdin=stdin)
 
 
-def restored(*arguments, stdin=b""):
+def denoised(*arguments, stdin=b""):
     result = denoise(*arguments, stdin=stdin)
     assert result.status == 0, result.stderr
     return result.output.decode()
 
 
 def barcodes():
-    """The names and letters of the example people."""
+    """The barcodes of the example samples, by name."""
     lines = SAMPLES.splitlines()
     return {title[1:].split()[0]: row for title, row in zip(lines[::2], lines[1::2], strict=True)}
 
 
-def hidden(sequence, share, seed=0, letter="N"):
-    """The sequence with a share of its letters hidden."""
+def mask_letters(sequence, share, seed=0, letter="N"):
+    """The sequence with a share of its letters masked."""
     letters = np.array(list(sequence))
     letters[np.random.default_rng(seed).random(len(letters)) < share] = letter
     return "".join(letters)
@@ -77,9 +77,9 @@ def assert_only_missing_changed(before, after):
 
 
 def test_missing_letters_of_barcodes_become_genotypes_of_their_sites():
-    masked = {name: hidden(row, 0.5, n) for n, (name, row) in enumerate(barcodes().items())}
+    masked = {name: mask_letters(row, 0.5, n) for n, (name, row) in enumerate(barcodes().items())}
     text = fasta(masked, width=70)
-    after = sequences(restored(stdin=text))
+    after = sequences(denoised(stdin=text))
     for name, row in masked.items():
         assert_only_missing_changed(row, after[name])
         assert all(new in site for new, site in zip(after[name], SITES, strict=True))
@@ -104,9 +104,9 @@ def test_two_haplotypes_are_restored_as_haplotypes():
     rng = np.random.default_rng(5)
     alleles = np.where(rng.random((2, 967)) < 0.5, PANEL.ref_codes, PANEL.alt_codes)
     rows = [row.astype(np.uint8).tobytes().decode() for row in alleles]
-    pair = {"p_A": hidden(rows[0], 0.3, 1), "p_B": hidden(rows[1], 0.3, 2)}
+    pair = {"p_A": mask_letters(rows[0], 0.3, 1), "p_B": mask_letters(rows[1], 0.3, 2)}
     single = {"alone": pair["p_A"]}
-    after = sequences(restored(stdin=fasta(pair | single)))
+    after = sequences(denoised(stdin=fasta(pair | single)))
     for name, row in (pair | single).items():
         assert_only_missing_changed(row, after[name])
         assert set(after[name]) <= set("ACGT")
@@ -114,21 +114,23 @@ def test_two_haplotypes_are_restored_as_haplotypes():
 
 def test_golden_barcode():
     name, row = list(barcodes().items())[2]
-    assert_expected("denoise.fa", restored(stdin=fasta({name: hidden(row, 0.3, 7)}, width=80)))
+    assert_expected(
+        "denoise.fa", denoised(stdin=fasta({name: mask_letters(row, 0.3, 7)}, width=80))
+    )
 
 
 def test_a_record_does_not_depend_on_the_others():
-    masked = {name: hidden(row, 0.4, n) for n, (name, row) in enumerate(barcodes().items())}
-    together = sequences(restored("--error-rate", 0.01, stdin=fasta(masked)))
+    masked = {name: mask_letters(row, 0.4, n) for n, (name, row) in enumerate(barcodes().items())}
+    together = sequences(denoised("--error-rate", 0.01, stdin=fasta(masked)))
     name = list(masked)[3]
-    alone = sequences(restored("--error-rate", 0.01, stdin=fasta({name: masked[name]})))
+    alone = sequences(denoised("--error-rate", 0.01, stdin=fasta({name: masked[name]})))
     assert alone[name] == together[name]
 
 
 def test_barcodes_of_a_smaller_panel_are_restored_where_it_shares_sites():
     smaller = Panel.read(REPOSITORY / "models" / "genomai-v2" / "panel.tsv")
-    row = hidden(smaller.ref_codes.tobytes().decode(), 0.5)
-    after = sequences(restored(stdin=fasta({"x": row})))["x"]
+    row = mask_letters(smaller.ref_codes.tobytes().decode(), 0.5)
+    after = sequences(denoised(stdin=fasta({"x": row})))["x"]
     assert_only_missing_changed(row, after)
     assert "N" not in after
 
@@ -142,7 +144,7 @@ def test_barcodes_of_a_smaller_panel_are_restored_where_it_shares_sites():
         "N" * 967,
         "MKVLAAGIVGLLLAQWERTYIPASDFGHKLCVNM",
         "",
-        hidden(MITO, 0.9999),
+        mask_letters(MITO, 0.9999),
     ],
     ids=["random barcode", "random DNA", "short", "nothing known", "protein", "empty", "dark"],
 )
@@ -154,37 +156,37 @@ def test_what_no_model_knows_comes_back_as_it_is(sequence):
     assert result.stderr.count("unchanged") == 2
 
 
-def test_a_certain_wish_changes_nothing():
-    text = fasta({name: hidden(row, 0.5) for name, row in barcodes().items()})
-    assert restored("--min-confidence", 1, stdin=text) == text
+def test_a_min_confidence_of_1_changes_nothing():
+    text = fasta({name: mask_letters(row, 0.5) for name, row in barcodes().items()})
+    assert denoised("--min-confidence", 1, stdin=text) == text
 
 
 def test_min_confidence_leaves_the_less_certain_letters_missing():
     name, row = next(iter(barcodes().items()))
-    text = fasta({name: hidden(row, 0.5)})
-    all_of_them = sequences(restored(stdin=text))[name]
-    confident = sequences(restored("--min-confidence", 0.8, stdin=text))[name]
+    text = fasta({name: mask_letters(row, 0.5)})
+    unfiltered = sequences(denoised(stdin=text))[name]
+    confident = sequences(denoised("--min-confidence", 0.8, stdin=text))[name]
     assert 0 < confident.count("N") < text.count("N")
-    assert all(b in ("N", a) for a, b in zip(all_of_them, confident, strict=True))
+    assert all(b in ("N", a) for a, b in zip(unfiltered, confident, strict=True))
 
 
 def test_changes_are_the_differences(tmp_path):
     name, row = next(iter(barcodes().items()))
-    text = fasta({name: hidden(row, 0.2)})
-    after = sequences(restored("--changes", tmp_path / "c.tsv", stdin=text))[name]
+    text = fasta({name: mask_letters(row, 0.2)})
+    after = sequences(denoised("--changes", tmp_path / "c.tsv", stdin=text))[name]
     head, *rows = [line.split("\t") for line in (tmp_path / "c.tsv").read_text().splitlines()]
     assert head == ["sample", "place", "from", "to", "probability"]
     before = sequences(text)[name]
-    differ = [at for at in range(967) if before[at] != after[at]]
-    assert [int(position) - 1 for _, position, *_ in rows] == differ
-    assert [(old, new) for _, _, old, new, _ in rows] == [(before[at], after[at]) for at in differ]
+    changed = [at for at in range(967) if before[at] != after[at]]
+    assert [int(position) - 1 for _, position, *_ in rows] == changed
+    assert [(old, new) for _, _, old, new, _ in rows] == [(before[at], after[at]) for at in changed]
     assert all(row[0] == name and 0 < float(row[4]) <= 1 for row in rows)
 
 
 def test_the_report_counts(tmp_path):
     name, row = next(iter(barcodes().items()))
-    text = fasta({name: hidden(row, 0.2), "odd": "ACGT"})
-    restored("--report-json", tmp_path / "r.json", stdin=text)
+    text = fasta({name: mask_letters(row, 0.2), "odd": "ACGT"})
+    denoised("--report-json", tmp_path / "r.json", stdin=text)
     report = json.loads((tmp_path / "r.json").read_text())
     assert report["records"] == {"read": 2, "used": 1, "refused": 1}
     assert report["details"] == {
@@ -198,11 +200,11 @@ def test_the_report_counts(tmp_path):
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.sets(st.integers(0, 966), min_size=1, max_size=900), st.integers(1, 200))
-def test_restored_letters_stand_only_where_one_was_missing(places, width):
+def test_restored_letters_stand_only_where_one_was_missing(positions, width):
     name, row = list(barcodes().items())[4]
-    masked = "".join("N" if at in places else letter for at, letter in enumerate(row))
+    masked = "".join("N" if at in positions else letter for at, letter in enumerate(row))
     text = fasta({name: masked}, width)
-    after = restored(stdin=text)
+    after = denoised(stdin=text)
     assert_only_missing_changed(text, after)
     assert "N" not in sequences(after)[name]
 
@@ -211,21 +213,21 @@ def test_restored_letters_stand_only_where_one_was_missing(places, width):
 
 
 def test_a_genome_in_the_coordinates_of_the_reference():
-    after = sequences(restored(stdin=fasta({"g": hidden(MITO, 0.6)}, width=70)))["g"]
+    after = sequences(denoised(stdin=fasta({"g": mask_letters(MITO, 0.6)}, width=70)))["g"]
     assert after[3106] == "N"  # where the reference has none
-    wrong = [at for at in range(len(MITO)) if after[at] != MITO[at]]
-    assert len(wrong) < 20
+    errors = [at for at in range(len(MITO)) if after[at] != MITO[at]]
+    assert len(errors) < 20
 
 
 def test_a_part_on_the_other_strand_is_restored_where_it_stands():
     part = (MITO[9000:] + MITO[:2000]).replace("N", "")
     reverse_complement = part.translate(COMPLEMENT)[::-1]
-    masked = hidden(reverse_complement, 0.02, 3)
+    masked = mask_letters(reverse_complement, 0.02, 3)
     masked = masked[:500] + "N" * 200 + masked[700:]
-    after = sequences(restored(stdin=fasta({"g": masked})))["g"]
+    after = sequences(denoised(stdin=fasta({"g": masked})))["g"]
     assert_only_missing_changed(masked, after)
-    wrong = [at for at in range(len(reverse_complement)) if after[at] != reverse_complement[at]]
-    assert len(wrong) < 5
+    errors = [at for at in range(len(reverse_complement)) if after[at] != reverse_complement[at]]
+    assert len(errors) < 5
 
 
 def test_another_species_stays_as_it_is():
@@ -234,35 +236,35 @@ def test_another_species_stays_as_it_is():
     mutated = rng.random(len(letters)) < 0.09
     transition = {"A": "G", "G": "A", "C": "T", "T": "C", "N": "N"}
     letters[mutated] = [transition[letter] for letter in letters[mutated]]
-    text = fasta({"ape": hidden("".join(letters), 0.02)})
+    text = fasta({"ape": mask_letters("".join(letters), 0.02)})
     result = denoise(stdin=text)
     assert result.output.decode() == text
     assert "ape: unknown to" in result.stderr
 
 
-def test_doubtful_letters_of_a_genome_are_corrected(tmp_path):
+def test_errors_in_a_genome_are_corrected(tmp_path):
     positions = [2000, 5003, 11000]
     letters = list(MITO)
     for at in positions:
         letters[at] = letters[at].translate(COMPLEMENT)
     text = fasta({"g": "".join(letters)})
-    assert restored(stdin=text) == text
-    after = restored("--error-rate", 0.001, "--changes", tmp_path / "c.tsv", stdin=text)
+    assert denoised(stdin=text) == text
+    after = denoised("--error-rate", 0.001, "--changes", tmp_path / "c.tsv", stdin=text)
     assert all(sequences(after)["g"][at] == MITO[at] for at in positions)
     rows = (tmp_path / "c.tsv").read_text().splitlines()
     assert len(rows) < 8
 
 
-def test_doubtful_letters_of_a_barcode(tmp_path):
+def test_errors_in_a_barcode_are_corrected(tmp_path):
     name, row = list(barcodes().items())[6]
     rng = np.random.default_rng(0)
-    foreign = {
+    substitutions = {
         at: next(x for x in "ACGT" if x not in SITES[at]) for at in rng.integers(967, size=9)
     }
-    text = fasta({name: "".join(foreign.get(at, letter) for at, letter in enumerate(row))})
-    assert restored(stdin=text) == text  # no letter is missing
-    after = sequences(restored("--error-rate", 0.01, stdin=text))[name]
-    assert all(after[at] in SITES[at] for at in foreign)
+    text = fasta({name: "".join(substitutions.get(at, letter) for at, letter in enumerate(row))})
+    assert denoised(stdin=text) == text  # no letter is missing
+    after = sequences(denoised("--error-rate", 0.01, stdin=text))[name]
+    assert all(after[at] in SITES[at] for at in substitutions)
     changed = sum(a != b for a, b in zip(row, after, strict=True))
     assert changed < 30
 
@@ -309,18 +311,18 @@ def dna_model(one_thread, tmp_path_factory):
 def test_plain_dna_is_restored_where_enough_is_known(dna_model):
     rng = np.random.default_rng(8)
     sequence = "".join(rng.choice(list("ACGT"), 300))
-    masked = hidden(sequence, 0.1, 1)[:150] + "N" * 100 + sequence[250:]
+    masked = mask_letters(sequence, 0.1, 1)[:150] + "N" * 100 + sequence[250:]
     text = fasta({"a": masked, "b": sequence[:60], "c": "N" * 50}, width=61)
-    after = restored("--model", dna_model, stdin=text)
+    after = denoised("--model", dna_model, stdin=text)
     assert_only_missing_changed(text, after)
     a = sequences(after)["a"]
     assert "N" not in a[:140]
     assert a[180:220] == "N" * 40  # too far from everything known
 
 
-def test_plain_dna_in_doubt(dna_model):
+def test_plain_dna_with_an_error_rate(dna_model):
     text = fasta({"a": "ACGTTGCA" * 20})
-    after = restored("--model", dna_model, "--error-rate", 0.3, stdin=text)
+    after = denoised("--model", dna_model, "--error-rate", 0.3, stdin=text)
     assert len(after) == len(text)
     assert set(sequences(after)["a"]) <= set("ACGT")
 
@@ -331,13 +333,13 @@ def test_plain_dna_in_a_vcf_is_refused(dna_model):
     assert "does not read VCF" in result.stderr
 
 
-@pytest.mark.parametrize(("model", "why"), [("genomai-v2", "not alleles"), ("mito", "hidden")])
-def test_models_that_restore_nothing_say_so(model, why):
+@pytest.mark.parametrize(("model", "reason"), [("genomai-v2", "not alleles"), ("mito", "hidden")])
+def test_models_that_restore_nothing_say_so(model, reason):
     result = denoise("--model", model, stdin=fasta({"a": "ACGT" * 50}))
     assert result.status == 1
     assert result.output == b""
     assert f"the model '{model}' restores nothing" in result.stderr
-    assert why in result.stderr
+    assert reason in result.stderr
 
 
 def test_changes_may_not_go_to_the_output(tmp_path):
@@ -354,12 +356,12 @@ def test_fastq_is_refused():
 
 def test_lists_of_variants_are_told():
     ref = np.frombuffer("".join(PANEL.ref).encode(), np.uint8)
-    people = {}
+    samples = {}
     for name, sequence in list(barcodes().items())[:2]:
         letters = np.frombuffer(sequence.encode(), np.uint8)
-        people[name] = (
+        samples[name] = (
             np.where(letters == ref, ord("N"), letters).astype(np.uint8).tobytes().decode()
         )
-    result = denoise(stdin=fasta(people | dict(list(barcodes().items())[2:3])).encode())
+    result = denoise(stdin=fasta(samples | dict(list(barcodes().items())[2:3])).encode())
     (line,) = [line for line in result.stderr.splitlines() if "VARIANTS_ONLY" in line]
-    assert f"2 of 3 samples, {next(iter(people))} first" in line
+    assert f"2 of 3 samples, {next(iter(samples))} first" in line

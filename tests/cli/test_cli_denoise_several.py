@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 import pytest
-from test_cli_denoise import VCF, denoise, restored
+from test_cli_denoise import VCF, denoise, denoised
 from test_cli_denoise_vcf import COMMON, incomplete, mito_vcf, table, with_records
 
 pytestmark = pytest.mark.usefixtures("one_thread", "shipped_only")
@@ -13,12 +13,12 @@ BCFTOOLS = shutil.which("bcftools")
 TEXT = incomplete(every=1)
 
 
-def split(text, of):
-    """The records of the parts that `of` names for each record's columns, each under the header."""
+def split(text, key):
+    """The records grouped by `key` of their columns, each group under the header."""
     _, records = table(text)
     parts = {}
     for columns in records:
-        parts.setdefault(of(columns), []).append(columns)
+        parts.setdefault(key(columns), []).append(columns)
     return {name: with_records(text, rows) for name, rows in parts.items()}
 
 
@@ -32,46 +32,46 @@ def by_chromosome(columns):
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
-    """Files of the first three chromosomes, plain and compressed, and what they make."""
+    """Files of the first three chromosomes, plain and compressed, and of all their records."""
     folder = tmp_path_factory.mktemp("parts")
     texts = split(TEXT, by_chromosome)
     for name in ("1a", "23"):
         (folder / f"{name}.vcf").write_text(texts[name])
     with gzip.open(folder / "1b.vcf.gz", "wt") as handle:
         handle.write(texts["1b"])
-    whole = split(TEXT, lambda columns: columns[0] in ("1", "2", "3"))[True]
-    (folder / "whole.vcf").write_text(whole)
+    joined = split(TEXT, lambda columns: columns[0] in ("1", "2", "3"))[True]
+    (folder / "whole.vcf").write_text(joined)
     return folder
 
 
 def test_parts_give_what_the_whole_gives_in_any_order(parts):
-    whole = restored(parts / "whole.vcf")
-    assert restored(parts / "1a.vcf", parts / "1b.vcf.gz", parts / "23.vcf") == whole
+    expected = denoised(parts / "whole.vcf")
+    assert denoised(parts / "1a.vcf", parts / "1b.vcf.gz", parts / "23.vcf") == expected
     piped = (parts / "1a.vcf").read_bytes().rstrip(b"\n")
-    assert restored(parts / "23.vcf", parts / "1b.vcf.gz", "-", stdin=piped) == whole
+    assert denoised(parts / "23.vcf", parts / "1b.vcf.gz", "-", stdin=piped) == expected
     shards = [
-        restored("--shard", f"{number}/2", parts / "1b.vcf.gz", parts / "1a.vcf", parts / "23.vcf")
+        denoised("--shard", f"{number}/2", parts / "1b.vcf.gz", parts / "1a.vcf", parts / "23.vcf")
         for number in (1, 2)
     ]
-    assert "".join(shards) == whole
+    assert "".join(shards) == expected
 
 
 @pytest.mark.skipif(not BCFTOOLS, reason="bcftools is not installed here")
 def test_headers_are_joined_as_bcftools_joins_them(tmp_path):
     texts = split(TEXT, by_chromosome)
-    passed = '##FILTER=<ID=PASS,Description="All filters passed">'  # which bcftools moves
-    more = [
+    pass_line = '##FILTER=<ID=PASS,Description="All filters passed">'  # which bcftools moves
+    extra_lines = [
         "##source=another",
         "##contig=<ID=chrUn,length=7>",
         '##INFO=<ID=X,Number=1,Type=Integer,Description="x">',
     ]
-    for name, part, lines in (("a", "1a", [passed]), ("b", "23", [passed, *more])):
-        head, rest = texts[part].replace(f"{passed}\n", "").split("\n", 1)
+    for name, part, lines in (("a", "1a", [pass_line]), ("b", "23", [pass_line, *extra_lines])):
+        head, rest = texts[part].replace(f"{pass_line}\n", "").split("\n", 1)
         (tmp_path / f"{name}.vcf").write_text("\n".join([head, *lines, rest]))
     paths = [tmp_path / "a.vcf", tmp_path / "b.vcf"]
-    words = [BCFTOOLS, "concat", "--no-version", *paths]
-    (tmp_path / "ab.vcf").write_bytes(subprocess.run(words, capture_output=True).stdout)
-    assert restored(*paths) == restored(tmp_path / "ab.vcf")
+    command = [BCFTOOLS, "concat", "--no-version", *paths]
+    (tmp_path / "ab.vcf").write_bytes(subprocess.run(command, capture_output=True).stdout)
+    assert denoised(*paths) == denoised(tmp_path / "ab.vcf")
 
 
 def refused(*paths, **options):
@@ -81,12 +81,12 @@ def refused(*paths, **options):
     return result.stderr.splitlines()[-1]
 
 
-def test_files_that_make_no_whole_are_refused_in_a_line_that_names_both(parts, tmp_path):
-    a, b, rest = parts / "1a.vcf", parts / "1b.vcf.gz", parts / "23.vcf"
+def test_files_that_do_not_fit_together_are_refused_in_a_line_that_names_both(parts, tmp_path):
+    a, b, c = parts / "1a.vcf", parts / "1b.vcf.gz", parts / "23.vcf"
     line = refused(a, b, parts / "whole.vcf")
     assert "whole.vcf: the records on 1 from" in line
     assert f"overlap with those of {a}" in line
-    text = rest.read_text()
+    text = c.read_text()
     changed = {
         "name": (text.replace("synthetic_LWK_1", "NA1", 1), "(NA1 is not among them)"),
         "build": (text.replace("249250621", "248956422"), "contig 1 has 248956422 letters"),
@@ -94,14 +94,14 @@ def test_files_that_make_no_whole_are_refused_in_a_line_that_names_both(parts, t
     names, _ = table(text)
     swapped = text.replace("\t".join(names[:2]), "\t".join(names[1::-1]))
     changed["order"] = (swapped, "in another order")
-    for name, (other, why) in changed.items():
+    for name, (other, reason) in changed.items():
         (tmp_path / name).write_text(other)
         line = refused(a, tmp_path / name)
-        assert why in line
+        assert reason in line
         assert str(tmp_path / name) in line
         assert str(a) in line
-    pieces = split(TEXT, lambda columns: columns[0] in ("1", "2") and int(columns[1]) < 100_000_000)
-    (tmp_path / "12.vcf").write_text(pieces[True])
+    texts = split(TEXT, lambda columns: columns[0] in ("1", "2") and int(columns[1]) < 100_000_000)
+    (tmp_path / "12.vcf").write_text(texts[True])
     assert "parted by other contigs" in refused(tmp_path / "12.vcf", b)
     (tmp_path / "x.fa").write_text(">x\nACGT\n")
     assert "x.fa: FASTA, where VCF or BCF is needed" in refused(a, tmp_path / "x.fa")
@@ -122,8 +122,8 @@ def test_records_of_two_builds_are_not_taken_for_one(tmp_path):
     for name, length in (("21", 48129895), ("22", 50818468)):
         lines = texts[name].splitlines()
         declared = [f"##contig=<ID={name},length={length}>"]
-        bare = [line for line in lines[1:] if not line.startswith("##contig")]
-        (tmp_path / f"{name}.vcf").write_text("\n".join([lines[0], *declared, *bare]) + "\n")
+        others = [line for line in lines[1:] if not line.startswith("##contig")]
+        (tmp_path / f"{name}.vcf").write_text("\n".join([lines[0], *declared, *others]) + "\n")
     result = denoise(tmp_path / "21.vcf", tmp_path / "22.vcf")
     assert "contig 21 is of GRCh37 and contig 22 of GRCh38" in result.stderr
     assert b"IMPUTED" not in result.output
@@ -133,13 +133,13 @@ def test_stretches_of_a_mitochondrial_genome(tmp_path):
     calls = {position: ["1", "0", "."] for position in COMMON}
     text = mito_vcf(calls)
     (tmp_path / "all.vcf").write_text(text)
-    for low, piece in split(text, lambda columns: int(columns[1]) < 4000).items():
-        (tmp_path / f"{low}.vcf").write_text(piece)
+    for low, part in split(text, lambda columns: int(columns[1]) < 4000).items():
+        (tmp_path / f"{low}.vcf").write_text(part)
     files = [tmp_path / "False.vcf", tmp_path / "True.vcf"]
-    whole = restored("--only-present", tmp_path / "all.vcf")
-    assert restored("--only-present", *files) == whole
-    people = split(TEXT, by_chromosome)["1a"]
-    (tmp_path / "people.vcf").write_text(people)
+    expected = denoised("--only-present", tmp_path / "all.vcf")
+    assert denoised("--only-present", *files) == expected
+    nuclear = split(TEXT, by_chromosome)["1a"]
+    (tmp_path / "people.vcf").write_text(nuclear)
     line = refused(tmp_path / "all.vcf", tmp_path / "people.vcf")
     assert "its records are for the model ancestry-generator" in line
     assert str(tmp_path / "all.vcf") in line

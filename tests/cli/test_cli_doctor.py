@@ -83,9 +83,9 @@ def test_every_reference_belongs_to_something_that_is_known():
         "evidence": EVIDENCE,
     }
     for key, entry in cite.all_references().items():
-        for piece in entry["with"]:
-            kind, _, name = piece.partition(":")
-            assert piece == "heads" or kind == "card" or name in tables[kind], key
+        for condition in entry["with"]:
+            kind, _, name = condition.partition(":")
+            assert condition == "heads" or kind == "card" or name in tables[kind], key
 
 
 @pytest.mark.parametrize("line", [f"version: {__version__}", "license: Apache-2.0"])

@@ -121,7 +121,7 @@ def test_table(model, genes, tmp_path):
     np.testing.assert_allclose(np.array([row[1:] for row in rows[1:]], float), vectors, rtol=1e-6)
 
 
-def test_vectors_of_words(model, genes, tmp_path):
+def test_vectors_of_tokens(model, genes, tmp_path):
     embed("--model", model, "--per-token", "--strand", "both", genes, "-o", tmp_path / "x.h5")
     run(["tokenize", "--model", model, "--to", "hdf5", genes, "-o", tmp_path / "tokens.h5"])
     with h5py.File(tmp_path / "x.h5") as file, h5py.File(tmp_path / "tokens.h5") as tokens:
@@ -134,7 +134,7 @@ def test_vectors_of_words(model, genes, tmp_path):
     rows = embed("--model", model, "--per-token", "--strand", "both", genes).rows
     assert rows[0][:3] == ["id", "token", "e1"]
     lengths = np.diff(offsets)
-    expected = [(f"gene{n}", str(word)) for n, size in enumerate(lengths) for word in range(size)]
+    expected = [(f"gene{n}", str(token)) for n, size in enumerate(lengths) for token in range(size)]
     assert [tuple(row[:2]) for row in rows[1:]] == expected
     np.testing.assert_allclose(np.array([row[2:] for row in rows[1:]], float), vectors, rtol=1e-6)
 
@@ -168,9 +168,9 @@ def test_to_overrules_the_name(model, genes, tmp_path):
 @pytest.mark.parametrize(
     "options", ["--batch-size 1", "--batch-size 3", "--threads 2", "--strand both --batch-size 2"]
 )
-def test_batches_and_threads_do_not_show(options, model, genes, tmp_path):
-    more = ["--strand", "both"] if "strand" in options else []
-    embed("--model", model, genes, "-o", tmp_path / "x.h5", *more)
+def test_batches_and_threads_do_not_matter(options, model, genes, tmp_path):
+    strand_options = ["--strand", "both"] if "strand" in options else []
+    embed("--model", model, genes, "-o", tmp_path / "x.h5", *strand_options)
     try:
         embed("--model", model, genes, "-o", tmp_path / "y.h5", *options.split())
     finally:
@@ -228,7 +228,7 @@ def test_dna_as_long_as_a_barcode_is_none():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (f">a\n{'RYKM' * 20}\n", "a has 80 letters: no barcode"),
         (
@@ -237,10 +237,10 @@ def test_dna_as_long_as_a_barcode_is_none():
         ),
     ],
 )
-def test_what_may_be_genotypes_is_no_plain_dna(text, told):
+def test_what_may_be_genotypes_is_no_plain_dna(text, message):
     result = run(["embed"], text)
     assert result.status == 1
-    assert told in result.stderr
+    assert message in result.stderr
 
 
 def test_records_that_cannot_be_read_are_told(model, tmp_path):
@@ -292,7 +292,7 @@ def test_wrong_usage(options, message, model, genes, tmp_path):
     assert list(tmp_path.iterdir()) == [genes]
 
 
-def test_a_barcode_model_refuses_what_needs_words_or_strands(tiny_bundle, cohort):
+def test_a_barcode_model_refuses_what_needs_tokens_or_strands(tiny_bundle, cohort):
     for option in ("--per-token", "--pool max", "--strand both", "--window 100"):
         result = run(["embed", "--model", tiny_bundle, cohort.newcomers, *option.split()])
         assert result.status == 2
@@ -324,7 +324,7 @@ def test_appending_adds_what_is_not_there(model, tmp_path):
     assert (tmp_path / "x.h5").read_bytes() == before
 
 
-def test_appending_vectors_of_words(model, tmp_path):
+def test_appending_vectors_of_tokens(model, tmp_path):
     first, both = (fasta(tmp_path / n, names) for n, names in [("1.fa", "ab"), ("2.fa", "abc")])
     options = ["--model", model, "--per-token", "-o"]
     embed(first, *options, tmp_path / "x.h5")
@@ -392,7 +392,7 @@ def test_without_append_the_file_is_replaced(model, genes, tmp_path):
 @pytest.fixture
 def killed(model, tmp_path):
     """A run over 60 sequences that was killed while it waited for the later ones; the command and both files."""
-    whole = fasta(tmp_path / "whole.fa", [f"s{n}" for n in range(60)], length=4000)
+    full = fasta(tmp_path / "whole.fa", [f"s{n}" for n in range(60)], length=4000)
     command = [
         "embed",
         "--device",
@@ -407,46 +407,46 @@ def killed(model, tmp_path):
     output = tmp_path / "x.h5"
     program = [sys.executable, "-m", "genomai_cli", *command, str(output), "-"]
     with subprocess.Popen(program, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        process.stdin.write(b">" + b">".join(whole.read_bytes().split(b">")[1:51]) + b">")
+        process.stdin.write(b">" + b">".join(full.read_bytes().split(b">")[1:51]) + b">")
         process.stdin.flush()
         log = tmp_path / "x.h5.partial" / RECORDS
-        until = time.monotonic() + 60
-        while not (log.exists() and log.stat().st_size) and time.monotonic() < until:
+        deadline = time.monotonic() + 60
+        while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
         process.communicate()
     assert process.returncode == -signal.SIGKILL
-    return command, whole, output
+    return command, full, output
 
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on(killed, tmp_path):
-    command, whole, output = killed
+    command, full, output = killed
     assert not output.exists()
     assert len(np.fromfile(tmp_path / "x.h5.partial" / ROWS, "<f4")) > 0
-    blocked = run([*command, output, whole])
+    blocked = run([*command, output, full])
     assert blocked.status == 2
     assert "holds an interrupted run: --resume goes on, --force starts over" in blocked.stderr
-    result = run([*command, output, whole, "--resume"])
+    result = run([*command, output, full, "--resume"])
     assert result.status == 0, result.stderr
     skipped = int(result.stderr.split("x.h5: ")[1].split()[0])
     assert 0 < skipped < 60
-    assert run([*command, tmp_path / "unbroken.h5", whole]).status == 0
+    assert run([*command, tmp_path / "unbroken.h5", full]).status == 0
     assert output.read_bytes() == (tmp_path / "unbroken.h5").read_bytes()
     assert not (tmp_path / "x.h5.partial").exists()
 
 
-def attributes(**more):
-    return {"model_name": "m", "pooling": "mean", **more}
+def attributes(**changes):
+    return {"model_name": "m", "pooling": "mean", **changes}
 
 
 def rows(*values):
     return np.array(values, np.float32)[:, None] * np.ones(3, np.float32)
 
 
-def interrupted(target, records, **how):
+def interrupted(target, records, **options):
     """A run that fails after it has put these records on disk."""
-    file = EmbeddingFile(target, attributes(), 3, **how)
+    file = EmbeddingFile(target, attributes(), 3, **options)
     with suppress(KeyError), file:
         for name, *values in records:
             file.add(name, rows(*values))
@@ -484,14 +484,14 @@ def test_a_run_that_was_to_replace_a_file_does_not_add_to_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("how", "expected"),
+    ("options", "expected"),
     [({"resume": True}, ["a", "b"]), ({"append": True}, ["a", "b"]), ({"force": True}, ["b"])],
 )
-def test_an_interrupted_new_file_goes_on_or_starts_over(how, expected, tmp_path):
+def test_an_interrupted_new_file_goes_on_or_starts_over(options, expected, tmp_path):
     target = tmp_path / "x.h5"
     assert interrupted(target, [("a", 1)]).stored_count == 1
     assert [path.name for path in tmp_path.iterdir()] == ["x.h5.partial"]
-    with EmbeddingFile(target, attributes(), 3, **how) as file:
+    with EmbeddingFile(target, attributes(), 3, **options) as file:
         file.add("b", rows(2))
     assert content(target)[0] == expected
     assert [path.name for path in tmp_path.iterdir()] == ["x.h5"]
@@ -615,17 +615,17 @@ def test_memory_does_not_grow_with_the_length(tmp_path):
         "-o",
         tmp_path / "x.h5",
     ]
-    little = peak_memory([*command, tmp_path / "1.fa"])
+    baseline = peak_memory([*command, tmp_path / "1.fa"])
     for options in (["--strand", "both"], ["--per-token"]):
-        assert peak_memory([*command, tmp_path / "20.fa", *options]) - little < 120
+        assert peak_memory([*command, tmp_path / "20.fa", *options]) - baseline < 120
 
 
 def test_vectors_of_tokens_in_parquet_are_those_of_the_table(model, genes, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
-    words = ["embed", "--model", model, "--per-token", genes]
-    _, *expected = run(words).rows
-    assert run([*words, "-o", tmp_path / "x.parquet"]).status == 0
+    command = ["embed", "--model", model, "--per-token", genes]
+    _, *expected = run(command).rows
+    assert run([*command, "-o", tmp_path / "x.parquet"]).status == 0
     table = parquet.read_table(tmp_path / "x.parquet").to_pylist()
-    for row, wanted in zip(table, expected, strict=True):
+    for row, expected_row in zip(table, expected, strict=True):
         numbers = [f"{x:.7g}" for x in row["embedding"]]
-        assert [row["id"], str(row["token"]), *numbers] == wanted
+        assert [row["id"], str(row["token"]), *numbers] == expected_row

@@ -206,13 +206,17 @@ def test_the_page_has_the_roc_curve_of_two_labels(tables, tmp_path):
         for name, _, p in rows
     ]
     truth = ["sample\tcase", *(f"{name}\t{label}" for name, label, _ in rows)]
-    words = tables("\n".join(calls) + "\n", "\n".join(truth) + "\n")
-    assert run([*words, "--report", tmp_path / "page.html"]).status == 0
+    arguments = tables("\n".join(calls) + "\n", "\n".join(truth) + "\n")
+    assert run([*arguments, "--report", tmp_path / "page.html"]).status == 0
     text = (tmp_path / "page.html").read_text()
-    right = [p for _, label, p in rows if label == "yes"]
-    wrong = [p for _, label, p in rows if label == "no"]
-    wins = sum((r > w) + (r == w) / 2 for r in right for w in wrong) / len(right) / len(wrong)
-    assert f"Of the probability of yes: area {wins:.4f}" in text
+    positives = [p for _, label, p in rows if label == "yes"]
+    negatives = [p for _, label, p in rows if label == "no"]
+    auc = (
+        sum((a > b) + (a == b) / 2 for a in positives for b in negatives)
+        / len(positives)
+        / len(negatives)
+    )
+    assert f"Of the probability of yes: area {auc:.4f}" in text
 
 
 def test_a_run_that_fails_leaves_no_page(tables, tmp_path):

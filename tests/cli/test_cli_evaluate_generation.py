@@ -17,13 +17,13 @@ GENERATION = ["evaluate", "--task", "generation"]
 
 @pytest.fixture(scope="module")
 def files(cohort, tmp_path_factory):
-    """Generated people, who are real ones with some alleles changed, and other real ones, as VCF."""
+    """Generated samples, which are real ones with some alleles changed, and other real ones, as VCF."""
     folder, rng = tmp_path_factory.mktemp("generated"), np.random.default_rng(5)
     alleles = cohort.alleles[cohort.alleles.min(axis=(1, 2)) > MISSING]
     copied = alleles[rng.integers(len(alleles), size=20)]
-    some = copied ^ (rng.random(copied.shape) < 0.1)
+    mutated = copied ^ (rng.random(copied.shape) < 0.1)
     names = [f"synthetic_{'NOA' if i % 2 else 'SOC'}_{i}" for i in range(20)]
-    (folder / "synthetic.vcf").write_text(variant_text(names, some))
+    (folder / "synthetic.vcf").write_text(variant_text(names, mutated))
     others = (rng.random((12, *alleles.shape[1:])) < 0.5).astype(np.int8)
     (folder / "others.vcf").write_text(variant_text([f"o{i}" for i in range(12)], others))
     return folder
@@ -48,12 +48,12 @@ def test_the_table(cohort, files):
 
 
 def test_simple_generators_draw_within_the_groups_given(cohort, files):
-    words = [*GENERATION, cohort.vcf, files / "synthetic.vcf"]
-    everybody, grouped = run(words), run([*words, "--groups", cohort.labels])
-    assert "mosaic-20: pieces of real haplotypes" in everybody.stderr
-    assert "among all real samples" in everybody.stderr
+    command = [*GENERATION, cohort.vcf, files / "synthetic.vcf"]
+    ungrouped, grouped = run(command), run([*command, "--groups", cohort.labels])
+    assert "mosaic-20: pieces of real haplotypes" in ungrouped.stderr
+    assert "among all real samples" in ungrouped.stderr
     assert "groups of the real samples" in grouped.stderr
-    one, other = values(everybody), values(grouped)
+    one, other = values(ungrouped), values(grouped)
     for generator in ("independent", "mosaic-20"):
         assert (generator, "told_apart:haplotype_auc_trees") in one
         assert one[generator, "linkage:r2_r"] != other[generator, "linkage:r2_r"]
@@ -62,17 +62,17 @@ def test_simple_generators_draw_within_the_groups_given(cohort, files):
 
 def test_groups_of_nobody_are_refused(cohort, files, tmp_path):
     (tmp_path / "groups.tsv").write_text("sample\tpop\nsomebody\tGBR\n")
-    words = [*GENERATION, cohort.vcf, files / "synthetic.vcf"]
-    result = run([*words, "--groups", tmp_path / "groups.tsv"])
+    command = [*GENERATION, cohort.vcf, files / "synthetic.vcf"]
+    result = run([*command, "--groups", tmp_path / "groups.tsv"])
     assert result.status == 1
     assert "groups.tsv: no label of a real sample" in result.stderr
     result = run(["evaluate", "p.tsv", "--truth", "t.tsv", "--groups", "g.tsv"])
     assert (result.status, "--groups is not for --task class" in result.stderr) == (2, True)
 
 
-def test_people_who_are_nearer_to_those_learnt_from_are_told_of(cohort, files, tmp_path):
-    copied = ["--held-out", files / "others.vcf", cohort.vcf, cohort.vcf]
-    result = run([*GENERATION, *copied, "--report", tmp_path / "page.html"])
+def test_samples_nearer_to_the_training_samples_are_warned_of(cohort, files, tmp_path):
+    arguments = ["--held-out", files / "others.vcf", cohort.vcf, cohort.vcf]
+    result = run([*GENERATION, *arguments, "--report", tmp_path / "page.html"])
     assert "some may be near-copies" in result.stderr
     assert "it gives away who was trained on" in result.stderr
     assert "some may be near-copies" in (tmp_path / "page.html").read_text()
@@ -90,21 +90,21 @@ def test_json_holds_the_same(cohort, files):
     arguments = [*GENERATION, cohort.vcf, files / "synthetic.vcf"]
     document = json.loads(run([*arguments, "--format", "json"]).stdout)
     assert (document["schema_version"], document["task"]) == (1, "generation")
-    of_table = values(run(arguments))
+    table_values = values(run(arguments))
     for group, measures in document["groups"].items():
         for name, estimate in measures.items():
-            shown = of_table[group, name]
-            assert float(shown) == pytest.approx(estimate["value"], abs=1e-6)
+            value = table_values[group, name]
+            assert float(value) == pytest.approx(estimate["value"], abs=1e-6)
 
 
 def test_barcodes_are_compared_without_phase(cohort, files):
-    words = ["tokenize", "--to", "fasta", "--panel", cohort.panel]
-    fasta = run([*words, files / "synthetic.vcf"]).output
+    command = ["tokenize", "--to", "fasta", "--panel", cohort.panel]
+    fasta = run([*command, files / "synthetic.vcf"]).output
     result = run([*GENERATION, "--panel", cohort.panel, cohort.vcf, "-"], stdin=fasta)
     found = values(result)
     assert found["data", "phased"] == "0"
     assert ("copies", "exact_haplotypes") not in found
-    haplotypes = run([*words, "--haplotypes", files / "synthetic.vcf"]).output
+    haplotypes = run([*command, "--haplotypes", files / "synthetic.vcf"]).output
     found = values(run([*GENERATION, "--panel", cohort.panel, cohort.vcf, "-"], stdin=haplotypes))
     assert found["data", "phased"] == "1"
     of_vcf = run([*GENERATION, "--panel", cohort.panel, cohort.vcf, files / "synthetic.vcf"])
@@ -127,29 +127,29 @@ def test_the_share_recognised_as_requested(cohort, files, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["one.vcf"], "REAL SYNTHETIC"),
         (["one.vcf", "two.vcf", "--truth", "t.tsv"], "--truth is not for --task generation"),
         (["one.vcf", "two.vcf", "--column", "a=b"], "--column is not for --task generation"),
     ],
 )
-def test_wrong_options_are_wrong_usage(words, message):
-    result = run([*GENERATION, *words])
+def test_wrong_options_are_wrong_usage(arguments, message):
+    result = run([*GENERATION, *arguments])
     assert result.status == 2
     assert message in result.stderr
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["p.tsv"], "--truth LABELS"),
         (["p.tsv", "q.tsv", "--truth", "t.tsv"], "one table of predictions"),
         (["p.tsv", "--truth", "t.tsv", "--held-out", "x"], "--held-out is not for --task class"),
     ],
 )
-def test_options_of_generation_are_not_for_classification(words, message):
-    result = run(["evaluate", *words])
+def test_options_of_generation_are_not_for_classification(arguments, message):
+    result = run(["evaluate", *arguments])
     assert result.status == 2
     assert message in result.stderr
 
@@ -165,10 +165,10 @@ def test_files_that_cannot_be_compared(cohort, files, tmp_path):
 
 
 def test_a_page_beside_the_same_table(cohort, files, tmp_path):
-    words = [*GENERATION, cohort.newcomers, files / "synthetic.vcf"]
-    result = run([*words, "--report", tmp_path / "page.html"])
-    assert result.output == run(words).output
+    command = [*GENERATION, cohort.newcomers, files / "synthetic.vcf"]
+    result = run([*command, "--report", tmp_path / "page.html"])
+    assert result.output == run(command).output
     page = (tmp_path / "page.html").read_text()
-    for told in ("Frequencies of the alternate alleles", "Linkage by distance", "adversarial"):
-        assert told in page
+    for text in ("Frequencies of the alternate alleles", "Linkage by distance", "adversarial"):
+        assert text in page
     assert not [name for name in cohort.names if f">{name}<" in page], "a person is in it"

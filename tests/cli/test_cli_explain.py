@@ -15,8 +15,8 @@ FASTA = ">a some text\nACGTTGACTCAA\n>b\nggNatt\n>c\nNNN\n"
 LABELS = {"label": ["bound", "free"]}
 
 
-def made(folder, labels, weights=None):
-    """A saved k-mer regression whose weights are waves, or 0 but for the k-mers of both strands that are given."""
+def saved_regression(folder, labels, weights=None):
+    """A saved k-mer regression whose weights are sines, or with these for their k-mers on both strands and else 0."""
     bundle = likelihood_bundles.bundle(
         "sequence_ensemble",
         likelihood_bundles.CHARACTERS,
@@ -29,26 +29,26 @@ def made(folder, labels, weights=None):
         network = bundle.classifier.networks[0]
         (part,), (head,) = network.parts, network.heads
         codes = torch.tensor([["ACGT".index(letter) for letter in kmer] for kmer in weights])
-        shares = [torch.autograd.grad(part(c[None]).sum(), part.linear.weight)[0] for c in codes]
+        gradients = [torch.autograd.grad(part(c[None]).sum(), part.linear.weight)[0] for c in codes]
         with torch.no_grad():
             for values in (part.linear.weight, part.linear.bias, head.bias):
                 values.zero_()
             head.weight.copy_(torch.eye(2))
-            for share, weight in zip(shares, weights.values(), strict=True):
-                part.linear.weight[0, share[0].nonzero().max()] = weight
+            for gradient, weight in zip(gradients, weights.values(), strict=True):
+                part.linear.weight[0, gradient[0].nonzero().max()] = weight
     return likelihood_bundles.saved(bundle, folder)
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return made(tmp_path_factory.mktemp("explained") / "model", LABELS)
+    return saved_regression(tmp_path_factory.mktemp("explained") / "model", LABELS)
 
 
 @pytest.fixture(scope="module")
-def binder(tmp_path_factory):
-    """A model that calls what has TGACTCA bound."""
+def motif_model(tmp_path_factory):
+    """A model that calls sequences with TGACTCA bound."""
     weights = {"TGACTC": 900.0, "GACTCA": 900.0}
-    return made(tmp_path_factory.mktemp("binder") / "model", LABELS, weights)
+    return saved_regression(tmp_path_factory.mktemp("binder") / "model", LABELS, weights)
 
 
 def explain(model, *options, stdin=FASTA):
@@ -90,13 +90,13 @@ def test_hdf5_holds_the_changes_too(model, tmp_path):
     assert run_record["records"] == {"read": 3, "used": 2, "refused": 1}
     assert run_record["details"]["method"] == "ism"
     rows = table(explain(model))
-    with h5py.File(file) as read:
-        assert read["ids"].asstr()[:].tolist() == ["a", "b"]
-        assert read["offsets"][:].tolist() == [0, 12, 18]
-        assert read["letters"][:].tobytes() == b"ACGTTGACTCAAGGNATT"
-        assert read.attrs["method"] == "ism"
-        changes, attributions = read["changes"][:], read["attributions"][:]
-        labels = np.repeat(read["labels"].asstr()[:], [12, 6]).tolist()
+    with h5py.File(file) as stored:
+        assert stored["ids"].asstr()[:].tolist() == ["a", "b"]
+        assert stored["offsets"][:].tolist() == [0, 12, 18]
+        assert stored["letters"][:].tobytes() == b"ACGTTGACTCAAGGNATT"
+        assert stored.attrs["method"] == "ism"
+        changes, attributions = stored["changes"][:], stored["attributions"][:]
+        labels = np.repeat(stored["labels"].asstr()[:], [12, 6]).tolist()
     assert labels == [row["label"] for row in rows]
     expected = [np.nan if row["attribution"] == "." else float(row["attribution"]) for row in rows]
     np.testing.assert_allclose(attributions, expected, atol=2e-6)
@@ -137,11 +137,11 @@ def sequences(count, site, seed=2):
     )
 
 
-def test_motifs_of_a_set(binder, tmp_path):
+def test_motifs_of_a_set(motif_model, tmp_path):
     files = [tmp_path / name for name in ("m.meme", "m.svg")]
     options = ["--method", "gradient", "--motifs", files[0], "--motif-plot", files[1]]
     fasta = sequences(60, "ATGACTCAT")
-    result = explain(binder, *options, "-o", tmp_path / "x.tsv", stdin=fasta)
+    result = explain(motif_model, *options, "-o", tmp_path / "x.tsv", stdin=fasta)
     assert result.status == 0, result.stderr
     with open(files[0]) as handle:
         (motif,) = biopython.parse(handle, "minimal")
@@ -152,24 +152,24 @@ def test_motifs_of_a_set(binder, tmp_path):
     assert "label:bound: of 1 motifs in 60 sequences 1 are enriched" in result.stderr
     assert files[1].read_bytes().startswith(b"<?xml")
     first = files[0].read_bytes()
-    assert explain(binder, *options, "-o", tmp_path / "x.tsv", stdin=fasta).status == 0
+    assert explain(motif_model, *options, "-o", tmp_path / "x.tsv", stdin=fasta).status == 0
     assert files[0].read_bytes() == first
 
 
-def test_a_set_without_motifs_gets_a_file_without_any(binder, tmp_path):
+def test_a_set_without_motifs_gets_a_file_without_any(motif_model, tmp_path):
     file = tmp_path / "m.meme"
     options = ["--motifs", file, "--motif-plot", tmp_path / "m.png", "-o", tmp_path / "x.tsv"]
-    result = explain(binder, *options, stdin=FASTA)
+    result = explain(motif_model, *options, stdin=FASTA)
     assert result.status == 0, result.stderr
     assert "of 0 motifs in" in result.stderr
     assert file.read_text().startswith("MEME version 5")
     assert "MOTIF" not in file.read_text()
 
 
-def refused(result, status, told):
+def refused(result, status, message):
     assert result.status == status
     assert result.stdout == ""
-    assert told in result.stderr
+    assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
@@ -197,7 +197,7 @@ def test_a_network_without_a_gradient_by_letters_is_refused(model, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (["--head", "x"], "--head x: the heads of the model are label"),
         (["--class", "x"], "--class x: the classes of the model are bound, free"),
@@ -205,10 +205,10 @@ def test_a_network_without_a_gradient_by_letters_is_refused(model, monkeypatch):
         (["--motif-plot", "x.png"], "--motif-plot draws the motifs of --motifs"),
     ],
 )
-def test_wrong_usage_is_told(model, options, told):
+def test_wrong_usage_is_told(model, options, message):
     result = explain(model, *options)
     assert result.status == 2
-    assert told in result.stderr
+    assert message in result.stderr
     assert result.stdout == ""
 
 
@@ -225,10 +225,10 @@ def test_a_vcf_is_refused(model, cohort):
     assert result.stdout == ""
 
 
-def test_nothing_is_left_behind_by_a_picture_that_would_be_too_large(binder, tmp_path):
+def test_nothing_is_left_behind_by_a_picture_that_would_be_too_large(motif_model, tmp_path):
     files = [tmp_path / name for name in ("x.tsv", "p.svg", "m.meme")]
     options = ["--method", "gradient", "-o", files[0], "--plot", files[1], "--motifs", files[2]]
-    result = explain(binder, *options, stdin=sequences(100, "TGACTCA"))
+    result = explain(motif_model, *options, stdin=sequences(100, "TGACTCA"))
     assert result.status == 2
     assert "a picture shows at most 5000 bases" in result.stderr
     assert list(tmp_path.iterdir()) == []

@@ -35,7 +35,7 @@ def pretrained(cohort, output, *arguments):
 
 @pytest.fixture(scope="module")
 def generator(cohort, one_thread, tmp_path_factory):
-    """A generator of the cohort's people, trained in a second."""
+    """A generator trained on the cohort in a second."""
     folder = tmp_path_factory.mktemp("models") / "maker"
     result = pretrained(cohort, folder, "--labels", cohort.labels)
     assert result.status == 0, result.stderr
@@ -73,53 +73,53 @@ def rows_of_sites(tensors, sites):
     for tensor in tensors:
         for axis in range(tensor.ndim):
             if tensor.shape[axis] in (sites, 2 * sites):
-                moved = np.moveaxis(tensor, axis, -1).astype(np.float64)
-                rows.append(moved.reshape(-1, sites))
+                values = np.moveaxis(tensor, axis, -1).astype(np.float64)
+                rows.append(values.reshape(-1, sites))
     rows = np.concatenate(rows)
     rows = rows[rows.std(axis=1) > 1e-9]
     return (rows - rows.mean(axis=1, keepdims=True)) / rows.std(axis=1, keepdims=True)
 
 
-def explained(rows_KS, genotypes_NS):
-    """The largest share of each one's variance (N,) that one row, or any two of them together, explain."""
+def max_r2(rows_KS, genotypes_NS):
+    """The largest share of each sample's variance (N,) that one row, or any two of them together, explain."""
     centred = genotypes_NS - genotypes_NS.mean(axis=1, keepdims=True)
     r_NK = centred @ rows_KS.T / (centred.std(axis=1, keepdims=True) * rows_KS.shape[1])
-    between = np.clip(rows_KS @ rows_KS.T / rows_KS.shape[1], -0.999, 0.999)
-    np.fill_diagonal(between, 0)
+    correlations = np.clip(rows_KS @ rows_KS.T / rows_KS.shape[1], -0.999, 0.999)
+    np.fill_diagonal(correlations, 0)
     pairs = r_NK[:, :, None] ** 2 + r_NK[:, None] ** 2
-    pairs = (pairs - 2 * r_NK[:, :, None] * r_NK[:, None] * between) / (1 - between**2)
+    pairs = (pairs - 2 * r_NK[:, :, None] * r_NK[:, None] * correlations) / (1 - correlations**2)
     pairs[:, np.arange(len(rows_KS)), np.arange(len(rows_KS))] = r_NK**2
     return pairs.max(axis=(1, 2))
 
 
 def test_a_generator_holds_no_one_s_genotypes(generator, cohort):
-    """No row of its tensors, and no two of them, tell more of someone it was trained on than of others like them.
+    """No row of its tensors, and no two of them, explain more of a training sample than of another of its population.
 
-    What is told of a genotype counts as it differs from the mean of all others of the population. Where someone's
-    genotypes are among the tensors, this finds them.
+    Explained is the variance of genotypes about the mean of all others of the population. Genotypes that are put among
+    the tensors are found by this.
     """
     panel = Panel.read(cohort.panel)
-    given, others = (
+    training, others = (
         genotypes_of_variants([open_input(file)], panel) for file in (cohort.vcf, cohort.newcomers)
     )
     population = read_labels(cohort.labels).column("population")
-    of_given = np.array([population[name] for name in given.names])
-    copies = given.copies.astype(np.float64)
-    own, new = [], []
-    for number, name in enumerate(of_given):
-        alike = (of_given == name) & (np.arange(len(of_given)) != number)
-        own.append(copies[number] - copies[alike].mean(axis=0))
+    populations = np.array([population[name] for name in training.names])
+    copies = training.copies.astype(np.float64)
+    members, non_members = [], []
+    for number, name in enumerate(populations):
+        same_population = (populations == name) & (np.arange(len(populations)) != number)
+        members.append(copies[number] - copies[same_population].mean(axis=0))
     for number, name in enumerate(others.names):
         if "_new" in name:
-            new.append(others.copies[number] - copies[of_given == name[:3]].mean(axis=0))
+            non_members.append(others.copies[number] - copies[populations == name[:3]].mean(axis=0))
     tensors = list(load_file(generator / "model.safetensors").values())
     rows = rows_of_sites(tensors, copies.shape[1])
-    own_N, new_M = explained(rows, np.stack(own)), explained(rows, np.stack(new))
-    above = (own_N[:, None] > new_M).mean()
-    assert own_N.max() < 0.4
-    assert 0.2 < above < 0.8  # of random pairs, one is above the other half the time
-    leaking = rows_of_sites([*tensors, copies[:3]], copies.shape[1])
-    assert (explained(leaking, np.stack(own))[:3] > max(0.4, own_N.max())).all()
+    members_N, non_members_M = max_r2(rows, np.stack(members)), max_r2(rows, np.stack(non_members))
+    auc = (members_N[:, None] > non_members_M).mean()
+    assert members_N.max() < 0.4
+    assert 0.2 < auc < 0.8  # of random pairs, one is above the other half the time
+    leaking_rows = rows_of_sites([*tensors, copies[:3]], copies.shape[1])
+    assert (max_r2(leaking_rows, np.stack(members))[:3] > max(0.4, members_N.max())).all()
 
 
 def test_the_card_has_the_bound_beside_independent_sites(generator):
@@ -136,16 +136,16 @@ def test_without_labels_there_is_only_null(cohort, tmp_path):
     assert (result.status, "reference null" in result.stderr) == (2, True)
 
 
-def test_people_are_learnt_from_by_diffusion_alone(cohort, tmp_path):
-    words = ["--objective", "masked,diffusion", "-o", tmp_path / "m"]
-    result = run(["pretrain", cohort.vcf, "--panel", cohort.panel, *words])
+def test_people_are_trained_on_by_diffusion_alone(cohort, tmp_path):
+    options = ["--objective", "masked,diffusion", "-o", tmp_path / "m"]
+    result = run(["pretrain", cohort.vcf, "--panel", cohort.panel, *options])
     assert result.status == 1
     assert "by diffusion alone" in result.stderr
 
 
 def test_barcodes_can_be_noised_as_tokens(cohort, tmp_path):
-    words = ["--recipe", "barcodes", "--objective", "diffusion", "--set", "optimization.steps=2"]
-    result = run(["pretrain", cohort.vcf, "--panel", cohort.panel, *words, "-o", tmp_path / "m"])
+    options = ["--recipe", "barcodes", "--objective", "diffusion", "--set", "optimization.steps=2"]
+    result = run(["pretrain", cohort.vcf, "--panel", cohort.panel, *options, "-o", tmp_path / "m"])
     assert result.status == 0, result.stderr
     assert (
         "independent sites, at the frequencies of their tokens"
@@ -155,9 +155,9 @@ def test_barcodes_can_be_noised_as_tokens(cohort, tmp_path):
     assert (generation.status, "generates nobody" in generation.stderr) == (1, True)
 
 
-def test_people_can_be_blurred_by_uniform_noise(cohort, tmp_path):
-    words = ["--labels", cohort.labels, "--set", "diffusion.kernel=uniform"]
-    assert pretrained(cohort, tmp_path / "maker", *words).status == 0
+def test_people_can_be_noised_uniformly(cohort, tmp_path):
+    options = ["--labels", cohort.labels, "--set", "diffusion.kernel=uniform"]
+    assert pretrained(cohort, tmp_path / "maker", *options).status == 0
     facts = json.loads((tmp_path / "maker" / "config.json").read_text())["provenance"]
     assert 0.4 < facts["held_out"]["diffusion"] < 1.0
     three = records(generated(tmp_path / "maker", "--phenotype", "NOA", "-n", "3", "--steps", "8"))
@@ -166,16 +166,18 @@ def test_people_can_be_blurred_by_uniform_noise(cohort, tmp_path):
     assert len({sequence for *_, sequence in three}) == 3
 
 
-def test_people_are_drawn_as_the_recipe_says_unless_a_temperature_is_given(generator, tmp_path):
+def test_people_are_sampled_as_the_recipe_says_unless_a_temperature_is_given(generator, tmp_path):
     options = ["--phenotype", "NOA", "-n", "3", "--steps", "8"]
-    as_trained = records(generated(generator, *options))
-    cool = shutil.copytree(generator, tmp_path / generator.name)
-    config = json.loads((cool / "config.json").read_text())
+    default = records(generated(generator, *options))
+    low_temperature = shutil.copytree(generator, tmp_path / generator.name)
+    config = json.loads((low_temperature / "config.json").read_text())
     config["provenance"]["settings"]["diffusion"] |= {"temperature": 0.1}
-    (cool / "config.json").write_text(json.dumps(config))
-    cooled = records(generated(cool, *options))
-    assert cooled == records(generated(generator, *options, "--temperature", "0.1"))
-    assert cooled != as_trained == records(generated(cool, *options, "--temperature", "1"))
+    (low_temperature / "config.json").write_text(json.dumps(config))
+    sharpened = records(generated(low_temperature, *options))
+    assert sharpened == records(generated(generator, *options, "--temperature", "0.1"))
+    assert (
+        sharpened != default == records(generated(low_temperature, *options, "--temperature", "1"))
+    )
 
 
 def test_labels_are_for_people(cohort, tmp_path):
@@ -235,13 +237,13 @@ def test_more_people_begin_with_the_same_ones(generator):
 
 
 @pytest.mark.parametrize("guidance", [1.0, 1.5])
-def test_the_batch_size_does_not_show(generator, guidance):
+def test_the_batch_size_does_not_matter(generator, guidance):
     bundle = bundles.load(generator, torch.device("cpu"), torch.float64)
     outputs = []
     for batch in (1, 3, 100):
-        maker = HaplotypeGenerator(bundle, Settings(steps=5, guidance=guidance), batch=batch)
-        requests = requests_of(["NOA:0.5,SOC:0.5", "null"], 5, maker.phenotypes)
-        outputs.append(np.stack([person.alleles for person in maker.individuals(requests)]))
+        sampler = HaplotypeGenerator(bundle, Settings(steps=5, guidance=guidance), batch=batch)
+        requests = requests_of(["NOA:0.5,SOC:0.5", "null"], 5, sampler.phenotypes)
+        outputs.append(np.stack([sample.alleles for sample in sampler.individuals(requests)]))
     assert (outputs[0] == outputs[1]).all()
     assert (outputs[0] == outputs[2]).all()
 
@@ -249,10 +251,10 @@ def test_the_batch_size_does_not_show(generator, guidance):
 def test_haplotypes_make_up_the_barcodes(generator):
     options = ["--phenotype", "NOB", "-n", "2"]
     barcodes = records(generated(generator, *options))
-    halves = records(generated(generator, *options, "--haplotypes"))
-    assert [name for name, *_ in halves[:2]] == ["synthetic_NOB_1_A", "synthetic_NOB_1_B"]
-    assert set("".join(sequence for *_, sequence in halves)) <= set("ACGT")
-    pairs = zip(halves[0][2], halves[1][2], strict=True)
+    haplotypes = records(generated(generator, *options, "--haplotypes"))
+    assert [name for name, *_ in haplotypes[:2]] == ["synthetic_NOB_1_A", "synthetic_NOB_1_B"]
+    assert set("".join(sequence for *_, sequence in haplotypes)) <= set("ACGT")
+    pairs = zip(haplotypes[0][2], haplotypes[1][2], strict=True)
     for letter, pair in zip(barcodes[0][2], pairs, strict=True):
         assert (letter in "ACGT") == (pair[0] == pair[1])
 
@@ -262,10 +264,10 @@ def test_vcf_holds_the_same_people_as_fasta(generator, cohort, tmp_path, build):
     options = ["--phenotype", "NOA", "-n", "3"]
     file = tmp_path / "people.vcf.gz"
     assert generated(generator, *options, "--to", "vcf", "--build", build, "-o", file).stdout == ""
-    read = run(["tokenize", "--to", "fasta", "--panel", cohort.panel, file])
-    assert build in read.stderr
+    tokenized = run(["tokenize", "--to", "fasta", "--panel", cohort.panel, file])
+    assert build in tokenized.stderr
     fasta = records(generated(generator, *options))
-    lines = read.stdout.splitlines()
+    lines = tokenized.stdout.splitlines()
     assert lines == [line for name, _, letters in fasta for line in (f">{name}", letters)]
 
 
@@ -289,14 +291,14 @@ def test_plink2_reads_the_vcf_and_loses_nothing(generator, cohort, tmp_path):
     pytest.importorskip("pgenlib")
     file, prefix = tmp_path / "people.vcf.gz", tmp_path / "people"
     generated(generator, "-n", "5", "--to", "vcf", "-o", file)
-    words = ["plink2", "--vcf", file, "--make-pgen", "--out", prefix]
-    result = subprocess.run(words, capture_output=True, text=True, check=False)
+    command = ["plink2", "--vcf", file, "--make-pgen", "--out", prefix]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "Warning" not in result.stdout + result.stderr
     barcodes = ["tokenize", "--to", "fasta", "--panel", cohort.panel]
-    read = run([*barcodes, prefix.with_suffix(".pgen")])
-    assert read.status == 0, read.stderr
-    assert read.stdout == run([*barcodes, file]).stdout
+    tokenized = run([*barcodes, prefix.with_suffix(".pgen")])
+    assert tokenized.status == 0, tokenized.stderr
+    assert tokenized.stdout == run([*barcodes, file]).stdout
 
 
 def test_a_table_has_a_row_a_person_and_a_column_a_site(generator):
@@ -304,13 +306,15 @@ def test_a_table_has_a_row_a_person_and_a_column_a_site(generator):
     header, *rows = generated(generator, *options).rows
     assert header[:3] == ["sample", "phenotype", "1:1000:A:G"]
     assert [row[:2] for row in rows] == [["synthetic_SOC_1", "SOC"], ["synthetic_SOC_2", "SOC"]]
-    halves = generated(generator, *options, "--haplotypes").rows[1:]
-    added = [str(int(a) + int(b)) for a, b in zip(halves[0][2:], halves[1][2:], strict=True)]
-    assert (halves[0][0], added) == ("synthetic_SOC_1_A", rows[0][2:])
+    haplotypes = generated(generator, *options, "--haplotypes").rows[1:]
+    dosages = [
+        str(int(a) + int(b)) for a, b in zip(haplotypes[0][2:], haplotypes[1][2:], strict=True)
+    ]
+    assert (haplotypes[0][0], dosages) == ("synthetic_SOC_1_A", rows[0][2:])
 
 
 def copies(generator, tmp_path, *arguments):
-    """Copies of the alternate allele (people, sites)."""
+    """Copies of the alternate allele (samples, sites)."""
     file = tmp_path / "table.tsv"
     generated(generator, "--to", "tsv", "-o", file, *arguments)
     columns = list(read_table(file).columns.values())[2:]
@@ -378,7 +382,7 @@ def test_people_are_described_by_records(tmp_path):
     rows = run(["classify", "--device", "cpu"], stdin=result.output).stdout.splitlines()[1:]
     predicted = [row.split("\t")[1] for row in rows]
     assert predicted[6:] == ["AFR"] * 6
-    assert predicted[:6].count("EUR") >= 4  # the place says Finland for nine in ten
+    assert predicted[:6].count("EUR") >= 4  # the coordinates say Finland for nine in ten
 
 
 @pytest.mark.parametrize(
@@ -433,14 +437,16 @@ CROPS = {"NOA": "rye", "SOC": "rice"}
 
 
 @pytest.fixture(scope="module")
-def described(cohort, one_thread, tmp_path_factory):
-    """A generator that has learnt from records, whose column `crop` goes with many sites, and from no labels."""
+def phenotype_generator(cohort, one_thread, tmp_path_factory):
+    """A generator trained on records, whose column `crop` is associated with many sites, and on no labels."""
     folder = tmp_path_factory.mktemp("described")
-    people = read_labels(cohort.labels).column("population")
-    rows = [f"{n}\t{CROPS.get(p, '.')}\t{7 * i % 10}\n" for i, (n, p) in enumerate(people.items())]
+    populations = read_labels(cohort.labels).column("population")
+    rows = [
+        f"{n}\t{CROPS.get(p, '.')}\t{7 * i % 10}\n" for i, (n, p) in enumerate(populations.items())
+    ]
     (folder / "records.tsv").write_text("person\tcrop\theight\n" + "".join(rows))
-    words = ["--phenotypes", folder / "records.tsv", *changes(LONGER)]
-    result = pretrained(cohort, folder / "maker", *words)
+    options = ["--phenotypes", folder / "records.tsv", *changes(LONGER)]
+    result = pretrained(cohort, folder / "maker", *options)
     assert result.status == 0, result.stderr
     return folder / "maker"
 
@@ -451,30 +457,31 @@ LONGER = (
 )
 
 
-def likeness(cohort, described, tmp_path, text, *arguments):
-    """By record: how much more the people made by it have the alleles of NOA than of SOC, by the mean of the sites."""
+def ancestry_scores(cohort, phenotype_generator, tmp_path, text, *arguments):
+    """By record: how much nearer the samples generated for it are to NOA than to SOC, over the distance of the two."""
     (tmp_path / "asked.tsv").write_text(text)
-    words = ["--phenotypes", tmp_path / "asked.tsv", "-n", "60", "--steps", "8", "--to", "tsv"]
-    _header, *rows = generated(described, *words, *arguments).stdout.splitlines()
+    options = ["--phenotypes", tmp_path / "asked.tsv", "-n", "60", "--steps", "8", "--to", "tsv"]
+    _header, *rows = generated(phenotype_generator, *options, *arguments).stdout.splitlines()
     real = genotypes_of_variants([open_input(cohort.vcf)], Panel.read(cohort.panel))
-    people = read_labels(cohort.labels).column("population")
-    of = [np.array([people.get(name) == pop for name in real.names]) for pop in CROPS]
-    north, south = (np.maximum(real.copies[members], 0).mean(axis=0) for members in of)
-    found = {}
+    populations = read_labels(cohort.labels).column("population")
+    masks = [np.array([populations.get(name) == pop for name in real.names]) for pop in CROPS]
+    north, south = (np.maximum(real.copies[mask], 0).mean(axis=0) for mask in masks)
+    projections = {}
     for _, record, *copies in (row.split("\t") for row in rows):
-        found.setdefault(record, []).append(np.array(copies, float) @ (north - south))
+        projections.setdefault(record, []).append(np.array(copies, float) @ (north - south))
     return {
-        record: np.mean(values) / ((north - south) ** 2).sum() for record, values in found.items()
+        record: np.mean(values) / ((north - south) ** 2).sum()
+        for record, values in projections.items()
     }
 
 
-def test_people_follow_a_column_that_goes_with_sites(cohort, described, tmp_path):
+def test_people_follow_a_column_that_goes_with_sites(cohort, phenotype_generator, tmp_path):
     text = "record\tcrop\theight\nnorth\trye\t.\nsouth\trice\t.\nwhoever\t.\t3\n"
-    plain = likeness(cohort, described, tmp_path, text)
+    plain = ancestry_scores(cohort, phenotype_generator, tmp_path, text)
     assert list(plain) == ["north", "south", "whoever"]
     assert plain["south"] < plain["whoever"] < plain["north"]
     assert plain["north"] - plain["south"] > 0.7  # real people of both: 1
-    guided = likeness(cohort, described, tmp_path, text, "--guidance", "3")
+    guided = ancestry_scores(cohort, phenotype_generator, tmp_path, text, "--guidance", "3")
     assert guided["north"] - guided["south"] > plain["north"] - plain["south"]
 
 
@@ -485,17 +492,17 @@ def test_records_of_nobody_are_refused_and_those_without_are_told(cohort, tmp_pa
     assert "records.tsv: none of the people has a record here" in result.stderr
 
 
-def test_the_quality_of_people_asked_for_by_records(described, tmp_path):
+def test_the_quality_of_people_asked_for_by_records(phenotype_generator, tmp_path):
     (tmp_path / "asked.tsv").write_text("record\tcrop\nnorth\trye\n")
-    words = ["--phenotypes", tmp_path / "asked.tsv", "-n", "5", "--steps", "4"]
+    options = ["--phenotypes", tmp_path / "asked.tsv", "-n", "5", "--steps", "4"]
     files = ["--quality", tmp_path / "q.tsv", "--report", tmp_path / "page.html"]
-    result = generated(described, *words, *files)
+    result = generated(phenotype_generator, *options, *files)
     assert "allele_frequency: not measured, since people were asked for by records" in result.stderr
     assert "Frequencies of the alternate alleles" not in (tmp_path / "page.html").read_text()
 
 
-def test_the_card_names_the_columns(described):
-    assert "by records of crop, height" in (described / "README.md").read_text()
+def test_the_card_names_the_columns(phenotype_generator):
+    assert "by records of crop, height" in (phenotype_generator / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -510,16 +517,18 @@ def test_the_card_names_the_columns(described):
         ("record\theight\na\ttall\n", "asked.tsv:2: height is 'tall', which is not a number"),
     ],
 )
-def test_what_the_generator_cannot_read_of_records(described, tmp_path, text, message):
+def test_what_the_generator_cannot_read_of_records(phenotype_generator, tmp_path, text, message):
     (tmp_path / "asked.tsv").write_text(text)
-    result = run(["generate", "--model", described, "--phenotypes", tmp_path / "asked.tsv"])
+    result = run(
+        ["generate", "--model", phenotype_generator, "--phenotypes", tmp_path / "asked.tsv"]
+    )
     assert (result.status, result.stdout) == (1, "")
     assert message in result.stderr
 
 
 def test_the_recipe_region_reads_no_records(cohort, tmp_path):
     (tmp_path / "records.tsv").write_text("person\tcrop\nNOA_0\trye\n")
-    words = ["pretrain", "--recipe", "region", cohort.vcf, "--panel", cohort.panel]
-    result = run([*words, "--phenotypes", tmp_path / "records.tsv", "-o", tmp_path / "out"])
+    command = ["pretrain", "--recipe", "region", cohort.vcf, "--panel", cohort.panel]
+    result = run([*command, "--phenotypes", tmp_path / "records.tsv", "-o", tmp_path / "out"])
     assert result.status == 1
     assert "a network of kind region reads no --phenotypes" in result.stderr

@@ -19,7 +19,7 @@ TINY = (
     "optimization.steps=120 optimization.batch_size=16 optimization.learning_rate=1e-2 optimization.evaluate_every=120 "
     "corpus.judged=512 split.holdout=0.2"  # the bound of one window varies much
 )
-WORDS = {
+TOKENIZERS = {
     "letters": [],
     "triplets": ["tokenizer={kind='kmers',k=3,stride=3}", "network.positions=8"],
 }
@@ -30,22 +30,24 @@ def pretrained(folder, *options, objective="diffusion"):
     fasta, rng = folder / "kinds.fa", np.random.default_rng(7)
     sequences = ["".join(rng.choice(list(KINDS[n % 2]), 200)) for n in range(200)]
     fasta.write_text("".join(f">s{n}\n{sequence}\n" for n, sequence in enumerate(sequences)))
-    words = [word for option in options for word in ("--set", option)]
+    set_options = [argument for option in options for argument in ("--set", option)]
     model = folder / "model"
     objective_options = ["--objective", objective]
     if objective != "diffusion":  # for which the recipe is chosen by itself
         objective_options += ["--recipe", "dna-diffusion"]
     command = ["pretrain", fasta, "-o", model, "--device", "cpu", *objective_options]
-    result = run([*command, *changes(TINY), *words])
+    result = run([*command, *changes(TINY), *set_options])
     assert result.status == 0, result.stderr
     return model
 
 
-@pytest.fixture(scope="module", params=[(k, w) for k in ("absorbing", "uniform") for w in WORDS])
+@pytest.fixture(
+    scope="module", params=[(k, t) for k in ("absorbing", "uniform") for t in TOKENIZERS]
+)
 def model(request, one_thread, tmp_path_factory):
-    kernel, words = request.param
+    kernel, tokenizer = request.param
     folder = tmp_path_factory.mktemp("dna")
-    return pretrained(folder, f"diffusion.kernel={kernel}", *WORDS[words])
+    return pretrained(folder, f"diffusion.kernel={kernel}", *TOKENIZERS[tokenizer])
 
 
 def generated(model, *arguments):
@@ -65,11 +67,11 @@ def test_sequences_have_names_and_the_length_asked_for(model):
     assert [len(sequence) for *_, sequence in generated(model)] == [WINDOW]
 
 
-def test_what_was_learnt_is_generated(model):
-    """Most words of eight letters are of one kind; of random ones, one in 128 would be. Both kinds occur."""
+def test_what_was_trained_on_is_generated(model):
+    """Many 8-mers are of one kind; of random ones, one in 128 would be. Both kinds occur."""
     sequences = [sequence for *_, sequence in generated(model, "-n", "12", "--length", "60")]
-    words = [set(sequence[n : n + 8]) for sequence in sequences for n in range(53)]
-    assert np.mean([any(word <= set(kind) for kind in KINDS) for word in words]) > 0.1
+    kmers = [set(sequence[n : n + 8]) for sequence in sequences for n in range(53)]
+    assert np.mean([any(kmer <= set(kind) for kind in KINDS) for kmer in kmers]) > 0.1
     assert len({sequence[0] in "AC" for sequence in sequences}) == 2
 
 

@@ -15,7 +15,7 @@ from genomai_cli.inference.generate_diffusion import SequenceGenerator, Sequence
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 LENGTH, WINDOW = 20, 24
-SHARE = {"low": 0.25, "high": 0.75}  # of G and C
+GC_CONTENT = {"low": 0.25, "high": 0.75}  # of G and C
 TINY = (
     f"network.width=16 network.layers=3 network.taps=3 network.positions={WINDOW} "
     "optimization.steps=80 optimization.batch_size=32 optimization.learning_rate=1e-2 optimization.evaluate_every=80 "
@@ -23,23 +23,25 @@ TINY = (
 )
 
 
-def sequences(rng, share, number, length=LENGTH):
+def sequences(rng, gc_content, number, length=LENGTH):
     return [
-        "".join(rng.choice(list("GCAT"), length, p=(share / 2,) * 2 + ((1 - share) / 2,) * 2))
+        "".join(
+            rng.choice(list("GCAT"), length, p=(gc_content / 2,) * 2 + ((1 - gc_content) / 2,) * 2)
+        )
         for _ in range(number)
     ]
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Sequences of three kinds and places, in a ratio of 3 to 1; one without a label, and a long one."""
+    """Sequences of low and high GC content, in a ratio of 3 to 1; one without a label, and a long one."""
     folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(3)
     fasta, rows = [], []
     for kind, number in (("low", 150), ("high", 50)):
-        for at, sequence in enumerate(sequences(rng, SHARE[kind], number)):
+        for at, sequence in enumerate(sequences(rng, GC_CONTENT[kind], number)):
             fasta.append(f">{kind}{at}\n{sequence}\n")
             rows.append(f"{kind}{at}\t{kind}\n")
-    long = "".join(sequences(rng, SHARE["high"], 1, 100))
+    long = "".join(sequences(rng, GC_CONTENT["high"], 1, 100))
     fasta += [f">alone\n{'ACGT' * 5}\n", f">long\n{long}\n"]
     (folder / "seqs.fa").write_text("".join(fasta))
     (folder / "labels.tsv").write_text("name\tcontent\n" + "".join([*rows, "long\thigh\n"]))
@@ -47,7 +49,7 @@ def data(tmp_path_factory):
 
 
 def pretrain(data, output, *options, settings=TINY):
-    words = [
+    command = [
         "pretrain",
         data / "seqs.fa",
         "--objective",
@@ -57,7 +59,7 @@ def pretrain(data, output, *options, settings=TINY):
         "-o",
         output,
     ]
-    return run([*words, *changes(settings), "--labels", data / "labels.tsv", *options])
+    return run([*command, *changes(settings), "--labels", data / "labels.tsv", *options])
 
 
 @pytest.fixture(scope="module", params=["absorbing", "uniform"])
@@ -83,9 +85,9 @@ def gc(entries):
 
 
 def test_what_is_generated_has_the_label_asked_for(model):
-    found = {kind: generated(model, "--phenotype", kind, "-n", 40) for kind in SHARE}
+    found = {kind: generated(model, "--phenotype", kind, "-n", 40) for kind in GC_CONTENT}
     for kind, entries in found.items():
-        assert gc(entries) == pytest.approx(SHARE[kind], abs=0.1)
+        assert gc(entries) == pytest.approx(GC_CONTENT[kind], abs=0.1)
         assert [entry[:2] for entry in entries[:2]] == [
             (f"synthetic_{kind}_{number}", f"phenotype={kind} model=model seed=0")
             for number in (1, 2)
@@ -93,8 +95,8 @@ def test_what_is_generated_has_the_label_asked_for(model):
         assert {len(sequence) for *_, sequence in entries} == {LENGTH}
     guided = generated(model, "--phenotype", "high", "--guidance", 3, "-n", 40)
     assert gc(guided) > gc(found["high"]) + 0.03
-    none = gc(generated(model, "--phenotype", "null", "-n", 40))
-    assert gc(found["low"]) < none < gc(found["high"])
+    unconditional = gc(generated(model, "--phenotype", "null", "-n", 40))
+    assert gc(found["low"]) < unconditional < gc(found["high"])
 
 
 def test_without_a_phenotype_it_is_those_trained_on(model):
@@ -103,21 +105,21 @@ def test_without_a_phenotype_it_is_those_trained_on(model):
     mixed = generated(model, "--phenotype", "low:0.5,high:0.5", "-n", 40)
     assert mixed[0][:2] == ("synthetic_low-high_1", "phenotype=low:0.5,high:0.5 model=model seed=0")
     assert 0.4 < gc(mixed) < 0.6
-    shares = [np.mean([letter in "GC" for letter in sequence]) for *_, sequence in mixed]
-    assert np.std(shares) > 0.17  # each is of one kind: 0.11 if all of them were of both
+    gc_contents = [np.mean([letter in "GC" for letter in sequence]) for *_, sequence in mixed]
+    assert np.std(gc_contents) > 0.17  # each is of one kind: 0.11 if all of them were of both
 
 
 def test_a_sequence_follows_from_seed_label_and_number(model):
     bundle = bundles.load(model, torch.device("cpu"), torch.float64)
     request = SequenceRequest(5, 30, "ACGN", (("high", 1.0),), "high", "high")
-    made = [
+    outputs = [
         [
             record.sequence
             for record in SequenceGenerator(bundle, settings, batch=batch).records(request)
         ]
         for settings, batch in ((Settings(8), 1), (Settings(8), 3), (Settings(8, seed=1), 3))
     ]
-    assert made[0] == made[1] != made[2]
+    assert outputs[0] == outputs[1] != outputs[2]
     both = generated(model, "--phenotype", "high", "--phenotype", "low", "-n", 2)
     assert both[2:] == generated(model, "--phenotype", "low", "-n", 2)
 
@@ -145,11 +147,11 @@ def test_what_cannot_be_asked_for(model, arguments, message):
 
 
 def test_labels_that_do_not_match_a_bundle_are_refused(model, tmp_path):
-    made = shutil.copytree(model, tmp_path / "model")
-    config = json.loads((made / "config.json").read_text())
+    folder = shutil.copytree(model, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
     config["phenotypes"]["labels"]["content"].append("more")
-    (made / "config.json").write_text(json.dumps(config))
-    result = run(["generate", "--model", made])
+    (folder / "config.json").write_text(json.dumps(config))
+    result = run(["generate", "--model", folder])
     assert (result.status, result.stdout) == (1, "")
     assert "has 4 labels for 3" in result.stderr
 
@@ -176,7 +178,7 @@ def test_what_cannot_be_trained(data, tmp_path, options, message, status):
 
 
 def test_haplotypes_with_labels_are_people(data, tmp_path):
-    text = "".join(f">p{number}_{end}\nACGT\n" for number in range(2) for end in "AB")
+    text = "".join(f">p{number}_{haplotype}\nACGT\n" for number in range(2) for haplotype in "AB")
     (tmp_path / "seqs.fa").write_text(text)
     shutil.copy(data / "labels.tsv", tmp_path)
     result = pretrain(tmp_path, tmp_path / "model")

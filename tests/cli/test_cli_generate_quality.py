@@ -1,4 +1,4 @@
-"""`genomai generate --quality`: what is said of generated people, and the summaries that it is said by."""
+"""`genomai generate --quality`: measures of generated samples, and the summaries of real ones they are based on."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ def generator(cohort, one_thread, tmp_path_factory):
     return folder
 
 
-def people(count, seed, sites=40):
+def linked_samples(count, seed, sites=40):
     """SampleGenotypes whose neighbouring sites are linked."""
     rng = np.random.default_rng(seed)
     alleles = rng.random((count, 2, sites)) < np.linspace(0.1, 0.9, sites)
@@ -34,22 +34,29 @@ def people(count, seed, sites=40):
     return SampleGenotypes([f"p{n}" for n in range(count)], alleles.astype(np.int8), True)
 
 
-def reported(generator, tmp_path, *arguments, name="report.tsv"):
+def quality_report(generator, tmp_path, *arguments, name="report.tsv"):
     file = tmp_path / name
     result = generated(generator, "--steps", "8", "--quality", file, *arguments)
     return result, file
 
 
-def rows(file):
+def read_report(file):
     header, *lines = (line.split("\t") for line in file.read_text().splitlines())
     assert header == ["group", "metric", "value", "low", "high", "baseline", "note"]
     return {(line[0], line[1]): line[2:] for line in lines}
 
 
-def test_the_report_and_the_people_are_no_mixture(generator, tmp_path):
-    for same in ([], ["-o", tmp_path / "out"]):
+def test_the_report_and_the_people_go_to_different_files(generator, tmp_path):
+    for options in ([], ["-o", tmp_path / "out"]):
         result = run(
-            ["generate", "--model", generator, "--quality", same[-1] if same else "-", *same]
+            [
+                "generate",
+                "--model",
+                generator,
+                "--quality",
+                options[-1] if options else "-",
+                *options,
+            ]
         )
         assert (result.status, result.stdout) == (2, "")
         assert "--output and --quality are the same file" in result.stderr
@@ -59,34 +66,36 @@ def test_the_report_and_the_people_are_no_mixture(generator, tmp_path):
 
 
 def test_summaries_say_the_same_as_the_people_themselves():
-    real, made = people(300, 1), people(200, 2)
+    real, synthetic = linked_samples(300, 1), linked_samples(200, 2)
     summary = Summary.from_arrays(Summary.of(real).to_arrays())  # as stored, in half precision
-    linkage = generation.linkage_measures(real, made)
-    assert summary.linkage_measures(made) == pytest.approx(
+    linkage = generation.linkage_measures(real, synthetic)
+    assert summary.linkage_measures(synthetic) == pytest.approx(
         {name: estimate.value for name, estimate in linkage.items()}, abs=2e-3
     )
-    frequency = generation.frequency_measures(real, made)
-    assert summary.frequency_measures(made) == pytest.approx(
+    frequency = generation.frequency_measures(real, synthetic)
+    assert summary.frequency_measures(synthetic) == pytest.approx(
         {name: estimate.value for name, estimate in frequency.items()}, abs=1e-5
     )
-    components = generation.component_measures(real, made)
-    mine = summary.component_measures(made)
-    assert mine["wasserstein_mean"] == pytest.approx(components["wasserstein_mean"].value, abs=0.05)
-    assert mine["overlap"] == pytest.approx(components["overlap"].value, abs=0.25)
+    components = generation.component_measures(real, synthetic)
+    from_summary = summary.component_measures(synthetic)
+    assert from_summary["wasserstein_mean"] == pytest.approx(
+        components["wasserstein_mean"].value, abs=0.05
+    )
+    assert from_summary["overlap"] == pytest.approx(components["overlap"].value, abs=0.25)
 
 
 def test_people_are_most_like_themselves():
-    real = people(300, 1)
+    real = linked_samples(300, 1)
     measures = Summary.of(real).component_measures(real)
     assert measures == pytest.approx({"overlap": 1, "wasserstein_mean": 0}, abs=1e-9)
-    shifted = people(300, 1)
+    shifted = linked_samples(300, 1)
     shifted = SampleGenotypes(shifted.names, 1 - shifted.alleles, True)
-    far = Summary.of(real).component_measures(shifted)
-    assert far["overlap"] < 0.5
+    shifted_measures = Summary.of(real).component_measures(shifted)
+    assert shifted_measures["overlap"] < 0.5
 
 
 def test_a_summary_has_nobody_in_it():
-    real = people(60, 3)
+    real = linked_samples(60, 3)
     summary = Summary.of(real)
     counts = summary.plane * len(real)
     assert (np.rint(counts[counts > 0]) >= MIN_COUNT).all()
@@ -96,7 +105,7 @@ def test_a_summary_has_nobody_in_it():
 
 def test_of_many_sites_the_linkage_of_some_is_kept(monkeypatch):
     monkeypatch.setattr("genomai_cli.population.evaluation.summary.MAX_SITES", 10)
-    real = people(300, 3)
+    real = linked_samples(300, 3)
     summary = Summary.of(real)
     assert (len(summary.frequency), len(summary.linkage)) == (40, 45)
     assert summary.linkage_measures(real)["r2_r"] == pytest.approx(1)
@@ -104,7 +113,7 @@ def test_of_many_sites_the_linkage_of_some_is_kept(monkeypatch):
 
 
 def test_unphased_people_have_another_linkage_than_phased_ones():
-    real = people(60, 4)
+    real = linked_samples(60, 4)
     assert Summary.of(real).linkage_measures(real.without_phase()) == {}
 
 
@@ -126,8 +135,8 @@ def test_summaries_can_be_added_to_a_bundle_that_has_none(generator, tmp_path):
     (old / catalog.CONFIG).write_text(json.dumps(config))
     (old / summary.FILE).unlink()
     assert summary.read(old) is None
-    _, file = reported(old, tmp_path, "-n", "6")
-    assert rows(file)["linkage", "r2_r"][-1] == quality.NEEDS_SUMMARY
+    _, file = quality_report(old, tmp_path, "-n", "6")
+    assert read_report(file)["linkage", "r2_r"][-1] == quality.NEEDS_SUMMARY
     summary.add(old, summary.read(generator))
     assert catalog.problems(old) == []
     assert summary.read(old).samples == 75
@@ -145,13 +154,13 @@ def test_damaged_summaries_are_refused(generator, tmp_path):
 
 
 def test_without_real_people_the_report_says_what_it_cannot_know(generator, tmp_path):
-    result, file = reported(generator, tmp_path, "-n", "40")
+    result, file = quality_report(generator, tmp_path, "-n", "40")
     assert result.stdout.count(">") == 40
     unknown = "neighbours, copies, nearest_real, told_apart, independent, mosaic-20, privacy"
     assert f"quality: {unknown}: not measured, since the model keeps nobody's" in result.stderr
     known = "allele_frequency, linkage, components"
     assert f"quality: {known}: beside the model's summaries" in result.stderr
-    found = rows(file)
+    found = read_report(file)
     for group, measures in quality.MEASURES_BY_GROUP.items():
         for name in measures:
             assert (group, name) in found
@@ -165,27 +174,27 @@ def test_without_real_people_the_report_says_what_it_cannot_know(generator, tmp_
 
 
 def test_the_people_written_are_those_without_a_report(generator, tmp_path):
-    result, _ = reported(generator, tmp_path, "-n", "3")
+    result, _ = quality_report(generator, tmp_path, "-n", "3")
     assert result.output == generated(generator, "--steps", "8", "-n", "3").output
 
 
 def test_a_page_beside_the_same_people(generator, cohort, tmp_path):
-    page, words = tmp_path / "page.html", ["--steps", "8", "-n", "12"]
-    plain = generated(generator, *words)
-    assert generated(generator, *words, "--report", page).output == plain.output
+    page, options = tmp_path / "page.html", ["--steps", "8", "-n", "12"]
+    plain = generated(generator, *options)
+    assert generated(generator, *options, "--report", page).output == plain.output
     text = page.read_text()
     assert "12 people made up by" in text
     assert "the model keeps nobody" in text
     assert "Frequencies of the alternate alleles" in text
     assert "Linkage by distance" not in text
     against = ["--against", cohort.newcomers, "--report", page]
-    assert generated(generator, *words, *against).output == plain.output
+    assert generated(generator, *options, *against).output == plain.output
     assert "Linkage by distance" in page.read_text()
 
 
 def test_some_are_compared_with_the_frequencies_of_their_phenotype(generator, tmp_path):
-    _, file = reported(generator, tmp_path, "-n", "80", "--phenotype", "SOC")
-    found = rows(file)
+    _, file = quality_report(generator, tmp_path, "-n", "80", "--phenotype", "SOC")
+    found = read_report(file)
     assert found["allele_frequency", "r"][-1] == quality.AGAINST_FREQUENCIES
     assert float(found["allele_frequency", "r"][0]) > 0.9
     assert found["linkage", "r2_r"][0] == "."
@@ -194,26 +203,26 @@ def test_some_are_compared_with_the_frequencies_of_their_phenotype(generator, tm
 
 @pytest.mark.parametrize("phenotype", ["NORTH", "null", "NOA:1,SOC:3"])
 def test_coarse_mixed_and_unknown_phenotypes_have_frequencies_too(generator, tmp_path, phenotype):
-    _, file = reported(generator, tmp_path, "-n", "60", "--phenotype", phenotype)
-    assert float(rows(file)["allele_frequency", "r"][0]) > 0.8
+    _, file = quality_report(generator, tmp_path, "-n", "60", "--phenotype", phenotype)
+    assert float(read_report(file)["allele_frequency", "r"][0]) > 0.8
 
 
 def test_against_real_people_it_is_what_evaluate_says(generator, cohort, tmp_path):
     comparison_options = ["--held-out", cohort.newcomers, "--groups", cohort.labels]
     options = ["-n", "10", "--against", cohort.vcf, *comparison_options]
     fasta = tmp_path / "made.fa"
-    _, file = reported(generator, tmp_path, *options, "--haplotypes", "-o", fasta)
-    words = ["--panel", cohort.panel, *comparison_options, cohort.vcf, fasta]
-    expected = run(["evaluate", "--task", "generation", *words])
+    _, file = quality_report(generator, tmp_path, *options, "--haplotypes", "-o", fasta)
+    arguments = ["--panel", cohort.panel, *comparison_options, cohort.vcf, fasta]
+    expected = run(["evaluate", "--task", "generation", *arguments])
     assert expected.status == 0, expected.stderr
-    found = rows(file)
+    found = read_report(file)
     for group, metric, *values in expected.rows[1:]:
         assert found[group, metric][:4] == values, (group, metric)
 
 
 def test_the_report_as_json(generator, cohort, tmp_path):
     options = ["-n", "5", "--against", cohort.vcf]
-    _, file = reported(generator, tmp_path, *options, name="report.json")
+    _, file = quality_report(generator, tmp_path, *options, name="report.json")
     report = json.loads(file.read_text())
     assert (report["schema_version"], report["model"]) == (1, "maker@1.0.0")
     assert report["groups"]["privacy"]["membership_auc"]["value"] is None
@@ -223,21 +232,21 @@ def test_the_report_as_json(generator, cohort, tmp_path):
 
 def test_recognition_is_of_those_whose_phenotype_the_classifier_knows(cohort):
     panel = Panel.read(cohort.panel)
-    made = people(4, 5, sites=SITES)
-    made = SampleGenotypes(
-        list("abcd"), made.alleles, True, {"a": "EUR", "b": "EUR", "c": "null", "d": "XYZ"}
+    synthetic = linked_samples(4, 5, sites=SITES)
+    synthetic = SampleGenotypes(
+        list("abcd"), synthetic.alleles, True, {"a": "EUR", "b": "EUR", "c": "null", "d": "XYZ"}
     )
-    seen = []
+    classified = []
 
-    def recognise(records):
-        seen.extend(record.name for record in records)
+    def classify(records):
+        classified.extend(record.name for record in records)
         return {"a": ["EUR", "GBR"], "b": ["AFR", "YRI"]}
 
-    found = quality.compare_labels(made, panel, recognise, frozenset(["EUR", "AFR"]))
-    assert seen == ["a", "b"]
+    found = quality.compare_labels(synthetic, panel, classify, frozenset(["EUR", "AFR"]))
+    assert classified == ["a", "b"]
     assert found.report["recognised"]["all"].value == 0.5
-    nobody = quality.compare_labels(made, panel, recognise, frozenset(["ABC"]))
-    assert "knows none" in nobody.notes["recognised"]
+    unknown = quality.compare_labels(synthetic, panel, classify, frozenset(["ABC"]))
+    assert "knows none" in unknown.notes["recognised"]
 
 
 @pytest.mark.parametrize(
@@ -257,7 +266,7 @@ def test_wrong_usage(generator, arguments, message):
 
 
 def test_pairs_of_sites_are_all_pairs_once():
-    real = people(30, 6, sites=6)
+    real = linked_samples(30, 6, sites=6)
     summary = Summary.of(real)
     assert len(summary.linkage) == 15
     assert summary.linkage[0] == pytest.approx(structure.linkage(real)[0, 1])

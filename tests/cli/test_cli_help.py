@@ -116,15 +116,15 @@ def test_options_are_in_groups():
 
 @pytest.mark.parametrize("option", ["--only", "--organism"])
 def test_what_chooses_tracks_is_told_in_the_same_words_by_every_command(option):
-    told = {
+    descriptions = {
         (page.path.split()[-1], text)
         for page in app_module.help_pages()
         for rows in page.groups.values()
         for flag, text in rows
         if flag.split()[0] == option
     }
-    assert {command for command, _ in told} >= {"predict", "score", "evaluate"}
-    assert len({text for _, text in told}) == 1
+    assert {command for command, _ in descriptions} >= {"predict", "score", "evaluate"}
+    assert len({text for _, text in descriptions}) == 1
 
 
 def test_every_group_holds_options_that_exist():
@@ -138,13 +138,13 @@ def test_every_group_holds_options_that_exist():
     }
     assert {"--model", "--panel"} <= options
     (predict,) = (page for page in app_module.help_pages() if page.path.endswith("predict"))
-    written = [row[0].split()[0] for row in predict.groups["Output"]]
-    assert {"--resolution", "--aggregation"} <= set(written)
+    output_options = [row[0].split()[0] for row in predict.groups["Output"]]
+    assert {"--resolution", "--aggregation"} <= set(output_options)
     assert set(GROUPS) == {"Input", "Model", "Output", "Performance", "Messages"}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ("embed --to xx", "Invalid value for '--to': 'xx' is not one of"),
         ("generate -n x", "Invalid value for '-n' / '--number': not a whole number"),
@@ -153,9 +153,9 @@ def test_every_group_holds_options_that_exist():
         ("classify --modl x", "No such option: --modl. Did you mean --model?"),
     ],
 )
-def test_a_wrong_value_is_told_in_plain_words(arguments, said):
+def test_a_wrong_value_is_told_in_plain_words(arguments, message):
     error = run(arguments).stderr
-    assert said in error
+    assert message in error
     assert "Value error" not in error
     assert "Input should be" not in error
 
@@ -168,9 +168,9 @@ def test_man_pages_hold_every_option_and_are_roff():
         assert r"\-\-help" in text or name == "genomai-help.1"
     assert r"\fB\-\-proportions HEAD\fR" in pages["genomai-classify.1"]
     if shutil.which("man"):
-        words = ["man", "--warnings", "-l", "-"]
+        command = ["man", "--warnings", "-l", "-"]
         for text in (pages["genomai-classify.1"], pages["genomai.1"]):
-            result = subprocess.run(words, input=text, capture_output=True, text=True, check=True)
+            result = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
             assert result.stderr == ""
 
 
@@ -409,8 +409,8 @@ CHOICES = [
 ]
 
 
-def words_up_to(command, option, choice, folder):
-    """A command line that is wrong in nothing but an input, or a model, that is not there."""
+def command_line(command, option, choice, folder):
+    """A command line whose only fault is an input, or a model, that does not exist."""
     absent = ["--model", "no-such-model"] if command == "generate" else [folder / "absent"]
     return [command, option, choice, *absent]
 
@@ -418,10 +418,10 @@ def words_up_to(command, option, choice, folder):
 @pytest.mark.parametrize(("command", "option", "listed"), CHOICES)
 def test_each_choice_in_help_is_accepted(command, option, listed, tmp_path):
     for choice in listed:
-        result = run(words_up_to(command, option, choice, tmp_path))
+        result = run(command_line(command, option, choice, tmp_path))
         assert result.status != 0
         assert "Invalid value" not in result.stderr
-    assert "Invalid value" in run(words_up_to(command, option, "no-such", tmp_path)).stderr
+    assert "Invalid value" in run(command_line(command, option, "no-such", tmp_path)).stderr
 
 
 def test_the_options_with_choices_are_found():
@@ -452,10 +452,11 @@ def test_each_tokenizer_in_help_is_made_by_its_name_alone():
         assert from_config({"kind": name}).vocabulary
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_each_device_in_help_is_accepted(command, tmp_path):
-    found = re.search(r"--device ([a-zN|:]+)", help_of(command))
-    for name in found[1].split("|") if found else []:
+def test_each_device_in_help_is_accepted():
+    helps = map(help_of, COMMANDS)
+    choices = {names for text in helps for names in re.findall(r"--device ([a-zN|:]+)", text)}
+    assert choices
+    for name in "|".join(choices).split("|"):
         device = name.replace("N", "0")
         assert check_device(device) == device
 
@@ -464,30 +465,29 @@ def test_each_device_in_help_is_accepted(command, tmp_path):
 def test_each_preset_in_help_is_one(command):
     from genomai_cli.training.recipe_tables import presets
 
-    told = re.search(r"How to train\. \[default: (.*?)\]", help_of(command))[1]
+    defaults = re.search(r"How to train\. \[default: (.*?)\]", help_of(command))[1]
     sentences = re.split(
-        r"[,;] (?:or )?(?:for (?:crossmodal|diffusion|causal|omics|tracks))?", told
+        r"[,;] (?:or )?(?:for (?:crossmodal|diffusion|causal|omics|tracks))?", defaults
     )
     named = [sentence.split()[0] for sentence in sentences if sentence.strip()]
     assert named
     assert set(named) <= set(presets())
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_each_model_in_help_is_installed(command):
+def test_each_model_in_help_is_installed():
     from genomai_cli.bundles import catalog
 
-    named = re.findall(
-        r"(?:panel of the model|for barcodes|else of) ([a-z][a-z0-9-]+)", help_of(command)
-    )
-    assert set(named) <= set(catalog.names())
+    pattern = r"(?:panel of the model|for barcodes|else of) ([a-z][a-z0-9-]+)"
+    named = {name for command in COMMANDS for name in re.findall(pattern, help_of(command))}
+    assert named
+    assert named <= set(catalog.names())
 
 
 def objective_error(names, tmp_path):
-    """What `pretrain --objective` says of these names, the recipe being one that is not there."""
+    """The error of `pretrain --objective` with these names and a recipe that does not exist."""
     (tmp_path / "a.fa").write_text(">a\nACGT\n")
-    words = ["--objective", names, "--recipe", "no-such-recipe", "-o", tmp_path / "made"]
-    result = run(["pretrain", tmp_path / "a.fa", *words])
+    options = ["--objective", names, "--recipe", "no-such-recipe", "-o", tmp_path / "made"]
+    result = run(["pretrain", tmp_path / "a.fa", *options])
     assert result.status != 0
     return result.stderr
 
@@ -526,17 +526,17 @@ def _calls(line):
 
 @pytest.mark.parametrize(("page", "line"), sorted(set(documented())))
 def test_documented_commands_have_such_options_and_choices(page, line):
-    command, *words = line.replace("...", "").split()
+    command, *arguments = line.replace("...", "").split()
     if command not in COMMANDS:
         pytest.skip("prose")
     text = help_of(command)
     choices = {option: listed for name, option, listed in CHOICES if name == command}
-    for number, word in enumerate(words):
-        if not re.fullmatch(r"--[a-z][a-z-]*", word):
+    for number, argument in enumerate(arguments):
+        if not re.fullmatch(r"--[a-z][a-z-]*", argument):
             continue
-        assert re.search(rf"{word}\b", text), f"{page}: {command} has no {word}"
-        if word in choices:
-            assert words[number + 1] in choices[word], f"{page}: {line}"
-        if word == "--objective":
-            names = [part.partition(":")[0] for part in words[number + 1].split(",")]
+        assert re.search(rf"{argument}\b", text), f"{page}: {command} has no {argument}"
+        if argument in choices:
+            assert arguments[number + 1] in choices[argument], f"{page}: {line}"
+        if argument == "--objective":
+            names = [part.partition(":")[0] for part in arguments[number + 1].split(",")]
             assert set(names) <= set(OBJECTIVES), f"{page}: {line}"

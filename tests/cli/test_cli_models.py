@@ -39,7 +39,7 @@ def make_bundle(folder, name="toy", **changes):
     return path
 
 
-def whole_bundle(folder, name):
+def loadable_bundle(folder, name):
     """A bundle that can be loaded, under this name."""
     return shutil.copytree(DATA / "bundles-format-1" / "sites", folder / name)
 
@@ -98,7 +98,7 @@ def test_show_names_what_is_installed(toy):
 
 
 def test_verify_says_ok(models_folder):
-    whole_bundle(models_folder, "toy")
+    loadable_bundle(models_folder, "toy")
     result = run("models verify toy")
     assert result.status == 0
     assert result.rows == [["toy", "OK", "."]]
@@ -117,8 +117,8 @@ def test_verify_says_ok(models_folder):
     ],
 )
 def test_verify_names_each_damage(models_folder, damage, reason):
-    whole_bundle(models_folder, "sound")
-    damage(whole_bundle(models_folder, "toy"))
+    loadable_bundle(models_folder, "sound")
+    damage(loadable_bundle(models_folder, "toy"))
     result = run("models verify sound toy")
     assert result.status == 1
     assert result.rows[0] == ["sound", "OK", "."]
@@ -166,19 +166,19 @@ def test_a_model_without_a_panel_says_so(toy):
         catalog.panel_of("toy")
 
 
-def test_a_new_model_has_learnt_nothing(tmp_path):
+def test_a_new_model_is_untrained(tmp_path):
     target = tmp_path / "fresh"
-    made = [
+    results = [
         run(["models", "new", "--recipe", "kmers", "--seed", seed, "-o", tmp_path / f"fresh{seed}"])
         for seed in (0, 1)
     ]
-    assert [result.status for result in made] == [0, 0], made[0].stderr
+    assert [result.status for result in results] == [0, 0], results[0].stderr
     one, other = ((tmp_path / f"fresh{seed}" / "model.safetensors").read_bytes() for seed in (0, 1))
     assert one == other == (REPOSITORY / "models" / "kmers" / "model.safetensors").read_bytes()
-    of_network = run(
+    with_network = run(
         ["models", "new", "--recipe", "dnabert-6-tiny", "--set", "network.layers=1", "-o", target]
     )
-    assert of_network.status == 0, of_network.stderr
+    assert with_network.status == 0, with_network.stderr
     assert run(["models", "verify", target]).stdout == f"{target}\tOK\t.\n"
 
 

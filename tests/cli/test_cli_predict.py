@@ -24,9 +24,9 @@ def genome(tmp_path_factory):
     return write_genome(tmp_path_factory.mktemp("genome"))
 
 
-def pretrained(genome, target, *more):
-    words = ["--tracks", genome / "tracks.bed", "--reference", genome / "ref.fa", "-o", target]
-    return run(["pretrain", "--objective", "omics", *words, *SMALL, *more])
+def pretrained(genome, target, *options):
+    arguments = ["--tracks", genome / "tracks.bed", "--reference", genome / "ref.fa", "-o", target]
+    return run(["pretrain", "--objective", "omics", *arguments, *SMALL, *options])
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +36,8 @@ def model(genome):
     return genome / "model"
 
 
-def predicted(model, genome, *more, command="predict"):
-    return run([command, "--model", model, "--reference", genome / "ref.fa", *more])
+def predicted(model, genome, *options, command="predict"):
+    return run([command, "--model", model, "--reference", genome / "ref.fa", *options])
 
 
 def bed(folder, text):
@@ -46,8 +46,8 @@ def bed(folder, text):
 
 
 def values_in(file):
-    with h5py.File(file) as opened:
-        return opened["values"][:]
+    with h5py.File(file) as stored:
+        return stored["values"][:]
 
 
 class TestPretraining:
@@ -69,7 +69,7 @@ class TestPretraining:
         assert pretrained(genome, tmp_path / "on", "--model", model).status == 0
 
     @pytest.mark.parametrize(
-        ("words", "said"),
+        ("options", "message"),
         [
             (["--tracks", "{t}"], "needs --tracks and a --reference"),
             (
@@ -82,15 +82,17 @@ class TestPretraining:
             ),
         ],
     )
-    def test_what_does_not_fit_is_refused(self, genome, tmp_path, words, said):
-        arguments = [word.format(t=genome / "tracks.bed", r=genome / "ref.fa") for word in words]
+    def test_what_does_not_fit_is_refused(self, genome, tmp_path, options, message):
+        arguments = [
+            option.format(t=genome / "tracks.bed", r=genome / "ref.fa") for option in options
+        ]
         result = run(["pretrain", "--objective", "omics", "-o", tmp_path / "m", *arguments])
         assert result.status != 0
-        assert said in result.stderr
+        assert message in result.stderr
         assert not any(tmp_path.iterdir())
 
     def test_tracks_are_of_the_objective_omics(self, genome, tmp_path):
-        words = [
+        options = [
             "--objective",
             "causal",
             "--tracks",
@@ -98,7 +100,7 @@ class TestPretraining:
             "--reference",
             genome / "ref.fa",
         ]
-        result = run(["pretrain", "-o", tmp_path / "m", *words])
+        result = run(["pretrain", "-o", tmp_path / "m", *options])
         assert result.status == 2
         assert "--tracks are for --objective omics or tracks" in result.stderr
 
@@ -130,9 +132,11 @@ class TestPredict:
         if form == "bigwig":
             pytest.importorskip("pyBigWig")
         regions = bed(tmp_path, "chr1\t100\t1000\n")
-        words = ["--regions", regions, "--resolution", "32"]
-        assert predicted(model, genome, *words, "--to", form, "-o", tmp_path / "out").status == 0
-        assert predicted(model, genome, *words, "--to", "hdf5", "-o", tmp_path / "x.h5").status == 0
+        options = ["--regions", regions, "--resolution", "32"]
+        assert predicted(model, genome, *options, "--to", form, "-o", tmp_path / "out").status == 0
+        assert (
+            predicted(model, genome, *options, "--to", "hdf5", "-o", tmp_path / "x.h5").status == 0
+        )
         tracks = AlignedTracks.open(
             read_track_table(tmp_path / "out" / "tracks.tsv"), LENGTHS, "ref.fa"
         )
@@ -144,9 +148,9 @@ class TestPredict:
     def test_regions_cut_in_two_give_the_same_where_windows_have_the_same_context(
         self, model, genome, tmp_path
     ):
-        """A base's value hangs on no more than the bases read before it and on its own token."""
-        whole = bed(tmp_path, "chr1\t1000\t1100\n")
-        predicted(model, genome, "--regions", whole, "--to", "hdf5", "-o", tmp_path / "a.h5")
+        """A base's value depends only on the bases read before it and on its own token."""
+        full = bed(tmp_path, "chr1\t1000\t1100\n")
+        predicted(model, genome, "--regions", full, "--to", "hdf5", "-o", tmp_path / "a.h5")
         part = bed(tmp_path, "chr1\t1000\t1040\n")
         predicted(model, genome, "--regions", part, "--to", "hdf5", "-o", tmp_path / "b.h5")
         assert np.allclose(
@@ -154,11 +158,11 @@ class TestPredict:
         )
 
     def test_shifting_the_genome_changes_nothing(self, model, genome, tmp_path):
-        moved = write_genome(tmp_path, shift=37)
-        for folder, name, start in ((genome, "a.h5", 2000), (moved, "b.h5", 2037)):
+        shifted = write_genome(tmp_path, shift=37)
+        for folder, name, start in ((genome, "a.h5", 2000), (shifted, "b.h5", 2037)):
             regions = bed(tmp_path, f"chr1\t{start}\t{start + 500}\n")
-            words = ["--regions", regions, "--to", "hdf5", "-o", tmp_path / name]
-            assert predicted(model, folder, *words).status == 0
+            options = ["--regions", regions, "--to", "hdf5", "-o", tmp_path / name]
+            assert predicted(model, folder, *options).status == 0
         assert np.array_equal(values_in(tmp_path / "a.h5"), values_in(tmp_path / "b.h5"))
 
     def test_both_strands_of_the_other_strand_are_the_same_reversed(self, model, genome, tmp_path):
@@ -171,7 +175,7 @@ class TestPredict:
         runs = ((genome, "a.h5", 3000), (tmp_path, "b.h5", LETTERS - 3400))
         for folder, name, start in runs:
             regions = bed(tmp_path, f"chr1\t{start}\t{start + 400}\n")
-            words = [
+            options = [
                 "--regions",
                 regions,
                 "--strand",
@@ -181,7 +185,7 @@ class TestPredict:
                 "-o",
                 tmp_path / name,
             ]
-            assert predicted(model, folder, *words).status == 0
+            assert predicted(model, folder, *options).status == 0
         assert np.allclose(
             values_in(tmp_path / "a.h5"), values_in(tmp_path / "b.h5")[::-1], atol=1e-6
         )
@@ -194,8 +198,8 @@ class TestPredict:
             ("forward", [*range(95, 102), *range(395, 400)]),
             ("both", [100, 101]),
         ):
-            words = ["--strand", strand, "--to", "hdf5", "-o", tmp_path / f"{strand}.h5"]
-            assert predicted(model, tmp_path, *words).status == 0
+            options = ["--strand", strand, "--to", "hdf5", "-o", tmp_path / f"{strand}.h5"]
+            assert predicted(model, tmp_path, *options).status == 0
             found = values_in(tmp_path / f"{strand}.h5")[:, 0]
             assert np.flatnonzero(np.isnan(found)).tolist() == missing
 
@@ -208,7 +212,7 @@ class TestPredict:
         assert "--only none: no track has this name, assay or tissue" in result.stderr
 
     @pytest.mark.parametrize(
-        ("text", "said"),
+        ("text", "message"),
         [
             ("chr9\t0\t10\n", "r.bed:1: contig chr9 is not in"),
             (
@@ -218,11 +222,11 @@ class TestPredict:
             ("chr1\t0\t10\nchr1\t5\t20\n", "r.bed:2: chr1:5-20 overlaps the region of line 1"),
         ],
     )
-    def test_bad_regions_are_one_line(self, model, genome, tmp_path, text, said):
+    def test_bad_regions_are_one_line(self, model, genome, tmp_path, text, message):
         result = predicted(model, genome, "--regions", bed(tmp_path, text))
         assert result.status == 1
         assert result.stdout == ""
-        assert said in result.stderr
+        assert message in result.stderr
 
     def test_a_model_without_tracks_is_refused(self, genome):
         result = predicted("genomai-v2", genome)
@@ -241,41 +245,43 @@ class TestPlot:
     @pytest.mark.parametrize("ending", ["png", "svg"])
     def test_a_region_is_drawn_with_what_was_observed(self, model, genome, tmp_path, ending):
         regions = bed(tmp_path, "chr1\t0\t3000\n")
-        words = ["--regions", regions, "--resolution", "10", "--observed", genome / "tracks.bed"]
+        options = ["--regions", regions, "--resolution", "10", "--observed", genome / "tracks.bed"]
         pictures = []
         for name in ("a", "b"):
-            result = predicted(model, genome, *words, "--plot", tmp_path / f"{name}.{ending}")
+            result = predicted(model, genome, *options, "--plot", tmp_path / f"{name}.{ending}")
             assert result.status == 0, result.stderr
             assert len(result.stdout.splitlines()) == 2
             pictures.append((tmp_path / f"{name}.{ending}").read_bytes())
         assert pictures[0] == pictures[1]
         assert pictures[0].startswith({"png": b"\x89PNG", "svg": b"<?xml"}[ending])
-        predicted(model, genome, *words[:4], "--plot", tmp_path / f"c.{ending}")
+        predicted(model, genome, *options[:4], "--plot", tmp_path / f"c.{ending}")
         assert (tmp_path / f"c.{ending}").read_bytes() != pictures[0], "without what was observed"
 
     @pytest.mark.parametrize(
-        ("text", "words", "said"),
+        ("text", "options", "message"),
         [
             ("chr1\t0\t300\n", ["--observed", "{t}"], "--observed is for --plot"),
             ("chr1\t0\t300\n", ["--plot", "x.pdf"], "name it .png or .svg"),
             ("chr1\t0\t300\nchr2\t0\t9\n", ["--plot", "{o}"], "--plot draws one region, not 2"),
         ],
     )
-    def test_what_cannot_be_drawn_is_refused(self, model, genome, tmp_path, text, words, said):
-        arguments = [str(w).format(t=genome / "tracks.bed", o=tmp_path / "x.png") for w in words]
+    def test_what_cannot_be_drawn_is_refused(self, model, genome, tmp_path, text, options, message):
+        arguments = [
+            str(option).format(t=genome / "tracks.bed", o=tmp_path / "x.png") for option in options
+        ]
         result = predicted(model, genome, "--regions", bed(tmp_path, text), *arguments)
         assert (result.status, result.stdout) == (2, "")
-        assert said in result.stderr
+        assert message in result.stderr
         assert not (tmp_path / "x.png").exists()
 
 
 class TestReport:
     def test_a_page_beside_the_same_means(self, model, genome, tmp_path):
         regions = bed(tmp_path, "chr1\t0\t3000\tfirst\nchr2\t100\t700\t<second>\n")
-        words, page = ["--regions", regions], tmp_path / "page.html"
+        options, page = ["--regions", regions], tmp_path / "page.html"
         observed = ["--observed", genome / "tracks.bed"]
-        result = predicted(model, genome, *words, "--report", page, *observed)
-        assert result.output == predicted(model, genome, *words).output
+        result = predicted(model, genome, *options, "--report", page, *observed)
+        assert result.output == predicted(model, genome, *options).output
         text = page.read_text()
         assert "2 tracks along 2 regions" in text
         assert "Grey is what was observed" in text
@@ -296,8 +302,8 @@ class TestDenoise:
         (tmp_path / "known.bedGraph").write_text("chr1\t0\t1000\t0.25\nchr1\t1200\t1300\t0\n")
         (tmp_path / "t.tsv").write_text("name\tfile\ngc\tknown.bedGraph\n")
         regions = bed(tmp_path, "chr1\t500\t1500\n")
-        words = ["--tracks", tmp_path / "t.tsv", "--regions", regions, "--to", "bedgraph"]
-        result = predicted(model, genome, *words, "-o", tmp_path / "out", command="denoise")
+        options = ["--tracks", tmp_path / "t.tsv", "--regions", regions, "--to", "bedgraph"]
+        result = predicted(model, genome, *options, "-o", tmp_path / "out", command="denoise")
         assert result.status == 0, result.stderr
         assert "1 of the model's 2 tracks are not in" in result.stderr
         tracks = AlignedTracks.open(
@@ -310,18 +316,18 @@ class TestDenoise:
         assert ((found[:, 1] > 0) & (found[:, 1] < 1)).all()
 
     def test_options_of_other_inputs_are_refused(self, model, genome, tmp_path):
-        words = ["--tracks", genome / "tracks.bed", "--error-rate", "0.1"]
-        result = predicted(model, genome, *words, "-o", tmp_path / "out", command="denoise")
+        options = ["--tracks", genome / "tracks.bed", "--error-rate", "0.1"]
+        result = predicted(model, genome, *options, "-o", tmp_path / "out", command="denoise")
         assert result.status == 2
         assert "--error-rate is not of --tracks" in result.stderr
 
 
 class TestEvaluate:
-    def evaluated(self, model, genome, *more):
-        words = ["--tracks", genome / "tracks.bed", "--reference", genome / "ref.fa"]
-        return run(["evaluate", "--task", "omics", "--model", model, *words, *more])
+    def evaluated(self, model, genome, *options):
+        arguments = ["--tracks", genome / "tracks.bed", "--reference", genome / "ref.fa"]
+        return run(["evaluate", "--task", "omics", "--model", model, *arguments, *options])
 
-    def test_the_table_has_both_maskings_and_the_guesses(self, model, genome, tmp_path):
+    def test_the_table_has_both_maskings_and_the_baselines(self, model, genome, tmp_path):
         result = self.evaluated(model, genome, "--regions", bed(tmp_path, "chr2\t0\t20000\n"))
         assert result.status == 0, result.stderr
         header, *lines = result.stdout.splitlines()
@@ -338,8 +344,8 @@ class TestEvaluate:
         assert float(rows["tracks", "visible", "auprc"]["last_seen"]) == 1
         assert float(rows["tracks", "masked_tracks", "auc"]["last_seen"]) == 0.5
         assert float(rows["tokens", "visible", "accuracy"]["next_base"]) == 1
-        nothing = float(rows["tracks", "masked", "accuracy"]["nothing"])
-        assert nothing == pytest.approx(
+        baseline = float(rows["tracks", "masked", "accuracy"]["nothing"])
+        assert baseline == pytest.approx(
             1 - float(rows["tracks", "masked", "auprc"]["nothing"]), abs=1e-6
         )
         halves = [int(rows["tracks", g, "auc"]["n"]) for g in groups[1:]]
@@ -348,65 +354,67 @@ class TestEvaluate:
 
     def test_a_threshold_from_elsewhere_and_json(self, model, genome, tmp_path):
         regions = bed(tmp_path, "chr2\t0\t3000\n")
-        words = ["--regions", regions, "--threshold", "0.3", "--format", "json"]
-        found = json.loads(self.evaluated(model, genome, *words).stdout)
+        options = ["--regions", regions, "--threshold", "0.3", "--format", "json"]
+        found = json.loads(self.evaluated(model, genome, *options).stdout)
         assert found["threshold"] == pytest.approx(0.3, abs=0.01)
         assert found["rows"][0]["part"] == "tokens"
 
     def test_what_is_missing_is_in_no_row(self, model, genome, tmp_path):
         """A contig that the file does not name counts for tokens alone."""
         lines = (genome / "tracks.bed").read_text().splitlines(keepends=True)
-        only = "".join(line for line in lines if line.startswith("chr1"))
-        (tmp_path / "one.bed").write_text(only)
-        words = ["--tracks", tmp_path / "one.bed", "--reference", genome / "ref.fa", "--regions"]
+        chr1_lines = "".join(line for line in lines if line.startswith("chr1"))
+        (tmp_path / "one.bed").write_text(chr1_lines)
+        options = ["--tracks", tmp_path / "one.bed", "--reference", genome / "ref.fa", "--regions"]
         regions = bed(tmp_path, "chr2\t0\t3000\n")
-        result = run(["evaluate", "--task", "omics", "--model", model, *words, regions])
+        result = run(["evaluate", "--task", "omics", "--model", model, *options, regions])
         rows = [line.split("\t") for line in result.stdout.splitlines()[1:]]
         assert all((int(row[3]) == 0) == (row[0] == "tracks") for row in rows)
 
 
 class TestEvaluateTracks:
-    """What is predicted from DNA beside what was measured."""
+    """Predictions from DNA compared with measurements."""
 
-    def evaluated(self, model, genome, *more, tracks=None):
-        words = ["--tracks", tracks or genome / "tracks.bed", "--reference", genome / "ref.fa"]
-        return run(["evaluate", "--task", "tracks", "--model", model, *words, *more])
+    def evaluated(self, model, genome, *options, tracks=None):
+        arguments = ["--tracks", tracks or genome / "tracks.bed", "--reference", genome / "ref.fa"]
+        return run(["evaluate", "--task", "tracks", "--model", model, *arguments, *options])
 
-    def rows(self, ended):
-        assert ended.status == 0, ended.stderr
-        header, *lines = (line.split("\t") for line in ended.stdout.splitlines())
+    def rows(self, result):
+        assert result.status == 0, result.stderr
+        header, *lines = (line.split("\t") for line in result.stdout.splitlines())
         rows = [dict(zip(header, line, strict=True)) for line in lines]
         return {(row["track"], row["measure"]): row for row in rows}
 
-    def test_the_model_is_beside_both_guesses(self, model, genome, tmp_path):
-        words = ["--regions", bed(tmp_path, "chr2\t0\t20000\n"), "--report", tmp_path / "r.html"]
-        rows = self.rows(self.evaluated(model, genome, *words))
+    def test_the_model_is_compared_with_both_baselines(self, model, genome, tmp_path):
+        options = ["--regions", bed(tmp_path, "chr2\t0\t20000\n"), "--report", tmp_path / "r.html"]
+        rows = self.rows(self.evaluated(model, genome, *options))
         measures = ("pearson", "log_pearson", "deviance")
         assert set(rows) == {(t, m) for t in ("gc", "half", ".") for m in measures}
         assert -1 <= float(rows["gc", "pearson"]["model"]) <= 1
         assert float(rows["gc", "pearson"]["other_tracks"]) > 0.5
         assert rows["gc", "pearson"]["track_mean"] == "."
         assert float(rows["gc", "deviance"]["track_mean"]) > 0
-        both = [float(rows[t, "pearson"]["model"]) for t in ("gc", "half")]
-        assert float(rows[".", "pearson"]["model"]) == pytest.approx(np.mean(both), abs=1e-5)
+        correlations = [float(rows[t, "pearson"]["model"]) for t in ("gc", "half")]
+        assert float(rows[".", "pearson"]["model"]) == pytest.approx(
+            np.mean(correlations), abs=1e-5
+        )
         assert "Predicted tracks" in (tmp_path / "r.html").read_text()
 
     def test_missing_bins_are_in_no_row(self, model, genome, tmp_path):
-        """What was not measured is not 0: it changes nothing which stretches are asked for beside what was."""
+        """Bins that were not measured are not 0: regions without measurements change nothing."""
         lines = (genome / "tracks.bed").read_text().splitlines(keepends=True)
         (tmp_path / "one.bed").write_text("".join(x for x in lines if x.startswith("chr1")))
         tracks = tmp_path / "one.bed"
-        whole = self.evaluated(model, genome, tracks=tracks).stdout
-        words = ["--regions", bed(tmp_path, f"chr1\t0\t{LETTERS}\n")]
-        assert self.evaluated(model, genome, *words, tracks=tracks).stdout == whole
-        words = ["--regions", bed(tmp_path, "chr2\t0\t3000\n")]
-        result = self.evaluated(model, genome, *words, tracks=tracks)
+        expected = self.evaluated(model, genome, tracks=tracks).stdout
+        options = ["--regions", bed(tmp_path, f"chr1\t0\t{LETTERS}\n")]
+        assert self.evaluated(model, genome, *options, tracks=tracks).stdout == expected
+        options = ["--regions", bed(tmp_path, "chr2\t0\t3000\n")]
+        result = self.evaluated(model, genome, *options, tracks=tracks)
         assert result.status == 1
         assert "nothing of the model's tracks was measured" in result.stderr
 
     def test_tracks_are_chosen(self, model, genome, tmp_path):
-        words = ["--regions", bed(tmp_path, "chr2\t0\t3000\n"), "--only", "half"]
-        rows = self.rows(self.evaluated(model, genome, *words))
+        options = ["--regions", bed(tmp_path, "chr2\t0\t3000\n"), "--only", "half"]
+        rows = self.rows(self.evaluated(model, genome, *options))
         assert {track for track, _ in rows} == {"half", "."}
         assert rows["half", "pearson"]["other_tracks"] == "."
         result = self.evaluated(model, genome, "--only", "liver")

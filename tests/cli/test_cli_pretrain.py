@@ -32,8 +32,8 @@ def fasta(tmp_path_factory):
     """Three sequences of random DNA."""
     file = tmp_path_factory.mktemp("dna") / "dna.fa"
     rng = np.random.default_rng(3)
-    words = ["".join(rng.choice(list("ACGT"), 900)) for _ in range(3)]
-    file.write_text("".join(f">s{i}\n{word}\n" for i, word in enumerate(words)))
+    sequences = ["".join(rng.choice(list("ACGT"), 900)) for _ in range(3)]
+    file.write_text("".join(f">s{i}\n{sequence}\n" for i, sequence in enumerate(sequences)))
     return file
 
 
@@ -46,12 +46,21 @@ def output(tmp_path):
 def pretrain(fasta, output):
     """Pretrains for a few steps, by default on the FASTA."""
 
-    def start(*options, inputs=None, settings=TINY, stdin=b""):
+    def run_pretrain(*options, inputs=None, settings=TINY, stdin=b""):
         files = [fasta] if inputs is None else inputs
-        words = ["pretrain", *files, "-o", output, "--device", "cpu", *changes(settings), *options]
-        return run(words, stdin)
+        arguments = [
+            "pretrain",
+            *files,
+            "-o",
+            output,
+            "--device",
+            "cpu",
+            *changes(settings),
+            *options,
+        ]
+        return run(arguments, stdin)
 
-    return start
+    return run_pretrain
 
 
 @pytest.fixture(scope="module")
@@ -137,11 +146,11 @@ class TestBundle:
         labels.write_text("name\tkind\n" + "".join(f"r{i}\t{'ab'[i % 2]}\n" for i in range(20)))
         reads = tmp_path / "reads.fa"
         rng = np.random.default_rng(2)
-        letters = ["".join(rng.choice(list("ACGT"), 34)) for _ in range(20)]
-        reads.write_text("".join(f">r{i}\n{sequence}\n" for i, sequence in enumerate(letters)))
-        words = ["train", reads, "--labels", labels, "-o", tmp_path / "t", "--device", "cpu"]
+        sequences = ["".join(rng.choice(list("ACGT"), 34)) for _ in range(20)]
+        reads.write_text("".join(f">r{i}\n{sequence}\n" for i, sequence in enumerate(sequences)))
+        command = ["train", reads, "--labels", labels, "-o", tmp_path / "t", "--device", "cpu"]
         options = [*changes(f"{TINY} optimization.steps=1 optimization.learning_rate=0.0")]
-        result = run([*words, "--recipe", "dna", "--model", pretrained, *options])
+        result = run([*command, "--recipe", "dna", "--model", pretrained, *options])
         assert result.status == 0, result.stderr
         before, after = (load_file(f / "model.safetensors") for f in (pretrained, tmp_path / "t"))
         name = "members.0.encoder.layers.0.linear1.weight"
@@ -152,18 +161,18 @@ class TestBundle:
 
 
 class TestInputs:
-    def test_standard_input_and_pieces_teach_the_same(
+    def test_standard_input_and_several_files_teach_the_same(
         self, pretrain, pretrained, fasta, output, tmp_path
     ):
         assert pretrain(inputs=["-"], stdin=fasta).status == 0
-        whole = weights(output)
-        assert whole == weights(pretrained)
+        expected = weights(output)
+        assert expected == weights(pretrained)
         records = fasta.read_text().split(">")[1:]
         parts = [tmp_path / f"{i}.fa" for i in range(3)]
         for part, record in zip(parts, records, strict=True):
             part.write_text(f">{record}")
         assert pretrain("--force", inputs=parts).status == 0
-        assert weights(output) == whole
+        assert weights(output) == expected
 
     def test_a_vcf_teaches_barcodes_as_their_fasta_does(self, pretrain, cohort, output, tmp_path):
         panel = ["--panel", cohort.panel]
@@ -182,9 +191,9 @@ class TestInputs:
         assert weights(output) == from_vcf
 
     def test_the_reference_model_is_trained_on_haplotypes(self, pretrain, cohort, output):
-        settings_ = f"{TINY} network.head_width=8 network.positions=200"
+        settings = f"{TINY} network.head_width=8 network.positions=200"
         options = ["--recipe", "genomai-v2", "--objective", "contrastive", "--panel", cohort.panel]
-        result = pretrain(*options, inputs=[cohort.vcf], settings=settings_)
+        result = pretrain(*options, inputs=[cohort.vcf], settings=settings)
         assert result.status == 0, result.stderr
         corpus = json.loads((output / "config.json").read_text())["provenance"]["corpus"]
         assert (corpus["records"], corpus["by_record"]) == (150, True)
@@ -293,7 +302,7 @@ LONG = f"{TINY} optimization.steps=400 optimization.checkpoint_every=0.02 networ
 
 @pytest.fixture(scope="module")
 def long_run(fasta, tmp_path_factory):
-    """The arguments of a run that can be interrupted, and what it comes to undisturbed."""
+    """The arguments of a run that can be interrupted, and the model of the uninterrupted run."""
     folder = tmp_path_factory.mktemp("long") / "model"
     arguments = ["pretrain", fasta, "--device", "cpu", "--threads", "1", *changes(LONG)]
     assert run([*arguments, "-q", "-o", folder]).status == 0
@@ -305,8 +314,8 @@ def interrupted(arguments, output, number):
     command = [sys.executable, "-m", "genomai_cli", *map(str, arguments), "-o", str(output)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, env=environment)
-    waiting = output.with_name(f"{output.name}.training")
-    while process.poll() is None and not (waiting / "pretraining.pt").exists():
+    training_folder = output.with_name(f"{output.name}.training")
+    while process.poll() is None and not (training_folder / "pretraining.pt").exists():
         time.sleep(0.005)
     process.send_signal(number)
     stderr = process.communicate(timeout=60)[1].decode()
@@ -314,14 +323,14 @@ def interrupted(arguments, output, number):
 
 
 @pytest.fixture
-def usual_interrupt():
-    """What a process in the background would ignore."""
+def default_interrupt():
+    """Python's own handler of SIGINT, which a process in the background would ignore."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
-def test_a_second_signal_acts_as_usual(usual_interrupt):
+def test_a_second_signal_acts_as_usual(default_interrupt):
     with stop_requests() as stop:
         assert not stop()
         os.kill(os.getpid(), signal.SIGINT)
@@ -333,7 +342,7 @@ def test_a_second_signal_acts_as_usual(usual_interrupt):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_an_interrupted_run_resumes_to_the_same_bytes(long_run, output, number):
-    arguments, undisturbed = long_run
+    arguments, uninterrupted = long_run
     status, stderr = interrupted(arguments, output, number)
     if number == signal.SIGKILL:
         assert status == -signal.SIGKILL
@@ -347,11 +356,11 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(long_run, output, number):
     assert refused(run(other), 2, "other inputs")
     result = run([*arguments, "-o", output, "--resume"])
     assert result.status == 0, result.stderr
-    assert weights(output) == weights(undisturbed)
-    assert without_clock(log_of(output)) == without_clock(log_of(undisturbed))
+    assert weights(output) == weights(uninterrupted)
+    assert without_clock(log_of(output)) == without_clock(log_of(uninterrupted))
 
 
-def together(arguments, *, shard=False):
+def run_torchrun(arguments, *, shard=False):
     """The command run by two processes of torchrun, which must succeed."""
     torchrun = [
         sys.executable,
@@ -382,10 +391,12 @@ def together(arguments, *, shard=False):
 @pytest.mark.slow
 @pytest.mark.parametrize("shard", [False, True], ids=["ddp", "fsdp"])
 def test_two_processes_learn_what_one_does(pretrain, fasta, output, tmp_path, shard):
-    settings_ = f"{TINY} network.dropout=0.0 objectives.contrastive=1.0"
-    assert pretrain(settings=settings_).status == 0
+    settings = f"{TINY} network.dropout=0.0 objectives.contrastive=1.0"
+    assert pretrain(settings=settings).status == 0
     both = tmp_path / "both"
-    together(["pretrain", fasta, "-o", both, "--device", "cpu", *changes(settings_)], shard=shard)
+    run_torchrun(
+        ["pretrain", fasta, "-o", both, "--device", "cpu", *changes(settings)], shard=shard
+    )
     one, two = (load_file(folder / "model.safetensors") for folder in (output, both))
     assert one.keys() == two.keys()
     for name, tensor in one.items():

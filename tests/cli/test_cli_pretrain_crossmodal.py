@@ -30,13 +30,13 @@ def phenotypes(cohort, tmp_path_factory):
 def pretrain(cohort, phenotypes, tmp_path):
     """Pretrains for a few steps."""
 
-    def start(*options, table=phenotypes, output=tmp_path / "model"):
+    def run_pretrain(*options, table=phenotypes, output=tmp_path / "model"):
         arguments = ["--objective", "crossmodal", "--panel", cohort.panel, *changes(TINY)]
         if table is not None:
             arguments += ["--phenotypes", table]
         return run(["pretrain", cohort.vcf, "-o", output, "--device", "cpu", *arguments, *options])
 
-    return start
+    return run_pretrain
 
 
 def refused(result, status, message):
@@ -103,16 +103,16 @@ def test_attached_once_more(pretrain, tiny_bundle, tmp_path):
 
 def test_what_does_not_go_together(pretrain, tiny_sequence_bundle, tmp_path, cohort, phenotypes):
     assert refused(pretrain(table=None), 2, "--objective crossmodal needs --phenotypes")
-    words = ["pretrain", cohort.vcf, "-o", tmp_path / "m", "--phenotypes", phenotypes]
-    assert refused(run(words), 2, "--phenotypes are for --objective crossmodal")
+    command = ["pretrain", cohort.vcf, "-o", tmp_path / "m", "--phenotypes", phenotypes]
+    assert refused(run(command), 2, "--phenotypes are for --objective crossmodal")
     assert refused(pretrain("--model", tiny_sequence_bundle), 1, "has another tokenizer")
 
 
 def test_samples_without_records_are_left_out(pretrain, phenotypes, tmp_path):
-    some = tmp_path / "some.tsv"
+    incomplete = tmp_path / "some.tsv"
     lines = phenotypes.read_text().splitlines(keepends=True)
-    some.write_text("".join(lines[:-5]))
-    result = pretrain(table=some)
+    incomplete.write_text("".join(lines[:-5]))
+    result = pretrain(table=incomplete)
     assert result.status == 0
     assert "5 samples have no phenotypes and are left out" in result.stderr
 

@@ -1,4 +1,4 @@
-"""`--shard I/N` of every command that works record by record: the parts' outputs end to end are the whole's."""
+"""`--shard I/N` of every command that works record by record: the outputs of the parts, joined, are that of one run."""
 
 import gzip
 import re
@@ -13,7 +13,7 @@ EXAMPLES = REPOSITORY / "examples"
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """The example people: barcodes with letters missing, haplotypes, a VCF with genotypes and sites missing, labels."""
+    """The example samples: barcodes with missing letters, haplotypes, a VCF lacking some calls and sites, labels."""
     folder, rng = tmp_path_factory.mktemp("shards"), np.random.default_rng(3)
     text = gzip.decompress((EXAMPLES / "samples.vcf.gz").read_bytes()).decode()
     lines = [line for line in text.splitlines() if line.startswith("#") or rng.random() < 0.9]
@@ -23,8 +23,8 @@ def files(tmp_path_factory):
     ]
     (folder / "gaps.vcf").write_text("\n".join(lines) + "\n")
     records = (EXAMPLES / "samples.fa").read_text().split(">")[1:]
-    hidden = "".join(f">{record.replace('A', 'N')}" for record in records)
-    (folder / "gaps.fa").write_text("\n" + hidden)
+    masked = "".join(f">{record.replace('A', 'N')}" for record in records)
+    (folder / "gaps.fa").write_text("\n" + masked)
     pairs = run(["tokenize", "--to", "fasta", "--haplotypes", EXAMPLES / "samples.vcf.gz"]).stdout
     (folder / "haplotypes.fa").write_text(re.sub("C", "N", pairs))
     dna = ("".join(rng.choice(list("ACGT"), 20 * n)) for n in range(1, 6))
@@ -55,12 +55,12 @@ COMMANDS = {
 def test_the_outputs_of_the_parts_end_to_end_are_the_whole(command, files, tiny_sequence_bundle):
     names = {"folder": files, "examples": EXAMPLES, "dna": tiny_sequence_bundle}
     arguments = COMMANDS[command].format(**names).split()
-    whole = run(arguments)
-    assert whole.status == 0, whole.stderr
+    expected = run(arguments)
+    assert expected.status == 0, expected.stderr
     for count in (3, 17) if command in ("tokenize", "denoise") else (3,):
         parts = [run([*arguments, "--shard", f"{n}/{count}"]) for n in range(1, count + 1)]
         assert [part.status for part in parts] == [0] * count, parts[0].stderr
-        assert b"".join(part.output for part in parts) == whole.output
+        assert b"".join(part.output for part in parts) == expected.output
         if count == 3:
             assert all(part.output for part in parts)
 
@@ -82,12 +82,12 @@ def test_so_are_the_tables_beside_them(options, command, files, tmp_path):
 
 def test_parts_of_standard_input_and_of_more_parts_than_records():
     text = ">a\nACGT\n>b\nGGCC\n"
-    whole = run(["tokenize", "--tokenizer", "characters"], text).output
+    expected = run(["tokenize", "--tokenizer", "characters"], text).output
     parts = [
         run(["tokenize", "--tokenizer", "characters", "--shard", f"{n}/4"], text).output
         for n in range(1, 5)
     ]
-    assert b"".join(parts) == whole
+    assert b"".join(parts) == expected
     assert parts[0].startswith(b"id\ttokens\na\t")
 
 
@@ -102,13 +102,13 @@ def test_the_first_part_has_the_header_though_its_records_have_no_tokens(tiny_se
 def test_a_part_of_hdf5_has_its_own_rows_and_is_resumed_as_the_same_part(tmp_path):
     import h5py
 
-    whole = tmp_path / "x.h5"
+    joined = tmp_path / "x.h5"
     for number in (1, 2):
-        arguments = ["embed", "-o", whole, "--append", EXAMPLES / "samples.fa"]
+        arguments = ["embed", "-o", joined, "--append", EXAMPLES / "samples.fa"]
         assert run([*arguments, "--shard", f"{number}/2"]).status == 0
-    other = tmp_path / "y.h5"
-    assert run(["embed", "-o", other, EXAMPLES / "samples.fa"]).status == 0
-    with h5py.File(whole) as one, h5py.File(other) as two:
+    expected = tmp_path / "y.h5"
+    assert run(["embed", "-o", expected, EXAMPLES / "samples.fa"]).status == 0
+    with h5py.File(joined) as one, h5py.File(expected) as two:
         assert one["ids"][:].tolist() == two["ids"][:].tolist()
         np.testing.assert_array_equal(one["embeddings"][:], two["embeddings"][:])
 

@@ -40,7 +40,7 @@ def files(tmp_path):
     return tmp_path
 
 
-def tokens(*arguments, stdin=""):
+def tokenize(*arguments, stdin=""):
     return run(["tokenize", *arguments], stdin=stdin)
 
 
@@ -49,14 +49,14 @@ def test_the_kinds_on_the_command_line_are_those_of_the_registry():
 
 
 def test_fasta_becomes_symmetric_3mers(files):
-    result = tokens(files / "a.fa")
+    result = tokenize(files / "a.fa")
     assert result.status == 0
     assert result.stderr == ""
     assert_expected("tokenize.tsv", result.stdout)
 
 
 def test_words(files):
-    assert_expected("tokenize-words.tsv", tokens(files / "a.fa", "--words").stdout)
+    assert_expected("tokenize-words.tsv", tokenize(files / "a.fa", "--words").stdout)
 
 
 @pytest.mark.parametrize(
@@ -70,36 +70,36 @@ def test_words(files):
     ],
 )
 def test_tokenizer_options(files, options, line):
-    assert tokens(files / "a.fa", *options.split()).stdout.splitlines()[1] == line
+    assert tokenize(files / "a.fa", *options.split()).stdout.splitlines()[1] == line
 
 
 def test_every_way_in_gives_the_same_bytes(files):
-    expected = tokens(files / "a.fa").output
-    assert tokens(stdin=FASTA).output == expected
-    assert tokens("-", stdin=FASTA).output == expected
-    assert tokens(stdin=gzip.compress(FASTA.encode())).output == expected
-    assert tokens(stdin=FASTA.replace("\n", "\r\n")).output == expected
+    expected = tokenize(files / "a.fa").output
+    assert tokenize(stdin=FASTA).output == expected
+    assert tokenize("-", stdin=FASTA).output == expected
+    assert tokenize(stdin=gzip.compress(FASTA.encode())).output == expected
+    assert tokenize(stdin=FASTA.replace("\n", "\r\n")).output == expected
     assert run_process(["tokenize"], stdin=FASTA).output == expected
 
 
 def test_inputs_follow_one_another(files):
-    twice = tokens(files / "a.fa", files / "a.fa").stdout.splitlines()
-    once = tokens(files / "a.fa").stdout.splitlines()
+    twice = tokenize(files / "a.fa", files / "a.fa").stdout.splitlines()
+    once = tokenize(files / "a.fa").stdout.splitlines()
     assert twice == once + once[1:]
 
 
-def test_fastq(files):
-    assert tokens(stdin="@a\nACGT\n+\nIIII\n").stdout == "id\ttokens\na\t6 6\n"
+def test_fastq():
+    assert tokenize(stdin="@a\nACGT\n+\nIIII\n").stdout == "id\ttokens\na\t6 6\n"
 
 
 def test_output_file_is_written_whole(files):
-    result = tokens(files / "a.fa", "-o", files / "out.tsv.gz")
+    result = tokenize(files / "a.fa", "-o", files / "out.tsv.gz")
     assert result.output == b""
-    assert gzip.decompress((files / "out.tsv.gz").read_bytes()) == tokens(files / "a.fa").output
+    assert gzip.decompress((files / "out.tsv.gz").read_bytes()) == tokenize(files / "a.fa").output
 
 
 def test_vcf_becomes_barcodes(files):
-    result = tokens(files / "a.vcf", "--panel", files / "panel.tsv")
+    result = tokenize(files / "a.vcf", "--panel", files / "panel.tsv")
     assert result.status == 0
     assert result.stdout == "id\ttokens\nP1\t4 1 4\nP2\t2 10 2\n"
     assert result.stderr.startswith("genomai tokenize: ")
@@ -108,10 +108,10 @@ def test_vcf_becomes_barcodes(files):
 
 def test_vcf_to_fasta_and_back_again(files):
     panel = ["--panel", files / "panel.tsv"]
-    fasta = tokens(files / "a.vcf", "--to", "fasta", *panel)
+    fasta = tokenize(files / "a.vcf", "--to", "fasta", *panel)
     assert fasta.stdout == ">P1\nRCR\n>P2\nGNG\n"
-    again = tokens("--tokenizer", "iupac", stdin=fasta.output)
-    assert again.output == tokens(files / "a.vcf", *panel).output
+    again = tokenize("--tokenizer", "iupac", stdin=fasta.output)
+    assert again.output == tokenize(files / "a.vcf", *panel).output
 
 
 def test_heterozygotes_of_several_phase_sets(files):
@@ -121,7 +121,7 @@ def test_heterozygotes_of_several_phase_sets(files):
     text = text.replace("\tGT\t0|1\t1|1", "\tGT:PS\t0|1:100\t1|0:100")
     text = text.replace("\tGT\t0|0\t.|.", "\tGT:PS\t1|0:200\t1|0:100")
     options = ["--panel", files / "panel.tsv", "--haplotypes", "--to", "fasta"]
-    result = tokens(*options, stdin=text)
+    result = tokenize(*options, stdin=text)
     assert result.stdout == ">P1_A\nANA\n>P1_B\nGNG\n>P2_A\nGTG\n>P2_B\nACG\n"
     assert (
         "warning: 1 heterozygous calls of 1 samples are of other phase sets (PS)" in result.stderr
@@ -130,9 +130,9 @@ def test_heterozygotes_of_several_phase_sets(files):
 
 def test_haplotypes(files):
     options = ["--panel", files / "panel.tsv", "--haplotypes"]
-    fasta = tokens(files / "a.vcf", "--to", "fasta", *options)
+    fasta = tokenize(files / "a.vcf", "--to", "fasta", *options)
     assert fasta.stdout == ">P1_A\nACA\n>P1_B\nGCG\n>P2_A\nGNG\n>P2_B\nGNG\n"
-    assert tokens(files / "a.vcf", *options).stdout.splitlines()[1] == "P1_A\t0 1 0"
+    assert tokenize(files / "a.vcf", *options).stdout.splitlines()[1] == "P1_A\t0 1 0"
 
 
 @pytest.fixture
@@ -145,11 +145,11 @@ def regions(files):
 
 
 def test_haplotype_sequences_of_regions(files, regions):
-    result = tokens(files / "a.vcf", "--to", "fasta", *regions)
+    result = tokenize(files / "a.vcf", "--to", "fasta", *regions)
     assert result.status == 0
     assert_expected("tokenize-regions.fa", result.stdout)
-    words = tokens(files / "a.vcf", "--words", *regions)
-    assert words.rows[1] == ["P1_A|first", "AAG AGG"]
+    as_tokens = tokenize(files / "a.vcf", "--words", *regions)
+    assert as_tokens.rows[1] == ["P1_A|first", "AAG AGG"]
 
 
 @pytest.mark.parametrize(
@@ -161,13 +161,13 @@ def test_haplotype_sequences_of_regions(files, regions):
     ],
 )
 def test_options_about_phase_that_contradict_each_other(files, options, message):
-    result = tokens(files / "a.vcf", *options.split())
+    result = tokenize(files / "a.vcf", *options.split())
     assert result.status == 2
     assert message in result.stderr
 
 
 def test_a_reference_needs_a_vcf(files, regions):
-    result = tokens(files / "a.fa", *regions)
+    result = tokenize(files / "a.fa", *regions)
     assert result.status == 2
     assert "--reference needs a VCF" in result.stderr
 
@@ -175,13 +175,13 @@ def test_a_reference_needs_a_vcf(files, regions):
 def test_absent_sites(files):
     vcf = "\n".join(line for line in VCF.split("\n") if "rs2" not in line)
     options = ["--to", "fasta", "--panel", files / "panel.tsv"]
-    assert tokens(*options, stdin=vcf).stdout == ">P1\nRNR\n>P2\nGNG\n"
-    assumed = tokens(*options, "--absent-is-ref", stdin=vcf).stdout
+    assert tokenize(*options, stdin=vcf).stdout == ">P1\nRNR\n>P2\nGNG\n"
+    assumed = tokenize(*options, "--absent-is-ref", stdin=vcf).stdout
     assert assumed == ">P1 assumed=1\nRCR\n>P2 assumed=1\nGCG\n"
 
 
 def test_the_default_panel_is_that_of_the_ancestry_model(files):
-    result = tokens(files / "a.vcf")
+    result = tokenize(files / "a.vcf")
     assert result.status == 1
     assert result.stdout == ""
     assert "matches 0 of 24493 panel sites" in result.stderr
@@ -189,7 +189,7 @@ def test_the_default_panel_is_that_of_the_ancestry_model(files):
 
 def test_fasta_to_fasta_keeps_letters_and_descriptions(files):
     expected = ">a first\nACGTNACG\n>b\nACGT\n>short\nAC\n"
-    assert tokens(files / "a.fa", "--to", "fasta").stdout == expected
+    assert tokenize(files / "a.fa", "--to", "fasta").stdout == expected
 
 
 def test_model_gives_tokenizer_and_panel(files, models_folder):
@@ -198,12 +198,12 @@ def test_model_gives_tokenizer_and_panel(files, models_folder):
     config = {"format_version": 1, "tokenizer": {"kind": "kmers", "k": 2}}
     (bundle / "config.json").write_text(json.dumps(config))
     (bundle / "panel.tsv").write_text(PANEL)
-    result = tokens(files / "a.vcf", "--model", "toy", "--words")
+    result = tokenize(files / "a.vcf", "--model", "toy", "--words")
     assert result.stdout == "id\ttokens\nP1\t[UNK] [UNK]\nP2\t[UNK] [UNK]\n"
-    assert tokens(files / "a.fa", "--model", bundle, "--words").rows[2] == ["b", "AC CG GT"]
-    other = tokens(files / "a.vcf", "--model", "toy", "--tokenizer", "iupac")
+    assert tokenize(files / "a.fa", "--model", bundle, "--words").rows[2] == ["b", "AC CG GT"]
+    other = tokenize(files / "a.vcf", "--model", "toy", "--tokenizer", "iupac")
     assert other.rows[1] == ["P1", "4 1 4"]
-    assert tokens(files / "a.fa", "--model", "toy", "-k", "4").status == 2
+    assert tokenize(files / "a.fa", "--model", "toy", "-k", "4").status == 2
 
 
 def hdf5(result):
@@ -211,7 +211,7 @@ def hdf5(result):
 
 
 def test_hdf5(files):
-    with hdf5(tokens(files / "a.fa", "--to", "hdf5")) as file:
+    with hdf5(tokenize(files / "a.fa", "--to", "hdf5")) as file:
         assert file["ids"].asstr()[:].tolist() == ["a", "b", "short"]
         assert file["offsets"][:].tolist() == [0, 6, 8, 8]
         assert file["tokens"][:].tolist() == [6, 6, 21, 21, 21, 6, 6, 6]
@@ -221,13 +221,13 @@ def test_hdf5(files):
 
 
 def test_hdf5_is_the_same_on_standard_output_and_in_a_file(files):
-    first = tokens(files / "a.fa", "--to", "hdf5").output
-    tokens(files / "a.fa", "--to", "hdf5", "-o", files / "out.h5")
+    first = tokenize(files / "a.fa", "--to", "hdf5").output
+    tokenize(files / "a.fa", "--to", "hdf5", "-o", files / "out.h5")
     assert (files / "out.h5").read_bytes() == first
 
 
-def test_hdf5_holds_words_beyond_a_byte(files):
-    result = tokens(files / "a.fa", "--to", "hdf5", "--tokenizer", "kmers", "-k", "8")
+def test_hdf5_holds_token_ids_beyond_a_byte(files):
+    result = tokenize(files / "a.fa", "--to", "hdf5", "--tokenizer", "kmers", "-k", "8")
     with hdf5(result) as file:
         assert file["tokens"].dtype == "uint32"
         assert file["tokens"][:].tolist() == [4**8 + 2]
@@ -235,7 +235,7 @@ def test_hdf5_holds_words_beyond_a_byte(files):
 
 def test_report_json(files):
     options = ["--panel", files / "panel.tsv", "--report-json", files / "report.json"]
-    tokens(files / "a.vcf", *options)
+    tokenize(files / "a.vcf", *options)
     report = json.loads((files / "report.json").read_text())
     assert report["records"] == {"read": 2, "used": 2, "refused": 0}
     assert report["inputs"] == [str(files / "a.vcf")]
@@ -257,7 +257,7 @@ def test_report_json(files):
     ],
 )
 def test_bad_input_is_one_line_and_no_output(to, content, message):
-    result = tokens("--to", to, stdin=content)
+    result = tokenize("--to", to, stdin=content)
     assert result.status == 1
     assert result.output == b""
     assert result.stderr.startswith(f"genomai tokenize: {message}")
@@ -266,14 +266,14 @@ def test_bad_input_is_one_line_and_no_output(to, content, message):
 
 def test_bad_input_leaves_an_existing_output_alone(files):
     (files / "out.tsv").write_text("before")
-    assert tokens("-o", files / "out.tsv", stdin=">a\n*\n").status == 1
+    assert tokenize("-o", files / "out.tsv", stdin=">a\n*\n").status == 1
     assert (files / "out.tsv").read_text() == "before"
     assert not list(files.glob(".out*"))
 
 
 def test_output_beyond_what_is_held_back_streams(monkeypatch):
     monkeypatch.setattr(outputs, "BUFFER_BYTES", 100)
-    result = tokens("--to", "fasta", stdin=b">a\n" + b"ACGT" * 1000 + b"\n>b\n*\n")
+    result = tokenize("--to", "fasta", stdin=b">a\n" + b"ACGT" * 1000 + b"\n>b\n*\n")
     assert result.status == 1
     assert len(result.output) > 4000
 
@@ -290,14 +290,14 @@ def test_output_beyond_what_is_held_back_streams(monkeypatch):
     ],
 )
 def test_wrong_options_are_wrong_usage(files, options, message):
-    result = tokens(files / "a.fa", *options.split())
+    result = tokenize(files / "a.fa", *options.split())
     assert result.status == 2
     assert message in result.stderr
     assert result.stdout == ""
 
 
 def test_standard_input_can_be_read_once_only():
-    result = tokens("-", "-", stdin=FASTA)
+    result = tokenize("-", "-", stdin=FASTA)
     assert result.status == 2
     assert "only once" in result.stderr
 
@@ -311,7 +311,7 @@ def test_memory_is_flat(tmp_path):
 
 
 def test_bytes_are_read_as_they_are_written():
-    result = tokens("--tokenizer", "bytes", stdin=b">a\n|d|ACgt\n")
+    result = tokenize("--tokenizer", "bytes", stdin=b">a\n|d|ACgt\n")
     assert result.rows[1:] == [["a", "124 100 124 65 67 103 116"]]
 
 
@@ -353,11 +353,11 @@ def test_a_released_checkpoint_gives_the_ids_of_its_tokenizer(tmp_path, family):
     cases = json.loads((folder / "tokenizer_cases.json").read_text())
     fasta = tmp_path / "x.fa"
     fasta.write_text("".join(f">{n}\n{case['sequence']}\n" for n, case in enumerate(cases)))
-    result = tokens(fasta, "--model", folder)
+    result = tokenize(fasta, "--model", folder)
     assert result.status == 0, result.stderr
     expected = [[str(n), " ".join(map(str, case["ids"]))] for n, case in enumerate(cases)]
     assert result.rows[1:] == expected
-    with hdf5(tokens(fasta, "--model", folder, "--to", "hdf5")) as file:
+    with hdf5(tokenize(fasta, "--model", folder, "--to", "hdf5")) as file:
         assert file["tokens"][:].tolist() == [id_ for case in cases for id_ in case["ids"]]
 
 

@@ -29,11 +29,11 @@ def output(tmp_path):
 def train(cohort, output):
     """Trains for a few steps on the cohort, or on other files and labels."""
 
-    def start(*options, inputs=None, labels=None, settings=SHORT, panel=True):
+    def run_train(*options, inputs=None, labels=None, settings=SHORT, panel=True):
         files = [cohort.vcf] if inputs is None else inputs
         sites = ["--panel", cohort.panel] if panel else []
         recipe = ["--recipe", "ancestry-967"] if inputs is None else []
-        words = [
+        arguments = [
             *files,
             "--labels",
             labels or cohort.labels,
@@ -44,18 +44,18 @@ def train(cohort, output):
             "--device",
             "cpu",
         ]
-        return run(["train", *words, *changes(settings), *options])
+        return run(["train", *arguments, *changes(settings), *options])
 
-    return start
+    return run_train
 
 
 @pytest.fixture
 def train_sequences(train, sequences):
-    def start(*options, labels=None, inputs=None):
+    def run_train(*options, labels=None, inputs=None):
         fasta, table = sequences
-        chosen = {"--model", "--recipe"} & set(options)
+        has_recipe = {"--model", "--recipe"} & set(options)
         return train(
-            *([] if chosen else ["--recipe", "sequences"]),
+            *([] if has_recipe else ["--recipe", "sequences"]),
             *options,
             inputs=inputs or [fasta],
             labels=labels or table,
@@ -63,7 +63,7 @@ def train_sequences(train, sequences):
             panel=False,
         )
 
-    return start
+    return run_train
 
 
 def edited(path, table, edit):
@@ -288,8 +288,8 @@ def test_report_json(train, output, cohort, tmp_path):
 
 
 def test_networks_begin_with_those_of_another_model(train, output, tiny_bundle):
-    still = changes("network.width=16 optimization.learning_rate=1e-30")
-    assert train("--model", tiny_bundle, "--head", "region=superpopulation", *still).status == 0
+    frozen = changes("network.width=16 optimization.learning_rate=1e-30")
+    assert train("--model", tiny_bundle, "--head", "region=superpopulation", *frozen).status == 0
     before, after = (load_file(folder / "model.safetensors") for folder in (tiny_bundle, output))
     compared = [n for n in after if n.startswith("members.") and ".heads." not in n]
     assert len(compared) > 10
@@ -461,11 +461,11 @@ def test_a_killed_run_resumes_to_the_same_bytes(interrupted, tmp_path):
     model, arguments = interrupted
     resumed = run(["train", *arguments, "-o", model, "--resume"])
     assert resumed.status == 0, resumed.stderr
-    unbroken = tmp_path / "unbroken" / model.name
-    assert run(["train", *arguments, "-o", unbroken]).status == 0
-    weights = [(folder / "model.safetensors").read_bytes() for folder in (model, unbroken)]
+    uninterrupted = tmp_path / "unbroken" / model.name
+    assert run(["train", *arguments, "-o", uninterrupted]).status == 0
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (model, uninterrupted)]
     assert weights[0] == weights[1]
-    configs = [config_of(folder) for folder in (model, unbroken)]
+    configs = [config_of(folder) for folder in (model, uninterrupted)]
     for config in configs:
         del config["provenance"]["seconds"]
     assert configs[0] == configs[1]
@@ -496,8 +496,8 @@ def test_another_run_is_not_resumed(interrupted, options, message, request):
 
 def test_force_starts_an_interrupted_run_over(interrupted):
     model, arguments = interrupted
-    fewer = changes("optimization.steps=6")
-    result = run(["train", *arguments, *fewer, "-o", model, "--force", "--seed", "1"])
+    fewer_steps = changes("optimization.steps=6")
+    result = run(["train", *arguments, *fewer_steps, "-o", model, "--force", "--seed", "1"])
     assert result.status == 0
     assert config_of(model)["provenance"]["seed"] == 1
 
@@ -529,8 +529,8 @@ def test_the_default_for_genotypes_is_solved_without_steps(cohort, output):
     config = config_of(output)
     assert (config["network"]["kind"], config["members"]) == ("genotype_regression", 1)
     assert config["likelihood"]["information"] is True
-    for head, least in (("superpop", 0.95), ("pop", 0.8)):
-        assert config["provenance"]["validation"][head]["accuracy"] >= least
+    for head, min_accuracy in (("superpop", 0.95), ("pop", 0.8)):
+        assert config["provenance"]["validation"][head]["accuracy"] >= min_accuracy
 
 
 def test_what_is_solved_begins_with_no_model(train, tiny_bundle):

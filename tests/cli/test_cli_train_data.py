@@ -1,4 +1,4 @@
-"""What `genomai train` learns from: tables of sequences, a validation set, tests, and labels that are wrong."""
+"""The data of `genomai train`: tables of sequences, a validation set, tests, and labels that are wrong."""
 
 import json
 from functools import partial
@@ -88,9 +88,9 @@ def test_a_validation_set_and_leaks(tmp_path, rows, files):
     dev, test = tmp_path / "dev.csv", tmp_path / "test.fa"
     dev.write_text(as_table([*new, rows[3]]))
     test.write_text(as_fasta([new[0], rows[1], *rows_of(np.random.default_rng(5), 4)]))
-    words = ["train", fasta, "--labels", labels, "--dev", dev, "--test", test]
+    command = ["train", fasta, "--labels", labels, "--dev", dev, "--test", test]
     record = tmp_path / "run.json"
-    result = run([*words, "-o", tmp_path / "m", "--report-json", record, *RECIPE])
+    result = run([*command, "-o", tmp_path / "m", "--report-json", record, *RECIPE])
     assert result.status == 0, result.stderr
     warning = "sequences have near-duplicates among those trained on"
     assert f"warning: {dev}: 1 of 7 {warning}" in result.stderr
@@ -104,8 +104,8 @@ def test_a_validation_set_and_leaks(tmp_path, rows, files):
         (fasta, 1),
     ):  # the model knows its validation set
         calls = run(["classify", "--model", tmp_path / "m", test]).output
-        words = ["evaluate", "--truth", labels, "--sequences", test, "--trained-on", trained_on]
-        assert f"{test}: {count} of 6 {warning}" in run(words, calls).stderr
+        command = ["evaluate", "--truth", labels, "--sequences", test, "--trained-on", trained_on]
+        assert f"{test}: {count} of 6 {warning}" in run(command, calls).stderr
     card = (tmp_path / "m" / "README.md").read_text()
     assert f"Of the 6 sequences of `{test}`, 2 have near-duplicates among them." in card
     assert "the 7 samples of the validation set that was given" in card
@@ -150,8 +150,8 @@ def test_a_label_of_the_validation_set_that_nothing_is_trained_on(tmp_path, rows
     fasta, labels = files
     dev = tmp_path / "dev.csv"
     dev.write_text(as_table([(rows[0][0], "other")]))
-    words = ["train", fasta, "--labels", labels, "--dev", dev, "-o", tmp_path / "m", *RECIPE]
-    assert refused(run(words), 1, f"{dev}: no sample to train on has the label other")
+    command = ["train", fasta, "--labels", labels, "--dev", dev, "-o", tmp_path / "m", *RECIPE]
+    assert refused(run(command), 1, f"{dev}: no sample to train on has the label other")
 
 
 @pytest.mark.parametrize(
@@ -167,16 +167,16 @@ def test_a_label_of_the_validation_set_that_nothing_is_trained_on(tmp_path, rows
 )
 def test_wrong_usage(tmp_path, files, options, message):
     paths = dict(zip(("fasta", "labels"), files, strict=True))
-    words = [word.format(**paths) for word in options]
-    assert refused(run(["train", *words, "-o", tmp_path / "m", *RECIPE]), 2, message)
+    arguments = [option.format(**paths) for option in options]
+    assert refused(run(["train", *arguments, "-o", tmp_path / "m", *RECIPE]), 2, message)
 
 
 def test_a_validation_set_is_for_one_network(tmp_path, rows, files):
     fasta, labels = files
     dev = tmp_path / "dev.csv"
     dev.write_text(as_table(rows[:2]))
-    words = ["train", fasta, "--labels", labels, "--dev", dev, "-o", tmp_path / "m", *RECIPE]
-    assert refused(run([*words, "--set", "split.folds=2"]), 1, "is for one network")
+    command = ["train", fasta, "--labels", labels, "--dev", dev, "-o", tmp_path / "m", *RECIPE]
+    assert refused(run([*command, "--set", "split.folds=2"]), 1, "is for one network")
 
 
 def test_without_a_recipe_parts_are_chosen(tmp_path, files, rows, monkeypatch):
@@ -187,21 +187,21 @@ def test_without_a_recipe_parts_are_chosen(tmp_path, files, rows, monkeypatch):
     monkeypatch.setattr(selection, "EPOCHS", 2)
     fasta, labels = files
     model = tmp_path / "m"
-    words = ["train", fasta, "--labels", labels, "--time", "1s", "--device", "cpu", "-o", model]
-    made = run(words)
-    assert made.status == 0, made.stderr
-    assert "k-mer regression, both strands, fold 1: kind MCC" in made.stderr
-    assert "(k-mer regression, " in made.stderr.splitlines()[-2]
+    command = ["train", fasta, "--labels", labels, "--time", "1s", "--device", "cpu", "-o", model]
+    result = run(command)
+    assert result.status == 0, result.stderr
+    assert "k-mer regression, both strands, fold 1: kind MCC" in result.stderr
+    assert "(k-mer regression, " in result.stderr.splitlines()[-2]
     assert config_of(model)["network"]["kind"] == "sequence_ensemble"
     assert "| together |" in (model / "README.md").read_text()
     called = run(["classify", "--model", model, "--device", "cpu", fasta])
     assert called.status == 0, called.stderr
-    found = [line.split("\t")[1] for line in called.stdout.splitlines()[1:]]
-    assert np.mean([label == kind for label, (_, kind) in zip(found, rows, strict=True)]) > 0.7
-    strange = b">short\nACGTA\n>repeat\n" + b"A" * 40 + b"\n>" + as_fasta(rows[:1]).encode()[1:]
-    told = run(["classify", "--model", model, "--device", "cpu"], strange).rows[1:]
-    assert [row[1] for row in told[:2]] == ["UNKNOWN", "UNKNOWN"] != told[2][1]
-    assert [row[5] for row in told] == ["NOVEL", "NOVEL", "."]
+    predicted = [line.split("\t")[1] for line in called.stdout.splitlines()[1:]]
+    assert np.mean([label == kind for label, (_, kind) in zip(predicted, rows, strict=True)]) > 0.7
+    unusual = b">short\nACGTA\n>repeat\n" + b"A" * 40 + b"\n>" + as_fasta(rows[:1]).encode()[1:]
+    calls = run(["classify", "--model", model, "--device", "cpu"], unusual).rows[1:]
+    assert [row[1] for row in calls[:2]] == ["UNKNOWN", "UNKNOWN"] != calls[2][1]
+    assert [row[5] for row in calls] == ["NOVEL", "NOVEL", "."]
     embedded = run(["embed", "--model", model, "--device", "cpu", fasta, "--to", "tsv"])
     assert embedded.status == 0, embedded.stderr
 
@@ -209,21 +209,21 @@ def test_without_a_recipe_parts_are_chosen(tmp_path, files, rows, monkeypatch):
 @pytest.mark.parametrize("time", ["15", "0m", "fast", "-3m"])
 def test_a_time_that_is_none(files, tmp_path, time):
     fasta, labels = files
-    words = ["train", fasta, "--labels", labels, f"--time={time}", "-o", tmp_path / "m"]
-    assert refused(run(words), 2, "write a time such as 90s, 15m or 2h")
+    command = ["train", fasta, "--labels", labels, f"--time={time}", "-o", tmp_path / "m"]
+    assert refused(run(command), 2, "write a time such as 90s, 15m or 2h")
 
 
 def test_the_chosen_parts_begin_with_no_model(files, tmp_path, tiny_sequence_bundle):
     fasta, labels = files
-    words = ["train", fasta, "--labels", labels, "--recipe", "auto", "-o", tmp_path / "m"]
-    result = run([*words, "--model", tiny_sequence_bundle])
+    command = ["train", fasta, "--labels", labels, "--recipe", "auto", "-o", tmp_path / "m"]
+    result = run([*command, "--model", tiny_sequence_bundle])
     assert refused(result, 2, "a model whose parts are chosen begins with no other")
 
 
 def test_a_page_of_the_model(tmp_path, files):
     fasta, labels = files
-    page, words = tmp_path / "page.html", ["train", fasta, "--labels", labels, *RECIPE]
-    assert run([*words, "-o", tmp_path / "m", "--report", page]).status == 0
+    page, command = tmp_path / "page.html", ["train", fasta, "--labels", labels, *RECIPE]
+    assert run([*command, "-o", tmp_path / "m", "--report", page]).status == 0
     text = page.read_text()
     accuracy = config_of(tmp_path / "m")["provenance"]["validation"]["kind"]["accuracy"]
     assert f'<td class="n">{accuracy:.4f}</td>' in text
@@ -231,5 +231,5 @@ def test_a_page_of_the_model(tmp_path, files):
     assert catalog.sha256(tmp_path / "m" / "model.safetensors") in text
     assert catalog.sha256(fasta) in text
     before = page.read_bytes()
-    assert run([*words, "-o", tmp_path / "m", "--report", page]).status == 2  # the model is there
+    assert run([*command, "-o", tmp_path / "m", "--report", page]).status == 2  # the model is there
     assert page.read_bytes() == before

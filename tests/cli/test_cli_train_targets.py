@@ -1,4 +1,4 @@
-"""`genomai train` on numbers and on several labels a sequence, and what `classify` and `evaluate` make of them."""
+"""`genomai train` on numbers and on several labels a sequence, and `classify` and `evaluate` of such models."""
 
 import json
 from functools import partial
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)
-def short(monkeypatch):
+def fast_training(monkeypatch):
     """Networks that train in a second."""
     small = partial(ConvolutionConfig, filters=16, channels=8, embedding=8)
     monkeypatch.setattr(selection, "ConvolutionConfig", small)
@@ -27,10 +27,10 @@ def short(monkeypatch):
 def sequences(count, seed=0):
     """Sequences of 30 to 39 letters of various composition."""
     rng = np.random.default_rng(seed)
-    shares = rng.uniform(0.2, 0.8, count)
+    gc_contents = rng.uniform(0.2, 0.8, count)
     return [
         "".join(rng.choice(list("ACGT"), 30 + n % 10, p=[(1 - s) / 2, s / 2, s / 2, (1 - s) / 2]))
-        for n, s in enumerate(shares)
+        for n, s in enumerate(gc_contents)
     ]
 
 
@@ -42,36 +42,36 @@ def gc(text):
 def table(texts, *columns):
     """A table of sequences with columns of labels, each a name and a function."""
     header = ",".join(["sequence", *(name for name, _ in columns)])
-    rows = [",".join([text, *(of(text) for _, of in columns)]) for text in texts]
+    rows = [",".join([text, *(label_of(text) for _, label_of in columns)]) for text in texts]
     return "\n".join([header, *rows]) + "\n"
 
 
-def trained(folder, text, *words):
+def trained(folder, text, *options):
     """The result of training on a table."""
     file = folder / "train.csv"
     file.write_text(text)
-    options = ["--time", "1s", "--device", "cpu", "-o", folder / "m"]
-    return run(["train", file, *options, *words])
+    defaults = ["--time", "1s", "--device", "cpu", "-o", folder / "m"]
+    return run(["train", file, *defaults, *options])
 
 
-def number(text):
+def scaled_gc(text):
     return f"{20 * gc(text):.3f}"
 
 
 def test_numbers_are_predicted_with_an_interval_and_evaluated(tmp_path):
-    trained_run = trained(tmp_path, table(sequences(90), ("score", number)))
+    trained_run = trained(tmp_path, table(sequences(90), ("score", scaled_gc)))
     assert trained_run.status == 0, trained_run.stderr
     assert "score: numbers to be predicted (--target classes" in trained_run.stderr
     assert "score: r 0.9" in trained_run.stderr.splitlines()[-2]
     assert "(k-mer regression, " in trained_run.stderr.splitlines()[-2]
     test = tmp_path / "test.csv"
-    test.write_text(table(sequences(40, 1), ("score", number)))
+    test.write_text(table(sequences(40, 1), ("score", scaled_gc)))
     calls = run(["classify", "--model", tmp_path / "m", "--device", "cpu", test])
     header, *rows = calls.rows
     assert header[:6] == ["sample", "score", "score_low", "score_high", "used", "call_rate"]
     predicted = [row for row in rows if row[1] != "."]
     assert len(predicted) > 30
-    low, value, high = (np.array([float(row[at]) for row in predicted]) for at in (2, 1, 3))
+    low, value, high = (np.array([float(row[column]) for row in predicted]) for column in (2, 1, 3))
     assert ((low < value) & (value < high)).all()
     measured = run(["evaluate", "--truth", test], calls.output)
     measures = {row[1]: row[2:] for row in measured.rows[1:]}
@@ -80,27 +80,29 @@ def test_numbers_are_predicted_with_an_interval_and_evaluated(tmp_path):
     assert float(measures["covered"][0]) > 0.7
     as_json = run(["evaluate", "--truth", test, "--format", "json"], calls.output)
     assert json.loads(as_json.stdout)["heads"]["score"]["metrics"]["pearson"]["value"] > 0.9
-    strange = run(["classify", "--model", tmp_path / "m", "--device", "cpu"], b">s\nACGTA\n")
-    assert strange.rows[1][1:4] == [".", ".", "."]
-    assert strange.rows[1][6] == "NOVEL"
-    explain = ["explain", "--method", "gradient", "--model", tmp_path / "m", "--device", "cpu"]
-    explained = run([*explain, test])
+    unusual = run(["classify", "--model", tmp_path / "m", "--device", "cpu"], b">s\nACGTA\n")
+    assert unusual.rows[1][1:4] == [".", ".", "."]
+    assert unusual.rows[1][6] == "NOVEL"
+    command = ["explain", "--method", "gradient", "--model", tmp_path / "m", "--device", "cpu"]
+    explained = run([*command, test])
     assert "explain: the number score; " in explained.stderr
-    added = {"GC": [], "AT": []}
+    attributions = {"GC": [], "AT": []}
     for _, _, base, head, value in explained.rows[1:]:
         assert head == "score"
-        added["GC" if base in "GC" else "AT"].append(float(value))
-    assert np.mean(added["GC"]) > np.mean(added["AT"])
+        attributions["GC" if base in "GC" else "AT"].append(float(value))
+    assert np.mean(attributions["GC"]) > np.mean(attributions["AT"])
     page = run(["models", "show", tmp_path / "m"])
     assert "heads\tscore:1" in page.stdout
 
 
 def tags(text):
     """Labels for sequences of much G and C, and for long ones."""
-    stored_names = [
-        name for name, has in (("rich", gc(text) > 0.5), ("long one", len(text) > 34)) if has
+    labels = [
+        name
+        for name, applies in (("rich", gc(text) > 0.5), ("long one", len(text) > 34))
+        if applies
     ]
-    return ";".join(stored_names) or "-"
+    return ";".join(labels) or "-"
 
 
 def test_several_labels_a_sequence(tmp_path):
@@ -125,11 +127,11 @@ def test_classes_and_numbers_side_by_side_with_missing_values(tmp_path):
     missing = set(texts[::5])
     columns = [
         ("kind", lambda text: "." if text in missing else str(int(gc(text) > 0.5))),
-        ("score", lambda text: "" if text in set(texts[1::5]) else number(text)),
+        ("score", lambda text: "" if text in set(texts[1::5]) else scaled_gc(text)),
     ]
-    made = trained(tmp_path, table(texts, *columns), "--report", tmp_path / "page.html")
-    assert made.status == 0, made.stderr
-    assert "kind: 2 whole numbers, taken for classes" in made.stderr
+    result = trained(tmp_path, table(texts, *columns), "--report", tmp_path / "page.html")
+    assert result.status == 0, result.stderr
+    assert "kind: 2 whole numbers, taken for classes" in result.stderr
     header, *rows = (tmp_path / "m" / "metrics.tsv").read_text().splitlines()
     assert header.split("\t") == ["part", "step", "loss", "best_held_out_loss"]
     assert len(rows) == len({tuple(row.split("\t")[:2]) for row in rows}) > 4
@@ -146,7 +148,7 @@ def test_classes_and_numbers_side_by_side_with_missing_values(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("value", "words", "status", "message"),
+    ("value", "options", "status", "message"),
     [
         ("NA", [], 1, "train.csv:3: label 'NA' is no number, as those of score are"),
         ("nan", [], 1, "train.csv:3: label 'nan' is no number"),
@@ -155,10 +157,10 @@ def test_classes_and_numbers_side_by_side_with_missing_values(tmp_path):
         ("1", ["--recipe", "sequences"], 2, "score is numbers, which only the recipe auto learns"),
     ],
 )
-def test_faults(tmp_path, value, words, status, message):
-    lines = table(sequences(20), ("score", number)).split("\n")
+def test_faults(tmp_path, value, options, status, message):
+    lines = table(sequences(20), ("score", scaled_gc)).split("\n")
     lines[2] = f"{lines[2].split(',')[0]},{value}"
-    result = trained(tmp_path, "\n".join(lines), *words)
+    result = trained(tmp_path, "\n".join(lines), *options)
     assert result.status == status
     assert message in result.stderr.splitlines()[-1]
     assert not (tmp_path / "m").exists()
@@ -172,10 +174,10 @@ def test_equal_numbers_are_refused(tmp_path):
 
 def test_a_validation_set_of_numbers(tmp_path):
     dev = tmp_path / "dev.csv"
-    dev.write_text(table(sequences(30, 2), ("score", number)))
-    made = trained(tmp_path, table(sequences(60), ("score", number)), "--dev", dev)
-    assert made.status == 0, made.stderr
-    assert "on 30 held-out samples" in made.stderr
+    dev.write_text(table(sequences(30, 2), ("score", scaled_gc)))
+    result = trained(tmp_path, table(sequences(60), ("score", scaled_gc)), "--dev", dev)
+    assert result.status == 0, result.stderr
+    assert "on 30 held-out samples" in result.stderr
     dev.write_text(table(sequences(3, 2), ("score", lambda _: "much")))
-    made = trained(tmp_path, table(sequences(60), ("score", number)), "--dev", dev, "--force")
-    assert "dev.csv:2: label 'much' is no number" in made.stderr.splitlines()[-1]
+    result = trained(tmp_path, table(sequences(60), ("score", scaled_gc)), "--dev", dev, "--force")
+    assert "dev.csv:2: label 'much' is no number" in result.stderr.splitlines()[-1]

@@ -17,9 +17,9 @@ from genomai_cli.cli import completion
 SCRIPTS = REPOSITORY / "genomai_cli" / "cli" / "completions"
 
 
-def asked(line, shell="fish", **more):
-    """The answer to a line up to the cursor: the files that fit, and the values."""
-    environment = {"_GENOMAI_COMPLETE": shell, "_GENOMAI_LINE": f"genomai {line}", **more}
+def complete(line, shell="fish", **variables):
+    """The completions of a line up to the cursor: the kinds of files, and the values."""
+    environment = {"_GENOMAI_COMPLETE": shell, "_GENOMAI_LINE": f"genomai {line}", **variables}
     result = run_process("", environment=environment)
     assert result.stderr == ""
     files, *rows = result.stdout.splitlines()
@@ -52,7 +52,7 @@ def asked(line, shell="fish", **more):
     ],
 )
 def test_values(line, expected, shipped_only):
-    _, values = asked(line)
+    _, values = complete(line)
     assert values == expected
 
 
@@ -70,22 +70,22 @@ def test_values(line, expected, shipped_only):
     ],
 )
 def test_files(line, endings):
-    assert endings <= set(asked(line)[0].split())
+    assert endings <= set(complete(line)[0].split())
 
 
 def test_columns_of_the_labels_on_the_line(tmp_path):
     table = tmp_path / "labels.tsv"
     table.write_text("sample\tpopulation\tsex\na\tGBR\tf\n")
-    assert asked(f"train --labels {table} --head po")[1] == ["population"]
-    assert asked(f"train --labels {table} --head pop=s")[1] == ["pop=sex"]
-    assert asked("train --labels /nowhere.tsv --head po")[1] == []
+    assert complete(f"train --labels {table} --head po")[1] == ["population"]
+    assert complete(f"train --labels {table} --head pop=s")[1] == ["pop=sex"]
+    assert complete("train --labels /nowhere.tsv --head po")[1] == []
 
 
 def test_a_damaged_model_is_left_out_in_silence(models_folder):
     for name, text in (("toy-one", '{"format_version": 1, "name": "x"}'), ("toy-bad", "{")):
         (models_folder / name).mkdir()
         (models_folder / name / "config.json").write_text(text)
-    assert "toy-bad" not in asked("models show toy")[1]
+    assert "toy-bad" not in complete("models show toy")[1]
 
 
 def test_neither_torch_nor_numpy_is_loaded_for_a_name():
@@ -95,15 +95,15 @@ def test_neither_torch_nor_numpy_is_loaded_for_a_name():
     )
     for line in ("train --recipe ", "classify --model ", "generate --phenotype ", "train --"):
         environment = {"_GENOMAI_COMPLETE": "bash", "_GENOMAI_LINE": f"genomai {line}"}
-        words = [sys.executable, "-c", program]
+        command = [sys.executable, "-c", program]
         result = subprocess.run(
-            words, env=os.environ | environment, capture_output=True, text=True, check=True
+            command, env=os.environ | environment, capture_output=True, text=True, check=True
         )
         assert len(result.stdout.splitlines()) > 3
         assert result.stdout.splitlines()[-1] == "set()"
 
 
-def test_ctrl_c_is_silent(monkeypatch):
+def test_ctrl_c_is_silent():
     """Before the answer is there the program dies of the signal, as it does while it loads."""
     environment = os.environ | {
         "_GENOMAI_COMPLETE": "fish",
@@ -117,8 +117,8 @@ def test_ctrl_c_is_silent(monkeypatch):
         "catalog.names = lambda: os.kill(os.getpid(), signal.SIGINT)\n"
         "m.main([])"
     )
-    words = [sys.executable, "-c", program]
-    result = subprocess.run(words, capture_output=True, env=environment, check=False)
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, capture_output=True, env=environment, check=False)
     assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGINT, b"", b"")
 
 
@@ -132,7 +132,7 @@ def test_the_program_prints_the_script_of_a_shell(shell):
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def working_folder(tmp_path, monkeypatch):
     """A folder with files of several kinds, and the program of this checkout in the path."""
     program = tmp_path / "bin" / "genomai"
     program.parent.mkdir()
@@ -150,15 +150,15 @@ def here(tmp_path, monkeypatch):
 
 
 def shell_or_skip(shell):
-    found = shutil.which(shell)
-    if found is None:
+    path = shutil.which(shell)
+    if path is None:
         pytest.skip(f"{shell} is not installed")
-    return found
+    return path
 
 
 def output_of(shell, script, folder):
-    words = [shell_or_skip(shell), "-c", script]
-    return subprocess.run(words, capture_output=True, text=True, check=True, cwd=folder).stdout
+    command = [shell_or_skip(shell), "-c", script]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder).stdout
 
 
 def bash_offers(line, folder):
@@ -176,17 +176,25 @@ def bash_offers(line, folder):
     return sorted(filter(None, output_of("bash", script, folder).splitlines()))
 
 
-def test_bash(here):
-    assert bash_offers("genomai mod", here) == ["models"]
-    assert bash_offers("genomai models list --rep", here) == ["--report-json"]
-    assert bash_offers("genomai classify --model=ancestry-9", here) == ["ancestry-967"]
-    assert bash_offers("genomai classify f", here) == ["fields.tsv", "first.vcf.gz", "folder"]
-    assert bash_offers("genomai train --labels fi", here) == ["fields.tsv"]
-    assert bash_offers("genomai classify --model=", here)[-2:] == [
+def test_bash(working_folder):
+    assert bash_offers("genomai mod", working_folder) == ["models"]
+    assert bash_offers("genomai models list --rep", working_folder) == ["--report-json"]
+    assert bash_offers("genomai classify --model=ancestry-9", working_folder) == ["ancestry-967"]
+    assert bash_offers("genomai classify f", working_folder) == [
+        "fields.tsv",
+        "first.vcf.gz",
+        "folder",
+    ]
+    assert bash_offers("genomai train --labels fi", working_folder) == ["fields.tsv"]
+    assert bash_offers("genomai classify --model=", working_folder)[-2:] == [
         "mito-denoiser",
         "mito-pretrained",
     ]
-    assert bash_offers("genomai classify -o fi", here) == ["fields.tsv", "first.md", "first.vcf.gz"]
+    assert bash_offers("genomai classify -o fi", working_folder) == [
+        "fields.tsv",
+        "first.md",
+        "first.vcf.gz",
+    ]
 
 
 def fish_offers(line, folder):
@@ -194,30 +202,40 @@ def fish_offers(line, folder):
     return sorted(row.split("\t")[0] for row in output_of("fish", script, folder).splitlines())
 
 
-def test_fish(here):
-    assert fish_offers("genomai mod", here) == ["models"]
-    assert fish_offers("genomai models list --rep", here) == ["--report-json"]
-    assert fish_offers("genomai classify --model=ancestry-9", here) == ["--model=ancestry-967"]
-    assert fish_offers("genomai classify f", here) == ["fields.tsv", "first.vcf.gz", "folder/"]
-    assert fish_offers("genomai train --labels=fi", here) == ["--labels=fields.tsv"]
-    assert fish_offers("genomai classify -o fi", here) == ["fields.tsv", "first.md", "first.vcf.gz"]
+def test_fish(working_folder):
+    assert fish_offers("genomai mod", working_folder) == ["models"]
+    assert fish_offers("genomai models list --rep", working_folder) == ["--report-json"]
+    assert fish_offers("genomai classify --model=ancestry-9", working_folder) == [
+        "--model=ancestry-967"
+    ]
+    assert fish_offers("genomai classify f", working_folder) == [
+        "fields.tsv",
+        "first.vcf.gz",
+        "folder/",
+    ]
+    assert fish_offers("genomai train --labels=fi", working_folder) == ["--labels=fields.tsv"]
+    assert fish_offers("genomai classify -o fi", working_folder) == [
+        "fields.tsv",
+        "first.md",
+        "first.vcf.gz",
+    ]
 
 
-def typed(words, setup, line, expected, folder):
-    """Whether a shell on a terminal completes the line, after TAB, to what is expected."""
+def complete_on_terminal(command, setup, line, expected, folder):
+    """The screen of a shell on a terminal after TAB, read until the expected text is on it."""
     import pty
 
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(folder)
         os.environ |= {"TERM": "dumb", "PS1": "> "}
-        os.execv(words[0], words)
+        os.execv(command[0], command)
     screen = ""
     try:
         os.write(terminal, f"{setup}; echo rea''dy\n".encode())
-        screen = _until(terminal, "ready\r\n")
+        screen = _read_until(terminal, "ready\r\n")
         os.write(terminal, f"{line}\t".encode())
-        screen = _until(terminal, expected)
+        screen = _read_until(terminal, expected)
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -225,7 +243,7 @@ def typed(words, setup, line, expected, folder):
     return screen
 
 
-def _until(terminal, expected):
+def _read_until(terminal, expected):
     screen, end = "", time.monotonic() + 60
     while expected not in screen and time.monotonic() < end:
         if select.select([terminal], [], [], 1)[0]:
@@ -243,14 +261,16 @@ def _until(terminal, expected):
     ],
 )
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_a_shell_on_a_terminal(shell, line, expected, here):
-    words = {"bash": ["--norc", "-i"], "zsh": ["-f", "-i"]}[shell]
+def test_a_shell_on_a_terminal(shell, line, expected, working_folder):
+    arguments = {"bash": ["--norc", "-i"], "zsh": ["-f", "-i"]}[shell]
     setup = {
         "bash": f"source {SCRIPTS}/genomai.bash",
         "zsh": f"fpath=({SCRIPTS} $fpath); autoload -U compinit; compinit -u -D",
     }[shell]
-    found = typed([shell_or_skip(shell), *words], setup, line, expected, here)
-    assert expected in found.replace("\r", "").replace("\x07", "").replace("\x08", "")
+    screen = complete_on_terminal(
+        [shell_or_skip(shell), *arguments], setup, line, expected, working_folder
+    )
+    assert expected in screen.replace("\r", "").replace("\x07", "").replace("\x08", "")
 
 
 def test_the_scripts_are_valid():

@@ -26,11 +26,11 @@ def test_every_option_that_says_it_writes_is_known_as_an_output():
             assert not writes or option.name in OUTPUTS, f"{name}: {option.name}"
 
 
-def hard(target, link):
+def hard_link(target, link):
     os.link(target, link)
 
 
-def soft(target, link):
+def symbolic_link(target, link):
     link.symlink_to(target)
 
 
@@ -45,7 +45,7 @@ def test_an_input_is_not_overwritten(tmp_path, command, option, spelling):
     source.write_bytes(FASTA)
     (tmp_path / "sub").mkdir()
     if spelling in ("hard", "soft"):
-        {"hard": hard, "soft": soft}[spelling](source, target)
+        {"hard": hard_link, "soft": symbolic_link}[spelling](source, target)
     else:
         target = {"same": source, "dots": tmp_path / "sub" / ".." / "x.fa"}[spelling]
     result = run([*command.split(), source, option, target])

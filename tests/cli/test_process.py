@@ -23,9 +23,9 @@ PROGRAM = [sys.executable, "-m", "genomai_cli"]
 
 def shell(command: str, folder: Path) -> tuple[int, str]:
     """Run `genomai` in a shell, with its redirections; status and standard error."""
-    words = command.replace("genomai", " ".join(PROGRAM))
+    script = command.replace("genomai", " ".join(PROGRAM))
     result = subprocess.run(
-        ["sh", "-c", words], cwd=folder, capture_output=True, text=True, check=False
+        ["sh", "-c", script], cwd=folder, capture_output=True, text=True, check=False
     )
     return result.returncode, result.stderr
 
@@ -46,54 +46,54 @@ def test_a_closed_standard_error_gets_no_file(tmp_path):
     )
 
 
-def heed_signals():
+def reset_signal_handlers():
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 
 
-def begun(words, folder, until):
-    """A process that has come as far as `until`; it heeds signals, also where the tests run under nohup."""
-    started = subprocess.Popen(
-        [*PROGRAM, *words],
+def started_process(arguments, folder, is_ready):
+    """A process for which `is_ready` has become true; it reacts to signals, also where the tests run under nohup."""
+    child = subprocess.Popen(
+        [*PROGRAM, *arguments],
         cwd=folder,
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=heed_signals,
+        preexec_fn=reset_signal_handlers,
     )
-    started.stdin.write(FASTA * 20)
-    started.stdin.flush()
+    child.stdin.write(FASTA * 20)
+    child.stdin.flush()
     for _ in range(5000):
-        if until() or started.poll() is not None:
-            return started
+        if is_ready() or child.poll() is not None:
+            return child
         time.sleep(0.02)
     raise AssertionError("it never began")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_leaves_no_unfinished_output(tmp_path, number):
-    started = begun(
+    child = started_process(
         ["tokenize", "-", "-o", "out.tsv"], tmp_path, lambda: any(tmp_path.glob(".out.tsv.*.part"))
     )
-    started.send_signal(number)
-    _, messages = started.communicate(timeout=60)
-    assert started.returncode == 128 + number
+    child.send_signal(number)
+    _, messages = child.communicate(timeout=60)
+    assert child.returncode == 128 + number
     assert b"Traceback" not in messages
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_killed_run_left_is_swept_by_the_next(tmp_path):
-    until = lambda: any(tmp_path.glob(".out.tsv.*.part"))  # noqa: E731
-    killed = begun(["tokenize", "-", "-o", "out.tsv"], tmp_path, until)
-    living = begun(
+    has_partial = lambda: any(tmp_path.glob(".out.tsv.*.part"))  # noqa: E731
+    killed = started_process(["tokenize", "-", "-o", "out.tsv"], tmp_path, has_partial)
+    living = started_process(
         ["tokenize", "-", "-o", "other.tsv"], tmp_path, lambda: any(tmp_path.glob(".other*"))
     )
     killed.kill()
     killed.communicate(timeout=60)
-    assert until()
+    assert has_partial()
     assert run(["tokenize", "-o", tmp_path / "out.tsv"], FASTA).status == 0
-    assert not until()
+    assert not has_partial()
     assert run(["tokenize", "-o", tmp_path / "other.tsv"], FASTA).status == 0
-    assert any(tmp_path.glob(".other*"))  # its owner lives
+    assert any(tmp_path.glob(".other*"))  # its process is still running
     living.communicate(FASTA, timeout=60)
     assert living.returncode == 0
     assert {file.name for file in tmp_path.iterdir()} == {"out.tsv", "other.tsv"}
@@ -160,41 +160,45 @@ def test_signals_that_are_ignored_stay_so(monkeypatch):
         signal.signal(signal.SIGHUP, before)
 
 
-def labelled(folder: Path) -> list:
+def train_command(folder: Path) -> list:
     """A command that trains a small network on random sequences of two compositions."""
     rng = random.Random(1)
-    letters = {"x": "ACGT", "y": "AACG"}
-    names = [(f"{label}{n}", label) for label in letters for n in range(40)]
+    alphabets = {"x": "ACGT", "y": "AACG"}
+    names = [(f"{label}{n}", label) for label in alphabets for n in range(40)]
     sequences = (
-        f">{name}\n{''.join(rng.choices(letters[label], k=80))}\n" for name, label in names
+        f">{name}\n{''.join(rng.choices(alphabets[label], k=80))}\n" for name, label in names
     )
     (folder / "s.fa").write_text("".join(sequences))
     rows = "".join(f"{name}\t{label}\n" for name, label in names)
     (folder / "l.tsv").write_text("sample\tkind\n" + rows)
-    training = ("steps=120", "evaluate_every=40", "checkpoint_every=0.01", "batch_size=8")
-    small = ("split.folds=1", "network.layers=1", "network.width=16", "network.feed_forward=16")
-    changes = [f"--set={one}" for one in (*(f"optimization.{t}" for t in training), *small)]
+    optimization = ("steps=120", "evaluate_every=40", "checkpoint_every=0.01", "batch_size=8")
+    network = ("split.folds=1", "network.layers=1", "network.width=16", "network.feed_forward=16")
+    changes = [
+        f"--set={setting}" for setting in (*(f"optimization.{t}" for t in optimization), *network)
+    ]
     return ["train", "s.fa", "--labels", "l.tsv", "--recipe", "sequences", *changes]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """The weights that the same command learns if nobody disturbs it."""
+def expected_weights(tmp_path_factory):
+    """The weights that the same command learns without an interruption."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    whole = subprocess.run(
-        [*PROGRAM, *labelled(folder), "-o", "m"], cwd=folder, capture_output=True, check=False
+    result = subprocess.run(
+        [*PROGRAM, *train_command(folder), "-o", "m"], cwd=folder, capture_output=True, check=False
     )
-    assert whole.returncode == 0, whole.stderr
+    assert result.returncode == 0, result.stderr
     return (folder / "m" / "model.safetensors").read_bytes()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_train_stops_with_a_checkpoint_and_goes_on_bit_for_bit(tmp_path, number, undisturbed):
-    words = labelled(tmp_path)
-    stopped = begun([*words, "-o", "m"], tmp_path, lambda: any(tmp_path.glob("m.training/*.pt")))
+def test_train_stops_with_a_checkpoint_and_goes_on_bit_for_bit(tmp_path, number, expected_weights):
+    command = train_command(tmp_path)
+    stopped = started_process(
+        [*command, "-o", "m"], tmp_path, lambda: any(tmp_path.glob("m.training/*.pt"))
+    )
     stopped.send_signal(signal.SIGSTOP)
-    resume = [*PROGRAM, *words, "-o", "m", "--resume"]
+    resume = [*PROGRAM, *command, "-o", "m", "--resume"]
     second = subprocess.run(resume, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert second.returncode == 2
     assert "another run is at work" in second.stderr
@@ -206,7 +210,7 @@ def test_train_stops_with_a_checkpoint_and_goes_on_bit_for_bit(tmp_path, number,
     assert b"Traceback" not in messages
     resumed = subprocess.run(resume, cwd=tmp_path, capture_output=True, check=False)
     assert resumed.returncode == 0, resumed.stderr
-    assert (tmp_path / "m" / "model.safetensors").read_bytes() == undisturbed
+    assert (tmp_path / "m" / "model.safetensors").read_bytes() == expected_weights
     assert not list(tmp_path.glob("m.training"))
 
 
@@ -242,7 +246,7 @@ def test_a_signal_while_modules_load_ends_at_once(tmp_path, module, number):
         cwd=tmp_path,
         capture_output=True,
         check=False,
-        preexec_fn=heed_signals,
+        preexec_fn=reset_signal_handlers,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
     )
     assert result.returncode == 128 + number
@@ -256,12 +260,12 @@ def test_threads_are_capped(monkeypatch):
     from genomai_cli import device
     from genomai_cli import threads as of_numpy
 
-    asked = []
-    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    requested = []
+    monkeypatch.setattr(torch, "set_num_threads", requested.append)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     for threads in (1, 8, 100_000, None):
         device.use_threads(threads)
-    assert asked == [1, 8, 8]
+    assert requested == [1, 8, 8]
     assert of_numpy.count() == 8
     of_numpy.use(1)
 
@@ -278,9 +282,11 @@ def test_a_warning_of_a_million_records_is_told_ten_times_and_summed(tmp_path):
 
 def test_a_removed_working_directory_is_one_line(tmp_path):
     (tmp_path / "x.fa").write_bytes(FASTA)
-    words = f"mkdir gone; cd gone; rmdir ../gone; genomai tokenize {tmp_path}/x.fa -o {tmp_path}/y"
+    command = (
+        f"mkdir gone; cd gone; rmdir ../gone; genomai tokenize {tmp_path}/x.fa -o {tmp_path}/y"
+    )
     expected = "genomai tokenize: the working directory was removed: go to another one\n"
-    assert shell(words, tmp_path) == (2, expected)
+    assert shell(command, tmp_path) == (2, expected)
     assert not (tmp_path / "y").exists()
 
 
@@ -290,10 +296,10 @@ def test_a_library_that_cannot_be_loaded_is_no_unexpected_error():
 
 
 @pytest.mark.parametrize(
-    ("blocks", "where", "kept"), [(1, "rows.h5.partial", 0), (8, "rows.h5.partial/whole.h5", 64)]
+    ("blocks", "path", "saved"), [(1, "rows.h5.partial", 0), (8, "rows.h5.partial/whole.h5", 64)]
 )
 def test_what_the_disk_cannot_take_is_told_and_goes_on(
-    tmp_path, tiny_sequence_bundle, blocks, where, kept
+    tmp_path, tiny_sequence_bundle, blocks, path, saved
 ):
     records = "".join(f">r{number}\nACGTACGTACGTACGTAGGT\n" for number in range(64))
     (tmp_path / "x.fa").write_text(records)
@@ -301,11 +307,11 @@ def test_what_the_disk_cannot_take_is_told_and_goes_on(
     status, stderr = shell(command, tmp_path)
     assert status == 1
     first = (
-        f"{tmp_path}/rows.h5.partial keeps {kept} records: the same command with --resume goes on"
+        f"{tmp_path}/rows.h5.partial keeps {saved} records: the same command with --resume goes on"
     )
     assert stderr.splitlines() == [
-        *([f"genomai embed: {first}"] if kept else []),
-        f"genomai embed: {tmp_path}/{where}: cannot be written (File too large)",
+        *([f"genomai embed: {first}"] if saved else []),
+        f"genomai embed: {tmp_path}/{path}: cannot be written (File too large)",
     ]
     status, _ = shell(command.partition(";")[2] + " --resume", tmp_path)
     assert status == 0

@@ -1,4 +1,4 @@
-"""The parts of `genomai denoise`: entries byte for byte, places left out, posteriors by hand, calls in VCF."""
+"""The parts of `genomai denoise`: entries byte for byte, positions left out, posteriors by hand, calls in VCF."""
 
 import io
 
@@ -46,8 +46,8 @@ LINES = st.lists(st.binary(max_size=12).filter(lambda line: b"\n" not in line), 
 
 
 @given(LINES, st.booleans())
-def test_entries_are_the_input(lines, ended):
-    text = b"\n".join([b">first", *lines]) + b"\n" * ended
+def test_entries_are_the_input(lines, final_newline):
+    text = b"\n".join([b">first", *lines]) + b"\n" * final_newline
     assert b"".join(entry.raw for entry in read_entries(source_of(text))) == text
 
 
@@ -71,53 +71,53 @@ def test_foreign_letters_are_no_letters():
 def test_changed_letters_are_all_that_changes(body, data):
     (entry,) = read_entries(source_of(f">x\n{body}\n".encode()))
     size = len(entry.letters())
-    numbers = data.draw(st.sets(st.integers(0, max(0, size - 1)), max_size=size))
-    letters = np.full(len(numbers), ord("G"), np.uint8)
-    after = entry.changed(np.array(sorted(numbers), np.int64), letters)
+    indices = data.draw(st.sets(st.integers(0, max(0, size - 1)), max_size=size))
+    letters = np.full(len(indices), ord("G"), np.uint8)
+    changed = entry.changed(np.array(sorted(indices), np.int64), letters)
     expected = entry.letters()
-    expected[sorted(numbers)] = ord("G")
-    assert after.letters().tolist() == expected.tolist()
-    assert after.raw.upper().translate(None, b"ACGTN") == entry.raw.upper().translate(None, b"ACGTN")  # fmt: skip
+    expected[sorted(indices)] = ord("G")
+    assert changed.letters().tolist() == expected.tolist()
+    assert changed.raw.upper().translate(None, b"ACGTN") == entry.raw.upper().translate(None, b"ACGTN")  # fmt: skip
 
 
 # --- posteriors ----------------------------------------------------------------------------------
 
 
-def test_every_known_place_is_left_out_once():
+def test_every_known_position_is_left_out_once():
     known = np.random.default_rng(0).random((3, 100)) < 0.7
-    asked = np.zeros(known.shape, int)
+    times_masked = np.zeros(known.shape, int)
 
-    def predict(hidden):
-        asked[hidden] += 1
-        return np.where(hidden, 1.0, 5.0)[..., None]
+    def predict(masked):
+        times_masked[masked] += 1
+        return np.where(masked, 1.0, 5.0)[..., None]
 
-    found = leave_out(predict, known, [[0, 1], [0, 2], [0, 3]])
-    assert (asked == known).all()
-    assert (found[..., 0] == known).all()
+    predicted = leave_out(predict, known, [[0, 1], [0, 2], [0, 3]])
+    assert (times_masked == known).all()
+    assert (predicted[..., 0] == known).all()
 
 
 def test_the_groups_left_out_are_the_records_own():
     known = np.ones((2, 50), bool)
-    seen = {}
+    masks = {}
 
     def predict_of(key):
-        def predict(hidden):
-            seen.setdefault(key, []).append(hidden[-1].tolist())
-            return np.zeros((*hidden.shape, 2))
+        def predict(masked):
+            masks.setdefault(key, []).append(masked[-1].tolist())
+            return np.zeros((*masked.shape, 2))
 
         return predict
 
     leave_out(predict_of("both"), known, [[0, 7], [0, 9]])
     leave_out(predict_of("alone"), known[1:], [[0, 9]])
-    assert seen["both"] == seen["alone"]
+    assert masks["both"] == masks["alone"]
 
 
 def test_a_letter_is_doubted_as_by_hand():
     found = posterior_given_observed(np.array([[0.7, 0.2, 0.1, 0.0]]), np.array([1]), 0.3)
     weights = np.array([0.7 * 0.1, 0.2 * 0.7, 0.1 * 0.1, 0])
     assert found[0] == pytest.approx(weights / weights.sum())
-    unseen = posterior_given_observed(np.array([[0.7, 0.3]]), np.array([-1]), 0.3)
-    assert unseen[0] == pytest.approx([0.7, 0.3])
+    missing = posterior_given_observed(np.array([[0.7, 0.3]]), np.array([-1]), 0.3)
+    assert missing[0] == pytest.approx([0.7, 0.3])
 
 
 def test_a_correction_has_to_be_likelier_than_not():
@@ -127,8 +127,8 @@ def test_a_correction_has_to_be_likelier_than_not():
     assert choose(p, observed, Settings(confidence=0.5))[1].tolist() == [False, True, False, False]
 
 
-class Fixed:
-    """Knows people whose alleles are 1 with a probability of their own, whatever is known."""
+class FixedProbabilities:
+    """Predicts the same probability of allele 1 at each site, whatever is known of a sample."""
 
     batch_size = 9
 
@@ -148,7 +148,9 @@ def calls_of(alleles, haploid=False):
 
 
 def test_known_genotypes_are_certain_and_half_known_ones_half():
-    found = posterior(Fixed([0.2, 0.2, 0.2]), calls_of([[0, 1, -1], [1, -1, -1]]), Settings())[0]
+    found = posterior(
+        FixedProbabilities([0.2, 0.2, 0.2]), calls_of([[0, 1, -1], [1, -1, -1]]), Settings()
+    )[0]
     assert found[0].tolist() == [0, 1, 0, 0]
     assert found[1] == pytest.approx([0, 0, 0.8, 0.2])
     assert found[2] == pytest.approx([0.64, 0.16, 0.16, 0.04])
@@ -156,21 +158,23 @@ def test_known_genotypes_are_certain_and_half_known_ones_half():
 
 def test_a_genotype_in_doubt_by_hand():
     settings = Settings(error_rate=0.1)
-    found = genotypes_of(posterior(Fixed([0.01]), calls_of([[1], [1]]), settings))[0, 0]
+    found = genotypes_of(posterior(FixedProbabilities([0.01]), calls_of([[1], [1]]), settings))[
+        0, 0
+    ]
     weights = np.array([0.99**2 * 0.05, 2 * 0.99 * 0.01 * 0.05, 0.01**2 * 0.9])
     assert found == pytest.approx(weights / weights.sum())
 
 
 def test_a_haplotype_is_doubted_allele_by_allele():
     settings = Settings(error_rate=0.1)
-    pairs = posterior(Fixed([0.01]), calls_of([[1], [-1]], haploid=True), settings)
+    pairs = posterior(FixedProbabilities([0.01]), calls_of([[1], [-1]], haploid=True), settings)
     weights = np.array([0.99 * 0.1, 0.01 * 0.9])
     assert haplotype(pairs, 0)[0, 0] == pytest.approx(weights / weights.sum())
     assert haplotype(pairs, 1)[0, 0] == pytest.approx([0.99, 0.01])
 
 
 def test_what_is_known_holds_where_a_model_is_sure_of_something_else():
-    found = posterior(Fixed([0, 1]), calls_of([[1, 0], [0, -1]]), Settings())[0]
+    found = posterior(FixedProbabilities([0, 1]), calls_of([[1, 0], [0, -1]]), Settings())[0]
     assert found.tolist() == [[0, 0, 1, 0], [0, 1, 0, 0]]
 
 
@@ -178,31 +182,31 @@ def test_heterozygotes_of_unknown_phase_alternate_phase():
     alleles = np.array([[[0, 0, 1, 0, 0, 1], [1, 1, 0, 1, 0, -1]]], np.int8)
     known = np.array([[False, True, False, False, False, False]])
     found = alternate_phase(alleles, known)
-    turned = alternate_phase(np.where(known[:, None], alleles, alleles[:, ::-1]), known)
+    flipped = alternate_phase(np.where(known[:, None], alleles, alleles[:, ::-1]), known)
     assert found[0, 0].tolist() == [1, 0, 0, 1, 0, 1]
     assert found[0, 1].tolist() == [0, 1, 1, 0, 0, -1]
-    assert found[0, :, :5].tolist() == turned[0, :, :5].tolist()
+    assert found[0, :, :5].tolist() == flipped[0, :, :5].tolist()
 
 
 def test_who_is_phased():
     alleles = np.array([[[0, 1], [1, 1]], [[0, 1], [1, 1]], [[0, 0], [0, 0]], [[-1] * 2] * 2], np.int8)  # fmt: skip
-    marks = np.array([[True, False], [False, True], [True, True], [True, True]])
-    assert phased(alleles, marks).tolist() == [True, False, True, False]
+    phase_marks = np.array([[True, False], [False, True], [True, True], [True, True]])
+    assert phased(alleles, phase_marks).tolist() == [True, False, True, False]
 
 
 # --- calls ---------------------------------------------------------------------------------------
 
 
-def read_of(genotypes_, phased_=None, open_=None):
-    table = np.array(genotypes_, np.int16)
-    missing = (table == -1).any(axis=1)
-    count = len(table)
+def parsed_calls(genotypes, is_phased=None, changeable=None):
+    alleles = np.array(genotypes, np.int16)
+    missing = (alleles == -1).any(axis=1)
+    count = len(alleles)
     return ParsedCalls(
-        table,
-        np.zeros(count, bool) if phased_ is None else np.array(phased_),
-        table[:, 1] == -2,
+        alleles,
+        np.zeros(count, bool) if is_phased is None else np.array(is_phased),
+        alleles[:, 1] == -2,
         missing,
-        np.ones(count, bool) if open_ is None else np.array(open_),
+        np.ones(count, bool) if changeable is None else np.array(changeable),
     )
 
 
@@ -216,36 +220,42 @@ def test_genotypes_in_the_order_of_vcf():
 
 def test_a_missing_call_takes_the_likelier_order():
     pairs = np.array([[[0.1, 0.2], [0.6, 0.1]]] * 2, np.float32)
-    made = outcome(read_of([[-1, -1], [0, 1]]), pairs, np.zeros(2, bool), Settings())
-    assert (made.first[0], made.second[0]) == (1, 0)
-    assert made.filled.tolist() == [True, False]
-    assert made.genotypes.tolist() == [pytest.approx([0.1, 0.8, 0.1]), [0, 1, 0]]
+    called = outcome(parsed_calls([[-1, -1], [0, 1]]), pairs, np.zeros(2, bool), Settings())
+    assert (called.first[0], called.second[0]) == (1, 0)
+    assert called.filled.tolist() == [True, False]
+    assert called.genotypes.tolist() == [pytest.approx([0.1, 0.8, 0.1]), [0, 1, 0]]
 
 
 def test_a_letter_that_the_record_lacks_leaves_the_call_missing():
     pairs = np.array([np.diag([0.1, 0.3]), np.diag([0.1, 0.7])], np.float32)
-    made = outcome(read_of([[-1, -2], [-1, -2]]), pairs, np.zeros(2, bool), Settings())
-    assert made.filled.tolist() == [False, True]
-    gp, ds = map(writing.texts_of, writing.probability_words(made, np.array([True, True]), 2))
+    called = outcome(parsed_calls([[-1, -2], [-1, -2]]), pairs, np.zeros(2, bool), Settings())
+    assert called.filled.tolist() == [False, True]
+    gp, ds = map(writing.texts_of, writing.probability_words(called, np.array([True, True]), 2))
     assert gp == [b"0.25,0.75", b"0.125,0.875"]
     assert ds == [b"0.75", b"0.875"]
 
 
-def test_a_closed_call_is_told_nothing_of():
+def test_a_call_that_may_not_change_has_no_probabilities():
     pairs = np.full((1, 2, 2), 0.25, np.float32)
-    made = outcome(read_of([[-1, -1]], open_=[False]), pairs, np.zeros(1, bool), Settings())
-    assert not made.changed.any()
-    gp, ds = map(writing.texts_of, writing.probability_words(made, np.array([False]), 2))
+    called = outcome(
+        parsed_calls([[-1, -1]], changeable=[False]), pairs, np.zeros(1, bool), Settings()
+    )
+    assert not called.changed.any()
+    gp, ds = map(writing.texts_of, writing.probability_words(called, np.array([False]), 2))
     assert (gp, ds) == ([b"."], [b"."])
 
 
 def test_calls_of_three_alleles_are_written_side_by_side():
     pairs = np.zeros((3, 3, 3), np.float32)
     pairs[0, 2, 1], pairs[1, 0, 0], pairs[2, 2, 2] = 1, 1, 0.33335
-    made = outcome(read_of([[-1, -1]] * 3), pairs, np.zeros(3, bool), Settings(confidence=0.5))
-    texts, which = writing.new_calls(made, np.zeros(3, bool), np.array([True, False, False]))
-    assert [texts[n] for n in which[:2]] == [b"2|1", b"0/0"]
-    gp, ds = writing.probability_words(made, np.zeros(3, bool), 3)
+    called = outcome(
+        parsed_calls([[-1, -1]] * 3), pairs, np.zeros(3, bool), Settings(confidence=0.5)
+    )
+    texts, text_indices = writing.new_calls(
+        called, np.zeros(3, bool), np.array([True, False, False])
+    )
+    assert [texts[index] for index in text_indices[:2]] == [b"2|1", b"0/0"]
+    gp, ds = writing.probability_words(called, np.zeros(3, bool), 3)
     calls = writing.call_words([b"2|1", b"0/0", b"./."])
     assert writing.joined(np.hstack([calls[:, None], gp, ds])).split(b"\t") == [
         b"2|1:0,0,0,0,1,0:1,1",
@@ -254,29 +264,31 @@ def test_calls_of_three_alleles_are_written_side_by_side():
     ]
 
 
-def test_a_call_too_long_for_a_word_is_left_to_the_longer_way():
+def test_a_call_too_long_for_a_machine_word_takes_the_slower_path():
     assert writing.call_words([b"0/1", b"1234/123"]) is None
     assert writing.joined(writing.call_words([b"0/1", b"123|123"])) == b"0/1\t123|123"
 
 
 def test_a_doubted_call_is_corrected_if_another_is_likelier():
     pairs = np.array([[[0.9, 0], [0, 0.1]], [[0.4, 0.2], [0.2, 0.2]]], np.float32)
-    made = outcome(read_of([[1, 1], [1, 1]]), pairs, np.ones(2, bool), Settings(error_rate=0.1))
-    assert made.corrected.tolist() == [True, False]
+    called = outcome(
+        parsed_calls([[1, 1], [1, 1]]), pairs, np.ones(2, bool), Settings(error_rate=0.1)
+    )
+    assert called.corrected.tolist() == [True, False]
 
 
 def test_counts_in_info_are_brought_up_to_date_where_they_were_right():
     pairs = np.array([[[0, 0], [0, 1]]] * 3, np.float32)
-    read = read_of([[0, 1], [-1, -1], [1, -2]])
-    made = outcome(read, pairs, np.zeros(3, bool), Settings())
-    counts = [writing.allele_counts(read, new, 2) for new in (None, made)]
+    parsed = parsed_calls([[0, 1], [-1, -1], [1, -2]])
+    called = outcome(parsed, pairs, np.zeros(3, bool), Settings())
+    counts = [writing.allele_counts(parsed, change, 2) for change in (None, called)]
     assert counts == [[1, 2], [1, 4]]
     assert writing.recounted(b"X;AC=2;AF=0.7;AN=3;Y=1", *counts) == b"X;AC=4;AF=0.8;AN=5;Y=1"
     assert writing.recounted(b"AC=2;AN=802", *counts) == b"AC=2;AN=802"
     assert writing.recounted(b".", *counts) == b"."
 
 
-def test_fields_beside_genotypes():
+def test_fields_added_to_genotypes():
     assert writing.fields_of(b"GT") == (b"GT:GP:DS", [1, 2])
     assert writing.fields_of(b"GT:DS:DP") == (b"GT:DS:DP:GP", [3, 1])
     assert writing.with_fields(b"0/1:2", [3, 1], [b"a", b"b"]) == b"0/1:b:.:a"
@@ -288,8 +300,8 @@ def test_fields_beside_genotypes():
 # --- a VCF on its way ----------------------------------------------------------------------------
 
 
-class Marks:
-    """Marks wanted records with a star; adds lines that say where they belong."""
+class StarEditor:
+    """Marks records that hold an x with a star; adds lines with their contig and position."""
 
     def sites(self, contig):
         return {7: 0} if contig == "1" else {}
@@ -310,17 +322,19 @@ class Marks:
 HEADER = b"##fileformat=VCFv4.2\n#CHROM\tPOS\n"
 
 
-def through(text, additions=(), part=WHOLE, there=("1", "3"), natural=("1", "2", "3")):
+def rewritten(
+    text, additions=(), shard=WHOLE, contigs_present=("1", "3"), default_order=("1", "2", "3")
+):
     out, lines = io.BytesIO(), line_count(source_of(text, Kind.VCF))
-    passage = VcfRewriter(
-        Marks(),
+    rewriter = VcfRewriter(
+        StarEditor(),
         additions,
-        contigs_present=there,
-        default_order=natural,
-        shard=part,
+        contigs_present=contigs_present,
+        default_order=default_order,
+        shard=shard,
         line_count=lines,
     )
-    passage.run(source_of(text, Kind.VCF), out)
+    rewriter.run(source_of(text, Kind.VCF), out)
     return out.getvalue()
 
 
@@ -328,16 +342,16 @@ RECORDS = st.sampled_from([b"1\t7\ty", b"1\t9\tx", b"2\t7\tx", b"", b"odd", b"1\
 
 
 @given(st.lists(RECORDS), st.sampled_from([b"\n", b"\r\n"]), st.booleans())
-def test_records_that_are_not_touched_pass_as_they_are(lines, end, ended):
-    text = HEADER.replace(b"\n", end) + end.join(lines) + end * ended
-    assert through(text) == text
+def test_records_that_are_not_touched_pass_as_they_are(lines, newline, final_newline):
+    text = HEADER.replace(b"\n", newline) + newline.join(lines) + newline * final_newline
+    assert rewritten(text) == text
 
 
 def test_additions_stand_where_they_belong():
     text = HEADER + b"chr1\t5\ta\nchr1\t7\tx\nchr3\t2\tb"
-    places = [("3", 9), ("1", 6), ("1", 8), ("2", 4), ("3", 1)]
-    additions = [Addition(contig, position, 0) for contig, position in places]
-    lines = through(text, additions).split(b"\n")
+    positions = [("3", 9), ("1", 6), ("1", 8), ("2", 4), ("3", 1)]
+    additions = [Addition(contig, position, 0) for contig, position in positions]
+    lines = rewritten(text, additions).split(b"\n")
     assert lines[3:] == [
         b"chr1\t5\ta", b"chr1\t6\tnew", b"chr1\t7\t*", b"chr1\t8\tnew", b"chr2\t4\tnew",
         b"chr3\t1\tnew", b"chr3\t2\tb", b"chr3\t9\tnew", b"",
@@ -353,50 +367,52 @@ SITES = st.builds(Addition, st.sampled_from(["1", "2", "3"]), st.integers(1, 12)
     st.booleans(),
     st.integers(1, 5),
 )
-def test_parts_of_a_file_end_to_end_are_the_whole(lines, additions, ended, count):
-    text = HEADER + b"\n".join(lines) + b"\n" * ended
-    parts = [through(text, additions, Shard(number, count)) for number in range(1, count + 1)]
-    assert b"".join(parts) == through(text, additions)
+def test_parts_of_a_file_end_to_end_are_the_whole(lines, additions, final_newline, count):
+    text = HEADER + b"\n".join(lines) + b"\n" * final_newline
+    parts = [rewritten(text, additions, Shard(number, count)) for number in range(1, count + 1)]
+    assert b"".join(parts) == rewritten(text, additions)
 
 
 def test_a_contig_that_comes_later_is_not_taken_for_absent():
     text = HEADER + b"3\t2\tb\n1\t7\ty\n"
-    lines = through(text, [Addition("1", 8, 0), Addition("2", 4, 0)]).splitlines()
+    lines = rewritten(text, [Addition("1", 8, 0), Addition("2", 4, 0)]).splitlines()
     assert lines[3:] == [b"2\t4\tnew", b"3\t2\tb", b"1\t7\ty", b"1\t8\tnew"]
 
 
-# --- mapped places -----------------------------------------------------------------------------
+# --- mapped positions -----------------------------------------------------------------------------
 
 RNG = np.random.default_rng(4)
 CIRCLE = Reference("c", "".join(RNG.choice(list("ACGT"), 2000)), circular=True)
 
 
 @pytest.mark.parametrize("circular", [True, False])
-@pytest.mark.parametrize("turned", [True, False])
+@pytest.mark.parametrize("reverse", [True, False])
 @pytest.mark.parametrize("cut", [0, 700])
-def test_places_are_the_letters_of_the_query(circular, turned, cut):
+def test_query_indices_are_those_of_the_mapped_letters(circular, reverse, cut):
     reference = Reference("c", CIRCLE.sequence, circular=circular)
     query = reference.sequence[cut:] + (reference.sequence[:cut] if circular else "")
     query = query[:300] + "TTTT" + query[300:900] + query[910:]
-    if turned:
+    if reverse:
         query = query.translate(str.maketrans("ACGT", "TGCA"))[::-1]
     mapped = Mapper(reference)(query)
-    places, letters = mapped.query_index, mapped.letters
-    there = np.flatnonzero(places >= 0)
-    assert len(there) > 1000
-    assert len(set(places[there].tolist())) == len(there)
-    given_ = np.frombuffer(query.encode(), np.uint8)[places[there]]
-    if turned:
-        given_ = np.frombuffer(given_.tobytes().translate(bytes.maketrans(b"ACGT", b"TGCA")), np.uint8)  # fmt: skip
-    assert (given_ == letters[there]).all()
-    assert (places[letters != ord("N")] >= 0).all()
+    query_index, letters = mapped.query_index, mapped.letters
+    mapped_positions = np.flatnonzero(query_index >= 0)
+    assert len(mapped_positions) > 1000
+    assert len(set(query_index[mapped_positions].tolist())) == len(mapped_positions)
+    query_letters = np.frombuffer(query.encode(), np.uint8)[query_index[mapped_positions]]
+    if reverse:
+        query_letters = np.frombuffer(
+            query_letters.tobytes().translate(bytes.maketrans(b"ACGT", b"TGCA")), np.uint8
+        )
+    assert (query_letters == letters[mapped_positions]).all()
+    assert (query_index[letters != ord("N")] >= 0).all()
 
 
-# --- the passage ---------------------------------------------------------------------------------
+# --- entries to models ---------------------------------------------------------------------------------
 
 
-class Names:
-    """Knows entries whose names it is told, and nothing of their letters."""
+class NamedDenoiser:
+    """Reads the entries whose names it is given, and restores none of their letters."""
 
     name, batch_size = "names", 2
 
@@ -414,7 +430,10 @@ class Names:
 
 def test_entries_leave_in_order_and_pairs_are_read_together():
     text = b">a_A\n>b\n>p_A\nA\n>p_B\nC\n>q_A\n>q_B\n>z"
-    one, two = Names({("p_A", "p_B"), ("b",)}), Names({("a_A",), ("q_A",), ("q_B",), ("b",)})
+    one, two = (
+        NamedDenoiser({("p_A", "p_B"), ("b",)}),
+        NamedDenoiser({("a_A",), ("q_A",), ("q_B",), ("b",)}),
+    )
     found = list(denoise_entries(entries_of_samples(read_entries(source_of(text))), [one, two]))
     assert b"".join(item.restored.raw for item in found) == text
     assert [item.entry.name for item in found] == ["a_A", "b", "p_A", "p_B", "q_A", "q_B", "z"]

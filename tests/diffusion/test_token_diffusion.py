@@ -1,4 +1,4 @@
-"""Diffusion of tokens: what the objective shows and asks for, keep probabilities, its Markov baseline."""
+"""Diffusion of tokens: the views and loss of the objective, keep probabilities, its Markov baseline."""
 
 import math
 
@@ -30,17 +30,17 @@ NETWORK = {
     "positions": 64,
     "dropout": 0.0,
 }
-LETTERS, PAD, MASK, UNKNOWN = 4, 5, 6, 4  # of the tokenizer of characters
+VOCABULARY, PAD, MASK, UNKNOWN = 4, 5, 6, 4  # of the tokenizer of characters
 KERNELS = ("absorbing", "uniform")
 CHARACTERS, TRIPLETS = {"kind": "characters"}, {"kind": "kmers", "k": 3, "stride": 3}
 
 
-def learning(kernel, config=CHARACTERS, seed=0):
+def objective_and_model(kernel, config=CHARACTERS, seed=0):
     """The objective of a kernel, a fresh network and its head."""
     tokenizer = tokenizers.from_config(config)
     torch.manual_seed(seed)
-    words = {"vocabulary": len(tokenizer.vocabulary), "pad_id": tokenizer.pad_id}
-    network = build_network(NETWORK | words)
+    sizes = {"vocabulary": len(tokenizer.vocabulary), "pad_id": tokenizer.pad_id}
+    network = build_network(NETWORK | sizes)
     objective = Diffusion(DiffusionSettings(kernel=kernel), Alphabet(tokenizer))
     head = heads.build_auxiliary({"diffusion": objective.auxiliary()}, network)["diffusion"]
     return objective, Model(network, head, lambda ids: ids)
@@ -60,8 +60,8 @@ def tensors(views):
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_views_blur_letters_and_say_when(kernel):
-    objective, _ = learning(kernel)
+def test_views_noise_tokens_and_give_the_time(kernel):
+    objective, _ = objective_and_model(kernel)
     views = objective.views(rows(), np.random.default_rng(3))
     again = objective.views(rows(), np.random.default_rng(3))
     assert all((views[name] == again[name]).all() for name in views)
@@ -78,15 +78,15 @@ def test_views_blur_letters_and_say_when(kernel):
 
 def test_the_absorbing_loss_is_the_weighted_cross_entropy_a_letter():
     for config, size, width in ((CHARACTERS, 4, 1), (TRIPLETS, 64, 3)):
-        objective, model = learning("absorbing", config)
+        objective, model = objective_and_model("absorbing", config)
         views = tensors(objective.views(rows(), np.random.default_rng(3)))
         ids, truth = views["ids"], views["targets"]
         mask = objective.alphabet.mask(ids)  # padding is not attended to
         logits = model.network.predict_masked(model.head, ids, None, mask)[..., :size]
-        surprise = -logits.log_softmax(-1).gather(2, truth.clamp(min=0)[..., None])[..., 0]
-        counted = (truth != MASKED) & (ids != truth)
+        cross_entropy = -logits.log_softmax(-1).gather(2, truth.clamp(min=0)[..., None])[..., 0]
+        is_scored = (truth != MASKED) & (ids != truth)
         weight = TICKS / views["time"][:, 0]
-        nats = weight * (surprise * counted).sum(1) / (width * (truth != MASKED).sum(1))
+        nats = weight * (cross_entropy * is_scored).sum(1) / (width * (truth != MASKED).sum(1))
         assert float(objective.loss(model, views, SingleProcess()).detach()) == pytest.approx(
             float(nats.mean().detach()), rel=1e-5
         )
@@ -95,7 +95,7 @@ def test_the_absorbing_loss_is_the_weighted_cross_entropy_a_letter():
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_a_network_that_says_nothing_has_the_loss_of_even_letters(kernel):
     """log 4 nats a letter, whatever the letters: the mean over time of the bound, here within its error."""
-    objective, model = learning(kernel)
+    objective, model = objective_and_model(kernel)
     torch.nn.init.zeros_(model.head[-1].weight)
     torch.nn.init.zeros_(model.head[-1].bias)
     views = tensors(objective.views(np.repeat(rows(), 40, axis=0), np.random.default_rng(4)))
@@ -107,7 +107,7 @@ def test_a_network_that_says_nothing_has_the_loss_of_even_letters(kernel):
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("config", [CHARACTERS, TRIPLETS], ids=["characters", "kmers"])
 def test_the_loss_falls_and_gradients_reach_everything(kernel, config):
-    objective, model = learning(kernel, config)
+    objective, model = objective_and_model(kernel, config)
     letters = np.repeat(np.frombuffer(b"ACG" * 10, np.uint8)[None], 16, axis=0)
     parameters = [*model.network.parameters(), *model.head.parameters()]
     optimizer, losses = torch.optim.AdamW(parameters, lr=1e-2), []
@@ -123,7 +123,7 @@ def test_the_loss_falls_and_gradients_reach_everything(kernel, config):
 
 
 def test_a_sequence_without_a_known_letter_has_no_loss():
-    objective, model = learning("uniform")
+    objective, model = objective_and_model("uniform")
     views = tensors(objective.views(np.full((2, 8), ord("N"), np.uint8), np.random.default_rng(1)))
     assert float(objective.loss(model, views, SingleProcess()).detach()) == 0
 
@@ -155,33 +155,36 @@ def test_an_unknown_kernel_is_refused():
 
 
 def test_a_fully_masked_token_is_the_masked_one_and_an_unmasked_one_itself():
-    _, model = learning("uniform")
+    _, model = objective_and_model("uniform")
     ids = torch.tensor([[0, 1, 2, 3]])
-    hidden = model.network.predict_masked(model.head, torch.full_like(ids, MASK))
-    for share, expected_logits in (
-        (1.0, hidden),
+    masked_logits = model.network.predict_masked(model.head, torch.full_like(ids, MASK))
+    for masked_share, expected_logits in (
+        (1.0, masked_logits),
         (0.0, model.network.predict_masked(model.head, ids)),
     ):
-        soft_mask = SoftMask(MASK, torch.full(ids.shape, share))
+        soft_mask = SoftMask(MASK, torch.full(ids.shape, masked_share))
         logits = model.network.predict_masked(model.head, ids, soft_mask=soft_mask)
         assert torch.allclose(logits, expected_logits, atol=1e-6)
 
 
-def test_tokens_that_are_barred_are_impossible():
-    objective, model = learning("absorbing")
-    barred = torch.zeros(1, 3, LETTERS, dtype=torch.bool)
-    barred[0, 1, :3] = True
+def test_forbidden_tokens_are_impossible():
+    objective, model = objective_and_model("absorbing")
+    forbidden = torch.zeros(1, 3, VOCABULARY, dtype=torch.bool)
+    forbidden[0, 1, :3] = True
     denoiser = TokenDenoiser(
-        model.network, model.head, NoisedTokens.of(objective.alphabet.tokenizer), forbidden=barred
+        model.network,
+        model.head,
+        NoisedTokens.of(objective.alphabet.tokenizer),
+        forbidden=forbidden,
     )
-    letters = torch.full((1, 3), MASKED)
-    chances = denoiser(letters, letters == MASKED, torch.zeros(1, 3)).softmax(1)
-    assert chances[1].tolist() == [0, 0, 0, 1]
-    assert (chances[0] > 0).all()
+    tokens = torch.full((1, 3), MASKED)
+    probabilities = denoiser(tokens, tokens == MASKED, torch.zeros(1, 3)).softmax(1)
+    assert probabilities[1].tolist() == [0, 0, 0, 1]
+    assert (probabilities[0] > 0).all()
 
 
 def test_networks_without_a_soft_mask_take_no_substitutions():
-    objective, model = learning("uniform")
+    objective, model = objective_and_model("uniform")
     network = build_network({"kind": "profile", "sites": 3, "variants": 2, "width": 4})
     tokens = NoisedTokens.of(objective.alphabet.tokenizer)
     with pytest.raises(BundleError, match="kernel uniform"):
@@ -208,10 +211,10 @@ def test_a_markov_model_of_order_nought_is_the_letters_frequencies():
 
 def test_a_markov_model_mixes_with_the_shorter_context():
     """By hand: after A, the letters of AC AC AG are C C G, and after C twice A."""
-    letters = [codes_of(np.frombuffer(text, np.uint8)) for text in (b"ACACAG",)]
-    model = Markov.of(letters, order=1)
-    lower = np.exp(model.tables[0])
-    after_a = (np.array([0, 2, 1, 0]) + 10 * lower) / 13
+    codes = [codes_of(np.frombuffer(text, np.uint8)) for text in (b"ACACAG",)]
+    model = Markov.of(codes, order=1)
+    lower_order = np.exp(model.tables[0])
+    after_a = (np.array([0, 2, 1, 0]) + 10 * lower_order) / 13
     assert np.exp(model.tables[1]).reshape(4, 4)[0] == pytest.approx(after_a)
     assert np.exp(model.tables[1]).reshape(4, 4).sum(1) == pytest.approx(np.ones(4))
 
@@ -222,7 +225,7 @@ def test_nats_use_as_many_letters_before_as_are_known():
     row = np.array([[0, 1, UNKNOWN_CODE, 2, 3, 0]])
     nats = model.nats(row)[0]
     tables = model.tables
-    found = [
+    expected = [
         tables[0][0],
         tables[1][1],
         0,
@@ -230,7 +233,7 @@ def test_nats_use_as_many_letters_before_as_are_known():
         tables[1][2 * 4 + 3],
         tables[2][2 * 16 + 3 * 4],
     ]
-    assert nats == pytest.approx([-value for value in found])
+    assert nats == pytest.approx([-value for value in expected])
 
 
 def test_a_repeat_is_no_surprise_to_a_long_memory():

@@ -1,4 +1,4 @@
-"""The files that the documentation names as a reader's own, made up: small, of nobody, under these names."""
+"""The files that the documentation names as a reader's own, made up: small, of no real sample, under these names."""
 
 import gzip
 import shutil
@@ -10,8 +10,8 @@ from pysam import bcftools
 
 from genomai_cli.formats.bgzf import BgzfWriter
 
-PEOPLE, MITOCHONDRIA, CONTIG = 48, 60, 24_000
-# Two samples of a group are the parents of its people, whose alleles are drawn site by site.
+SAMPLES, MITOCHONDRIA, CONTIG = 48, 60, 24_000
+# Two samples of a group are the parents of its samples, whose alleles are sampled site by site.
 PARENTS = {
     "YRI": ("AFR", "synthetic_YRI_1", "synthetic_LWK_1"),
     "LWK": ("AFR", "synthetic_LWK_1", "synthetic_YRI_1"),
@@ -40,28 +40,32 @@ def make(folder: Path) -> None:
 def _cohort(folder: Path, rng: np.random.Generator) -> None:
     header, rows = _example_samples()
     names = header[-1].split("\t")[9:]
-    people = ["NA12878", *(f"person{number}" for number in range(2, PEOPLE + 1))]
-    populations = [list(PARENTS)[number % len(PARENTS)] for number in range(PEOPLE)]
+    samples = ["NA12878", *(f"person{number}" for number in range(2, SAMPLES + 1))]
+    populations = [list(PARENTS)[number % len(PARENTS)] for number in range(SAMPLES)]
     genotypes = np.array([[call.split("|") for call in row[9:]] for row in rows])
     parents = [[names.index(name) for name in PARENTS[p][1:]] for p in populations]
     calls = np.stack([_child(rng, genotypes[:, pair]) for pair in parents], axis=1)
-    top = [*header[:-1], "\t".join([*header[-1].split("\t")[:9], *people])]
-    cohort = [[*row[:9], *own] for row, own in zip(rows, calls, strict=True)]
+    cohort_header = [*header[:-1], "\t".join([*header[-1].split("\t")[:9], *samples])]
+    cohort = [[*row[:9], *sample_calls] for row, sample_calls in zip(rows, calls, strict=True)]
     for name in ("cohort.vcf.gz", "reference.vcf.gz", "new.vcf.gz", "variants.vcf"):
-        _write_vcf(folder / name, top, cohort)
-    few = [row[:12] for number, row in enumerate(cohort) if number % 3]
-    for row in few[::7]:
+        _write_vcf(folder / name, cohort_header, cohort)
+    subset = [row[:12] for number, row in enumerate(cohort) if number % 3]
+    for row in subset[::7]:
         row[9] = ".|."
-    of_few = [*top[:-1], "\t".join(top[-1].split("\t")[:12])]
-    _write_vcf(folder / "array.vcf.gz", of_few, few)
+    subset_header = [*cohort_header[:-1], "\t".join(cohort_header[-1].split("\t")[:12])]
+    _write_vcf(folder / "array.vcf.gz", subset_header, subset)
     for contig in ("21", "22"):
-        _write_vcf(folder / f"chr{contig}.vcf.gz", of_few, [row for row in few if row[0] == contig])
+        _write_vcf(
+            folder / f"chr{contig}.vcf.gz",
+            subset_header,
+            [row for row in subset if row[0] == contig],
+        )
     _as_bcf(folder / "cohort.vcf.gz", folder / "cohort.bcf")
     lines = ["sample\tsuperpopulation\tpopulation\tsuperpop\tpop\tbirthplace"]
-    for name, population in zip(people, populations, strict=True):
+    for name, population in zip(samples, populations, strict=True):
         group = PARENTS[population][0]
-        place = "north" if group == "EUR" else "south"
-        lines.append("\t".join([name, group, population, group, population, place]))
+        birthplace = "north" if group == "EUR" else "south"
+        lines.append("\t".join([name, group, population, group, population, birthplace]))
     (folder / "labels.tsv").write_text("\n".join(lines) + "\n")
 
 
@@ -73,12 +77,12 @@ def _example_samples() -> tuple[list[str], list[list[str]]]:
 
 
 def _child(rng: np.random.Generator, pair: np.ndarray) -> np.ndarray:
-    """A call at each site, of alleles drawn from two samples (sites, 2, 2); mostly from the first."""
+    """A call at each site, of alleles sampled from two parents (sites, 2, 2); mostly from the first."""
     sites = np.arange(len(pair))
-    drawn = [
+    haplotypes = [
         pair[sites, (rng.random(len(pair)) < 0.2) * 1, rng.integers(0, 2, len(pair))] for _ in "ab"
     ]
-    return np.array(["|".join(call) for call in zip(*drawn, strict=True)])
+    return np.array(["|".join(call) for call in zip(*haplotypes, strict=True)])
 
 
 def _write_vcf(path: Path, header: list[str], rows: list[list[str]]) -> None:
@@ -99,18 +103,18 @@ def _as_bcf(vcf: Path, bcf: Path) -> None:
 def _sequences(folder: Path, rng: np.random.Generator) -> None:
     kinds = ["on" if number % 2 else "off" for number in range(120)]
     weights = {"off": [0.4, 0.1, 0.1, 0.4], "on": [0.1, 0.4, 0.4, 0.1]}
-    words = ["".join(rng.choice(list("ACGT"), 60, p=weights[kind])) for kind in kinds]
-    fasta = "".join(f">s{number}\n{word}\n" for number, word in enumerate(words))
+    sequences = ["".join(rng.choice(list("ACGT"), 60, p=weights[kind])) for kind in kinds]
+    fasta = "".join(f">s{number}\n{sequence}\n" for number, sequence in enumerate(sequences))
     for name in ("promoters.fa", "more.fa", "peaks.fa"):
         (folder / name).write_text(fasta)
     (folder / "genes.fa").write_text("".join(fasta.splitlines(keepends=True)[:6]))
-    (folder / "one.fa").write_text(f">one\n{words[0]}\n")
+    (folder / "one.fa").write_text(f">one\n{sequences[0]}\n")
     with gzip.open(folder / "reads.fa.gz", "wt") as file:
         file.write(fasta)
     rows = "".join(f"s{number}\t{kind}\n" for number, kind in enumerate(kinds))
     for name in ("classes.tsv", "peaks.tsv"):
         (folder / name).write_text("name\tclass\n" + rows)
-    pairs = [f"{word},{kind}" for word, kind in zip(words, kinds, strict=True)]
+    pairs = [f"{sequence},{kind}" for sequence, kind in zip(sequences, kinds, strict=True)]
     for name, part in (("train", pairs[:60]), ("dev", pairs[60:90]), ("test", pairs[90:])):
         (folder / f"{name}.csv").write_text("\n".join(["sequence,label", *part]) + "\n")
     (folder / "genomes").mkdir()
@@ -163,19 +167,19 @@ def _mitochondria(folder: Path, rng: np.random.Generator) -> None:
     _, *lines = (folder / "rCRS.fa").read_text().splitlines()
     letters = "".join(lines)
     sites = [n for n in range(300, 16_000, 400) if letters[n] in "ACGT"]
-    carried = rng.random((MITOCHONDRIA, len(sites))) < 0.1
-    carried[::2, ::2] = True
+    is_alternate = rng.random((MITOCHONDRIA, len(sites))) < 0.1
+    is_alternate[::2, ::2] = True
     genomes, rows = [], []
     for number in range(MITOCHONDRIA):
         own = list(letters)
-        for site in np.array(sites)[carried[number]]:
+        for site in np.array(sites)[is_alternate[number]]:
             own[site] = "GTAC"["ACGT".index(letters[site])]
         genomes.append(f">maternal{number}\n{''.join(own)}\n")
     (folder / "people.fa").write_text("".join(genomes))
     (folder / "mt.fa").write_text(genomes[0] + genomes[1])
-    for at, site in enumerate(sites):
+    for index, site in enumerate(sites):
         ref = letters[site]
-        calls = [str(int(one)) for one in carried[:, at]]
+        calls = [str(int(allele)) for allele in is_alternate[:, index]]
         fixed = ["MT", str(site + 1), ".", ref, "GTAC"["ACGT".index(ref)]]
         rows.append([*fixed, ".", "PASS", ".", "GT", *calls])
     header = ["##fileformat=VCFv4.2", f"##contig=<ID=MT,length={len(letters)}>"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
-ELSEWHERE = [
+OTHER_PAGES = [
     REPOSITORY / "examples/README.md",
     REPOSITORY / "workflows/README.md",
     *sorted((REPOSITORY / "models").glob("*/README.md")),
@@ -39,19 +39,19 @@ class Example:
     output: str | None
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """PAGE:LINE."""
         return f"{self.page.relative_to(REPOSITORY)}:{self.line}"
 
     @property
     def commands(self) -> Iterator[list[str]]:
-        """The words behind `genomai` of every call in it, up to the next pipe or redirection."""
+        """The arguments behind `genomai` of every call in it, up to the next pipe or redirection."""
         for line in self.text.replace("\\\n", " ").splitlines():
-            found = _PROGRAM.search(line)
-            while found:
-                call = re.split(r"\s[|>&<]|;|\)(?:\s|$)", found[1])[0]
+            match = _PROGRAM.search(line)
+            while match:
+                call = re.split(r"\s[|>&<]|;|\)(?:\s|$)", match[1])[0]
                 yield shlex.split(call, comments=True)
-                found = _PROGRAM.search(found[1])
+                match = _PROGRAM.search(match[1])
 
 
 def examples_of(page: Path) -> list[Example]:
@@ -60,20 +60,20 @@ def examples_of(page: Path) -> list[Example]:
     return [
         Example(
             page,
-            text.count("\n", 0, found.start("language")) + 1,
-            found["language"],
-            found["text"],
-            found["reason"],
-            found["output"],
+            text.count("\n", 0, match.start("language")) + 1,
+            match["language"],
+            match["text"],
+            match["reason"],
+            match["output"],
         )
-        for found in _BLOCK.finditer(text)
-        if found["language"] in ("sh", "python", "console", "")
+        for match in _BLOCK.finditer(text)
+        if match["language"] in ("sh", "python", "console", "")
     ]
 
 
 @cache
 def options_by_command() -> dict[str, set[str]]:
-    """The options of every command, as its help tells them."""
+    """The options of every command, as its help lists them."""
     from genomai_cli.cli.app import help_pages
 
     return {
@@ -87,12 +87,16 @@ def options_by_command() -> dict[str, set[str]]:
     }
 
 
-def unknown_words(words: list[str]) -> list[str]:
+def unknown_arguments(arguments: list[str]) -> list[str]:
     """The command or the options of a call that the program does not have."""
     known = options_by_command()
-    both, one = " ".join(words[:2]), words[0] if words else ""
-    command = both if both in known else one
+    subcommand, first = " ".join(arguments[:2]), arguments[0] if arguments else ""
+    command = subcommand if subcommand in known else first
     if command not in known:
-        return [] if one.startswith("-") or one.isupper() else [command]
-    given = {word.partition("=")[0] for word in words[1:] if re.match(r"--?[a-zA-Z]", word)}
+        return [] if first.startswith("-") or first.isupper() else [command]
+    given = {
+        argument.partition("=")[0]
+        for argument in arguments[1:]
+        if re.match(r"--?[a-zA-Z]", argument)
+    }
     return sorted(given - known[command])

@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any
 
 LOADED = b"\0"
-FEW_SETS = {"SETS": 4, "STEPS": 100}  # that reference individuals are calibrated on
+SMALL_KRIGING = {"SETS": 4, "STEPS": 100}  # of the calibration on reference haplotypes
 CLIENT = """#!{python}
 import json, os, socket, sys
 with socket.socket(socket.AF_UNIX) as line:
@@ -42,21 +42,21 @@ def serve(address: str, budgets: dict[str, list[str]]) -> None:
         server.listen()
         os.write(1, LOADED)
         while server in select.select([server, sys.stdin], [], [])[0]:
-            line, _ = server.accept()
+            connection, _ = server.accept()
             if os.fork() == 0:
                 server.close()
-                _answer(line, budgets)
-            line.close()
+                _answer(connection, budgets)
+            connection.close()
 
 
 def _load() -> None:
     import genomai_cli
 
-    for found in pkgutil.walk_packages(genomai_cli.__path__, "genomai_cli."):
-        if not found.name.endswith("__main__"):
+    for info in pkgutil.walk_packages(genomai_cli.__path__, "genomai_cli."):
+        if not info.name.endswith("__main__"):
             with contextlib.suppress(ImportError):  # of a library that is an extra
-                importlib.import_module(found.name)
-    small = {"training.selection": small_parts(), "population.networks.kriging_fit": FEW_SETS}
+                importlib.import_module(info.name)
+    small = {"training.selection": small_parts(), "population.networks.kriging_fit": SMALL_KRIGING}
     for module, names in small.items():
         for name, value in names.items():
             setattr(importlib.import_module(f"genomai_cli.{module}"), name, value)
@@ -74,16 +74,16 @@ def small_parts() -> dict[str, Any]:
     }
 
 
-def _answer(line: socket.socket, budgets: dict[str, list[str]]) -> None:
+def _answer(connection: socket.socket, budgets: dict[str, list[str]]) -> None:
     """Run one call on the caller's descriptors, in its folder and environment, and end this process."""
     from genomai_cli.cli.app import main
 
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     status = 70
     try:
-        _, descriptors, _, _ = socket.recv_fds(line, 1, 3)
-        with line.makefile("rb") as sent:
-            arguments, folder, environment = json.loads(sent.read())
+        _, descriptors, _, _ = socket.recv_fds(connection, 1, 3)
+        with connection.makefile("rb") as stream:
+            arguments, folder, environment = json.loads(stream.read())
         for number, descriptor in enumerate(descriptors):
             os.dup2(descriptor, number)
         os.chdir(folder)
@@ -95,13 +95,15 @@ def _answer(line: socket.socket, budgets: dict[str, list[str]]) -> None:
     finally:
         with contextlib.suppress(OSError):
             sys.stdout.flush()
-            line.sendall(bytes([status]))
+            connection.sendall(bytes([status]))
         os._exit(status)
 
 
 def _kind(arguments: list[str]) -> str:
     """The command, or `train auto` where nothing names another recipe."""
-    recipe = {"--recipe", "--model"} & set(arguments) or any(".vcf" in word for word in arguments)
+    recipe = {"--recipe", "--model"} & set(arguments) or any(
+        ".vcf" in argument for argument in arguments
+    )
     return "train auto" if arguments[:1] == ["train"] and not recipe else "".join(arguments[:1])
 
 

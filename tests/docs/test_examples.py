@@ -19,7 +19,7 @@ import made_up_files
 import program_server
 import pytest
 from conftest import REPOSITORY, assert_expected
-from page_examples import ELSEWHERE, PAGES, Example, examples_of, unknown_words
+from page_examples import OTHER_PAGES, PAGES, Example, examples_of, unknown_arguments
 
 # What training on made-up files would take too long without: arguments that are added to these commands.
 STEPS = "--set optimization.steps=2 --set optimization.batch_size=4"
@@ -41,8 +41,8 @@ MODELS = {
 LIBRARIES = {"to_pandas": "pandas", "to_anndata": "anndata", "sklearn": "sklearn", "Bio": "Bio"}
 TOOLS = ("bcftools", "torchrun", "snakemake", "multiqc", "tomtom")
 RUN = [page for page in PAGES if any(e.language and not e.reason for e in examples_of(page))]
-alike = doctest.OutputChecker().check_output
-AS_SHOWN = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+outputs_match = doctest.OutputChecker().check_output
+OUTPUT_FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +50,11 @@ def program(tmp_path_factory, shipped_only):
     """The folder of an executable `genomai`, which a process with all modules loaded answers."""
     folder = tmp_path_factory.mktemp("bin")
     address = str(folder / "socket")
-    words = [sys.executable, program_server.__file__, address, json.dumps(BUDGETS)]
+    arguments = [sys.executable, program_server.__file__, address, json.dumps(BUDGETS)]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    server = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+    server = subprocess.Popen(
+        arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    )
     assert server.stdout.read(1) == program_server.LOADED
     client = folder / "genomai"
     client.write_text(program_server.CLIENT.format(python=sys.executable, address=address))
@@ -63,7 +65,7 @@ def program(tmp_path_factory, shipped_only):
 
 
 @pytest.fixture(scope="module")
-def made_up(tmp_path_factory, program):
+def made_up_folder(tmp_path_factory, program):
     """A folder with every file, and with the models."""
     folder = tmp_path_factory.mktemp("made-up")
     made_up_files.make(folder)
@@ -73,10 +75,10 @@ def made_up(tmp_path_factory, program):
 
 
 @pytest.fixture
-def here(made_up, tmp_path, monkeypatch):
+def page_folder(made_up_folder, tmp_path, monkeypatch):
     """A copy of it for one page."""
     folder = tmp_path / "here"
-    shutil.copytree(made_up, folder, symlinks=True)
+    shutil.copytree(made_up_folder, folder, symlinks=True)
     monkeypatch.chdir(folder)
     return folder
 
@@ -91,71 +93,83 @@ def small_parts(monkeypatch):
 def shell(text: str, folder: Path, program: Path) -> str:
     """Run shell in a folder; its standard output. Every file that it redirects to must have got something."""
     tools = f"{program}:{os.environ['PATH']}:{Path(sys.executable).parent}"
-    more = {"PATH": tools, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
-    ended = subprocess.run(
-        ["sh", "-euc", text], cwd=folder, env=os.environ | more, capture_output=True, text=True,
+    variables = {"PATH": tools, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
+    result = subprocess.run(
+        ["sh", "-euc", text], cwd=folder, env=os.environ | variables, capture_output=True, text=True,
         check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
-    assert ended.returncode == 0, f"{text}\n{ended.stderr}"
+    assert result.returncode == 0, f"{text}\n{result.stderr}"
     for name in re.findall(r"(?<![0-9-])> ([a-zA-Z][\w.-]*)(?=[\s;)]|$)", text):
-        assert (folder / name).stat().st_size, f"{name} is empty\n{text}\n{ended.stderr}"
-    return ended.stdout
+        assert (folder / name).stat().st_size, f"{name} is empty\n{text}\n{result.stderr}"
+    return result.stdout
 
 
 def python(text: str, names: dict) -> str:
     """Run Python with the names that earlier examples of the page left; its standard output."""
-    with redirect_stdout(StringIO()) as told:
+    with redirect_stdout(StringIO()) as output:
         exec(compile(text, "<example>", "exec"), names)
-    return told.getvalue()
+    return output.getvalue()
 
 
-def what_is_missing(example: Example) -> str | None:
+def missing_dependency(example: Example) -> str | None:
     """A tool or library that an example needs, and that is not here."""
     if ".parquet" in example.text and not find_spec("pyarrow"):
         return "pyarrow"
     if example.language == "sh":
-        here = f"{os.environ['PATH']}:{Path(sys.executable).parent}"
-        called = (tool for tool in TOOLS if re.search(rf"(?:^|\| ){tool} ", example.text, re.M))
-        return next((tool for tool in called if not shutil.which(tool, path=here)), None)
+        search_path = f"{os.environ['PATH']}:{Path(sys.executable).parent}"
+        tools_called = (
+            tool for tool in TOOLS if re.search(rf"(?:^|\| ){tool} ", example.text, re.M)
+        )
+        return next(
+            (tool for tool in tools_called if not shutil.which(tool, path=search_path)), None
+        )
     needed = set(re.findall(r"^(?:from|import) (\w+)", example.text, re.MULTILINE))
-    needed |= {library for word, library in LIBRARIES.items() if word in example.text}
+    needed |= {library for name, library in LIBRARIES.items() if name in example.text}
     return next((library for library in sorted(needed) if not find_spec(library)), None)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::genomai_cli.errors.GenomaiWarning")
 @pytest.mark.parametrize("page", RUN, ids=lambda path: path.relative_to(REPOSITORY).as_posix())
-def test_the_examples_of_a_page_run(page, here, program, one_thread, small_parts):
+def test_the_examples_of_a_page_run(page, page_folder, program, one_thread, small_parts):
     names: dict = {"__name__": "example"}
     for example in examples_of(page):
-        if example.reason or what_is_missing(example) or example.language not in ("sh", "python"):
+        if (
+            example.reason
+            or missing_dependency(example)
+            or example.language not in ("sh", "python")
+        ):
             continue
         if example.language == "sh":
             for name in MODELS:
                 if re.search(rf"-o {name}(?![\w-])", example.text):
-                    shutil.rmtree(here / name, ignore_errors=True)
-            told = shell(example.text, here, program)
+                    shutil.rmtree(page_folder / name, ignore_errors=True)
+            output = shell(example.text, page_folder, program)
         else:
-            told = python(example.text, names)
+            output = python(example.text, names)
         if example.output is not None:
-            assert alike(example.output, told, AS_SHOWN), f"{example.place} prints\n{told}"
+            assert outputs_match(example.output, output, OUTPUT_FLAGS), (
+                f"{example.location} prints\n{output}"
+            )
 
 
 @pytest.mark.parametrize(
-    "page", [*PAGES, *ELSEWHERE], ids=lambda path: path.parent.name + path.stem
+    "page", [*PAGES, *OTHER_PAGES], ids=lambda path: path.parent.name + path.stem
 )
 def test_commands_and_options_exist(page):
     for example in examples_of(page):
-        for words in example.commands:
-            assert example.language or page in ELSEWHERE, f"{example.place}: say that it is shell"
-            assert unknown_words(words) == [], f"{example.place}: {words}"
+        for arguments in example.commands:
+            assert example.language or page in OTHER_PAGES, (
+                f"{example.location}: say that it is shell"
+            )
+            assert unknown_arguments(arguments) == [], f"{example.location}: {arguments}"
 
 
 def test_few_examples_cannot_be_run():
-    every = [example for page in PAGES for example in examples_of(page)]
-    left_out = [e for e in every if e.reason or (e.language == "console")]
+    examples = [example for page in PAGES for example in examples_of(page)]
+    left_out = [e for e in examples if e.reason or (e.language == "console")]
     lines = [
-        f"{e.place.partition(':')[0]}: {e.text.splitlines()[0][:60]}: {e.reason}\n"
+        f"{e.location.partition(':')[0]}: {e.text.splitlines()[0][:60]}: {e.reason}\n"
         for e in left_out
     ]
     assert all(example.reason for example in left_out), lines

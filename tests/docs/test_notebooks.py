@@ -19,16 +19,16 @@ def test_a_notebook_runs(notebook, tmp_path, monkeypatch, shipped_only):
         pytest.importorskip(library, reason=f"{library} is not installed")
     import nbformat
 
-    here = tmp_path / "notebooks"
-    here.mkdir()
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
     shutil.copy(REPOSITORY / "examples" / "samples.vcf.gz", tmp_path)
     monkeypatch.setenv("PYTHONPATH", f"{REPOSITORY}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("MPLBACKEND", "agg")
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
-    book = nbformat.read(notebook, as_version=4)
+    nb = nbformat.read(notebook, as_version=4)
     client = nbclient.NotebookClient(
-        book, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(here)}}
+        nb, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
     )
     client.execute()
 

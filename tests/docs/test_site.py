@@ -13,18 +13,18 @@ GUIDES = sorted((REPOSITORY / "docs" / "guides").glob("*.md"))
 
 def test_the_site_builds_without_a_warning(tmp_path):
     pytest.importorskip("material", reason="MkDocs Material is not installed")
-    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", tmp_path / "site"]
+    arguments = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", tmp_path / "site"]
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(REPOSITORY)}
-    ended = subprocess.run(
-        list(map(str, words)),
+    result = subprocess.run(
+        list(map(str, arguments)),
         cwd=REPOSITORY,
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert ended.returncode == 0, ended.stderr
-    assert "WARNING" not in ended.stderr
+    assert result.returncode == 0, result.stderr
+    assert "WARNING" not in result.stderr
     site = tmp_path / "site"
     assert "--proportions HEAD" in (site / "reference" / "index.html").read_text()
     assert "benchmarks/" in (site / "results" / "index.html").read_text()

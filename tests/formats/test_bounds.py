@@ -1,4 +1,4 @@
-"""What an input can ask of memory and time is bounded by figures of ours, not by its own."""
+"""What an input can ask of memory and time is bounded by limits of ours, not by its own numbers."""
 
 import os
 import struct
@@ -77,18 +77,18 @@ def test_a_table_of_any_size_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_the_first_name_that_comes_again_is_found_in_one_pass() -> None:
-    asked = []
-    names = (asked.append(n) or str(n % 100_000) for n in range(200_000))
+    consumed = []
+    names = (consumed.append(n) or str(n % 100_000) for n in range(200_000))
     assert first_duplicate(names) == "0"
-    assert len(asked) == 100_001
+    assert len(consumed) == 100_001
     assert first_duplicate("abc") is None
 
 
-def test_a_long_header_is_looked_at_once(tmp_path: Path) -> None:
-    """However small the pieces are that a pipe gives."""
-    lines = b"".join(b"##contig=<ID=c%d>\n" % n for n in range(20_000))
-    content = HEAD + lines + COLUMNS + b"\tS1\n" + b"7\t5\t.\tA\tG\t.\t.\t.\tGT\t0/1\n"
-    looked: list[int] = []
+def test_a_long_header_is_scanned_once(tmp_path: Path) -> None:
+    """However small the chunks are that a pipe gives."""
+    contig_lines = b"".join(b"##contig=<ID=c%d>\n" % n for n in range(20_000))
+    content = HEAD + contig_lines + COLUMNS + b"\tS1\n" + b"7\t5\t.\tA\tG\t.\t.\t.\tGT\t0/1\n"
+    scanned_sizes: list[int] = []
     reader, writer = os.pipe()
 
     def feed() -> None:
@@ -97,9 +97,11 @@ def test_a_long_header_is_looked_at_once(tmp_path: Path) -> None:
 
     threading.Thread(target=feed).start()
     with open_input(f"/dev/fd/{reader}") as source:
-        head, rewound = peeked(source, lambda head, before: bool(looked.append(before)), 1 << 30)
+        head, rewound = peeked(
+            source, lambda head, scanned: bool(scanned_sizes.append(scanned)), 1 << 30
+        )
         assert head == content
-        assert looked == sorted(looked)
+        assert scanned_sizes == sorted(scanned_sizes)
         first, _ = first_records(rewound, max_bytes=1 << 26, file_bytes=1 << 20)
     os.close(reader)
     assert first.contigs == {"7"}
@@ -107,7 +109,7 @@ def test_a_long_header_is_looked_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 1 << 20])
-def test_the_first_record_is_found_wherever_pieces_end(
+def test_the_first_record_is_found_wherever_chunks_end(
     tmp_path: Path, monkeypatch, size: int
 ) -> None:
     monkeypatch.setattr(streams, "_BUFFER", size)

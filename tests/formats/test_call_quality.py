@@ -1,4 +1,4 @@
-"""Calls that the file itself calls none are missing, and counted by reason, in VCF and BCF alike."""
+"""Calls that the file itself marks as no-calls are missing, and counted by reason, in VCF and BCF alike."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ META = "\n".join(
 
 
 def read(folder: Path, *rows: str, rules: CallRules | None = None) -> list[Variant]:
-    """The records of a VCF of two samples, after making sure that its BCF says the same."""
+    """The records of a VCF of two samples, after making sure that its BCF has the same."""
     path, bcf = folder / "x.vcf", folder / "x.bcf"
     columns = "#CHROM POS ID REF ALT QUAL FILTER INFO FORMAT S1 S2"
     path.write_text(META + "\n" + "\n".join([columns, *rows]).replace(" ", "\t") + "\n")
@@ -49,8 +49,8 @@ def read(folder: Path, *rows: str, rules: CallRules | None = None) -> list[Varia
         for record in source:
             copy.write(record)
     found = []
-    for one in (path, bcf):
-        with open_input(one) as source:
+    for file in (path, bcf):
+        with open_input(file) as source:
             options = {} if rules is None else {"rules": rules}
             found.append(list(read_variants(source, {"1": set(range(1, 1000))}, **options).records))
     for text, binary in zip(*found, strict=True):
@@ -62,8 +62,8 @@ def read(folder: Path, *rows: str, rules: CallRules | None = None) -> list[Varia
 
 def reasons(variant: Variant) -> list[str]:
     names = ["", *REASONS]
-    given = [0, 0] if variant.no_calls is None else variant.no_calls.tolist()
-    return [names[number] for number in given]
+    codes = [0, 0] if variant.no_calls is None else variant.no_calls.tolist()
+    return [names[code] for code in codes]
 
 
 @pytest.mark.parametrize(
@@ -100,11 +100,13 @@ def reasons(variant: Variant) -> list[str]:
         ("GT:DP:GQ", "./.:0:0", ""),
     ],
 )
-def test_a_call_is_none_where_its_fields_say_so(
+def test_a_call_is_missing_where_its_fields_say_so(
     tmp_path: Path, layout: str, first: str, reason: str
 ) -> None:
-    good = {"GT:DP": "0/1:30", "GT:AD": "0/1:9,9", "GT:DP:MIN_DP": "0/1:20:12"}.get(layout, "0/1")
-    [variant] = read(tmp_path, f"1 100 . A G . PASS . {layout} {first} {good}")
+    passing_call = {"GT:DP": "0/1:30", "GT:AD": "0/1:9,9", "GT:DP:MIN_DP": "0/1:20:12"}.get(
+        layout, "0/1"
+    )
+    [variant] = read(tmp_path, f"1 100 . A G . PASS . {layout} {first} {passing_call}")
     assert reasons(variant) == [reason, ""]
     if reason:
         assert variant.genotypes.tolist() == [[-1, -1], [0, 1]]
@@ -114,7 +116,7 @@ def test_a_call_is_none_where_its_fields_say_so(
     ("value", "is_failure"),
     [("PASS", False), (".", False), ("RefCall", False), ("LowQual", True), ("LowQual;low", True)],
 )
-def test_the_calls_of_a_failed_record_are_none(
+def test_the_calls_of_a_failed_record_are_missing(
     tmp_path: Path, value: str, is_failure: bool
 ) -> None:
     [variant] = read(tmp_path, f"1 100 . A G . {value} . GT 0/0 ./.")
@@ -142,8 +144,10 @@ def test_thresholds_are_for_calls_that_have_the_field(tmp_path: Path) -> None:
     assert [reasons(row) for row in found] == [["min_dp", "min_gq"], ["", ""], ["", ""]]
 
 
-def test_counts_are_said_by_reason(tmp_path: Path) -> None:
-    found = read(tmp_path, *(f"1 {at} . A G . . . GT:GQ 0/1:0 0/1:60" for at in range(1, 4)))
+def test_counts_are_reported_by_reason(tmp_path: Path) -> None:
+    found = read(
+        tmp_path, *(f"1 {position} . A G . . . GT:GQ 0/1:0 0/1:60" for position in range(1, 4))
+    )
     counts = count_no_calls(row.no_calls for row in found)
     assert counts == {"gq_0": 3}
     assert no_call_message(counts) == "3 calls taken as missing: 3 of GQ 0"

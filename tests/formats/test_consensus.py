@@ -70,7 +70,7 @@ def test_overlapping_variants_are_skipped_with_a_warning(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("rows", "bed", "words"),
+    ("rows", "bed", "message"),
     [
         ([site(1, "C", "T", "0|1")], "1\t0\t4\n", "but the reference has A"),
         ([], "1\t0\t21\n", "r.bed:1: 1:0-21 runs over the contig's end (20)"),
@@ -81,13 +81,13 @@ def test_overlapping_variants_are_skipped_with_a_warning(tmp_path: Path) -> None
     ],
 )
 @pytest.mark.parametrize("index", [False, True])
-def test_faults(tmp_path: Path, rows: list[str], bed: str, words: str, index: bool) -> None:
+def test_faults(tmp_path: Path, rows: list[str], bed: str, message: str, index: bool) -> None:
     paths = write(tmp_path, *rows, bed=bed)
     if index:
         pysam.faidx(str(paths[1]))
     with pytest.raises(InputError) as caught:
         haplotypes(paths)
-    assert words in str(caught.value)
+    assert message in str(caught.value)
 
 
 def random_rows(rng: random.Random, reference: str) -> list[str]:
@@ -104,10 +104,10 @@ def random_rows(rng: random.Random, reference: str) -> list[str]:
 
 def consensus(folder: Path, region: str, haplotype: int) -> str:
     command = f"samtools faidx r.fa {region} | bcftools consensus -s S -H {haplotype} x.vcf.gz"
-    ran = subprocess.run(
+    completed = subprocess.run(
         command, shell=True, cwd=folder, capture_output=True, text=True, check=True
     )
-    return "".join(ran.stdout.split("\n")[1:])
+    return "".join(completed.stdout.split("\n")[1:])
 
 
 @pytest.mark.skipif(not TOOLS, reason="bcftools and samtools are not here")
@@ -118,7 +118,7 @@ def test_agreement_with_bcftools_consensus(tmp_path: Path, seed: int) -> None:
     paths = write(tmp_path, *random_rows(rng, reference), bed="1\t20\t90\n")
     paths[1].write_text(f">1\n{reference}\n")
     pysam.faidx(str(paths[1]))
-    ours = haplotypes(paths)
+    sequences = haplotypes(paths)
     pysam.tabix_index(str(paths[0]), preset="vcf", force=True)
-    for haplotype, sequence in enumerate(ours.values(), start=1):
+    for haplotype, sequence in enumerate(sequences.values(), start=1):
         assert sequence == consensus(tmp_path, "1:21-90", haplotype)

@@ -58,21 +58,24 @@ class TestValues:
         assert np.isnan(CoolMap(balanced).values("b", 20, 22)).all()
 
     def test_a_resolution_of_several(self, tmp_path, balanced):
-        file = tmp_path / "m.mcool"
-        with h5py.File(file, "w") as made:
-            made.attrs["format"] = "HDF5::MCOOL"
+        mcool = tmp_path / "m.mcool"
+        with h5py.File(mcool, "w") as handle:
+            handle.attrs["format"] = "HDF5::MCOOL"
         for size in (4096, SIZE):
-            of_size = {n: (LENGTHS[n], random_counts(RNG, -(-LENGTHS[n] // size))) for n in LENGTHS}
-            contigs = CONTIGS if size == SIZE else of_size
+            random_contigs = {
+                name: (LENGTHS[name], random_counts(RNG, -(-LENGTHS[name] // size)))
+                for name in LENGTHS
+            }
+            contigs = CONTIGS if size == SIZE else random_contigs
             weights = WEIGHTS if size == SIZE else None
-            write_cool(file, contigs, size, weights=weights, group=f"/resolutions/{size}")
+            write_cool(mcool, contigs, size, weights=weights, group=f"/resolutions/{size}")
         found = CoolMap(tmp_path / "m.mcool::/resolutions/2048")
-        alone = CoolMap(balanced)
-        assert np.array_equal(found.values("a", 0, 9), alone.values("a", 0, 9), equal_nan=True)
+        single = CoolMap(balanced)
+        assert np.array_equal(found.values("a", 0, 9), single.values("a", 0, 9), equal_nan=True)
         with pytest.raises(
             InputError, match=r"several resolutions \(2048, 4096\): name one, m.mcool::/reso"
         ):
-            CoolMap(file)
+            CoolMap(mcool)
         with pytest.raises(InputError, match="no map /resolutions/5 in it"):
             CoolMap(tmp_path / "m.mcool::/resolutions/5")
 
@@ -85,14 +88,14 @@ class TestValues:
 
     def test_the_values_are_those_that_cooler_gives(self, balanced):
         cooler = pytest.importorskip("cooler")
-        made = cooler.Cooler(str(balanced))
+        cooler_file = cooler.Cooler(str(balanced))
         for name, bins in BINS.items():
             for counts in (True, False):
-                told = made.matrix(balance=counts).fetch(name)
+                reference = cooler_file.matrix(balance=counts).fetch(name)
                 found = CoolMap(balanced, "balanced" if counts else "raw").values(name, 0, bins)
-                known = ~np.isnan(found)
-                assert np.allclose(found[known], told[known])
-                assert np.isnan(told[~known]).all() or not counts
+                finite = ~np.isnan(found)
+                assert np.allclose(found[finite], reference[finite])
+                assert np.isnan(reference[~finite]).all() or not counts
 
 
 class TestRefusals:

@@ -15,11 +15,11 @@ from genomai_cli.formats.streams import open_input
 from genomai_cli.records import SequenceRecord
 
 
-def read(folder: Path, content: bytes, **how: bool) -> list[SequenceRecord]:
+def read(folder: Path, content: bytes, **options: bool) -> list[SequenceRecord]:
     path = folder / "input"
     path.write_bytes(content)
     with open_input(path) as source:
-        return list(read_sequences(source, **how))
+        return list(read_sequences(source, **options))
 
 
 def pairs(folder: Path, content: bytes) -> list[tuple[str, str]]:
@@ -57,7 +57,7 @@ def test_accepted(tmp_path: Path, content: bytes, expected: list[tuple[str, str]
 
 
 @pytest.mark.parametrize(
-    ("content", "line", "words"),
+    ("content", "line", "message"),
     [
         (b">a\nACGT\n>\nACGT\n", 3, "without a name"),
         (b">a\nACGT\nACZT\n", 3, "'Z' is not a nucleotide letter"),
@@ -81,15 +81,17 @@ def test_accepted(tmp_path: Path, content: bytes, expected: list[tuple[str, str]
         (b"@\nA\n+\nI\n", 1, "without a name"),
     ],
 )
-def test_refused_with_file_and_line(tmp_path: Path, content: bytes, line: int, words: str) -> None:
+def test_refused_with_file_and_line(
+    tmp_path: Path, content: bytes, line: int, message: str
+) -> None:
     with pytest.raises(InputError) as caught:
         read(tmp_path, content)
     assert caught.value.line == line
-    assert words in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).startswith(f"{tmp_path / 'input'}:{line}: ")
 
 
-def test_description_and_place_are_kept(tmp_path: Path) -> None:
+def test_descriptions_and_line_numbers_are_read(tmp_path: Path) -> None:
     first, second = read(tmp_path, b">a some  words\nAC\nGT\n>b\nA\n")
     assert (first.name, first.description, first.line) == ("a", "some  words", 1)
     assert (second.name, second.description, second.line) == ("b", "", 4)
@@ -120,8 +122,8 @@ letters = st.text(st.sampled_from("ACGTRYSWKMBDHVN"), max_size=90)
     entries=st.lists(st.tuples(names, letters), min_size=1, max_size=5),
     width=st.integers(0, 30),
     line_end=st.sampled_from([b"\n", b"\r\n"]),
-    last=st.booleans(),
-    packed=st.booleans(),
+    final_newline=st.booleans(),
+    compressed=st.booleans(),
 )
 @settings(
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -131,14 +133,16 @@ def test_fasta_round_trip(
     entries: list[tuple[str, str]],
     width: int,
     line_end: bytes,
-    last: bool,
-    packed: bool,
+    final_newline: bool,
+    compressed: bool,
 ) -> None:
     handle = io.BytesIO()
-    assert write_fasta(handle, [SequenceRecord(*e) for e in entries], width=width) == len(entries)
+    assert write_fasta(handle, [SequenceRecord(*entry) for entry in entries], width=width) == len(
+        entries
+    )
     content = handle.getvalue().replace(b"\n", line_end)
-    content = content if last else content.rstrip(b"\r\n")
-    assert pairs(tmp_path, gzip.compress(content) if packed else content) == entries
+    content = content if final_newline else content.rstrip(b"\r\n")
+    assert pairs(tmp_path, gzip.compress(content) if compressed else content) == entries
 
 
 def test_a_vcf_is_not_a_sequence_file(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What PL, GL, GP and DS say of calls that are missing or doubtful, in VCF and BCF alike."""
+"""PL, GL, GP and DS as evidence of calls that are missing or doubtful, in VCF and BCF alike."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ MISSING = [-1, -1]
 
 
 def read(folder: Path, row: str, rules: CallRules | None = None) -> Variant:
-    """The one record of a VCF, after making sure that its BCF says the same."""
+    """The one record of a VCF, after making sure that its BCF has the same."""
     path, bcf = folder / "x.vcf", folder / "x.bcf"
     ref, alt, filters, layout, *calls = row.split()
     samples = [f"S{number}" for number in range(len(calls))]
@@ -41,8 +41,8 @@ def read(folder: Path, row: str, rules: CallRules | None = None) -> Variant:
         for record in source:
             copy.write(record)
     found = []
-    for one in (path, bcf):
-        with open_input(one) as source:
+    for input_file in (path, bcf):
+        with open_input(input_file) as source:
             file = read_variants(source, {"1": {10}}, likelihoods=True, rules=rules or CallRules())
             found += list(file.records)
     text, binary = found
@@ -76,7 +76,7 @@ def test_log_likelihoods(tmp_path):
 
 
 @pytest.mark.parametrize("values", ["0,0,0", "7,7,7", ".", "0,3", "0,3,.", "0,3,30,40", "0"])
-def test_what_says_nothing_or_is_damaged_is_missing(tmp_path, values):
+def test_uninformative_or_damaged_likelihoods_are_missing(tmp_path, values):
     assert read(tmp_path, f"A G PASS GT:PL ./.:{values} 0/0:0,60,255").evidence is None
 
 
@@ -95,7 +95,7 @@ def test_gq_tells_which_calls_are_doubtful(tmp_path):
         ("A G PASS GT:GQ:PL ./.:3:0,3,30", CallRules(min_gq=20)),
     ],
 )
-def test_calls_that_are_none_have_no_likelihoods_either(tmp_path, row, rules):
+def test_no_calls_have_no_likelihoods_either(tmp_path, row, rules):
     assert read(tmp_path, row, rules).evidence is None
 
 
@@ -134,6 +134,6 @@ def test_the_alleles_of_a_panel_among_several():
     evidence = GenotypeEvidence("PL", (10 ** (-pl / 10)).astype(np.float32))
     found = np.rint(100 * evidence.of_alleles([0, 1, -1])).astype(int).tolist()
     assert found == [[100, 50, 0], [100] * 3, [100, 50, 0]]
-    turned = np.rint(100 * evidence.of_alleles([1, 0, -1])).astype(int).tolist()
-    assert turned[0] == [0, 50, 100]
+    swapped = np.rint(100 * evidence.of_alleles([1, 0, -1])).astype(int).tolist()
+    assert swapped[0] == [0, 50, 100]
     assert evidence.of_alleles([0, -1, -1]) is None

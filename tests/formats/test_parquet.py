@@ -27,15 +27,22 @@ def as_text(value, number):
     return "." if value is None else number.format(value) if isinstance(value, float) else value
 
 
-@pytest.mark.parametrize("how", [["-o", "x.parquet"], ["--to", "parquet", "-o", "x"], ["--to", "parquet"]])  # fmt: skip
-def test_calls(how, tiny_bundle, cohort, tmp_path):
+@pytest.mark.parametrize(
+    "options", [["-o", "x.parquet"], ["--to", "parquet", "-o", "x"], ["--to", "parquet"]]
+)
+def test_calls(options, tiny_bundle, cohort, tmp_path):
     """By the file's name, by option, and on standard output."""
-    words = [*CLASSIFY, "--model", tiny_bundle, cohort.newcomers]
-    made = run([*words, *(tmp_path / w if w.startswith("x") else w for w in how)])
-    assert made.status == 0, made.stderr
-    source = io.BytesIO(made.output) if how[-1] == "parquet" else tmp_path / how[-1]
+    arguments = [*CLASSIFY, "--model", tiny_bundle, cohort.newcomers]
+    result = run(
+        [
+            *arguments,
+            *(tmp_path / option if option.startswith("x") else option for option in options),
+        ]
+    )
+    assert result.status == 0, result.stderr
+    source = io.BytesIO(result.output) if options[-1] == "parquet" else tmp_path / options[-1]
     table = parquet.read_table(source)
-    expected = rows_of(run(words))
+    expected = rows_of(run(arguments))
     assert table.column_names == list(expected[0])
     types = {name: str(table.schema.field(name).type) for name in table.column_names}
     assert [types[n] for n in ("sample", "pop", "pop_p", "used", "call_rate", "flags", "PC1")] == [
@@ -52,23 +59,23 @@ def test_calls(how, tiny_bundle, cohort, tmp_path):
 def test_vectors_are_those_of_hdf5(tiny_bundle, cohort, tmp_path):
     import h5py
 
-    words = ["embed", "--model", tiny_bundle, cohort.newcomers, "-o"]
+    arguments = ["embed", "--model", tiny_bundle, cohort.newcomers, "-o"]
     for name in ("x.parquet", "x.h5"):
-        assert run([*words, tmp_path / name]).status == 0
+        assert run([*arguments, tmp_path / name]).status == 0
     table = parquet.read_table(tmp_path / "x.parquet")
-    with h5py.File(tmp_path / "x.h5") as plain:
+    with h5py.File(tmp_path / "x.h5") as hdf5:
         vectors = np.stack(table.column("embedding").to_numpy())
-        np.testing.assert_array_equal(vectors, plain["embeddings"])
+        np.testing.assert_array_equal(vectors, hdf5["embeddings"])
         assert vectors.dtype == np.float32
         assert table.column("id").to_pylist() == cohort.names
-        about = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
-        assert about["model_sha256"] == plain.attrs["model_sha256"]
+        metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
+        assert metadata["model_sha256"] == hdf5.attrs["model_sha256"]
 
 
 def test_options_of_hdf5_are_refused(tiny_bundle, cohort, tmp_path):
-    words = ["embed", "--model", tiny_bundle, cohort.newcomers, "-o", tmp_path / "x.parquet"]
+    arguments = ["embed", "--model", tiny_bundle, cohort.newcomers, "-o", tmp_path / "x.parquet"]
     for option in ("--append", "--resume", "--force"):
-        assert run([*words, option]).status == 2
+        assert run([*arguments, option]).status == 2
     assert not list(tmp_path.iterdir())
 
 
@@ -97,9 +104,9 @@ def test_row_groups_go_out_as_they_are_full(small_groups, tmp_path):
             table.write([number, ".", number, "."])
     file = parquet.ParquetFile(tmp_path / "x")
     assert file.num_row_groups > 2
-    read = file.read()
-    assert read.column("n").to_pylist() == list(range(rows))
-    assert read.column("note").null_count == read.column("x").null_count == rows
+    written_table = file.read()
+    assert written_table.column("n").to_pylist() == list(range(rows))
+    assert written_table.column("note").null_count == written_table.column("x").null_count == rows
 
 
 def test_names_are_text_and_nothing_of_them_is_null(tmp_path):
@@ -107,9 +114,9 @@ def test_names_are_text_and_nothing_of_them_is_null(tmp_path):
     with buffered_output(tmp_path / "x") as out, parquet_table(out, COLUMNS, {}) as table:
         for name in names:
             table.write([name, name, 1, "0.5"])
-    read = parquet.read_table(tmp_path / "x")
-    assert read.column("name").to_pylist() == list(map(printable, names))
-    assert read.column("note").to_pylist() == [None, *map(printable, names[1:])]
+    written_table = parquet.read_table(tmp_path / "x")
+    assert written_table.column("name").to_pylist() == list(map(printable, names))
+    assert written_table.column("note").to_pylist() == [None, *map(printable, names[1:])]
 
 
 def test_what_fails_has_no_end(small_groups):

@@ -39,7 +39,7 @@ def phased(source):
     return [record.phased.tolist() for record in records], splits
 
 
-def of_text(text):
+def text_input(text):
     return Input("-", Kind.VCF, "plain", io.BytesIO(text.encode()))
 
 
@@ -55,28 +55,28 @@ EXPECTED = [[False, True], [True, True], [True, False], [True, True], [True, Tru
 
 
 def test_the_largest_set_of_a_chromosome_keeps_its_phase():
-    found, splits = phased(of_text(vcf(SPLIT)))
+    found, splits = phased(text_input(vcf(SPLIT)))
     assert found == EXPECTED
     assert (splits.calls, splits.samples) == (2, {0, 1})
     assert "2 heterozygous calls of 2 samples are of other phase sets (PS)" in str(splits)
-    of_gatk = vcf(SPLIT, "String").replace("PS", "PID")
-    assert phased(of_text(of_gatk))[0] == EXPECTED
+    gatk_text = vcf(SPLIT, "String").replace("PS", "PID")
+    assert phased(text_input(gatk_text))[0] == EXPECTED
 
 
 def test_names_of_sets_may_be_texts():
     rows = [row.replace(":5", ":PATMAT").replace(":7", ":x") for row in SPLIT]
-    assert phased(of_text(vcf(rows, "String")))[0] == EXPECTED
+    assert phased(text_input(vcf(rows, "String")))[0] == EXPECTED
 
 
 @pytest.mark.parametrize("rows", [["1 0|1 1|0", "1 0|1 0|1"], ["1 0|1:3 1|0:3", "1 1|0:3 0|1:3"]])
 def test_one_set_changes_nothing(rows):
-    found, splits = phased(of_text(vcf(rows)))
+    found, splits = phased(text_input(vcf(rows)))
     assert found == [[True, True]] * 2
     assert splits.calls == 0
 
 
 def test_phased_calls_without_a_set_are_of_one():
-    found, _ = phased(of_text(vcf(["1 0|1 0|1", "1 0|1 0|1", "1 0|1:9 0/1:9"])))
+    found, _ = phased(text_input(vcf(["1 0|1 0|1", "1 0|1 0|1", "1 0|1:9 0/1:9"])))
     assert found == [[True, True], [True, True], [False, False]]
 
 

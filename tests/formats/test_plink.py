@@ -1,4 +1,4 @@
-"""PLINK .bed with .bim and .fam: alleles by their letters, whatever A1 is; damage told; the same calls as from VCF."""
+"""PLINK .bed with .bim and .fam: alleles by their letters, whatever A1 is; damage refused; same calls as from VCF."""
 
 import shutil
 import subprocess
@@ -28,8 +28,8 @@ def write_plink(stem, names, markers, copies):
         padded = [*column, *[0] * (-len(column) % 4)]
         codes = [TWO_BITS[int(c)] if i < len(column) else 0 for i, c in enumerate(padded)]
         data += bytes(
-            sum(code << 2 * at for at, code in enumerate(codes[first : first + 4]))
-            for first in range(0, len(codes), 4)
+            sum(code << 2 * index for index, code in enumerate(codes[start : start + 4]))
+            for start in range(0, len(codes), 4)
         )
     stem.with_suffix(".bed").write_bytes(bytes(data))
     return stem.with_suffix(".bed")
@@ -43,20 +43,20 @@ def as_plink(stem, cohort, *, a1_is="alt", other_strand=(), shift=0):
         chrom, position, ref, alt = site(number)
         column = copies[:, number]
         rarer_is_ref = column[column >= 0].mean() > 1
-        first = {"alt": False, "ref": True, "rarer": rarer_is_ref}[a1_is]
-        a1, a2 = (ref, alt) if first else (alt, ref)
-        known = column[column >= 0]
-        here = np.where(column < 0, -1, 2 - column) if first else column
-        if a1_is == "rarer" and not here[here >= 0].any() and len(known):
+        a1_is_ref = {"alt": False, "ref": True, "rarer": rarer_is_ref}[a1_is]
+        a1, a2 = (ref, alt) if a1_is_ref else (alt, ref)
+        called = column[column >= 0]
+        a1_copies = np.where(column < 0, -1, 2 - column) if a1_is_ref else column
+        if a1_is == "rarer" and not a1_copies[a1_copies >= 0].any() and len(called):
             a1 = "0"  # as PLINK writes a marker at which nobody differs
         if number in other_strand:
             a1, a2 = a1.translate(COMPLEMENT), a2.translate(COMPLEMENT)
         markers.append((chrom, position + shift, a1, a2))
-        columns.append(here)
+        columns.append(a1_copies)
     return write_plink(stem, cohort.names, markers, np.stack(columns, 1))
 
 
-def calls(bundle, file):
+def classify(bundle, file):
     result = run(["classify", "--model", bundle, file])
     assert result.status == 0, result.stderr
     return result
@@ -66,13 +66,15 @@ def calls(bundle, file):
 @pytest.mark.parametrize("shift", [0, GRCH38_SHIFT])
 def test_the_calls_of_a_vcf_whatever_a1_is(handmade_bundle, cohort, a1_is, shift, tmp_path):
     bed = as_plink(tmp_path / "people", cohort, a1_is=a1_is, shift=shift)
-    assert calls(handmade_bundle, bed).stdout == calls(handmade_bundle, cohort.newcomers).stdout
+    assert (
+        classify(handmade_bundle, bed).stdout == classify(handmade_bundle, cohort.newcomers).stdout
+    )
 
 
-def test_a_file_on_the_other_strand_is_turned(handmade_bundle, cohort, tmp_path):
+def test_a_file_on_the_other_strand_is_complemented(handmade_bundle, cohort, tmp_path):
     bed = as_plink(tmp_path / "people", cohort, a1_is="rarer", other_strand=range(120))
-    found = calls(handmade_bundle, bed)
-    assert found.stdout == calls(handmade_bundle, cohort.newcomers).stdout
+    found = classify(handmade_bundle, bed)
+    assert found.stdout == classify(handmade_bundle, cohort.newcomers).stdout
     assert "complement" in found.stderr or "strand" in found.stderr
 
 
@@ -84,9 +86,9 @@ def test_palindromic_sites_are_missing_where_strands_are_mixed(cohort, tmp_path)
     palindromic = [n for n in range(120) if {*site(n)[2:]} in ({"A", "T"}, {"C", "G"})]
     assert {letters[n] for n in palindromic} == {"N"}
     expected = run(["tokenize", "--to", "fasta", "--panel", cohort.panel, cohort.newcomers]).stdout
-    right = expected.split(">")[1].splitlines()[1]
+    expected_letters = expected.split(">")[1].splitlines()[1]
     others = set(range(120)) - set(palindromic)
-    assert [letters[n] for n in others] == [right[n] for n in others]
+    assert [letters[n] for n in others] == [expected_letters[n] for n in others]
 
 
 def test_alleles_that_are_no_bases_are_refused(handmade_bundle, cohort, tmp_path):
@@ -100,7 +102,7 @@ def test_alleles_that_are_no_bases_are_refused(handmade_bundle, cohort, tmp_path
     assert result.stdout == ""
 
 
-def small(folder):
+def write_small_bed(folder):
     markers = [("1", 100, "A", "G"), ("23", 200, "0", "C"), ("1", 300, "T", "0")]
     return write_plink(folder / "x", ["a", "b", "c", "d", "e"], markers, [
         [0, 0, 2], [1, 0, 2], [2, 0, -1], [-1, -1, 2], [1, 0, 2],
@@ -108,7 +110,7 @@ def small(folder):
 
 
 def test_records(tmp_path):
-    with open_input(small(tmp_path)) as source:
+    with open_input(write_small_bed(tmp_path)) as source:
         assert source.kind is Kind.PLINK
         file = read_bed(source)
         records = list(file.records)
@@ -131,8 +133,8 @@ def refusal(bed):
     return str(message.value)
 
 
-def test_what_is_damaged_is_told(tmp_path):
-    bed = small(tmp_path)
+def test_damaged_files_are_refused(tmp_path):
+    bed = write_small_bed(tmp_path)
     data = bed.read_bytes()
     bed.write_bytes(data[:-1])
     assert "truncated, or not the files that belong to it" in refusal(bed)
@@ -140,15 +142,15 @@ def test_what_is_damaged_is_told(tmp_path):
     assert "by samples" in refusal(bed)
     bed.write_bytes(data)
     fam, bim = bed.with_suffix(".fam"), bed.with_suffix(".bim")
-    for file, wrong, message in (
+    for file, content, message in (
         (fam, "f a 0 0 0\n", "x.fam:1: 5 fields"),
         (bim, "1 m 0 x A C\n", "x.bim:1: 'x' is not a position"),
         (bim, "1 m 0 5 A\n", "x.bim:1: 5 fields"),
     ):
-        before = file.read_text()
-        file.write_text(wrong)
+        original = file.read_text()
+        file.write_text(content)
         assert message in refusal(bed)
-        file.write_text(before)
+        file.write_text(original)
     fam.write_text("f a 0 0 0 0\n" * 5)
     assert "sample f_a is there 5 times" in refusal(bed)
     fam.unlink()
@@ -161,7 +163,7 @@ def test_an_allele_that_the_bim_does_not_name(tmp_path):
 
 
 def test_a_stream_is_refused(tmp_path):
-    bed = small(tmp_path)
+    bed = write_small_bed(tmp_path)
     result = run(["classify"], stdin=bed)
     assert result.status == 1
     assert "name the file itself" in result.stderr
@@ -169,7 +171,7 @@ def test_a_stream_is_refused(tmp_path):
 
 def test_without_the_library_it_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "bed_reader", None)
-    result = run(["classify", small(tmp_path)])
+    result = run(["classify", write_small_bed(tmp_path)])
     assert result.status == 2
     assert "pip install 'genomai[plink]'" in result.stderr
 
@@ -185,9 +187,9 @@ def test_without_the_library_it_is_named(tmp_path, monkeypatch):
 def test_files_of_plink_itself(program, arguments, handmade_bundle, cohort, tmp_path):
     if shutil.which(program) is None:
         pytest.skip(f"{program} is not installed")
-    words = [program, *arguments, cohort.newcomers, "--make-bed", "--out", tmp_path / "made"]
-    words += ["--double-id"] if program == "plink1.9" else []
-    ended = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    found = calls(handmade_bundle, tmp_path / "made.bed")
-    assert found.stdout == calls(handmade_bundle, cohort.newcomers).stdout
+    command = [program, *arguments, cohort.newcomers, "--make-bed", "--out", tmp_path / "made"]
+    command += ["--double-id"] if program == "plink1.9" else []
+    completed = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    found = classify(handmade_bundle, tmp_path / "made.bed")
+    assert found.stdout == classify(handmade_bundle, cohort.newcomers).stdout

@@ -1,4 +1,4 @@
-"""PLINK 2's .pgen with .pvar and .psam: the same records as from the VCF they were made of; damage is told."""
+"""PLINK 2's .pgen with .pvar and .psam: the same records as from the VCF they were made of; damage is refused."""
 
 import gzip
 import shutil
@@ -34,7 +34,7 @@ ROWS = """\
 1 320 r5 A <DEL> . PASS END=324 GT 0/1 0/0 1/1
 X 400 r6 C . . PASS . GT 0/0 0/0 ./.
 """
-WANTED = {"1": {100, 200, 302, 310, 323}, "X": {400}}
+PANEL_SITES = {"1": {100, 200, 302, 310, 323}, "X": {400}}
 
 
 def as_vcf(folder: Path, rows: str = ROWS) -> Path:
@@ -80,8 +80,8 @@ def records_of(pgen: Path, sites=None, **options):
         return file, list(file.records)
 
 
-def plain(record):
-    """What a record says, less the line it stands in; phase counts where two alleles differ."""
+def record_fields(record):
+    """The fields of a record without its line number; phase counts where two alleles differ."""
     calls, phased = (
         record.genotypes,
         record.phased & (record.genotypes[:, 0] != record.genotypes[:, 1]),
@@ -93,14 +93,14 @@ def plain(record):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("sites", [None, WANTED])
+@pytest.mark.parametrize("sites", [None, PANEL_SITES])
 def test_the_records_of_the_vcf(sites, tmp_path):
-    """Several alternate alleles, phase, a deletion and a symbolic one over a wanted position, FILTER, no ALT."""
+    """Several alternate alleles, phase, a deletion and a symbolic one over a position of the panel, FILTER, no ALT."""
     vcf = as_vcf(tmp_path)
     with open_input(vcf) as source:
-        expected = [plain(r) for r in read_variants(source, sites, covering=True).records]
+        expected = [record_fields(r) for r in read_variants(source, sites, covering=True).records]
     file, records = records_of(as_pgen(tmp_path / "x", vcf), sites, covering=True)
-    assert [plain(record) for record in records] == expected
+    assert [record_fields(record) for record in records] == expected
     assert [record.line for record in records][:2] == [8, 9]
     assert file.samples == tuple(NAMES)
     assert file.contigs == {"1": 5, "X": 1}
@@ -132,37 +132,37 @@ def test_the_calls_of_a_vcf(build, handmade_bundle, cohort, tmp_path):
     vcf = tmp_path / "people.vcf"
     vcf.write_text(cohort.variant_text(build=build, swapped=frozenset({3, 4, 50})))
     pgen = as_pgen(tmp_path / "people", vcf)
-    words = ["classify", "--model", handmade_bundle]
-    found, expected = run([*words, pgen]), run([*words, vcf])
+    arguments = ["classify", "--model", handmade_bundle]
+    found, expected = run([*arguments, pgen]), run([*arguments, vcf])
     assert found.status == 0, found.stderr
     assert found.stdout == expected.stdout
 
 
 def test_haplotypes_keep_their_phase(cohort, tmp_path):
     pgen = as_pgen(tmp_path / "people", cohort.newcomers)
-    words = ["tokenize", "--to", "fasta", "--haplotypes", "--panel", cohort.panel]
-    found = run([*words, pgen])
+    arguments = ["tokenize", "--to", "fasta", "--haplotypes", "--panel", cohort.panel]
+    found = run([*arguments, pgen])
     assert found.status == 0, found.stderr
-    assert found.stdout == run([*words, cohort.newcomers]).stdout
+    assert found.stdout == run([*arguments, cohort.newcomers]).stdout
 
 
 def test_a_pvar_without_header_and_compressed_ones(tmp_path):
     pgen = as_pgen(tmp_path / "x", as_vcf(tmp_path))
     pvar = pgen.with_suffix(".pvar")
-    expected = [plain(record)[:6] for record in records_of(pgen)[1]]
+    expected = [record_fields(record)[:6] for record in records_of(pgen)[1]]
     fields = [line.split("\t") for line in pvar.read_text().splitlines() if line[0] != "#"]
     unfiltered = [number for number, row in enumerate(fields) if row[6] != "LowQual"]
     pvar.write_text("".join(f"{c} {i} 0 {p} {a} {r}\n" for c, p, i, r, a, *_ in fields))
-    found = [plain(record)[:6] for record in records_of(pgen)[1]]
+    found = [record_fields(record)[:6] for record in records_of(pgen)[1]]
     assert [found[n] for n in unfiltered] == [expected[n] for n in unfiltered]
     zstandard = pytest.importorskip("zstandard")
-    packed = zstandard.ZstdCompressor().compress(pvar.read_bytes())
+    compressed = zstandard.ZstdCompressor().compress(pvar.read_bytes())
     pvar.unlink()
-    (tmp_path / "x.pvar.zst").write_bytes(packed)
-    assert [plain(record)[:6] for record in records_of(pgen)[1]] == found
-    (tmp_path / "x.pvar.zst").write_bytes(packed[:-8])
+    (tmp_path / "x.pvar.zst").write_bytes(compressed)
+    assert [record_fields(record)[:6] for record in records_of(pgen)[1]] == found
+    (tmp_path / "x.pvar.zst").write_bytes(compressed[:-8])
     assert "truncated" in refusal(pgen)
-    (tmp_path / "x.pvar.zst").write_bytes(packed[:8] + b"?" * 8 + packed[16:])
+    (tmp_path / "x.pvar.zst").write_bytes(compressed[:8] + b"?" * 8 + compressed[16:])
     assert "the compressed data are damaged" in refusal(pgen)
 
 
@@ -186,7 +186,7 @@ def refusal(pgen: Path) -> str:
     return str(message.value)
 
 
-def test_what_is_damaged_is_told(tmp_path):
+def test_damaged_files_are_refused(tmp_path):
     pgen = as_pgen(tmp_path / "x", as_vcf(tmp_path))
     pgen_file, pvar, psam = (pgen.with_suffix(s) for s in (".pgen", ".pvar", ".psam"))
     data = pgen_file.read_bytes()
@@ -194,7 +194,7 @@ def test_what_is_damaged_is_told(tmp_path):
         pgen_file.write_bytes(data[:size])
         assert "truncated" in refusal(pgen)
     pgen_file.write_bytes(data)
-    for file, wrong, message in (
+    for file, content, message in (
         (psam, "#IID\na\nb\n", "6 variants of 3 samples, where the .pvar has 6 variants and the .psam 2"),
         (psam, "#IID\tSEX\na\n", "x.psam:2: 1 fields where a .psam has #IID SEX"),
         (pvar, "1 r1 x A G\n", "x.pvar:1: 'x' is not a position"),
@@ -204,10 +204,10 @@ def test_what_is_damaged_is_told(tmp_path):
         (pvar, "\n".join(pvar.read_text().splitlines()[:-1]) + "\n", "the .pvar has 5 variants"),
         (pvar, pvar.read_text().replace("G,T", "G"), "truncated or damaged, or not the .pvar"),
     ):  # fmt: skip
-        before = file.read_text()
-        file.write_text(wrong)
+        original = file.read_text()
+        file.write_text(content)
         assert message in refusal(pgen)
-        file.write_text(before)
+        file.write_text(original)
     psam.unlink()
     assert "no x.psam beside it" in refusal(pgen)
     pvar.unlink()
@@ -237,27 +237,29 @@ def test_without_the_library_it_is_named(library, tmp_path, monkeypatch):
 def test_files_of_plink2_itself(options, handmade_bundle, cohort, tmp_path):
     if shutil.which("plink2") is None:
         pytest.skip("plink2 is not installed")
-    words = ["plink2", "--vcf", cohort.newcomers, "--make-pgen", *options]
-    words = [*map(str, words), "--out", str(tmp_path / "made")]
-    ended = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    words = ["classify", "--model", handmade_bundle]
-    found = run([*words, tmp_path / "made.pgen"])
+    arguments = ["plink2", "--vcf", cohort.newcomers, "--make-pgen", *options]
+    arguments = [*map(str, arguments), "--out", str(tmp_path / "made")]
+    completed = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    arguments = ["classify", "--model", handmade_bundle]
+    found = run([*arguments, tmp_path / "made.pgen"])
     assert found.status == 0, found.stderr
-    assert found.stdout == run([*words, cohort.newcomers]).stdout
+    assert found.stdout == run([*arguments, cohort.newcomers]).stdout
 
 
 def test_records_of_plink2_itself(tmp_path):
     if shutil.which("plink2") is None:
         pytest.skip("plink2 is not installed")
     vcf = as_vcf(tmp_path, ROWS.replace("X 400", "1 400"))
-    words = ["plink2", "--vcf", vcf, "--make-pgen", "--out", tmp_path / "made"]
-    ended = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    command = ["plink2", "--vcf", vcf, "--make-pgen", "--out", tmp_path / "made"]
+    completed = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
     with open_input(vcf) as source:
-        expected = [plain(r) for r in read_variants(source, WANTED, covering=True).records]
-    _, records = records_of(tmp_path / "made.pgen", WANTED, covering=True)
-    assert [plain(record) for record in records] == expected
+        expected = [
+            record_fields(r) for r in read_variants(source, PANEL_SITES, covering=True).records
+        ]
+    _, records = records_of(tmp_path / "made.pgen", PANEL_SITES, covering=True)
+    assert [record_fields(record) for record in records] == expected
 
 
 def test_align_reads_it_as_the_vcf(tmp_path, shipped_only):

@@ -12,12 +12,12 @@ from genomai_cli.errors import InputError
 from genomai_cli.formats import spooled_hdf5 as spooled
 
 
-class Full(io.BytesIO):
-    """A disk that takes so many bytes."""
+class FullDisk(io.BytesIO):
+    """A disk with room for so many bytes."""
 
     room = 0
 
-    def __init__(self, **how):
+    def __init__(self, **options):
         super().__init__()
 
     def write(self, data):
@@ -28,8 +28,8 @@ class Full(io.BytesIO):
 
 @pytest.mark.parametrize("room", [0, 100, 3000, 50_000, 200_000])
 def test_a_full_disk_is_told_in_one_line(monkeypatch, room):
-    monkeypatch.setattr(Full, "room", room)
-    monkeypatch.setattr(spooled.tempfile, "TemporaryFile", Full)
+    monkeypatch.setattr(FullDisk, "room", room)
+    monkeypatch.setattr(spooled.tempfile, "TemporaryFile", FullDisk)
     out = io.BytesIO()
     with (
         pytest.raises(InputError, match="set TMPDIR to a larger disk"),
@@ -61,11 +61,11 @@ except InputError as error:
 @pytest.mark.parametrize("room", [0, 1000, 16384, 70_001, 1_000_000])
 def test_a_full_disk_does_not_end_the_interpreter(tmp_path, room):
     program = SMALL_FILES.format(room=room)
-    ended = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", program, tmp_path / "x.h5"], capture_output=True, text=True
     )
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout == f"{tmp_path / 'x.h5'}: cannot be written (File too large)\n"
+    assert (completed.returncode, completed.stderr) == (0, "")
+    assert completed.stdout == f"{tmp_path / 'x.h5'}: cannot be written (File too large)\n"
 
 
 def test_a_file_is_whole_or_not_there():

@@ -1,4 +1,4 @@
-"""Long sequences are kept in a file; those read in windows are answered as from memory, others refused by length."""
+"""Long sequences are stored in a file; those read in windows are answered as from memory, others refused by length."""
 
 import random
 
@@ -23,26 +23,26 @@ def stored(text: str) -> StoredText:
 
 def test_stored_letters_read_as_a_text_does():
     text = "ACGTN-ACCA" * 5
-    made = stored(text)
-    assert len(made) == 50
+    stored_text = stored(text)
+    assert len(stored_text) == 50
     for key in (slice(None), slice(3, 9), slice(-4, None), slice(48, 99), slice(9, 3)):
-        assert made[key] == text[key]
-    assert made.count("A") == text.count("A")
-    assert made.replace("-", "")[:] == text.replace("-", "")
-    assert made[:] == text
+        assert stored_text[key] == text[key]
+    assert stored_text.count("A") == text.count("A")
+    assert stored_text.replace("-", "")[:] == text.replace("-", "")
+    assert stored_text[:] == text
     with pytest.raises(ValueError, match="without steps"):
-        made[::2]
+        stored_text[::2]
 
 
 @pytest.fixture
-def small(monkeypatch):
+def low_limits(monkeypatch):
     """Sequences of more than a thousand letters are stored."""
     monkeypatch.setattr(fasta, "_STORED_ABOVE", 1000)
     monkeypatch.setattr(fasta, "_CHUNK", 300)
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["tokenize"],
         ["tokenize", "--to", "fasta"],
@@ -54,31 +54,31 @@ def small(monkeypatch):
         ["classify", "--model", MODEL],
         ["augment", "--mask", "0.2", "--mutate", "0.1", "--revcomp"],
     ],
-    ids=lambda words: " ".join(map(str, words)),
+    ids=lambda arguments: " ".join(map(str, arguments)),
 )
-def test_stored_sequences_give_the_same_bytes(tmp_path, request, words):
+def test_stored_sequences_give_the_same_bytes(tmp_path, request, arguments):
     rng = random.Random(5)
     long, gapped = ("".join(rng.choices(letters, k=4000)) for letters in ("ACGTn", "ACGU-"))
-    lines = "\n".join(long[at : at + 61] for at in range(0, len(long), 61))
+    lines = "\n".join(long[start : start + 61] for start in range(0, len(long), 61))
     (tmp_path / "x.fa").write_text(f">a\n{lines}\n>short\nACGTACGT\n>b two\n{gapped}\n")
-    held = run([*words, tmp_path / "x.fa"])
-    assert held.status == 0, held.stderr
-    request.getfixturevalue("small")
-    with_files = run([*words, tmp_path / "x.fa"])
-    assert with_files.stderr == held.stderr
-    assert with_files.output == held.output
+    in_memory = run([*arguments, tmp_path / "x.fa"])
+    assert in_memory.status == 0, in_memory.stderr
+    request.getfixturevalue("low_limits")
+    from_file = run([*arguments, tmp_path / "x.fa"])
+    assert from_file.stderr == in_memory.stderr
+    assert from_file.output == in_memory.output
 
 
 def test_a_sequence_too_long_for_memory_is_refused_where_it_is_needed_whole(
-    tmp_path, monkeypatch, small
+    tmp_path, monkeypatch, low_limits
 ):
     monkeypatch.setattr(records, "MAX_LETTERS_IN_MEMORY", 2000)
     (tmp_path / "x.fa").write_text(">a\nACGT\n>b\n" + "ACGT" * 600 + "\n")
     assert run(["tokenize", tmp_path / "x.fa"]).status == 0
-    refused = run(["augment", "--mask", "0.2", tmp_path / "x.fa", "-o", tmp_path / "y.fa"])
-    assert refused.status == 1
-    assert "x.fa:3: b has 2,400 letters" in refused.stderr
-    assert "cut it into parts first" in refused.stderr
+    result = run(["augment", "--mask", "0.2", tmp_path / "x.fa", "-o", tmp_path / "y.fa"])
+    assert result.status == 1
+    assert "x.fa:3: b has 2,400 letters" in result.stderr
+    assert "cut it into parts first" in result.stderr
     assert not (tmp_path / "y.fa").exists()
     assert SequenceRecord("c", "ACGT").held == "ACGT"
 
@@ -86,13 +86,13 @@ def test_a_sequence_too_long_for_memory_is_refused_where_it_is_needed_whole(
 def test_a_full_disk_for_temporary_files_is_one_line(monkeypatch):
     stored = StoredText()
 
-    class Full:
-        def seek(self, place):
-            return place
+    class FullDisk:
+        def seek(self, offset):
+            return offset
 
         def write(self, data):
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(stored, "_file", Full())
+    monkeypatch.setattr(stored, "_file", FullDisk())
     with pytest.raises(InputError, match="no temporary file of this size"):
         stored.append(b"ACGT")

@@ -1,4 +1,4 @@
-"""One door: kind and compression from the content; files, pipes and redirects alike; damage named."""
+"""Inputs: kind and compression from the content; files, pipes and redirects alike; damage named."""
 
 import gzip
 import io
@@ -63,7 +63,7 @@ def test_empty_inputs_say_so(tmp_path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
         (b"\x7fELF" + bytes(range(256)), "binary data"),
         (b"@HD\tVN:1.6\n", "a SAM file"),
@@ -74,15 +74,15 @@ def test_empty_inputs_say_so(tmp_path: Path, content: bytes) -> None:
         (gzip.compress(gzip.compress(FASTA, mtime=0), mtime=0), "compressed twice"),
     ],
 )
-def test_foreign_content_is_named(tmp_path: Path, content: bytes, words: str) -> None:
-    assert words in str(refusal(write(tmp_path, content)))
+def test_foreign_content_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    assert message in str(refusal(write(tmp_path, content)))
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, bgzip])
-@pytest.mark.parametrize("share", [0.01, 0.3, 0.6, 0.99])
-def test_truncated_files_are_refused(tmp_path: Path, compress, share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.01, 0.3, 0.6, 0.99])
+def test_truncated_files_are_refused(tmp_path: Path, compress, fraction: float) -> None:
     data = compress(b">a\n" + os.urandom(40_000).hex().encode()[:60_000])
-    path = write(tmp_path, data[: max(20, int(len(data) * share))])
+    path = write(tmp_path, data[: max(20, int(len(data) * fraction))])
     assert "truncated" in str(refusal(path))
 
 
@@ -120,9 +120,9 @@ def test_a_missing_second_input_is_told_before_the_first_is_read(tmp_path: Path)
 
 
 def test_standard_input_is_given_once() -> None:
-    for twice in (["-", "-"], ["-", "/dev/stdin"]):
+    for paths in (["-", "-"], ["-", "/dev/stdin"]):
         with pytest.raises(UsageError):
-            open_inputs(twice)
+            open_inputs(paths)
 
 
 READ_ALL = """
@@ -144,7 +144,7 @@ def test_pipe_and_redirect_give_the_bytes_of_the_file(tmp_path: Path, compress) 
     assert piped.stdout == redirected.stdout == b"FASTA" + content[:60_000]
 
 
-def test_a_pipe_that_drips_is_read_whole(tmp_path: Path) -> None:
+def test_a_slow_pipe_is_read_to_its_end(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
 
@@ -214,13 +214,13 @@ def test_special_files_are_written_straight_through(tmp_path: Path) -> None:
         handle.write(b"x")
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    got: list[bytes] = []
-    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()))
     reader.start()
     with atomic_output(pipe) as handle:
         handle.write(b"through")
     reader.join()
-    assert got == [b"through"]
+    assert received == [b"through"]
 
 
 def test_an_output_without_a_folder_is_refused(tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_blocks_of_any_size_join(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "within"),
+    ("content", "expected"),
     [
         (b">a\nACGT\n", False),
         (b">a\nACGT", True),
@@ -257,16 +257,16 @@ def test_blocks_of_any_size_join(tmp_path: Path) -> None:
     ],
 )
 def test_text_that_ends_within_a_line_is_known_from_files_and_pipes(
-    tmp_path: Path, monkeypatch, content: bytes, within: bool
+    tmp_path: Path, monkeypatch, content: bytes, expected: bool
 ) -> None:
     path = write(tmp_path, content)
     with open_input(path) as source:
         source.stream.read()
-        assert source.ends_within_line == within
+        assert source.ends_within_line == expected
     path.unlink()
     assert not source.ends_within_line  # nobody knows any more
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
     source = open_input("-")
     assert not source.ends_within_line  # not read yet
     source.stream.read()
-    assert source.ends_within_line == within
+    assert source.ends_within_line == expected

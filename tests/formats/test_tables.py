@@ -52,7 +52,7 @@ def test_a_table_of_sequences_names_its_rows(tmp_path, content, names, columns):
 
 
 @pytest.mark.parametrize(
-    ("content", "line", "words"),
+    ("content", "line", "message"),
     [
         (b"sequence\nACGT\n", 1, "two or more columns"),
         (b"name,sequence,label\na,ACGT,1\na,GGCC,0\n", 3, "sample a again"),
@@ -71,11 +71,11 @@ def test_a_table_of_sequences_names_its_rows(tmp_path, content, names, columns):
         (b"sample\tpop\na\tx\0\n", None, "binary"),
     ],
 )
-def test_faulty_labels(tmp_path: Path, content: bytes, line: int | None, words: str) -> None:
+def test_faulty_labels(tmp_path: Path, content: bytes, line: int | None, message: str) -> None:
     with pytest.raises(InputError) as caught:
         read_labels(write(tmp_path, content))
     assert caught.value.line == line
-    assert words in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(

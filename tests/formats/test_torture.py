@@ -16,8 +16,8 @@ from genomai_cli.formats.vcf import read_variants
 from genomai_cli.population.barcode import read_barcodes
 from genomai_cli.population.panel import Panel
 
-SECONDS = 5  # of the processor
-WAITING = 120  # by the clock: a read that never ends
+CPU_SECONDS = 5  # of the processor
+WALL_SECONDS = 120  # by the clock: a read that never ends
 NOTHING_TO_USE = ("no samples", "is empty")
 PANEL = """chrom\tpos_grch37\tpos_grch38\tref\talt
 1\t3062915\t.\tG\tT
@@ -32,13 +32,13 @@ FILES = shared_files("torture/*/*")
 @contextmanager
 def time_limit(path: Path) -> Iterator[None]:
     def stop(*_: object) -> None:
-        raise TimeoutError(f"{path} takes more than {SECONDS} s")
+        raise TimeoutError(f"{path} takes more than {CPU_SECONDS} s")
 
     limits = {
-        signal.ITIMER_PROF: (signal.SIGPROF, SECONDS),
-        signal.ITIMER_REAL: (signal.SIGALRM, WAITING),
+        signal.ITIMER_PROF: (signal.SIGPROF, CPU_SECONDS),
+        signal.ITIMER_REAL: (signal.SIGALRM, WALL_SECONDS),
     }
-    before = {number: signal.signal(number, stop) for number, _ in limits.values()}
+    handlers = {number: signal.signal(number, stop) for number, _ in limits.values()}
     try:
         for timer, (_, seconds) in limits.items():
             signal.setitimer(timer, seconds)
@@ -46,7 +46,7 @@ def time_limit(path: Path) -> Iterator[None]:
     finally:
         for timer in limits:
             signal.setitimer(timer, 0)
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
@@ -81,10 +81,10 @@ def barcode_outcome(path: Path, panel: Panel) -> str:
 
 
 def accepted(message: str) -> bool:
-    return not message or any(words in message for words in NOTHING_TO_USE)
+    return not message or any(text in message for text in NOTHING_TO_USE)
 
 
-def written(folder: Path, files: dict[str, bytes], name: str) -> Path:
+def write_file(folder: Path, files: dict[str, bytes], name: str) -> Path:
     (folder / name).write_bytes(files[name])
     return folder / name
 
@@ -93,7 +93,7 @@ def written(folder: Path, files: dict[str, bytes], name: str) -> Path:
 def test_a_file_gives_records_or_one_clear_line(
     name: str, tmp_path: Path, panel: Panel, capfd
 ) -> None:
-    path = written(tmp_path, VALID | FAULTY | ODD, name)
+    path = write_file(tmp_path, VALID | FAULTY | ODD, name)
     for message in (outcome(path), barcode_outcome(path, panel)):
         assert "\n" not in message
         assert not message or message.startswith(str(path))
@@ -102,45 +102,44 @@ def test_a_file_gives_records_or_one_clear_line(
 
 @pytest.mark.parametrize("name", VALID)
 def test_a_valid_file_is_accepted(name: str, tmp_path: Path) -> None:
-    assert accepted(outcome(written(tmp_path, VALID, name)))
+    assert accepted(outcome(write_file(tmp_path, VALID, name)))
 
 
 @pytest.mark.parametrize("name", FAULTY)
 def test_a_faulty_file_is_refused(name: str, tmp_path: Path) -> None:
-    assert outcome(written(tmp_path, FAULTY, name))
+    assert outcome(write_file(tmp_path, FAULTY, name))
 
 
 # --- extra: the files of the parsers themselves ------------------------------------------------------
 
 
-def of(folder: str, pattern: str) -> list[Path]:
+def files_of(folder: str, pattern: str) -> list[Path]:
     return [path for path in FILES if path.parent.name == folder and path.match(pattern)]
 
 
 @needs_shared
 @pytest.mark.parametrize("folder", sorted({path.parent.name for path in FILES}))
 def test_every_file_gives_records_or_one_clear_line(folder: str, panel: Panel, capfd) -> None:
-    for path in of(folder, "*"):
-        message = outcome(path)
-        assert "\n" not in message
-        assert not message or message.startswith(str(path))
-        barcode_outcome(path, panel)
+    for path in files_of(folder, "*"):
+        for message in (outcome(path), barcode_outcome(path, panel)):
+            assert "\n" not in message
+            assert not message or message.startswith(str(path))
     assert capfd.readouterr() == ("", "")
 
 
 @needs_shared
-@pytest.mark.parametrize("path", of("hts-specs", "*__passed__*"), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", files_of("hts-specs", "*__passed__*"), ids=lambda path: path.name)
 def test_vcf_that_a_validator_passes_is_accepted(path: Path) -> None:
     assert accepted(outcome(path))
 
 
 @needs_shared
-@pytest.mark.parametrize("path", of("biopython", "*error_*"), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", files_of("biopython", "*error_*"), ids=lambda path: path.name)
 def test_fastq_that_biopython_refuses_is_refused(path: Path) -> None:
     assert outcome(path)
 
 
 @needs_shared
-@pytest.mark.parametrize("path", of("htslib", "*multiline.fq"), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", files_of("htslib", "*multiline.fq"), ids=lambda path: path.name)
 def test_wrapped_fastq_of_htslib_is_accepted(path: Path) -> None:
     assert outcome(path) == ""

@@ -24,12 +24,12 @@ BED = "chr1\t2\t6\tpeak\t500\nchr1\t4\t9\tpeak\t2000\n"
 TABLE_OF_ONE = "name\tfile\tassay\tstrand\nH3K4me3\t{}\tChIP\t.\n"
 
 
-def opened(tmp_path, name, text, table=TABLE_OF_ONE, lengths=LENGTHS, **more):
+def opened(tmp_path, name, text, table=TABLE_OF_ONE, lengths=LENGTHS, **options):
     """The track of a file with this text, over the contigs."""
     (tmp_path / name).write_bytes(text.encode() if isinstance(text, str) else text)
     (tmp_path / "t.tsv").write_text(table.format(name))
-    found = read_track_table(tmp_path / "t.tsv")
-    return AlignedTracks.open(found, lengths, "ref.fa", **more)
+    track_table = read_track_table(tmp_path / "t.tsv")
+    return AlignedTracks.open(track_table, lengths, "ref.fa", **options)
 
 
 def values(tracks, contig="chr1"):
@@ -58,8 +58,8 @@ class TestFiles:
 
     def test_gzip_and_plain_are_the_same(self, tmp_path):
         plain = opened(tmp_path, "a.narrowPeak", BED)
-        packed = opened(tmp_path, "b.narrowPeak.gz", gzip.compress(BED.encode()))
-        assert np.array_equal(values(plain), values(packed))
+        compressed = opened(tmp_path, "b.narrowPeak.gz", gzip.compress(BED.encode()))
+        assert np.array_equal(values(plain), values(compressed))
 
     def test_a_bed_of_several_tracks(self, tmp_path):
         (tmp_path / "m.bed").write_text(
@@ -113,7 +113,7 @@ class TestRefusals:
             ("a.wig", "chr1\t1\t2\n", r"no bigWig; text is bedGraph, BED or narrowPeak"),
         ],
     )
-    def test_a_bad_file_is_one_line_with_its_place(self, tmp_path, name, text, message):
+    def test_a_bad_file_is_one_line_with_its_line_number(self, tmp_path, name, text, message):
         with pytest.raises(InputError, match=message):
             opened(tmp_path, name, text)
 
@@ -130,30 +130,32 @@ class TestRefusals:
             ("name\tpath\na\ta.bed\n", r"no column 'file'"),
         ],
     )
-    def test_a_bad_table_is_one_line_with_its_place(self, tmp_path, table, message):
+    def test_a_bad_table_is_one_line_with_its_line_number(self, tmp_path, table, message):
         (tmp_path / "a.bed").write_text(BED)
         (tmp_path / "t.tsv").write_text(table)
         with pytest.raises(InputError, match=message):
             read_track_table(tmp_path / "t.tsv")
 
-    def test_other_spellings_of_contigs_are_known_and_others_are_told(self, tmp_path):
-        message = []
+    def test_other_spellings_of_contigs_are_known_and_others_are_reported(self, tmp_path):
+        warnings = []
         text = "1\t2\t6\tp\t500\nchrUn\t1\t2\tp\t5\n"
-        assert values(opened(tmp_path, "a.bed", text, warn=message.append))[2] == 0.5
-        assert message == [f"{tmp_path / 'a.bed'}: 1 contigs that ref.fa lacks are not read: chrUn"]
+        assert values(opened(tmp_path, "a.bed", text, warn=warnings.append))[2] == 0.5
+        assert warnings == [
+            f"{tmp_path / 'a.bed'}: 1 contigs that ref.fa lacks are not read: chrUn"
+        ]
 
 
 class TestBinsAndStrands:
     def test_bins_are_of_the_known_values(self):
         values_LT = np.array([[1.0], [np.nan], [np.nan], [np.nan], [3.0], [5.0], [7.0]], np.float32)
         nan = np.nan
-        for how, expected in (
+        for reduction, expected in (
             ("mean", [1, nan, 4, 7]),
             ("sum", [1, nan, 8, 7]),
             ("max", [1, nan, 5, 7]),
         ):
             assert np.array_equal(
-                binned(values_LT, 2, how)[:, 0], np.float32(expected), equal_nan=True
+                binned(values_LT, 2, reduction)[:, 0], np.float32(expected), equal_nan=True
             )
 
     def test_the_other_strand_reverses_bases_exchanges_strands_and_comes_back(self):
@@ -166,62 +168,62 @@ class TestBinsAndStrands:
         partners = strand_partners(tracks)
         assert partners == [1, 0, 2, -1]
         values_LT = np.arange(12, dtype=np.float32).reshape(3, 4)
-        turned = other_strand(values_LT, partners)
-        assert turned[:, :3].tolist() == [[9, 8, 10], [5, 4, 6], [1, 0, 2]]
-        assert np.isnan(turned[:, 3]).all()
-        assert np.array_equal(other_strand(turned, partners)[:, :3], values_LT[:, :3])
+        swapped = other_strand(values_LT, partners)
+        assert swapped[:, :3].tolist() == [[9, 8, 10], [5, 4, 6], [1, 0, 2]]
+        assert np.isnan(swapped[:, 3]).all()
+        assert np.array_equal(other_strand(swapped, partners)[:, :3], values_LT[:, :3])
 
 
 class TestOutputs:
     def test_neighbours_of_one_value_are_one_interval_and_missing_bins_none(self):
         nan = np.nan
         found = intervals(TrackSegment("c", 10, 19, 2, np.float32([[1], [1], [nan], [2], [2]])), 0)
-        assert [part.tolist() for part in found] == [[10, 16], [14, 19], [1, 2]]
+        assert [values.tolist() for values in found] == [[10, 16], [14, 19], [1, 2]]
 
     def test_names_of_files_are_safe_and_differ(self):
         tracks = [Track("TFs and others/A"), Track("TFs and others_A"), Track("../x")]
         assert file_names(tracks, ".bw") == ["TFs_and_others_A.bw", "TFs_and_others_A_2.bw", "x.bw"]
 
-    @pytest.mark.parametrize("form", ["bigwig", "bedgraph"])
-    def test_a_folder_read_again_gives_every_value(self, tmp_path, form):
-        if form == "bigwig":
+    @pytest.mark.parametrize("file_format", ["bigwig", "bedgraph"])
+    def test_a_folder_read_again_gives_every_value(self, tmp_path, file_format):
+        if file_format == "bigwig":
             pytest.importorskip("pyBigWig")
         rng = np.random.default_rng(0)
         values_by_contig = {
             c: rng.normal(size=(n, 2)).astype(np.float32) for c, n in LENGTHS.items()
         }
-        for part in values_by_contig.values():
-            part[rng.random(part.shape) < 0.4] = np.nan
-            part[3:6] = 2.5
+        for values_LT in values_by_contig.values():
+            values_LT[rng.random(values_LT.shape) < 0.4] = np.nan
+            values_LT[3:6] = 2.5
         tracks = [Track("a", assay="ATAC", unit="reads"), Track("b")]
-        with track_output(tmp_path / "out", form, tracks, LENGTHS, {}) as out:
+        with track_output(tmp_path / "out", file_format, tracks, LENGTHS, {}) as out:
             for contig, values_LT in values_by_contig.items():
-                for at in range(0, len(values_LT), 7):
-                    end = min(at + 7, len(values_LT))
-                    out.add(TrackSegment(contig, at, end, 1, values_LT[at:end]))
-        second = read_track_table(tmp_path / "out" / TABLE)
-        assert second.tracks == tuple(tracks)
-        read = AlignedTracks.open(second, LENGTHS, "ref.fa")
+                for start in range(0, len(values_LT), 7):
+                    end = min(start + 7, len(values_LT))
+                    out.add(TrackSegment(contig, start, end, 1, values_LT[start:end]))
+        table = read_track_table(tmp_path / "out" / TABLE)
+        assert table.tracks == tuple(tracks)
+        aligned = AlignedTracks.open(table, LENGTHS, "ref.fa")
         for contig, values_LT in values_by_contig.items():
             assert np.array_equal(
-                read.values(contig, 0, LENGTHS[contig]), values_LT, equal_nan=True
+                aligned.values(contig, 0, LENGTHS[contig]), values_LT, equal_nan=True
             )
 
     def test_regions_out_of_order_leave_nothing(self, tmp_path):
-        def write(stretches):
+        def write(segments):
             with track_output(tmp_path / "out", "bedgraph", [Track("a")], LENGTHS, {}) as out:
-                for stretch in stretches:
-                    out.add(stretch)
+                for segment in segments:
+                    out.add(segment)
 
-        stretch = TrackSegment("chr1", 4, 6, 1, np.ones((2, 1), np.float32))
+        segment = TrackSegment("chr1", 4, 6, 1, np.ones((2, 1), np.float32))
         with pytest.raises(UsageError, match="overlaps a region or comes before one"):
-            write([stretch, stretch])
+            write([segment, segment])
         assert not (tmp_path / "out").exists()
 
     def test_means_of_regions_weigh_bases(self, tmp_path):
         with track_output(tmp_path / "m.tsv", "tsv", [Track("a"), Track("b")], LENGTHS, {}) as out:
-            part = np.float32([[1, np.nan], [4, np.nan]])
-            out.add(TrackSegment("chr1", 0, 3, 2, part, "r", last=False))
+            values = np.float32([[1, np.nan], [4, np.nan]])
+            out.add(TrackSegment("chr1", 0, 3, 2, values, "r", last=False))
             out.add(TrackSegment("chr1", 3, 5, 2, np.float32([[0, np.nan]]), "r"))
         rows = [line.split("\t") for line in (tmp_path / "m.tsv").read_text().splitlines()]
         assert rows == [
@@ -251,18 +253,18 @@ class TestBigWig:
             opened(tmp_path, "a.bw", bigwig.read_bytes(), lengths={"chr1": 41})
 
     def test_a_file_cut_anywhere_is_one_line(self, tmp_path, bigwig):
-        values_by_contig, target = bigwig.read_bytes(), tmp_path / "b.bw"
-        for size in range(4, len(values_by_contig) - 100, 3):
+        content, target = bigwig.read_bytes(), tmp_path / "b.bw"
+        for size in range(4, len(content) - 100, 3):
             with pytest.raises(InputError, match="a bigWig that is damaged or cut off"):
-                values(opened(tmp_path, target.name, values_by_contig[:size]))
+                values(opened(tmp_path, target.name, content[:size]))
 
     def test_changed_bytes_end_in_one_line_or_change_nothing_that_a_checksum_covers(
         self, tmp_path, bigwig
     ):
-        values_by_contig, rng = bigwig.read_bytes(), np.random.default_rng(1)
+        content, rng = bigwig.read_bytes(), np.random.default_rng(1)
         for _ in range(200):
-            damaged = bytearray(values_by_contig)
-            damaged[rng.integers(4, len(values_by_contig))] ^= 1 << int(rng.integers(8))
+            damaged = bytearray(content)
+            damaged[rng.integers(4, len(content))] ^= 1 << int(rng.integers(8))
             try:
                 found = values(opened(tmp_path, "b.bw", bytes(damaged)))
             except InputError:
@@ -277,21 +279,23 @@ class TestBigWig:
         file.addHeader(list(sizes.items()), maxZooms=3)
         for contig, size in sizes.items():
             starts = np.unique(rng.integers(0, size, 1 + size // 5)).tolist()
-            kind = rng.integers(3)
-            numbers = rng.normal(size=len(starts)).tolist()
-            if kind == 0:
+            entry_type = rng.integers(3)
+            values = rng.normal(size=len(starts)).tolist()
+            if entry_type == 0:
                 ends = [*starts[1:], size]
-                file.addEntries([contig] * len(starts), starts, ends=ends, values=numbers)
-            elif kind == 1:
-                file.addEntries(contig, starts, values=numbers, span=1)
+                file.addEntries([contig] * len(starts), starts, ends=ends, values=values)
+            elif entry_type == 1:
+                file.addEntries(contig, starts, values=values, span=1)
             else:
-                file.addEntries(contig, 0, values=numbers[: size // 2], span=1, step=2)
+                file.addEntries(contig, 0, values=values[: size // 2], span=1, step=2)
         file.close()
-        theirs, ours = library.open(str(tmp_path / "a.bw")), BigWig(tmp_path / "a.bw")
-        assert ours.contigs == theirs.chroms()
+        reference, bigwig = library.open(str(tmp_path / "a.bw")), BigWig(tmp_path / "a.bw")
+        assert bigwig.contigs == reference.chroms()
         for contig, size in sizes.items():
             for _ in range(3):
                 start, end = sorted(rng.integers(0, size + 1, 2).tolist())
                 if end > start:
-                    expected = theirs.values(contig, start, end, numpy=True)
-                    assert np.array_equal(ours.values(contig, start, end), expected, equal_nan=True)
+                    expected = reference.values(contig, start, end, numpy=True)
+                    assert np.array_equal(
+                        bigwig.values(contig, start, end), expected, equal_nan=True
+                    )

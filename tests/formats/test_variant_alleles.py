@@ -29,7 +29,7 @@ from genomai_cli.formats.variant_alleles import (
 GENOME = "GATTACAAAAAACCGTGTGTGTCCATGNRTAGC"
 
 
-class Text:
+class TextReference:
     """A reference of one contig, `1`."""
 
     def __init__(self, sequence=GENOME):
@@ -55,18 +55,18 @@ class TestNormalised:
         end = data.draw(st.integers(start + 1, len(sequence)))
         alt = data.draw(st.text("AC", min_size=1, max_size=4))
         ref = sequence[start:end]
-        change = normalised("1", start + 1, ref, alt, Text(sequence))
-        made = sequence[:start] + alt + sequence[end:]
-        assert applied(sequence, change) == made
+        change = normalised("1", start + 1, ref, alt, TextReference(sequence))
+        mutated = sequence[:start] + alt + sequence[end:]
+        assert applied(sequence, change) == mutated
         if not (change.ref and change.alt):
             size = len(change.ref)
-            others = [
+            equivalent_starts = [
                 position
                 for position in range(len(sequence) - size + 1)
-                for put in {made[position : position + len(made) - len(sequence) + size]}
-                if sequence[:position] + put + sequence[position + size :] == made
+                for inserted in {mutated[position : position + len(mutated) - len(sequence) + size]}
+                if sequence[:position] + inserted + sequence[position + size :] == mutated
             ]
-            assert made == sequence or change.start == min(others)
+            assert mutated == sequence or change.start == min(equivalent_starts)
         else:
             assert change.ref[0] != change.alt[0]
             assert change.ref[-1] != change.alt[-1]
@@ -83,16 +83,19 @@ class TestNormalised:
         ],
     )
     def test_as_a_vcf_writes_it(self, position, ref, alt, expected):
-        assert as_vcf_alleles(normalised("1", position, ref, alt, Text()), Text()) == expected
+        assert (
+            as_vcf_alleles(normalised("1", position, ref, alt, TextReference()), TextReference())
+            == expected
+        )
 
     def test_an_allele_like_the_reference_changes_nothing(self):
-        assert normalised("1", 4, "ta", "TA", Text()) == Change("1", 3, "", "")
+        assert normalised("1", 4, "ta", "TA", TextReference()) == Change("1", 3, "", "")
 
 
 class TestDisagreement:
     @pytest.mark.parametrize("ref", ["A", "a", "N", "ACAA"])
     def test_ref_as_in_the_reference(self, ref):
-        assert reference_mismatch(record(5, ref, "T"), "1", Text()) == ""
+        assert reference_mismatch(record(5, ref, "T"), "1", TextReference()) == ""
 
     @pytest.mark.parametrize(
         ("position", "ref", "message"),
@@ -104,22 +107,22 @@ class TestDisagreement:
         ],
     )
     def test_it_is_named(self, position, ref, message):
-        assert message in reference_mismatch(record(position, ref, "T"), "1", Text())
+        assert message in reference_mismatch(record(position, ref, "T"), "1", TextReference())
 
     def test_an_ambiguous_letter_stands_for_its_bases(self):
-        assert reference_mismatch(record(28, "AG", "A"), "1", Text()) == ""
-        assert reference_mismatch(record(29, "T", "A"), "1", Text()) != ""
+        assert reference_mismatch(record(28, "AG", "A"), "1", TextReference()) == ""
+        assert reference_mismatch(record(29, "T", "A"), "1", TextReference()) != ""
 
     def test_the_reference_says_what_n_is(self):
-        assert reference_allele(record(4, "TNn", "T"), "1", Text()) == "TAC"
+        assert reference_allele(record(4, "TNn", "T"), "1", TextReference()) == "TAC"
 
 
 @pytest.mark.parametrize(
-    ("alt", "whether"),
+    ("alt", "expected"),
     [("ACGT", True), ("a", True), ("<DEL>", False), ("*", False), ("A[2:3[", False), ("AN", False), (".A", False)],
 )  # fmt: skip
-def test_what_is_spelled_out(alt, whether):
-    assert is_sequence(alt) is whether
+def test_which_alleles_are_sequences(alt, expected):
+    assert is_sequence(alt) is expected
 
 
 VCF = """\
@@ -142,25 +145,25 @@ def read(tmp_path, text, name="v.vcf"):
 
 class TestReading:
     def test_records_without_samples(self, tmp_path):
-        header, (one, two) = read(tmp_path, VCF)
+        header, (first, second) = read(tmp_path, VCF)
         assert header[-1].startswith(b"#CHROM")
-        assert (one.contig, one.position, one.ref, one.alts, one.line) == (
+        assert (first.contig, first.position, first.ref, first.alts, first.line) == (
             "chr1",
             3,
             "T",
             ("G", "<DEL>"),
             5,
         )
-        assert one.label == "chr1:3 T>G,<DEL>"
-        assert two.alts == ()
+        assert first.label == "chr1:3 T>G,<DEL>"
+        assert second.alts == ()
 
-    def test_bcf_says_the_same(self, tmp_path):
+    def test_bcf_gives_the_same(self, tmp_path):
         (tmp_path / "v.vcf").write_text(VCF)
-        with pysam.VariantFile(str(tmp_path / "v.vcf")) as given, pysam.VariantFile(
-            str(tmp_path / "v.bcf"), "wb", header=given.header
-        ) as made:  # fmt: skip
-            for entry in given:
-                made.write(entry)
+        with pysam.VariantFile(str(tmp_path / "v.vcf")) as source, pysam.VariantFile(
+            str(tmp_path / "v.bcf"), "wb", header=source.header
+        ) as bcf:  # fmt: skip
+            for variant in source:
+                bcf.write(variant)
         _, records = read(tmp_path, (tmp_path / "v.bcf").read_bytes(), "w.bcf")
         assert [(r.contig, r.position, r.ref, r.alts) for r in records] == [
             ("chr1", 3, "T", ("G", "<DEL>")),
@@ -175,7 +178,7 @@ class TestReading:
             ("chr1\t3\t.\t<A>\tC\n", "REF is no sequence"),
         ],
     )
-    def test_what_is_wrong_is_told_with_its_line(self, tmp_path, line, message):
+    def test_faulty_records_are_refused_with_their_line(self, tmp_path, line, message):
         with pytest.raises(InputError, match=rf"v.vcf:7: .*{message}"):
             read(tmp_path, VCF + line)
 
@@ -224,7 +227,7 @@ class TestReference:
             yield found
         assert set(os.listdir(tmp_path)) == before
 
-    def test_stretches_are_those_of_the_text(self, reference):
+    def test_regions_are_those_of_the_text(self, reference):
         second = "ACGT" * 30_000
         assert reference.lengths == {"chr1": len(GENOME), "2": len(second)}
         assert reference.fetch("chr1", -3, 8) == GENOME[:8]
@@ -242,19 +245,19 @@ class TestReference:
         assert reference.contig_list() == "chr1, 2"
 
     @pytest.mark.parametrize("text", ["hello\n", ">a\nACGT\nAC\nACGT\n", ""])
-    def test_what_is_none_is_told(self, tmp_path, text):
+    def test_files_that_are_no_reference_are_refused(self, tmp_path, text):
         (tmp_path / "r.fa").write_text(text)
         with pytest.raises(InputError, match=r"r.fa: "), open_reference(tmp_path / "r.fa"):
             pass
 
-    def test_one_that_is_not_there_is_told(self, tmp_path):
+    def test_a_missing_reference_is_refused(self, tmp_path):
         with pytest.raises(InputError, match="no such file"), open_reference(tmp_path / "r.fa"):
             pass
 
 
 class TestShards:
     @given(st.lists(st.integers()), st.integers(1, 7))
-    def test_the_parts_end_to_end_are_the_whole(self, items, count):
+    def test_shards_end_to_end_are_the_full_input(self, items, count):
         parts = [list(Shard(number, count).part(iter(items))) for number in range(1, count + 1)]
         assert [item for part in parts for item in part] == items
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
@@ -266,7 +269,7 @@ class TestShards:
 
 
 def test_values_of_bases_in_a_file(tmp_path):
-    """bedGraph and HDF5 hold the same values, whatever the pieces in which they came."""
+    """bedGraph and HDF5 hold the same values, whatever the chunks in which they came."""
     import h5py
     import numpy as np
 
@@ -275,8 +278,8 @@ def test_values_of_bases_in_a_file(tmp_path):
     values = [np.array([np.nan, -1.5]), np.array([-0.25]), np.array([]), np.array([-2.0])]
     for name in ("v.bedgraph.gz", "v.h5"):
         with base_track(tmp_path / name, {"model_name": "m"}) as track:
-            for number, some in enumerate(values):
-                track.add("a" if number < 3 else "b", some, last=number in (2, 3))
+            for number, part in enumerate(values):
+                track.add("a" if number < 3 else "b", part, last=number in (2, 3))
     assert gzip.decompress((tmp_path / "v.bedgraph.gz").read_bytes()).decode() == (
         "a\t1\t2\t-1.500000\na\t2\t3\t-0.250000\nb\t0\t1\t-2.000000\n"
     )

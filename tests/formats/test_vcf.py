@@ -1,4 +1,4 @@
-"""VCF and BCF: genotypes of every shape, wanted positions, faults with their lines, BCF equal to VCF."""
+"""VCF and BCF: genotypes of every shape, requested positions, faults with their lines, BCF equal to VCF."""
 
 import gzip
 import os
@@ -107,13 +107,13 @@ def test_what_is_not_a_genotype_is_refused(tmp_path: Path, calls: str) -> None:
 
 def test_one_by_one_and_all_at_once_agree() -> None:
     rng = np.random.default_rng(5)
-    pool = ["0|0", "0/1", "1|2", ".|.", "./1", "1", ".", "10|3", "0/0/1"]
+    calls_to_sample = ["0|0", "0/1", "1|2", ".|.", "./1", "1", ".", "10|3", "0/0/1"]
     for size in (1, 2, 50):
-        calls = [pool[i] for i in rng.integers(0, len(pool), size)]
+        calls = [calls_to_sample[i] for i in rng.integers(0, len(calls_to_sample), size)]
         genotypes, phased = parse_genotypes("\t".join(calls).encode(), size, 0, 11)
-        for call, pair, flag in zip(calls, genotypes.tolist(), phased, strict=True):
-            one, one_phased = parse_genotypes(call.encode(), 1, 0, 11)
-            assert (one[0].tolist(), bool(one_phased[0])) == (pair, bool(flag))
+        for call, expected, expected_phased in zip(calls, genotypes.tolist(), phased, strict=True):
+            genotype, is_phased = parse_genotypes(call.encode(), 1, 0, 11)
+            assert (genotype[0].tolist(), bool(is_phased[0])) == (expected, bool(expected_phased))
 
 
 def test_alleles_contigs_and_lines(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_normal_contig(name: str, normal: str) -> None:
     assert normal_contig(name) == normal
 
 
-def test_only_wanted_positions_in_any_order(tmp_path: Path) -> None:
+def test_only_requested_positions_in_any_order(tmp_path: Path) -> None:
     rows = [f"{chrom} {pos} . A G . . . GT 0/1 0/0" for chrom, pos in
             [("2", 9), ("1", 30), ("chr1", 10), ("1", 20), ("1", 10), ("3", 10)]]  # fmt: skip
     found = read(tmp_path, vcf(*rows), {"1": {10, 20}, "2": PositionIntervals([(1, 5), (8, 10)])})
@@ -182,7 +182,7 @@ def test_windows_line_ends_and_blank_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
         (vcf(row("0/1")), "10 columns where the header has 11"),
         (vcf("1 x . A G . . . GT 0/1 0/0"), "'x' is not a position"),
@@ -197,9 +197,9 @@ def test_windows_line_ends_and_blank_lines(tmp_path: Path) -> None:
         (vcf().replace(b"\tS1\tS2", b""), "no samples"),
     ],
 )
-def test_faulty_files(tmp_path: Path, content: bytes, words: str) -> None:
+def test_faulty_files(tmp_path: Path, content: bytes, message: str) -> None:
     error = refusal(tmp_path, content)
-    assert words in str(error)
+    assert message in str(error)
     assert error.line is not None
 
 
@@ -223,12 +223,12 @@ def as_bcf(folder: Path, content: bytes, *options: str) -> bytes:
     return subprocess.run(command, check=True, capture_output=True).stdout
 
 
-def same(one: Variant, two: Variant) -> bool:
+def same_variant(first: Variant, second: Variant) -> bool:
     fields = ("contig", "position", "ref", "alts", "has_genotypes")
-    equal = all(getattr(one, field) == getattr(two, field) for field in fields)
+    equal = all(getattr(first, field) == getattr(second, field) for field in fields)
     # BCF pads to the widest call of the record; whether a lone dot was haploid is all that may change.
-    known = one.genotypes[:, 0] >= 0
-    return equal and bool((one.genotypes[known] == two.genotypes[known]).all())
+    called = first.genotypes[:, 0] >= 0
+    return equal and bool((first.genotypes[called] == second.genotypes[called]).all())
 
 
 @needs_bcftools
@@ -236,12 +236,12 @@ def same(one: Variant, two: Variant) -> bool:
 def test_bcf_gives_what_its_vcf_gives(tmp_path: Path, option: str) -> None:
     text, binary = (read(tmp_path, c) for c in (vcf(*ROWS), as_bcf(tmp_path, vcf(*ROWS), option)))
     assert len(text) == len(binary) == len(ROWS)
-    assert all(same(one, two) for one, two in zip(text, binary, strict=True))
+    assert all(same_variant(first, second) for first, second in zip(text, binary, strict=True))
     assert [v.phased.tolist() for v in text[:2]] == [v.phased.tolist() for v in binary[:2]]
 
 
 @needs_bcftools
-def test_bcf_at_wanted_positions(tmp_path: Path) -> None:
+def test_bcf_at_requested_positions(tmp_path: Path) -> None:
     binary = as_bcf(tmp_path, vcf(*ROWS), "-Ob")
     assert [v.position for v in read(tmp_path, binary, {"1": {101}, "2": {6}})] == [101, 6]
 
@@ -275,19 +275,19 @@ def indexed(folder: Path) -> Path:
     return folder / "x.vcf.gz"
 
 
-WANTED = {"1": {5, 77, 2990, 9999}, "2": {5}}
+PANEL_SITES = {"1": {5, 77, 2990, 9999}, "2": {5}}
 
 
 def test_an_index_gives_the_same_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = indexed(tmp_path)
     with open_input(path) as source:
-        streamed = list(read_variants(source, WANTED).records)
+        streamed = list(read_variants(source, PANEL_SITES).records)
     monkeypatch.setattr(regions, "_MIN_BYTES_PER_SITE", 0)
     with open_input(path) as source:
-        found = list(read_variants(source, WANTED).records)
+        found = list(read_variants(source, PANEL_SITES).records)
     assert [v.position for v in found] == [v.position for v in streamed] == [5, 77, 2990]
     assert all(v.line is None for v in found)
-    assert all(same(*pair) for pair in zip(found, streamed, strict=True))
+    assert all(same_variant(*pair) for pair in zip(found, streamed, strict=True))
 
 
 @pytest.mark.parametrize("fault", ["stale", "damaged"])
@@ -300,7 +300,7 @@ def test_a_bad_index_is_not_used(tmp_path: Path, monkeypatch, capfd, fault: str)
         index.write_bytes(b"nonsense")
     monkeypatch.setattr(regions, "_MIN_BYTES_PER_SITE", 0)
     with open_input(path) as source:
-        found = list(read_variants(source, WANTED).records)
+        found = list(read_variants(source, PANEL_SITES).records)
     assert [v.position for v in found] == [5, 77, 2990]
     assert all(v.line is not None for v in found)
     assert capfd.readouterr() == ("", "")
@@ -326,7 +326,7 @@ def test_agreement_with_bcftools_query(tmp_path: Path) -> None:
     calls = rng.integers(0, 2, (200, 30, 2)).tolist()
     rows = [
         f"{1 + n // 100} {100 * n + 7} . A G . PASS DP={n} GT:DP "
-        + " ".join(f"{one}|{two}:{n % 9 + 1}" for one, two in pairs)
+        + " ".join(f"{first}|{second}:{n % 9 + 1}" for first, second in pairs)
         for n, pairs in enumerate(calls)
     ]
     path = tmp_path / "cohort.vcf.gz"
@@ -341,8 +341,8 @@ def test_agreement_with_bcftools_query_of_the_training_cohort() -> None:
 
 
 def test_gzip_and_plain_give_the_same(tmp_path: Path) -> None:
-    pair = [read(tmp_path, pack(vcf(*ROWS))) for pack in (bytes, gzip.compress)]
-    assert all(same(*both) for both in zip(*pair, strict=True))
+    variants = [read(tmp_path, compress(vcf(*ROWS))) for compress in (bytes, gzip.compress)]
+    assert all(same_variant(*pair) for pair in zip(*variants, strict=True))
 
 
 def test_records_are_counted_by_contig_and_those_that_cover_a_position_are_given(
@@ -360,11 +360,13 @@ def test_records_are_counted_by_contig_and_those_that_cover_a_position_are_given
     path.write_bytes(vcf(*rows))
     with open_input(path) as source:
         file = read_variants(source, sites, covering=True)
-        found = [(one.position, one.ref, one.offset) for one in file.records]
+        found = [(variant.position, variant.ref, variant.offset) for variant in file.records]
     deletion = [(7, "ACGT", 2), (8, "ACGT", 3)]
     assert found == [*deletion, (7, "CG", 1), (7, "G", 0), (8, "G", 1), (20, "G", 13)]
     assert file.contigs == {"chr1": 4, "other": 1}
-    assert [(one.position, one.ref) for one in read(tmp_path, vcf(*rows), sites)] == [(7, "G")]
+    assert [(variant.position, variant.ref) for variant in read(tmp_path, vcf(*rows), sites)] == [
+        (7, "G")
+    ]
 
 
 @pytest.mark.parametrize("binary", [False, pytest.param(True, marks=needs_bcftools)])
@@ -379,12 +381,12 @@ def test_letters_reach_no_further_than_ref_whatever_end_says(tmp_path: Path, bin
     path.write_bytes(as_bcf(tmp_path, content) if binary else content)
     with open_input(path) as source:
         file = read_variants(source, {"1": {101, 110}}, covering=True)
-        found = [(one.position, one.ref, one.alts) for one in file.records]
+        found = [(variant.position, variant.ref, variant.alts) for variant in file.records]
     assert found == [(101, "GA", ("G",)), (101, "G", ("T", "<*>")), (110, "G", ("T", "<*>"))]
 
 
 @pytest.mark.parametrize(
-    ("layout", "calls", "cut"),
+    ("layout", "calls", "is_cut"),
     [
         ("GT", "0|1 0|1", False),
         ("GT", "0|1 0", True),
@@ -400,12 +402,12 @@ def test_letters_reach_no_further_than_ref_whatever_end_says(tmp_path: Path, bin
     ],
 )
 def test_a_last_call_without_a_line_end_is_refused_if_it_is_shorter_than_the_others(
-    tmp_path: Path, layout: str, calls: str, cut: bool
+    tmp_path: Path, layout: str, calls: str, is_cut: bool
 ) -> None:
     samples = " ".join(f"S{number}" for number, _ in enumerate(calls.split(" ")))
     line = "1\t10\t.\tA\tG\t.\t.\t.\t" + layout + "\t" + calls.replace(" ", "\t")
     content = vcf(samples=samples) + line.encode()
-    if cut:
+    if is_cut:
         error = refusal(tmp_path, content)
         assert "truncated in the middle of a record: it has no line end" in str(error)
         assert error.line == content.count(b"\n") + 1

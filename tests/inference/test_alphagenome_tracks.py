@@ -74,7 +74,7 @@ def bundle():
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, bundle):
+def folder(tmp_path_factory, bundle):
     folder = tmp_path_factory.mktemp("alphagenome")
     save(bundle, folder / "model", Extras("", ""))
     (folder / "ref.fa").write_text(f">a\n{LONG}\n>b\n{SHORT}\n")
@@ -83,23 +83,23 @@ def place(tmp_path_factory, bundle):
     return folder
 
 
-def predicted(place, *more, bed="a\t3000\t6500\n", reference="ref.fa", target="x.h5"):
-    (place / "r.bed").write_text(bed)
-    words = [
+def predict(folder, *more, bed="a\t3000\t6500\n", reference="ref.fa", target="x.h5"):
+    (folder / "r.bed").write_text(bed)
+    arguments = [
         "--model",
-        place / "model",
+        folder / "model",
         "--reference",
-        place / reference,
+        folder / reference,
         "--regions",
-        place / "r.bed",
+        folder / "r.bed",
     ]
-    return run(["predict", *words, *more, "--to", "hdf5", "-o", place / target])
+    return run(["predict", *arguments, *more, "--to", "hdf5", "-o", folder / target])
 
 
-def values(place, *more, **given):
-    ended = predicted(place, *more, **given)
-    assert ended.status == 0, ended.stderr
-    with h5py.File(place / "x.h5") as file:
+def values(folder, *more, **options):
+    result = predict(folder, *more, **options)
+    assert result.status == 0, result.stderr
+    with h5py.File(folder / "x.h5") as file:
         names = [name.decode() for name in file["tracks/name"][:]]
         return dict(zip(names, file["values"][:].T, strict=True))
 
@@ -107,13 +107,15 @@ def values(place, *more, **given):
 def outputs(bundle, text, organism=0):
     network = bundle.classifier.networks[0]
     ids = torch.from_numpy(bundle.tokenizer.encode(text)).long()[None]
-    found = network.predict(ids, {"organism_index": torch.tensor([organism])})
-    return {name: {k: v[0].numpy() for k, v in made.items()} for name, made in found.items()}
+    predictions = network.predict(ids, {"organism_index": torch.tensor([organism])})
+    return {
+        name: {k: v[0].numpy() for k, v in arrays.items()} for name, arrays in predictions.items()
+    }
 
 
 class TestNames:
-    def test_a_track_is_the_column_of_its_place_among_those_of_its_organism_and_assay(self):
-        assert [tuple(place) for place in output_slots(HUMAN + MOUSE)] == [
+    def test_a_track_is_the_column_of_its_rank_among_those_of_its_organism_and_assay(self):
+        assert [tuple(slot) for slot in output_slots(HUMAN + MOUSE)] == [
             ("cage", 0, 0), ("cage", 0, 1), ("dnase", 0, 0), ("chip_histone", 0, 0), ("contact_maps", 0, 0),
             ("cage", 1, 0), ("dnase", 1, 0),
         ]  # fmt: skip
@@ -125,8 +127,8 @@ class TestNames:
     def test_tracks_of_a_released_file_are_numbered_and_of_strands_that_it_does_not_tell(self):
         config = AlphaGenomeConfig(tissues=[367, 90])
         assert dict(config.tracks) == RELEASED_TRACKS
-        found = unnamed_tracks(config)
-        mouse = [track for track in found if track.organism == "mouse"]
+        tracks = unnamed_tracks(config)
+        mouse = [track for track in tracks if track.organism == "mouse"]
         counts = {assay: sum(t.assay == assay for t in mouse) for assay in RELEASED_TRACKS}
         assert counts["splice_site_usage"] == 180
         assert counts["contact_maps"] == 8
@@ -137,62 +139,62 @@ class TestNames:
             "-",
         ]
 
-    def test_columns_that_only_fill_a_head_up_are_no_tracks(self, bundle):
+    def test_columns_that_only_pad_a_head_are_no_tracks(self, bundle):
         network = bundle.classifier.networks[0]
         released = Bundle(bundle.config, bundle.classifier, TrackInput([]))
-        kept = network.tracks.assays["cage"].track_means.clone()
+        original_means = network.tracks.assays["cage"].track_means.clone()
         network.tracks.assays["cage"].track_means[1, 1] = 0
         try:
             names = [track.name for track in track_reader(released, organism="mouse").tracks]
         finally:
-            network.tracks.assays["cage"].track_means[:] = kept
+            network.tracks.assays["cage"].track_means[:] = original_means
         assert names == ["dnase_1", "cage_1", "chip_histone_1", "contact_maps_1"]
 
     def test_a_table_of_more_tracks_than_the_network_has_is_refused(self, bundle):
-        more = Bundle(
+        extended = Bundle(
             bundle.config, bundle.classifier, TrackInput([*HUMAN, *MOUSE, MOUSE[1], MOUSE[1]])
         )
         with pytest.raises(BundleError, match="track m2 of its table is none of the network's"):
-            track_reader(more, organism="human")
+            track_reader(extended, organism="human")
 
 
 class TestPredict:
-    def test_the_middle_of_a_window_is_what_the_heads_say(self, place, bundle):
-        found = values(place, "--organism", "human", bed="a\t3500\t4500\n")
+    def test_the_middle_of_a_window_is_what_the_heads_say(self, folder, bundle):
+        tracks = values(folder, "--organism", "human", bed="a\t3500\t4500\n")
         begin = 4000 - WINDOW // 2
         expected = outputs(bundle, LONG[begin : begin + WINDOW])
-        own = slice(3500 - begin, 4500 - begin)
-        assert np.allclose(found["h-"], expected["cage"]["predictions_1bp"][own, 1], rtol=1e-4)
+        region = slice(3500 - begin, 4500 - begin)
+        assert np.allclose(tracks["h-"], expected["cage"]["predictions_1bp"][region, 1], rtol=1e-4)
         coarse = np.repeat(expected["chip_histone"]["predictions_128bp"][:, 0] / 128, 128)
-        assert np.allclose(found["mark"], coarse[own], rtol=1e-4)
-        assert set(found) == {"h+", "h-", "open", "mark"}
+        assert np.allclose(tracks["mark"], coarse[region], rtol=1e-4)
+        assert set(tracks) == {"h+", "h-", "open", "mark"}
 
-    def test_bins_of_128_are_those_of_the_heads_of_that_resolution(self, place, bundle):
+    def test_bins_of_128_are_those_of_the_heads_of_that_resolution(self, folder, bundle):
         begin = 3072
-        words = ["--organism", "mouse", "--resolution", "128"]
-        found = values(place, *words, bed=f"a\t{begin + 1024}\t{begin + 3072}\n")
+        arguments = ["--organism", "mouse", "--resolution", "128"]
+        tracks = values(folder, *arguments, bed=f"a\t{begin + 1024}\t{begin + 3072}\n")
         expected = outputs(bundle, LONG[begin : begin + WINDOW], 1)["dnase"]["predictions_128bp"]
-        assert np.allclose(found["m2"], expected[8:24, 0] / 128, rtol=1e-4)
+        assert np.allclose(tracks["m2"], expected[8:24, 0] / 128, rtol=1e-4)
 
-    def test_whole_contigs_to_their_ends_and_none_of_what_is_too_short(self, place):
-        found = values(place, "--only", "open", bed="a\t0\t9000\nb\t0\t1500\n")["open"]
-        assert not np.isnan(found[:9000]).any()
-        assert np.isnan(found[9000:]).all()
+    def test_whole_contigs_to_their_ends_and_none_of_what_is_too_short(self, folder):
+        predicted = values(folder, "--only", "open", bed="a\t0\t9000\nb\t0\t1500\n")["open"]
+        assert not np.isnan(predicted[:9000]).any()
+        assert np.isnan(predicted[9000:]).all()
 
-    def test_shifting_the_genome_changes_nothing(self, place):
-        before = values(place, "--only", "liver")
-        after = values(place, "--only", "liver", bed="a\t5999\t9499\n", reference="later.fa")
+    def test_shifting_the_genome_changes_nothing(self, folder):
+        before = values(folder, "--only", "liver")
+        after = values(folder, "--only", "liver", bed="a\t5999\t9499\n", reference="later.fa")
         assert all(np.array_equal(before[name], after[name]) for name in ("h+", "h-"))
 
-    def test_both_strands_of_the_other_strand_are_the_same_reversed(self, place):
-        words = ["--organism", "human", "--strand", "both"]
-        one = values(place, *words)
-        other = values(place, *words, bed="a\t2500\t6000\n", reference="turned.fa")
+    def test_both_strands_of_the_other_strand_are_the_same_reversed(self, folder):
+        arguments = ["--organism", "human", "--strand", "both"]
+        one = values(folder, *arguments)
+        other = values(folder, *arguments, bed="a\t2500\t6000\n", reference="turned.fa")
         assert np.allclose(one["h+"], other["h-"][::-1], rtol=1e-4)
         assert np.allclose(one["open"], other["open"][::-1], rtol=1e-4)
 
     @pytest.mark.parametrize(
-        ("words", "said"),
+        ("arguments", "message"),
         [
             ([], "--organism: which of human, mouse?"),
             (["--organism", "rat"], "--organism rat: the model knows human, mouse"),
@@ -202,26 +204,26 @@ class TestPredict:
             (["--organism", "mouse", "--only", "liver"], "no track has this name"),
         ],
     )
-    def test_what_does_not_fit_is_one_line(self, place, words, said):
-        ended = predicted(place, *words, target="none.h5")
-        assert ended.status == 2
-        assert said in ended.stderr
-        assert not (place / "none.h5").exists()
+    def test_what_does_not_fit_is_one_line(self, folder, arguments, message):
+        result = predict(folder, *arguments, target="none.h5")
+        assert result.status == 2
+        assert message in result.stderr
+        assert not (folder / "none.h5").exists()
 
-    def test_tracks_are_not_filled_from_others(self, place):
-        (place / "open.bedgraph").write_text("a\t0\t10\t1\n")
-        (place / "t.tsv").write_text("name\tfile\nopen\topen.bedgraph\n")
-        words = [
+    def test_tracks_are_not_filled_from_others(self, folder):
+        (folder / "open.bedgraph").write_text("a\t0\t10\t1\n")
+        (folder / "t.tsv").write_text("name\tfile\nopen\topen.bedgraph\n")
+        arguments = [
             "--tracks",
-            place / "t.tsv",
+            folder / "t.tsv",
             "--reference",
-            place / "ref.fa",
+            folder / "ref.fa",
             "-o",
-            place / "filled",
+            folder / "filled",
         ]
-        ended = run(["denoise", "--model", place / "model", *words])
-        assert ended.status != 0
-        assert "--organism" in ended.stderr or "reads DNA alone" in ended.stderr
+        result = run(["denoise", "--model", folder / "model", *arguments])
+        assert result.status != 0
+        assert "--organism" in result.stderr or "reads DNA alone" in result.stderr
 
 
 class TestContacts:
@@ -231,132 +233,132 @@ class TestContacts:
         maps = outputs(bundle, LONG[4096:8192])["contact_maps"]["predictions"][..., 0]
         return [maps[0, 0], maps[0, 1], maps[1, 1]]
 
-    def test_pairs_are_those_of_the_window_and_bins_those_of_the_reference(self, place, bundle):
-        ended = predicted(place, "--organism", "human", "--contacts", place / "c.h5", bed=self.BED)
-        assert ended.status == 0, ended.stderr
-        with h5py.File(place / "c.h5") as file:
+    def test_pairs_are_those_of_the_window_and_bins_those_of_the_reference(self, folder, bundle):
+        result = predict(folder, "--organism", "human", "--contacts", folder / "c.h5", bed=self.BED)
+        assert result.status == 0, result.stderr
+        with h5py.File(folder / "c.h5") as file:
             pairs = list(zip(file["pairs/first"][:], file["pairs/second"][:], strict=True))
             assert pairs == [(2, 2), (2, 3), (3, 3)]
             assert np.allclose(file["values"][:, 0], self.expected(bundle), atol=1e-5)
             assert file["bins/end"][:].tolist() == [2048, 4096, 6144, 8192, 9000, 1500]
             assert file["maps/name"][:].tolist() == [b"hic"]
 
-    def test_cooler_reads_the_same(self, place, bundle):
+    def test_cooler_reads_the_same(self, folder, bundle):
         cooler = pytest.importorskip("cooler")
-        ended = predicted(
-            place, "--organism", "human", "--contacts", place / "c.cool", bed=self.BED
+        result = predict(
+            folder, "--organism", "human", "--contacts", folder / "c.cool", bed=self.BED
         )
-        assert ended.status == 0, ended.stderr
-        clr = cooler.Cooler(str(place / "c.cool"))
-        assert clr.chromnames == ["a", "b"]
-        matrix = clr.matrix(balance=False).fetch("a:4097-8192")
+        assert result.status == 0, result.stderr
+        cooler_file = cooler.Cooler(str(folder / "c.cool"))
+        assert cooler_file.chromnames == ["a", "b"]
+        matrix = cooler_file.matrix(balance=False).fetch("a:4097-8192")
         one, between, other = self.expected(bundle)
         assert np.allclose(matrix, [[one, between], [between, other]], atol=1e-5)
 
-    def test_every_pair_of_a_contig_once(self, place):
+    def test_every_pair_of_a_contig_once(self, folder):
         bed = "a\t0\t5000\na\t5000\t9000\n"
         assert (
-            predicted(place, "--organism", "human", "--contacts", place / "c.h5", bed=bed).status
+            predict(folder, "--organism", "human", "--contacts", folder / "c.h5", bed=bed).status
             == 0
         )
-        with h5py.File(place / "c.h5") as file:
+        with h5py.File(folder / "c.h5") as file:
             pairs = list(zip(file["pairs/first"][:], file["pairs/second"][:], strict=True))
         assert pairs == [(0, 0), (0, 1), (1, 1), (1, 2), (2, 2), (2, 3), (3, 3)]
 
-    def test_maps_alone(self, place, bundle):
-        (place / "r.bed").write_text(self.BED)
-        words = [
+    def test_maps_alone(self, folder, bundle):
+        (folder / "r.bed").write_text(self.BED)
+        arguments = [
             "--model",
-            place / "model",
+            folder / "model",
             "--reference",
-            place / "ref.fa",
+            folder / "ref.fa",
             "--regions",
-            place / "r.bed",
+            folder / "r.bed",
         ]
-        words += ["--organism", "human", "--only", "hic", "--contacts", place / "c.h5"]
-        ended = run(["predict", *words, "--plot", place / "maps.svg"])
-        assert ended.status == 0, ended.stderr
-        assert ended.stdout.splitlines()[0].split("\t") == ["region", "contig", "start", "end"]
-        with h5py.File(place / "c.h5") as file:
+        arguments += ["--organism", "human", "--only", "hic", "--contacts", folder / "c.h5"]
+        result = run(["predict", *arguments, "--plot", folder / "maps.svg"])
+        assert result.status == 0, result.stderr
+        assert result.stdout.splitlines()[0].split("\t") == ["region", "contig", "start", "end"]
+        with h5py.File(folder / "c.h5") as file:
             assert np.allclose(file["values"][:, 0], self.expected(bundle), atol=1e-5)
-        ended = run(["predict", *words, "--plot", place / "maps.svg", "--plot-logo", "open"])
-        assert ended.status == 2
-        assert "--plot-logo open: no track is drawn, maps alone" in ended.stderr
+        result = run(["predict", *arguments, "--plot", folder / "maps.svg", "--plot-logo", "open"])
+        assert result.status == 2
+        assert "--plot-logo open: no track is drawn, maps alone" in result.stderr
 
-    def test_a_triangle_is_drawn(self, place):
-        words = ["--organism", "human", "--resolution", "128", "--plot", place / "x.svg"]
-        ended = predicted(place, *words, bed=self.BED)
-        assert ended.status == 0, ended.stderr
-        drawn = (place / "x.svg").read_text()
-        assert "bases apart" in drawn
-        assert "hic" in drawn
+    def test_a_triangle_is_drawn(self, folder):
+        arguments = ["--organism", "human", "--resolution", "128", "--plot", folder / "x.svg"]
+        result = predict(folder, *arguments, bed=self.BED)
+        assert result.status == 0, result.stderr
+        picture = (folder / "x.svg").read_text()
+        assert "bases apart" in picture
+        assert "hic" in picture
 
     @pytest.mark.parametrize(
-        ("words", "said"),
+        ("arguments", "message"),
         [
             (["--contacts", "c.txt"], "name it .cool or .h5"),
             (["--only", "hic"], "the tracks chosen are contact maps: --contacts FILE writes them"),
             (["--only", "open", "--contacts", "c.h5"], "no contact maps among the tracks chosen"),
         ],
     )
-    def test_what_does_not_fit_is_refused(self, place, words, said):
-        ended = predicted(place, "--organism", "human", *words, bed=self.BED, target="none.h5")
-        assert ended.status != 0
-        assert said in ended.stderr
-        assert not (place / "none.h5").exists()
+    def test_what_does_not_fit_is_refused(self, folder, arguments, message):
+        result = predict(folder, "--organism", "human", *arguments, bed=self.BED, target="none.h5")
+        assert result.status != 0
+        assert message in result.stderr
+        assert not (folder / "none.h5").exists()
 
 
 class TestLogo:
-    def drawn(self, place, name, *more, bed="a\t4000\t4030\n", reference="ref.fa"):
-        words = ["--only", "liver", "--plot", place / "x.svg", "--plot-logo", name, *more]
-        return predicted(place, *words, bed=bed, reference=reference)
+    def plot(self, folder, name, *more, bed="a\t4000\t4030\n", reference="ref.fa"):
+        arguments = ["--only", "liver", "--plot", folder / "x.svg", "--plot-logo", name, *more]
+        return predict(folder, *arguments, bed=bed, reference=reference)
 
-    def logo(self, place, bundle, region, name="h+", file="ref.fa"):
-        with open_reference(place / file) as reference:
+    def logo(self, folder, bundle, region, name="h+", file="ref.fa"):
+        with open_reference(folder / file) as reference:
             predictor = TrackPredictor(bundle, reference, PredictionOptions(only=["liver"]))
             return TrackLogo.of(predictor, region, name)
 
-    def test_letters_are_those_of_explain_by_gradient_on_both_strands(self, place, bundle):
+    def test_letters_are_those_of_explain_by_gradient_on_both_strands(self, folder, bundle):
         begin = 2000
-        found = self.logo(place, bundle, Region("a", begin + 2000, begin + 2096, "", 1))
+        logo = self.logo(folder, bundle, Region("a", begin + 2000, begin + 2096, "", 1))
         text = LONG[begin : begin + WINDOW]
-        assert found.letters == text[2000:2096]
+        assert logo.letters == text[2000:2096]
         reader = track_reader(bundle, ["liver"])
         stretch = Stretch(text, 2000, 2096)
         expected = changes_by_gradient(reader, stretch, 0, both_strands=True)[2000:2096]
-        assert np.allclose(found.heights, -np.nanmean(expected, axis=1), rtol=1e-6)
+        assert np.allclose(logo.heights, -np.nanmean(expected, axis=1), rtol=1e-6)
         other = self.logo(
-            place,
+            folder,
             bundle,
             Region("a", 9000 - begin - 2096, 9000 - begin - 2000, "", 1),
             "h-",
             "turned.fa",
         )
-        scale = np.abs(found.heights).max()
-        assert np.allclose(found.heights, other.heights[::-1], atol=1e-4 * scale)
+        scale = np.abs(logo.heights).max()
+        assert np.allclose(logo.heights, other.heights[::-1], atol=1e-4 * scale)
 
-    def test_a_shift_of_the_genome_shifts_the_letters(self, place, bundle):
-        one = self.logo(place, bundle, Region("a", 4000, 4030, "", 1))
-        other = self.logo(place, bundle, Region("a", 6999, 7029, "", 1), file="later.fa")
+    def test_a_shift_of_the_genome_shifts_the_letters(self, folder, bundle):
+        one = self.logo(folder, bundle, Region("a", 4000, 4030, "", 1))
+        other = self.logo(folder, bundle, Region("a", 6999, 7029, "", 1), file="later.fa")
         assert other.start - one.start == 2999
         assert np.array_equal(one.heights, other.heights)
 
     @pytest.mark.parametrize("ending", ["svg", "png"])
-    def test_it_is_drawn_above_the_tracks(self, place, ending):
-        ended = self.drawn(place, "h+", "--plot", place / f"with.{ending}")
-        assert ended.status == 0, ended.stderr
-        drawn = (place / f"with.{ending}").read_bytes()
-        assert drawn.startswith({"png": b"\x89PNG", "svg": b"<?xml"}[ending])
-        self.drawn(place, "h+", "--plot", place / f"again.{ending}")
-        assert (place / f"again.{ending}").read_bytes() == drawn
+    def test_it_is_drawn_above_the_tracks(self, folder, ending):
+        result = self.plot(folder, "h+", "--plot", folder / f"with.{ending}")
+        assert result.status == 0, result.stderr
+        picture = (folder / f"with.{ending}").read_bytes()
+        assert picture.startswith({"png": b"\x89PNG", "svg": b"<?xml"}[ending])
+        self.plot(folder, "h+", "--plot", folder / f"again.{ending}")
+        assert (folder / f"again.{ending}").read_bytes() == picture
         if ending == "svg":
-            text = drawn.decode()
+            text = picture.decode()
             assert "ln fold change" in text
             assert "h+: what letters add to the ln of its mean (gradient, both strands)" in text
             assert text.index("what letters add") < text.index("<!-- h- -->")
 
     @pytest.mark.parametrize(
-        ("name", "bed", "said"),
+        ("name", "bed", "message"),
         [
             ("open", "a\t4000\t4030\n", "--plot-logo open: no track that is drawn (h+, h-)"),
             (
@@ -367,15 +369,15 @@ class TestLogo:
             ("h+", "b\t40\t60\n", "does not fit into a window of 0 bases"),
         ],
     )
-    def test_what_cannot_be_drawn_is_refused(self, place, name, bed, said):
-        ended = self.drawn(place, name, bed=bed)
-        assert ended.status == 2
-        assert said in ended.stderr
+    def test_what_cannot_be_drawn_is_refused(self, folder, name, bed, message):
+        result = self.plot(folder, name, bed=bed)
+        assert result.status == 2
+        assert message in result.stderr
 
-    def test_it_needs_a_picture(self, place):
-        ended = predicted(place, "--only", "liver", "--plot-logo", "h+")
-        assert ended.status == 2
-        assert "--plot-logo is for --plot" in ended.stderr
+    def test_it_needs_a_picture(self, folder):
+        result = predict(folder, "--only", "liver", "--plot-logo", "h+")
+        assert result.status == 2
+        assert "--plot-logo is for --plot" in result.stderr
 
 
 class TestScore:
@@ -390,8 +392,8 @@ class TestScore:
         means = TrackMeans(bundle, ["hic"], both_strands=False)
         assert means.labels == ["contacts/hic"]
         expected = outputs(bundle, TEXT)["contact_maps"]["predictions"][..., 0]
-        found = means.of_stretches([Stretch(TEXT, 10, 20), Stretch(TEXT, 2040, 2050)])
-        assert np.allclose(found[:, 0], [expected[0].mean(), expected.mean()], atol=1e-5)
+        contacts = means.of_stretches([Stretch(TEXT, 10, 20), Stretch(TEXT, 2040, 2050)])
+        assert np.allclose(contacts[:, 0], [expected[0].mean(), expected.mean()], atol=1e-5)
 
     @pytest.mark.parametrize(
         ("start", "ref", "alt"),
@@ -406,33 +408,33 @@ class TestScore:
         assert fixed_window_of(Change("a", 5, "A", "T"), 2000, WINDOW, 2048) is None
         assert fixed_window_of(Change("a", 5, "A", "T" * 1500), 3000, WINDOW, 2048) is None
 
-    def test_rows_have_either_allele_and_what_is_too_short_is_told(self, place, bundle):
+    def test_rows_have_either_allele_and_what_is_too_short_is_told(self, folder, bundle):
         vcf = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
         deletion, other = LONG[8994:], "ACGT"[("ACGT".index(LONG[4999]) + 1) % 4]
         vcf += f"a\t5000\t.\t{LONG[4999]}\t{other}\t.\t.\t.\n"
         vcf += f"a\t8995\t.\t{deletion}\t{deletion[0]}\t.\t.\t.\n"
         vcf += f"b\t9\t.\t{SHORT[8]}\t<DEL>,{complement(SHORT[8])}\t.\t.\t.\n"
-        (place / "v.vcf").write_text(vcf)
-        words = [
+        (folder / "v.vcf").write_text(vcf)
+        arguments = [
             "--model",
-            place / "model",
+            folder / "model",
             "--reference",
-            place / "ref.fa",
+            folder / "ref.fa",
             "--only",
             "open",
             "--flank",
             "50",
         ]
-        ended = run(["score", *words, place / "v.vcf"])
-        assert ended.status == 0, ended.stderr
-        assert "1 on a contig shorter than what the model reads" in ended.stderr
-        head, *rows = [line.split("\t") for line in ended.stdout.splitlines()]
+        result = run(["score", *arguments, folder / "v.vcf"])
+        assert result.status == 0, result.stderr
+        assert "1 on a contig shorter than what the model reads" in result.stderr
+        header, *rows = [line.split("\t") for line in result.stdout.splitlines()]
         assert len(rows) == 2
-        row = dict(zip(head, rows[0], strict=True))
+        row = dict(zip(header, rows[0], strict=True))
         text = LONG[4999 - 2048 : 4999 + 2048]
         expected = [
-            np.log(outputs(bundle, one)["dnase"]["predictions_1bp"][1998:2099, 0].mean())
-            for one in (text, text[:2048] + other + text[2049:])
+            np.log(outputs(bundle, sequence)["dnase"]["predictions_1bp"][1998:2099, 0].mean())
+            for sequence in (text, text[:2048] + other + text[2049:])
         ]
         assert float(row["tracks/open:ref"]) == pytest.approx(expected[0], abs=1e-4)
         assert float(row["tracks/open"]) == pytest.approx(expected[1] - expected[0], abs=1e-4)
@@ -452,22 +454,24 @@ class TestExplain:
         network = bundle.classifier.networks[0].double()
         try:
             ids = torch.from_numpy(bundle.tokenizer.encode(TEXT)).long()[None]
-            at, letter = 1234, "ACGT".index(TEXT[1234])
+            position, letter = 1234, "ACGT".index(TEXT[1234])
             other = (letter + 1) % 4
-            logs = []
+            log_means = []
             for step in (0, 1e-6):
                 indicators = network.one_hot(ids)
-                indicators[0, letter, at] -= step
-                indicators[0, other, at] += step
-                made = network.embed_one_hot(indicators, torch.tensor([0]))
-                logs.append(
-                    network.tracks.values_along_genome("dnase", made, torch.tensor([0]), 1)[1]
+                indicators[0, letter, position] -= step
+                indicators[0, other, position] += step
+                embeddings = network.embed_one_hot(indicators, torch.tensor([0]))
+                log_means.append(
+                    network.tracks.values_along_genome("dnase", embeddings, torch.tensor([0]), 1)[1]
                     .mean()
                     .log()
                 )
         finally:
             network.float()
-        assert changes[at, other] == pytest.approx(float(logs[1] - logs[0]) / 1e-6, rel=1e-2)
+        assert changes[position, other] == pytest.approx(
+            float(log_means[1] - log_means[0]) / 1e-6, rel=1e-2
+        )
 
     @pytest.mark.parametrize("name", ["open", "mark"])
     def test_the_gradient_is_of_the_letters_that_count(self, bundle, name):
@@ -478,53 +482,55 @@ class TestExplain:
         network = bundle.classifier.networks[0].double()
         try:
             changes, mean = reader.gradients(stretch, column)
-            place = reader.output_slots[column]
-            at, letter = 1234, "ACGT".index(TEXT[1234])
-            other, logs = (letter + 1) % 4, []
+            slot = reader.output_slots[column]
+            position, letter = 1234, "ACGT".index(TEXT[1234])
+            other, log_means = (letter + 1) % 4, []
             for step in (0, 1e-6):
                 ids = torch.from_numpy(bundle.tokenizer.encode(TEXT)).long()[None]
                 indicators = network.one_hot(ids)
-                indicators[0, letter, at] -= step
-                indicators[0, other, at] += step
-                made = network.embed_one_hot(indicators, torch.tensor([0]))
+                indicators[0, letter, position] -= step
+                indicators[0, other, position] += step
+                embeddings = network.embed_one_hot(indicators, torch.tensor([0]))
                 size, values = network.tracks.values_along_genome(
-                    place.head, made, torch.tensor([0]), 1
+                    slot.head, embeddings, torch.tensor([0]), 1
                 )
-                bases = values[0, :, place.column].repeat_interleave(size)
-                logs.append(float(bases[1000:1300].mean().log()))
+                bases = values[0, :, slot.column].repeat_interleave(size)
+                log_means.append(float(bases[1000:1300].mean().log()))
         finally:
             network.float()
-        assert np.log(mean) == pytest.approx(logs[0], rel=1e-6)
-        assert changes[at, other] == pytest.approx((logs[1] - logs[0]) / 1e-6, rel=1e-2)
+        assert np.log(mean) == pytest.approx(log_means[0], rel=1e-6)
+        assert changes[position, other] == pytest.approx(
+            (log_means[1] - log_means[0]) / 1e-6, rel=1e-2
+        )
 
     def test_a_record_is_a_multiple(self, bundle):
-        odds = explained_values(bundle, ["tracks/open"], both_strands=False)
-        explainer = Explainer(odds, ["tracks/open"], "gradient")
+        means = explained_values(bundle, ["tracks/open"], both_strands=False)
+        explainer = Explainer(means, ["tracks/open"], "gradient")
         with pytest.raises(Exception, match="reads multiples of 2,048"):
             list(explainer.explain([SequenceRecord("x", TEXT[:3000])]))
-        ((_, found),) = explainer.explain([SequenceRecord("x", TEXT)])
-        assert np.isnan(found.changes).sum() == WINDOW
+        ((_, explanation),) = explainer.explain([SequenceRecord("x", TEXT)])
+        assert np.isnan(explanation.changes).sum() == WINDOW
 
 
-def test_a_released_folder_names_its_tracks_in_a_table(place, bundle):
+def test_a_released_folder_names_its_tracks_in_a_table(folder, bundle):
     import safetensors.torch
 
     from genomai_cli.bundles.adapters.alphagenome import released_name
 
-    folder = place / "released"
-    folder.mkdir()
+    released = folder / "released"
+    released.mkdir()
     network = bundle.classifier.networks[0]
     tensors = {released_name(n): t.contiguous() for n, t in network.state_dict().items()}
-    safetensors.torch.save_file(tensors, folder / "model.safetensors")
-    (folder / "config.json").write_text(
+    safetensors.torch.save_file(tensors, released / "model.safetensors")
+    (released / "config.json").write_text(
         '{"model_type": "alphagenome", "max_relative_distance": 32}'
     )
-    (folder / "tracks.tsv").write_bytes((place / "model" / "tracks.tsv").read_bytes())
-    words = ["--reference", place / "ref.fa", "--organism", "mouse"]
-    (place / "r.bed").write_text("a\t3000\t3100\n")
-    found = [
-        run(["predict", "--model", place / name, *words, "--regions", place / "r.bed"]).stdout
+    (released / "tracks.tsv").write_bytes((folder / "model" / "tracks.tsv").read_bytes())
+    arguments = ["--reference", folder / "ref.fa", "--organism", "mouse"]
+    (folder / "r.bed").write_text("a\t3000\t3100\n")
+    tables = [
+        run(["predict", "--model", folder / name, *arguments, "--regions", folder / "r.bed"]).stdout
         for name in ("model", "released")
     ]
-    assert found[0] == found[1]
-    assert found[0].splitlines()[0].endswith("end\tm+\tm2")
+    assert tables[0] == tables[1]
+    assert tables[0].splitlines()[0].endswith("end\tm+\tm2")

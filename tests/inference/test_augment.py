@@ -19,8 +19,8 @@ from genomai_cli.population.barcode import (
 from genomai_cli.population.panel import Panel
 from genomai_cli.records import SequenceRecord
 
-unhurried = settings(deadline=None, max_examples=50)
-ALL = Changes(mask=0.2, crop=0.7, mutate=0.3, revcomp=True)
+without_deadline = settings(deadline=None, max_examples=50)
+ALL_CHANGES = Changes(mask=0.2, crop=0.7, mutate=0.3, revcomp=True)
 KINDS = ("ACGT", "RYSWKM", "BDHV", "N")
 names = st.sampled_from(["a", "b", "c"])
 sequences = st.text("ACGTRYSWKMBDHVN", max_size=40)
@@ -29,8 +29,8 @@ files = st.lists(st.builds(SequenceRecord, names, sequences), max_size=8)
 
 def view(sequence, changes, **options):
     """The sequence of the only view of a record."""
-    (made,) = augmented([SequenceRecord("x", sequence)], changes, **options)
-    return made.sequence
+    (record,) = augmented([SequenceRecord("x", sequence)], changes, **options)
+    return record.sequence
 
 
 def codes(text):
@@ -55,41 +55,49 @@ def barcode(panel, genotypes):
     return genotypes_to_letters(np.asarray(genotypes, np.int8), panel).tobytes().decode()
 
 
-@unhurried
+@without_deadline
 @given(files, st.integers(0, 2**40), st.integers(1, 3), st.randoms())
 def test_a_view_does_not_depend_on_the_other_records_or_their_order(records, seed, views, random):
-    mixed = [*records, SequenceRecord("other", "ACGTACGT")]
-    random.shuffle(mixed)
-    of = {}
-    for made in augmented(mixed, ALL, views=views, seed=seed):
-        of.setdefault(made.name, []).append(made.sequence)
+    shuffled = [*records, SequenceRecord("other", "ACGTACGT")]
+    random.shuffle(shuffled)
+    by_name = {}
+    for augmented_record in augmented(shuffled, ALL_CHANGES, views=views, seed=seed):
+        by_name.setdefault(augmented_record.name, []).append(augmented_record.sequence)
     for name in {record.name for record in records}:
-        alone = [record for record in mixed if record.name == name]
-        for made in augmented(alone, ALL, views=views, seed=seed):
-            assert of[made.name].pop(0) == made.sequence
+        alone = [record for record in shuffled if record.name == name]
+        for augmented_record in augmented(alone, ALL_CHANGES, views=views, seed=seed):
+            assert by_name[augmented_record.name].pop(0) == augmented_record.sequence
 
 
-@unhurried
+@without_deadline
 @given(sequences, st.integers(0, 2**40))
 def test_more_views_leave_the_first_ones_as_they_are(sequence, seed):
     record = SequenceRecord("x", sequence)
-    three, one = (list(augmented([record], ALL, views=n, seed=seed)) for n in (3, 1))
+    three, one = (list(augmented([record], ALL_CHANGES, views=n, seed=seed)) for n in (3, 1))
     assert three[:1] == one
 
 
 def test_seeds_views_and_records_of_one_name_differ():
-    twins = [SequenceRecord("x", "ACGT" * 20)] * 2
-    made = [v.sequence for seed in (0, 1) for v in augmented(twins, ALL, views=2, seed=seed)]
-    assert len(set(made)) == 8
+    duplicates = [SequenceRecord("x", "ACGT" * 20)] * 2
+    sequences_of_views = [
+        v.sequence
+        for seed in (0, 1)
+        for v in augmented(duplicates, ALL_CHANGES, views=2, seed=seed)
+    ]
+    assert len(set(sequences_of_views)) == 8
 
 
 def test_names_and_descriptions_say_what_was_done():
-    made = list(augmented([SequenceRecord("x", "ACGT", "old")], ALL, views=2, seed=7))
-    assert [v.name for v in made] == ["x_view1", "x_view2"]
-    assert {v.description for v in made} == {"mask=0.2 crop=0.7 mutate=0.3 revcomp seed=7"}
+    augmented_records = list(
+        augmented([SequenceRecord("x", "ACGT", "old")], ALL_CHANGES, views=2, seed=7)
+    )
+    assert [v.name for v in augmented_records] == ["x_view1", "x_view2"]
+    assert {v.description for v in augmented_records} == {
+        "mask=0.2 crop=0.7 mutate=0.3 revcomp seed=7"
+    }
 
 
-@unhurried
+@without_deadline
 @given(sequences, st.integers(0, 2**32))
 def test_substitutes_are_of_the_letters_kind(sequence, seed):
     changed = view(sequence, Changes(mutate=1.0), seed=seed)
@@ -98,14 +106,14 @@ def test_substitutes_are_of_the_letters_kind(sequence, seed):
         assert (old != new) == (old != "N")
 
 
-@unhurried
+@without_deadline
 @given(sequences)
 def test_the_other_strand_is_the_reverse_complement(sequence):
     expected = augmentations.reverse_complement(codes(sequence)).tobytes().decode()
     assert view(sequence, Changes(revcomp=True)) == expected
 
 
-@unhurried
+@without_deadline
 @given(st.text("ACGT", min_size=1, max_size=60), st.floats(0, 1), st.integers(0, 99))
 def test_a_crop_is_a_stretch_of_the_sequence(sequence, share, seed):
     cropped = view(sequence, Changes(crop=share), seed=seed)
@@ -113,11 +121,11 @@ def test_a_crop_is_a_stretch_of_the_sequence(sequence, share, seed):
     assert len(cropped) == max(1, round(share * len(sequence)))
 
 
-def test_about_the_share_of_letters_is_hidden_and_replaced():
+def test_about_the_share_of_letters_is_masked_and_replaced():
     sequence = "ACGT" * 5000
-    hidden = view(sequence, Changes(mask=0.15))
-    assert hidden.count("N") / len(sequence) == pytest.approx(0.15, abs=0.01)
-    assert all(new in (old, "N") for old, new in zip(sequence, hidden, strict=True))
+    masked = view(sequence, Changes(mask=0.15))
+    assert masked.count("N") / len(sequence) == pytest.approx(0.15, abs=0.01)
+    assert all(new in (old, "N") for old, new in zip(sequence, masked, strict=True))
     replaced = view(sequence, Changes(mutate=0.1))
     differing = sum(a != b for a, b in zip(sequence, replaced, strict=True))
     assert differing / len(sequence) == pytest.approx(0.1, abs=0.01)
@@ -154,19 +162,19 @@ def test_a_barcode_is_recognised_by_its_length_and_letters(panel, sites):
     assert is_haplotype(codes(barcode(panel, [0, 2] * 15)))
 
 
-@unhurried
+@without_deadline
 @given(st.lists(st.integers(-1, 2), min_size=30, max_size=30), st.integers(0, 99))
 def test_a_substituted_barcode_has_other_genotypes_of_its_sites(panel, sites, genotypes, seed):
     letters = barcode(panel, genotypes)
     changed = view(
         letters, Changes(mutate=1.0), seed=seed, alignment=BarcodeAlignment(panels=[sites])
     )
-    found = letters_to_genotypes(codes(changed), panel)
+    new = letters_to_genotypes(codes(changed), panel)
     old = np.array(genotypes)
-    assert ((found >= 0) == (old >= 0)).all()
-    assert (found[old >= 0] != old[old >= 0]).all()
+    assert ((new >= 0) == (old >= 0)).all()
+    assert (new[old >= 0] != old[old >= 0]).all()
     if 1 not in genotypes:  # a haplotype: its other allele
-        assert (found[old >= 0] == 2 - old[old >= 0]).all()
+        assert (new[old >= 0] == 2 - old[old >= 0]).all()
 
 
 def test_a_cropped_barcode_keeps_its_length(panel, sites):
@@ -203,10 +211,10 @@ def test_a_named_panel_refuses_records_of_another_length(sites):
 GROUP_OF = {"a1": "A", "a2": "A", "b1": "B"}
 
 
-def people(panel):
+def sample_records(panel):
     """Two of a group that has only refs but at one site, and one of a group that has only alts."""
-    one = [0] * 29
-    rows = {"a1": [*one, 2], "a2": [*one, 0], "b1": [2] * 30}
+    refs = [0] * 29
+    rows = {"a1": [*refs, 2], "a2": [*refs, 0], "b1": [2] * 30}
     return [SequenceRecord(name, barcode(panel, row)) for name, row in rows.items()]
 
 
@@ -217,10 +225,10 @@ def crossed(records, panel, views):
 
 
 def test_a_cross_takes_each_site_from_a_member_of_the_records_group(panel):
-    made = crossed(people(panel), panel, 200)
+    crosses = crossed(sample_records(panel), panel, 200)
     copies = {
         name: np.array(
-            [letters_to_genotypes(codes(v.sequence), panel) for v in made if v.name[:2] == name]
+            [letters_to_genotypes(codes(v.sequence), panel) for v in crosses if v.name[:2] == name]
         )
         for name in GROUP_OF
     }
@@ -228,25 +236,25 @@ def test_a_cross_takes_each_site_from_a_member_of_the_records_group(panel):
     assert (copies["a1"][:, :29] == 0).all()
     # No heterozygote among the three: haplotypes, whose last site has either letter.
     assert (copies["a2"][:, 29] == 2).mean() == pytest.approx(0.5, abs=0.15)
-    assert made[0].description == "cross=A seed=0"
+    assert crosses[0].description == "cross=A seed=0"
 
 
-def test_people_are_crossed_as_people(panel):
-    records = people(panel)
+def test_genotypes_are_crossed_as_two_haplotypes(panel):
+    records = sample_records(panel)
     records.append(SequenceRecord("b1", barcode(panel, [1] * 30)))
-    made = [v for v in crossed(records, panel, 100) if v.name.startswith("b1")]
-    copies = np.array([letters_to_genotypes(codes(v.sequence), panel) for v in made])
+    crosses = [v for v in crossed(records, panel, 100) if v.name.startswith("b1")]
+    copies = np.array([letters_to_genotypes(codes(v.sequence), panel) for v in crosses])
     # Three of the group's four alleles are alternate.
     assert copies.mean() == pytest.approx(1.5, abs=0.05)
     assert (copies == 1).mean() == pytest.approx(2 * 0.75 * 0.25, abs=0.05)
 
 
 def test_a_cross_does_not_depend_on_the_order_of_the_file(panel):
-    records = people(panel)
-    back = crossed(records[::-1], panel, 3)
-    assert sorted(crossed(records, panel, 3), key=str) == sorted(back, key=str)
+    records = sample_records(panel)
+    reversed_order = crossed(records[::-1], panel, 3)
+    assert sorted(crossed(records, panel, 3), key=str) == sorted(reversed_order, key=str)
 
 
-def test_haplotypes_go_by_the_name_of_their_person():
+def test_haplotypes_go_by_the_name_of_their_individual():
     labels = {"x": "A", "y_B": "B"}
     assert groups_of(["x_A", "x_B", "y_B", "z_A"], labels) == {"x_A": "A", "x_B": "A", "y_B": "B"}

@@ -25,7 +25,7 @@ from genomai_cli.tokenizers import from_config
 pytestmark = pytest.mark.usefixtures("one_thread")
 COMPLEMENT = str.maketrans("ACGTN", "TGCAN")
 BATCHINGS = [Batching(windows=1), Batching(windows=3), Batching(tokens=40), Batching(pairs=2000)]
-WAYS = [
+ALL_SETTINGS = [
     Settings(),
     Settings(both_strands=True),
     Settings(pool="max"),
@@ -36,15 +36,15 @@ WAYS = [
 
 def model(**sizes):
     """A model of plain DNA with random weights in double precision: two layers of width 8."""
-    made = random_bundle(**sizes)
-    made.classifier.double().eval().requires_grad_(False)
-    return made
+    bundle = random_bundle(**sizes)
+    bundle.classifier.double().eval().requires_grad_(False)
+    return bundle
 
 
 MODEL = model()
 SPACED = model(
     k=4, stride=3, positions=10
-)  # words with steps, so that letters may be left at the end
+)  # tokens with a stride, so that letters may be left at the end
 
 
 def letters(length, seed=0):
@@ -63,20 +63,22 @@ LENGTHS = [5, 80, 3, 18, 19, 150, 1, 20, 60, 35, 0]
 RECORDS = [record(letters(size), f"s{n}") for n, size in enumerate(LENGTHS)]
 
 
-def vector(bundle, sequence, **how):
-    (found,) = Embedder(bundle, Settings(**how)).embed([record(sequence)])
-    return found.vector
+def vector(bundle, sequence, **options):
+    (embedding,) = Embedder(bundle, Settings(**options)).embed([record(sequence)])
+    return embedding.vector
 
 
-def words(bundle, sequence, **how):
-    """The vectors of the words of one sequence."""
-    found = list(Embedder(bundle, Settings(per_token=True, **how)).embed_tokens([record(sequence)]))
-    assert [stretch.last for stretch in found] == [False] * (len(found) - 1) + [True]
-    return np.concatenate([stretch.vectors for stretch in found])
+def token_vectors(bundle, sequence, **options):
+    """The vectors of the tokens of one sequence."""
+    stretches = list(
+        Embedder(bundle, Settings(per_token=True, **options)).embed_tokens([record(sequence)])
+    )
+    assert [stretch.last for stretch in stretches] == [False] * (len(stretches) - 1) + [True]
+    return np.concatenate([stretch.vectors for stretch in stretches])
 
 
-def hidden(bundle, sequence, layer=None):
-    """What the first network says about a sequence that fits one window: (T, D)."""
+def hidden_states(bundle, sequence, layer=None):
+    """The hidden states of the first network for a sequence that fits one window: (T, D)."""
     ids = torch.from_numpy(bundle.tokenizer.encode(sequence).astype(np.int64))[None]
     return bundle.classifier.networks[0](ids, layer=layer)[0].numpy()
 
@@ -85,30 +87,30 @@ def hidden(bundle, sequence, layer=None):
 
 
 @pytest.mark.parametrize("batching", BATCHINGS)
-@pytest.mark.parametrize("way", WAYS, ids=str)
-def test_vectors_do_not_depend_on_the_batches(way, batching):
-    expected = list(Embedder(MODEL, way).embed(RECORDS))
-    found = list(Embedder(MODEL, way).embed(RECORDS, batching))
-    assert [e.name for e in found] == [r.name for r in RECORDS]
-    for one, other in zip(expected, found, strict=True):
+@pytest.mark.parametrize("embed_settings", ALL_SETTINGS, ids=str)
+def test_vectors_do_not_depend_on_the_batches(embed_settings, batching):
+    expected = list(Embedder(MODEL, embed_settings).embed(RECORDS))
+    embeddings = list(Embedder(MODEL, embed_settings).embed(RECORDS, batching))
+    assert [e.name for e in embeddings] == [r.name for r in RECORDS]
+    for one, other in zip(expected, embeddings, strict=True):
         assert one.windows == other.windows
         np.testing.assert_allclose(one.vector, other.vector, atol=1e-6)
 
 
 @pytest.mark.parametrize("batching", BATCHINGS)
-def test_vectors_of_words_do_not_depend_on_the_batches(batching):
+def test_vectors_of_tokens_do_not_depend_on_the_batches(batching):
     embedder = Embedder(MODEL, Settings(per_token=True, both_strands=True))
     expected = list(embedder.embed_tokens(RECORDS))
-    found = list(embedder.embed_tokens(RECORDS, batching))
-    assert [(e.name, e.last) for e in expected] == [(e.name, e.last) for e in found]
-    for one, other in zip(expected, found, strict=True):
+    embeddings = list(embedder.embed_tokens(RECORDS, batching))
+    assert [(e.name, e.last) for e in expected] == [(e.name, e.last) for e in embeddings]
+    for one, other in zip(expected, embeddings, strict=True):
         np.testing.assert_allclose(one.vectors, other.vectors, atol=1e-6)
 
 
 def test_vectors_do_not_depend_on_the_order():
-    there = list(Embedder(MODEL).embed(RECORDS))
-    back = list(Embedder(MODEL).embed(RECORDS[::-1]))[::-1]
-    for one, other in zip(there, back, strict=True):
+    forward = list(Embedder(MODEL).embed(RECORDS))
+    backward = list(Embedder(MODEL).embed(RECORDS[::-1]))[::-1]
+    for one, other in zip(forward, backward, strict=True):
         np.testing.assert_allclose(one.vector, other.vector, atol=1e-6)
 
 
@@ -116,29 +118,29 @@ def test_vectors_do_not_depend_on_the_threads():
     expected = [e.vector for e in Embedder(MODEL).embed(RECORDS)]
     torch.set_num_threads(2)
     try:
-        found = [e.vector for e in Embedder(MODEL).embed(RECORDS)]
+        vectors = [e.vector for e in Embedder(MODEL).embed(RECORDS)]
     finally:
         torch.set_num_threads(1)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(vectors, expected, atol=1e-6)
 
 
 def test_only_a_batch_is_held_of_endless_records():
     endless = (record(letters(30, n), f"s{n}") for n in count())
-    found = Embedder(MODEL).embed(endless, Batching(windows=4))
-    assert [e.name for e in islice(found, 5)] == ["s0", "s1", "s2", "s3", "s4"]
+    embeddings = Embedder(MODEL).embed(endless, Batching(windows=4))
+    assert [e.name for e in islice(embeddings, 5)] == ["s0", "s1", "s2", "s3", "s4"]
 
 
 def test_windows_are_made_as_they_are_needed():
     class Counting:
-        """A tokenizer that counts how often it is asked."""
+        """A tokenizer that counts how often it encodes."""
 
-        asked = 0
+        calls = 0
 
         def __getattr__(self, name):
             return getattr(MODEL.tokenizer, name)
 
         def encode(self, sequence):
-            self.asked += 1
+            self.calls += 1
             return MODEL.tokenizer.encode(sequence)
 
     from genomai_cli.inputs.windows import SequenceStrands
@@ -146,9 +148,9 @@ def test_windows_are_made_as_they_are_needed():
     for read in ("known_windows", "ordered_windows"):
         tokenizer = Counting()
         strands = SequenceStrands(tokenizer, Windows.of(tokenizer, 16), both_strands=True)
-        found = getattr(strands, read)(record("ACGTTGCA" * 100_000))
-        assert len(list(islice(found, 10))) == 10
-        assert tokenizer.asked <= 12
+        windows = getattr(strands, read)(record("ACGTTGCA" * 100_000))
+        assert len(list(islice(windows, 10))) == 10
+        assert tokenizer.calls <= 12
 
 
 # --- windows ------------------------------------------------------------------------------------
@@ -156,50 +158,50 @@ def test_windows_are_made_as_they_are_needed():
 
 @st.composite
 def windows_and_lengths(draw):
-    k, step = draw(st.integers(1, 6)), draw(st.integers(1, 7))
-    tokenizer = from_config({"kind": "kmers", "k": k, "stride": step})
-    longest = draw(st.integers(1, 12))
-    most = (longest - 1) * step + k
-    size = draw(st.none() | st.integers(k, most))
-    held = ((size or most) - k) // step + 1
-    stride = draw(st.none() | st.integers(step, held * step))
+    k, token_stride = draw(st.integers(1, 6)), draw(st.integers(1, 7))
+    tokenizer = from_config({"kind": "kmers", "k": k, "stride": token_stride})
+    max_tokens = draw(st.integers(1, 12))
+    max_size = (max_tokens - 1) * token_stride + k
+    size = draw(st.none() | st.integers(k, max_size))
+    token_count = ((size or max_size) - k) // token_stride + 1
+    stride = draw(st.none() | st.integers(token_stride, token_count * token_stride))
     return (
         tokenizer,
-        Windows.of(tokenizer, longest, size, stride),
-        longest,
+        Windows.of(tokenizer, max_tokens, size, stride),
+        max_tokens,
         draw(st.integers(0, 90)),
     )
 
 
 @given(windows_and_lengths())
-def test_windows_hold_every_letter_and_the_last_ends_at_the_end(drawn):
-    tokenizer, windows, longest, length = drawn
+def test_windows_hold_every_letter_and_the_last_ends_at_the_end(case):
+    tokenizer, windows, max_tokens, length = case
     starts, width = list(windows.starts(length)), windows.width(length)
     assert list(windows.starts(length, backward=True)) == starts[::-1]
     if length < tokenizer.k:
         assert starts == []
         return
-    assert tokenizer.length(width) <= longest
+    assert tokenizer.length(width) <= max_tokens
     assert starts[0] == 0
     assert starts[-1] + width == length
     assert starts == sorted(set(starts))
-    held = {s + place for s in starts for place in range(width)}
+    covered = {s + offset for s in starts for offset in range(width)}
     assert (
-        len(held) == length or windows.step > tokenizer.k
-    )  # which leaves letters between words out
+        len(covered) == length or windows.step > tokenizer.k
+    )  # which leaves letters between tokens out
 
 
 @given(windows_and_lengths())
-def test_windows_of_whole_words_hold_every_word(drawn):
-    tokenizer, windows, _, length = drawn
+def test_windows_of_full_tokens_hold_every_token(case):
+    tokenizer, windows, _, length = case
     span = windows.span(length)
-    held = {
-        start // windows.step + word
+    covered = {
+        start // windows.step + token
         for start in windows.starts(span)
-        for word in range(tokenizer.length(windows.width(span)))
+        for token in range(tokenizer.length(windows.width(span)))
     }
     assert all(start % windows.step == 0 for start in windows.starts(span))
-    assert held == set(range(tokenizer.length(length)))
+    assert covered == set(range(tokenizer.length(length)))
 
 
 def test_by_default_windows_are_as_long_as_the_network_reads_and_overlap_by_half():
@@ -209,7 +211,7 @@ def test_by_default_windows_are_as_long_as_the_network_reads_and_overlap_by_half
 
 
 @pytest.mark.parametrize(
-    ("how", "message"),
+    ("options", "message"),
     [
         ({"window": 19}, "--window 19: this model reads windows of 3 to 18 letters"),
         ({"window": 2}, "--window 2"),
@@ -222,24 +224,26 @@ def test_by_default_windows_are_as_long_as_the_network_reads_and_overlap_by_half
         ({"pool": "max", "per_token": True}, "tokens are not pooled"),
     ],
 )
-def test_what_the_model_cannot_do_is_wrong_usage(how, message):
+def test_what_the_model_cannot_do_is_wrong_usage(options, message):
     with pytest.raises(UsageError, match=message):
-        Embedder(MODEL, Settings(**how))
+        Embedder(MODEL, Settings(**options))
 
 
 # --- pools, strands, layers -----------------------------------------------------------------------
 
 
-def test_a_sequence_of_one_window_has_the_mean_of_its_words():
+def test_a_sequence_of_one_window_has_the_mean_of_its_tokens():
     sequence = letters(18)
-    np.testing.assert_allclose(vector(MODEL, sequence), hidden(MODEL, sequence).mean(0), atol=1e-6)
+    np.testing.assert_allclose(
+        vector(MODEL, sequence), hidden_states(MODEL, sequence).mean(0), atol=1e-6
+    )
 
 
-def test_windows_are_weighted_by_their_words():
-    """18 letters fit; 4 letters of words of 4, one every 3, are left at the end of 15: another window."""
+def test_windows_are_weighted_by_their_tokens():
+    """18 letters fit; 4 letters of tokens of 4, one every 3, are left at the end of 15: another window."""
     sequence = letters(15)
-    whole, end = hidden(SPACED, sequence[:13]), hidden(SPACED, sequence[2:])
-    expected = (whole.sum(0) + end.sum(0)) / (len(whole) + len(end))
+    first, last = hidden_states(SPACED, sequence[:13]), hidden_states(SPACED, sequence[2:])
+    expected = (first.sum(0) + last.sum(0)) / (len(first) + len(last))
     np.testing.assert_allclose(vector(SPACED, sequence), expected, atol=1e-6)
 
 
@@ -247,7 +251,7 @@ def test_windows_are_weighted_by_their_words():
 def test_pools_over_windows(length):
     sequence = letters(length)
     starts = [*range(0, length - 18, 9), length - 18]
-    parts = [hidden(MODEL, sequence[start : start + 18]) for start in starts]
+    parts = [hidden_states(MODEL, sequence[start : start + 18]) for start in starts]
     for pool, expected in [
         ("mean", np.mean([part.mean(0) for part in parts], axis=0)),
         ("max", np.max([part.max(0) for part in parts], axis=0)),
@@ -260,9 +264,13 @@ def test_every_letter_counts():
     for bundle in (MODEL, SPACED):
         sequence = letters(47)
         before = vector(bundle, sequence)
-        for place in range(47):
-            changed = sequence[:place] + reverse_complement(sequence[place]) + sequence[place + 1 :]
-            assert np.abs(vector(bundle, changed) - before).max() > 1e-6, place
+        for position in range(47):
+            changed = (
+                sequence[:position]
+                + reverse_complement(sequence[position])
+                + sequence[position + 1 :]
+            )
+            assert np.abs(vector(bundle, changed) - before).max() > 1e-6, position
 
 
 @settings(deadline=None, max_examples=40)
@@ -285,7 +293,7 @@ def test_both_strands_are_the_mean_of_both():
 @pytest.mark.parametrize("layer", [0, 1, 2])
 def test_layers_count_from_the_embeddings_or_from_the_end(layer):
     sequence = letters(12)
-    expected = hidden(MODEL, sequence, layer).mean(0)
+    expected = hidden_states(MODEL, sequence, layer).mean(0)
     for number in (layer, layer - 3):
         np.testing.assert_allclose(vector(MODEL, sequence, layer=number), expected, atol=1e-6)
     network = MODEL.classifier.members[0]
@@ -297,103 +305,104 @@ def test_layers_count_from_the_embeddings_or_from_the_end(layer):
 
 
 def test_members_stand_side_by_side():
-    pair = model(members=2)
+    ensemble = model(members=2)
     sequence = letters(40)
-    whole = vector(pair, sequence)
-    assert whole.shape == (16,)
-    assert not np.allclose(whole[:8], whole[8:])
-    assert Embedder(pair, Settings()).attributes["members"] == 2
-    del pair.classifier.members[0]
-    np.testing.assert_allclose(vector(pair, sequence), whole[8:], atol=1e-6)
+    full = vector(ensemble, sequence)
+    assert full.shape == (16,)
+    assert not np.allclose(full[:8], full[8:])
+    assert Embedder(ensemble, Settings()).attributes["members"] == 2
+    del ensemble.classifier.members[0]
+    np.testing.assert_allclose(vector(ensemble, sequence), full[8:], atol=1e-6)
 
 
 @pytest.mark.parametrize("sequence", ["", "A", "AC", "N" * 50])
-def test_a_sequence_without_a_known_word_has_a_vector_of_nan(sequence):
+def test_a_sequence_without_a_known_token_has_a_vector_of_nan(sequence):
     records = [record(letters(20), "a"), record(sequence, "b"), record(letters(20), "c")]
-    found = list(Embedder(MODEL).embed(records, Batching(windows=1)))
-    assert [e.name for e in found] == ["a", "b", "c"]
-    assert [e.windows for e in found] == [2, 0, 2]
-    assert np.isnan(found[1].vector).all()
-    assert found[1].vector.shape == (8,)
-    np.testing.assert_allclose(found[0].vector, found[2].vector, atol=1e-6)
+    embeddings = list(Embedder(MODEL).embed(records, Batching(windows=1)))
+    assert [e.name for e in embeddings] == ["a", "b", "c"]
+    assert [e.windows for e in embeddings] == [2, 0, 2]
+    assert np.isnan(embeddings[1].vector).all()
+    assert embeddings[1].vector.shape == (8,)
+    np.testing.assert_allclose(embeddings[0].vector, embeddings[2].vector, atol=1e-6)
 
 
 def test_windows_of_unknown_letters_are_left_out():
     known = letters(18)
-    found = next(iter(Embedder(MODEL).embed([record("N" * 900 + known)])))
-    assert found.windows <= 2
-    np.testing.assert_allclose(
-        found.vector, vector(MODEL, "N" * 9 + known) if found.windows == 2 else vector(MODEL, known),
-        atol=1e-6,
-    )  # fmt: skip
+    embedding = next(iter(Embedder(MODEL).embed([record("N" * 900 + known)])))
+    assert embedding.windows == 2  # of 18 letters, which overlap by half
+    np.testing.assert_allclose(embedding.vector, vector(MODEL, "N" * 9 + known), atol=1e-6)
 
 
-def test_symmetric_words_know_unknown_letters_too():
-    """They have no [UNK], but hide an unknown word as [MASK]."""
+def test_symmetric_tokens_know_unknown_letters_too():
+    """They have no [UNK], but encode an unknown token as [MASK]."""
     bundle = model(kind="symmetric")
     assert np.isnan(vector(bundle, "N" * 30)).all()
     assert not np.isnan(vector(bundle, "N" * 30 + "ACGT")).any()
 
 
-# --- words ------------------------------------------------------------------------------------------
+# --- tokens -----------------------------------------------------------------------------------------
 
 
-def dense_words(bundle, sequence, *, both):
-    """The vectors of words the plain way: all windows of all strands, then the means."""
+def dense_token_vectors(bundle, sequence, *, both_strands):
+    """The vectors of tokens computed directly: all windows of all strands, then the means."""
     windows = Embedder(bundle, Settings()).windows
     sequence = sequence[: windows.span(len(sequence))]
     strands = []
-    for text in [sequence, reverse_complement(sequence)][: 1 + both]:
-        found = [[] for _ in range(bundle.tokenizer.length(len(text)))]
+    for text in [sequence, reverse_complement(sequence)][: 1 + both_strands]:
+        by_token = [[] for _ in range(bundle.tokenizer.length(len(text)))]
         for start in windows.starts(len(text)):
-            part = hidden(bundle, text[start : start + windows.width(len(text))])
-            for place, row in enumerate(part):
-                found[start // windows.step + place].append(row)
-        strands.append([np.mean(rows, axis=0) for rows in found])
-    if both:
+            part = hidden_states(bundle, text[start : start + windows.width(len(text))])
+            for offset, row in enumerate(part):
+                by_token[start // windows.step + offset].append(row)
+        strands.append([np.mean(rows, axis=0) for rows in by_token])
+    if both_strands:
         strands[1] = strands[1][::-1]
     return np.mean(strands, axis=0)
 
 
-@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("both_strands", [False, True])
 @pytest.mark.parametrize("length", [4, 17, 18, 31, 40, 95, 100])
-def test_a_word_has_the_mean_of_the_windows_that_cover_it(length, both):
+def test_a_token_has_the_mean_of_the_windows_that_cover_it(length, both_strands):
     for bundle in (MODEL, SPACED):
         sequence = letters(length)
-        found = words(bundle, sequence, both_strands=both)
-        assert found.shape == (bundle.tokenizer.length(length), 8)
-        np.testing.assert_allclose(found, dense_words(bundle, sequence, both=both), atol=1e-6)
+        vectors = token_vectors(bundle, sequence, both_strands=both_strands)
+        assert vectors.shape == (bundle.tokenizer.length(length), 8)
+        np.testing.assert_allclose(
+            vectors, dense_token_vectors(bundle, sequence, both_strands=both_strands), atol=1e-6
+        )
 
 
-def test_words_of_the_reverse_complement_are_those_of_the_sequence_backward():
+def test_tokens_of_the_reverse_complement_are_those_of_the_sequence_backward():
     sequence = letters(79)
-    for bundle in (MODEL, SPACED):  # 79 letters are 26 whole words of SPACED
-        found = words(bundle, sequence, both_strands=True)
-        turned = words(bundle, reverse_complement(sequence), both_strands=True)
-        np.testing.assert_allclose(found, turned[::-1], atol=1e-6)
+    for bundle in (MODEL, SPACED):  # 79 letters are 26 full tokens of SPACED
+        vectors = token_vectors(bundle, sequence, both_strands=True)
+        of_reverse_complement = token_vectors(
+            bundle, reverse_complement(sequence), both_strands=True
+        )
+        np.testing.assert_allclose(vectors, of_reverse_complement[::-1], atol=1e-6)
 
 
-def test_a_record_without_words_has_no_rows():
+def test_a_record_without_tokens_has_no_rows():
     embedder = Embedder(MODEL, Settings(per_token=True))
-    found = list(
+    embeddings = list(
         embedder.embed_tokens([record("AC", "a"), record(letters(9), "b"), record("", "c")])
     )
-    assert [(e.name, len(e.vectors), e.last) for e in found] == [
+    assert [(e.name, len(e.vectors), e.last) for e in embeddings] == [
         ("a", 0, True),
         ("b", 7, True),
         ("c", 0, True),
     ]
 
 
-def test_few_words_are_held_of_a_long_record():
-    """What is not given out yet stays as short as a window."""
+def test_few_tokens_are_held_of_a_long_record():
+    """The vectors that are kept back are never more than those of a window."""
     embedder = Embedder(MODEL, Settings(per_token=True, both_strands=True))
     stretches = list(embedder.embed_tokens([record(letters(2000))], Batching(windows=2)))
     assert sum(len(s.vectors) for s in stretches) == 1998
     assert max(len(s.vectors) for s in stretches) <= 16
 
 
-def test_word_means_forget_what_they_gave():
+def test_token_means_drop_what_was_taken():
     means = TokenMeans(strands=2, width=1)
     means.add(0, 0, np.array([[1.0], [2.0]]))
     means.add(1, 0, np.array([[3.0], [4.0], [5.0]]))
@@ -439,30 +448,30 @@ def sites_model(panel):
 
 def test_two_haplotypes_are_averaged(haplotype_model, panel):
     rest = "".join(panel.ref[1:])
-    mixed = vector(haplotype_model, "R" + rest)
+    mean = vector(haplotype_model, "R" + rest)
     each = [vector(haplotype_model, letter + rest) for letter in "AG"]
     assert not np.allclose(*each)
-    np.testing.assert_allclose(mixed, np.mean(each, axis=0), atol=1e-6)
-    by_word = words(haplotype_model, "R" + rest)
-    assert by_word.shape == (28, 16)
-    np.testing.assert_allclose(by_word.mean(0), mixed, atol=1e-6)
+    np.testing.assert_allclose(mean, np.mean(each, axis=0), atol=1e-6)
+    per_token = token_vectors(haplotype_model, "R" + rest)
+    assert per_token.shape == (28, 16)
+    np.testing.assert_allclose(per_token.mean(0), mean, atol=1e-6)
 
 
 def test_the_network_of_sites_has_one_vector_a_sample(sites_model, panel):
     sequence = "".join(panel.alt)
     ids = torch.from_numpy(sites_model.tokenizer.encode(sequence).astype(np.int64))[None]
     inputs = sites_model.classifier.inputs(ids)
-    for layer, asked in [(None, -1), (1, 1), (0, 0), (0, -2)]:
+    for layer, requested in [(None, -1), (1, 1), (0, 0), (0, -2)]:
         members = sites_model.classifier.members
         expected = torch.cat([m.pooled(inputs, layer=layer) for m in members], 1)[0]
         np.testing.assert_allclose(
-            vector(sites_model, sequence, layer=asked), expected.numpy(), atol=1e-6
+            vector(sites_model, sequence, layer=requested), expected.numpy(), atol=1e-6
         )
     assert not np.allclose(vector(sites_model, sequence), vector(sites_model, sequence, layer=0))
 
 
 @pytest.mark.parametrize(
-    ("how", "reason"),
+    ("options", "reason"),
     [
         ({"per_token": True}, "--per-token: the model barcodes has one vector a sample"),
         ({"pool": "cls"}, "--pool cls: the model barcodes has one vector a sample"),
@@ -473,9 +482,9 @@ def test_the_network_of_sites_has_one_vector_a_sample(sites_model, panel):
         ({"layer": 2}, "--layer 2"),
     ],
 )
-def test_what_the_network_of_sites_cannot_do_is_wrong_usage(sites_model, how, reason):
+def test_what_the_network_of_sites_cannot_do_is_wrong_usage(sites_model, options, reason):
     with pytest.raises(UsageError, match=reason):
-        Embedder(sites_model, Settings(**how))
+        Embedder(sites_model, Settings(**options))
 
 
 def test_a_barcode_without_a_known_site_has_a_vector_of_nan(sites_model, haplotype_model):
@@ -488,10 +497,10 @@ def genome_model():
     """A model of genomes that are mapped to a made-up circular reference: every 20th letter, one variant a site."""
     reference = Reference("toy", letters(3000, 7), circular=True)
     sites = np.arange(0, 3000, 20)
-    majors = np.array(["ACGT".index(reference.sequence[site]) for site in sites])
+    major_alleles = np.array(["ACGT".index(reference.sequence[site]) for site in sites])
     counts = np.zeros((150, 4), np.int64)
-    counts[np.arange(150), majors] = 9
-    counts[np.arange(150), (majors + 1) % 4] = 5
+    counts[np.arange(150), major_alleles] = 9
+    counts[np.arange(150), (major_alleles + 1) % 4] = 5
     config = {
         "name": "genomes",
         "version": "1",
@@ -521,16 +530,16 @@ def test_a_genome_has_its_vector_at_any_rotation_and_on_either_strand(genome_mod
         Embedder(genome_model, Settings(per_token=True))
 
 
-def test_networks_say_what_they_have(sites_model):
+def test_networks_declare_token_vectors_and_hidden_size(sites_model):
     assert MODEL.classifier.has_token_vectors
     assert not sites_model.classifier.has_token_vectors
     assert [each.classifier.hidden_size for each in (MODEL, sites_model)] == [8, 8]
 
 
 def test_attributes_tell_how_vectors_were_made():
-    way = Settings(layer=-2, both_strands=True, window=17, stride=5)
-    found = Embedder(SPACED, way).attributes
-    assert found == {
+    embed_settings = Settings(layer=-2, both_strands=True, window=17, stride=5)
+    attributes = Embedder(SPACED, embed_settings).attributes
+    assert attributes == {
         "model_name": "random",
         "model_version": "1",
         "model_sha256": "",

@@ -44,9 +44,11 @@ def ensemble(*parts, labels=LABELS, numbers=None, **sizes):
     )
 
 
-def explained(bundle, texts, method=MUTAGENESIS, *, both=False, label=None, batch_size=None):
+def explained(
+    bundle, texts, method=MUTAGENESIS, *, both_strands=False, label=None, batch_size=None
+):
     """The explanations of some sequences."""
-    odds = LabelOdds(bundle, both_strands=both, batching=Batching(windows=batch_size))
+    odds = LabelOdds(bundle, both_strands=both_strands, batching=Batching(windows=batch_size))
     explainer = Explainer(odds, labels_to_explain(bundle, None, label), method)
     records = [SequenceRecord(f"r{number}", text) for number, text in enumerate(texts)]
     return [explanation for _, explanation in explainer.explain(records)]
@@ -58,7 +60,7 @@ def kmers():
 
 
 @pytest.fixture(scope="module")
-def both_strands():
+def ensemble_bundle():
     return ensemble(KMERS, CONVOLUTION)
 
 
@@ -68,7 +70,7 @@ def test_attributions_of_a_kmer_regression_are_its_exact_contributions(kmers):
     (part,) = kmers.classifier.networks[0].parts
     (head,) = kmers.classifier.networks[0].heads
     weight = (head.weight @ part.linear.weight).detach().numpy()
-    (found,) = explained(kmers, [text], label="bound")
+    (explanation,) = explained(kmers, [text], label="bound")
 
     def score(letters):
         codes = torch.tensor([["ACGT".index(letter) for letter in letters]])
@@ -77,17 +79,19 @@ def test_attributions_of_a_kmer_regression_are_its_exact_contributions(kmers):
             weight[0] - weight[1]
         ) @ shares.numpy()  # of two labels the log odds are a difference
 
-    for place, letter in enumerate(text):
-        others = [text[:place] + base + text[place + 1 :] for base in "ACGT" if base != letter]
+    for position, letter in enumerate(text):
+        others = [
+            text[:position] + base + text[position + 1 :] for base in "ACGT" if base != letter
+        ]
         expected = score(text) - np.mean([score(other) for other in others])
-        assert found.attributions[place] == pytest.approx(expected, abs=1e-9)
+        assert explanation.attributions[position] == pytest.approx(expected, abs=1e-9)
 
 
 @given(st.lists(DNA, min_size=1, max_size=3))
 @settings(max_examples=15)
 def test_for_a_model_that_is_linear_in_each_letter_the_gradient_is_exact(kmers, texts):
-    exact, fast = (explained(kmers, texts, method) for method in (MUTAGENESIS, GRADIENT))
-    for one, other in zip(exact, fast, strict=True):
+    exact, gradient = (explained(kmers, texts, method) for method in (MUTAGENESIS, GRADIENT))
+    for one, other in zip(exact, gradient, strict=True):
         assert (one is None) == (other is None)
         if one is not None:
             assert one.label == other.label
@@ -97,8 +101,8 @@ def test_for_a_model_that_is_linear_in_each_letter_the_gradient_is_exact(kmers, 
 @given(DNA)
 @settings(max_examples=15)
 @pytest.mark.parametrize("method", [MUTAGENESIS, GRADIENT])
-def test_the_reverse_complement_gets_mirrored_attributions(both_strands, method, text):
-    one, other = explained(both_strands, [text, complement(text)[::-1]], method, label="free")
+def test_the_reverse_complement_gets_mirrored_attributions(ensemble_bundle, method, text):
+    one, other = explained(ensemble_bundle, [text, complement(text)[::-1]], method, label="free")
     if one is None:
         assert other is None
         return
@@ -107,49 +111,49 @@ def test_the_reverse_complement_gets_mirrored_attributions(both_strands, method,
 
 
 @pytest.mark.parametrize("method", [MUTAGENESIS, GRADIENT])
-def test_records_without_a_readable_letter_have_no_explanation(both_strands, method):
-    assert explained(both_strands, ["NNN", "N"], method, label="free") == [None, None]
+def test_records_without_a_readable_letter_have_no_explanation(ensemble_bundle, method):
+    assert explained(ensemble_bundle, ["NNN", "N"], method, label="free") == [None, None]
 
 
-def test_changes_are_those_of_the_log_odds(both_strands):
+def test_changes_are_those_of_the_log_odds(ensemble_bundle):
     text = "ACGNTTGACA"
-    odds = LabelOdds(both_strands, both_strands=False)
-    (found,) = explained(both_strands, [text], label="free")
+    odds = LabelOdds(ensemble_bundle, both_strands=False)
+    (explanation,) = explained(ensemble_bundle, [text], label="free")
     before, after = odds.of([text, text[:5] + "C" + text[6:]])[:, 1]
-    assert found.odds == before
-    assert found.changes[5, 1] == pytest.approx(after - before, abs=1e-12)
-    assert np.isnan(found.changes[3]).all()
-    assert np.isnan(found.attributions[3])
-    assert np.isnan(found.changes[0, 0])
-    assert np.isfinite(found.attributions).sum() == len(text) - 1
+    assert explanation.odds == before
+    assert explanation.changes[5, 1] == pytest.approx(after - before, abs=1e-12)
+    assert np.isnan(explanation.changes[3]).all()
+    assert np.isnan(explanation.attributions[3])
+    assert np.isnan(explanation.changes[0, 0])
+    assert np.isfinite(explanation.attributions).sum() == len(text) - 1
     np.testing.assert_allclose(
-        found.attributions[[0, 9]], -np.nanmean(found.changes[[0, 9]], axis=1)
+        explanation.attributions[[0, 9]], -np.nanmean(explanation.changes[[0, 9]], axis=1)
     )
 
 
 @pytest.mark.parametrize("method", [MUTAGENESIS, GRADIENT])
-def test_neither_company_nor_batch_size_changes_an_attribution(both_strands, method):
+def test_neither_company_nor_batch_size_changes_an_attribution(ensemble_bundle, method):
     texts = ["ACGTTGCATTGA", "GGNAT", "TTTTTTTTTTTTTTTTTTTTC"]
-    together = explained(both_strands, texts, method)
+    together = explained(ensemble_bundle, texts, method)
     for batch_size in (1, 2):
         for one, other in zip(
-            together, explained(both_strands, texts, method, batch_size=batch_size), strict=True
+            together, explained(ensemble_bundle, texts, method, batch_size=batch_size), strict=True
         ):
             np.testing.assert_allclose(one.changes, other.changes, atol=1e-10)
     for text, one in zip(texts, together, strict=True):
-        (alone,) = explained(both_strands, [text], method)
+        (alone,) = explained(ensemble_bundle, [text], method)
         np.testing.assert_allclose(one.changes, alone.changes, atol=1e-10)
 
 
 def test_both_strands_are_the_mean_of_either_reading():
     bundle = ensemble({"kind": "kmers", "longest": 2, "both_strands": False})
     text = "AACGTTTG"
-    turned = complement(text)[::-1]
+    reverse = complement(text)[::-1]
     for method in (MUTAGENESIS, GRADIENT):
-        (mean,) = explained(bundle, [text], method, both=True, label="bound")
-        given_, other = explained(bundle, [text, turned], method, label="bound")
-        assert not np.allclose(given_.attributions, other.attributions[::-1], atol=1e-6)
-        expected = (given_.attributions + other.attributions[::-1]) / 2
+        (mean,) = explained(bundle, [text], method, both_strands=True, label="bound")
+        forward, other = explained(bundle, [text, reverse], method, label="bound")
+        assert not np.allclose(forward.attributions, other.attributions[::-1], atol=1e-6)
+        expected = (forward.attributions + other.attributions[::-1]) / 2
         np.testing.assert_allclose(mean.attributions, expected, atol=1e-9)
 
 
@@ -172,8 +176,8 @@ def test_the_gradient_is_first_order_in_the_vectors_of_tokens(network, tokenizer
     table = bundle.classifier.networks[0].token_embedding.weight.data
     table.copy_(0.3 * torch.sin(torch.arange(table.shape[1])) + 1e-5 * table)
     texts = ["ACGTTGCATTGACCATGACA", "GGACATTNAC", "ACGTTGCATTGACCATGACAGGATTACAGGCATTT"]
-    exact, fast = (explained(bundle, texts, m, label="free") for m in (MUTAGENESIS, GRADIENT))
-    for one, other in zip(exact, fast, strict=True):
+    exact, gradient = (explained(bundle, texts, m, label="free") for m in (MUTAGENESIS, GRADIENT))
+    for one, other in zip(exact, gradient, strict=True):
         largest = np.nanmax(np.abs(one.changes))
         assert largest > 1e-9
         np.testing.assert_allclose(one.changes, other.changes, atol=1e-2 * largest)
@@ -189,10 +193,10 @@ def test_the_called_label_is_explained_unless_another_is_asked_for(kmers):
 
 
 def test_labels_that_can_be_asked_for():
-    two = ensemble(KMERS, labels={"a": ["x", "y"], "b": ["y", "z", "w"]})
-    assert labels_to_explain(two, "b", None) == ["b:y", "b:z", "b:w"]
-    assert labels_to_explain(two, None, "z") == ["b:z"]
-    assert labels_to_explain(two, "a", "y") == ["a:y"]
+    bundle = ensemble(KMERS, labels={"a": ["x", "y"], "b": ["y", "z", "w"]})
+    assert labels_to_explain(bundle, "b", None) == ["b:y", "b:z", "b:w"]
+    assert labels_to_explain(bundle, None, "z") == ["b:z"]
+    assert labels_to_explain(bundle, "a", "y") == ["a:y"]
     for head, label, message in [
         ("c", None, "--head c: the heads of the model are a, b"),
         (None, None, "--head: which of a, b"),
@@ -201,7 +205,7 @@ def test_labels_that_can_be_asked_for():
         (None, "v", "--class v: the classes of the model are x, y, y, z, w"),
     ]:
         with pytest.raises(UsageError, match=message):
-            labels_to_explain(two, head, label)
+            labels_to_explain(bundle, head, label)
 
 
 def test_a_number_is_explained_by_its_changes():
@@ -224,13 +228,13 @@ def test_a_number_is_explained_by_its_changes():
     for method in (MUTAGENESIS, GRADIENT):
         odds = LabelOdds(bundle, both_strands=False)
         records = [SequenceRecord("r", text)]
-        ((_, found),) = Explainer(odds, ["y"], method).explain(records)
-        assert found.odds == pytest.approx(value(text))
+        ((_, explanation),) = Explainer(odds, ["y"], method).explain(records)
+        assert explanation.odds == pytest.approx(value(text))
         if method == MUTAGENESIS:
             change = value("C" + text[1:]) - value(text)
-            assert found.changes[0, 1] == pytest.approx(change, abs=1e-12)
-            exact = found.attributions
-    assert np.corrcoef(exact, found.attributions)[0, 1] > 0.8
+            assert explanation.changes[0, 1] == pytest.approx(change, abs=1e-12)
+            exact = explanation.attributions
+    assert np.corrcoef(exact, explanation.attributions)[0, 1] > 0.8
 
 
 def test_a_record_without_a_base_has_no_explanation(kmers):

@@ -1,4 +1,4 @@
-"""DNA token by token: how tokens are drawn, the cache, windows, batches and stops; and `genomai generate --prompt`."""
+"""DNA token by token: how tokens are sampled, the cache, windows, batches and stops; `genomai generate --prompt`."""
 
 import likelihood_bundles
 import numpy as np
@@ -19,14 +19,14 @@ PROMPT = "ACGTTGA"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def known():
+def tiny_causal_registered():
     with pytest.MonkeyPatch.context() as patch:
         tiny_causal.register(patch)
         yield
 
 
 @pytest.fixture(scope="module")
-def bundle(known):
+def bundle(tiny_causal_registered):
     return likelihood_bundles.causal()
 
 
@@ -35,18 +35,18 @@ def model(bundle, tmp_path_factory):
     return likelihood_bundles.saved(bundle, tmp_path_factory.mktemp("m") / "model")
 
 
-def made(bundle, number=3, prompt=PROMPT, length=30, batch=32, **sampling):
+def generate(bundle, number=3, prompt=PROMPT, length=30, batch=32, **sampling):
     generator = CausalGenerator(bundle, CausalSampling(**sampling), batch=batch)
     return [record.sequence for record in generator.records(number, prompt, length)]
 
 
 def shares(draws=20_000, **sampling):
-    """How often each token falls, over a grid of chances."""
-    found = [draw(LOGITS, CausalSampling(**sampling), (n + 0.5) / draws) for n in range(draws)]
-    return np.bincount(found, minlength=4) / draws
+    """How often each token is sampled, over a grid of uniform numbers."""
+    sampled = [draw(LOGITS, CausalSampling(**sampling), (n + 0.5) / draws) for n in range(draws)]
+    return np.bincount(sampled, minlength=4) / draws
 
 
-class TestDraw:
+class TestSampling:
     @pytest.mark.parametrize(
         ("sampling", "expected"),
         [
@@ -65,65 +65,67 @@ class TestDraw:
 
     @given(st.lists(st.floats(-20, 20), min_size=1, max_size=6), st.floats(0, 1, exclude_max=True))
     def test_greedy_is_the_likeliest_first(self, logits, chance):
-        found = draw(np.array(logits), CausalSampling(top_k=1), chance)
-        assert found == int(np.argmax(logits))
+        token = draw(np.array(logits), CausalSampling(top_k=1), chance)
+        assert token == int(np.argmax(logits))
 
 
 class TestSequences:
     def test_they_go_on_from_the_prompt(self, bundle):
-        found = made(bundle, length=30)
-        assert [len(sequence) for sequence in found] == [30] * 3
+        generated = generate(bundle, length=30)
+        assert [len(sequence) for sequence in generated] == [30] * 3
         assert all(
-            sequence.startswith(PROMPT) and set(sequence) <= set("ACGT") for sequence in found
+            sequence.startswith(PROMPT) and set(sequence) <= set("ACGT") for sequence in generated
         )
-        assert len(set(found)) == 3
+        assert len(set(generated)) == 3
 
-    def test_seed_and_number_tell_all_and_batches_do_not_show(self, bundle):
-        whole = made(bundle, 5)
-        assert whole == made(bundle, 5, batch=1) == made(bundle, 5, batch=2)
-        assert whole[:2] == made(bundle, 2)
-        assert whole != made(bundle, 5, seed=1)
+    def test_sequences_depend_on_seed_and_number_and_not_on_batches(self, bundle):
+        generated = generate(bundle, 5)
+        assert generated == generate(bundle, 5, batch=1) == generate(bundle, 5, batch=2)
+        assert generated[:2] == generate(bundle, 2)
+        assert generated != generate(bundle, 5, seed=1)
 
-    def test_greedy_is_what_reading_all_again_says(self, bundle):
+    def test_greedy_generation_equals_that_without_a_cache(self, bundle):
         network, head, tokenizer = (
             bundle.classifier.networks[0],
             bundle.auxiliary["causal"],
             bundle.tokenizer,
         )
-        (found,) = made(bundle, 1, length=20, top_k=1)
+        (generated,) = generate(bundle, 1, length=20, top_k=1)
         text = PROMPT
         while len(text) < 20:
             ids = torch.from_numpy(tokenizer.encode(text)).long()[None]
             with torch.no_grad():
                 logits = head(network(ids))[0, -1]
             text += "ACGT"[int(logits[:4].argmax())]
-        assert found == text
+        assert generated == text
 
-    def test_a_network_without_a_cache_of_its_own_says_the_same(self, bundle, monkeypatch):
-        found = made(bundle)
+    def test_a_network_without_a_cache_of_its_own_generates_the_same(self, bundle, monkeypatch):
+        generated = generate(bundle)
         monkeypatch.setattr(tiny_causal.TinyCausal, "decode", Backbone.decode)
-        assert made(bundle) == found
+        assert generate(bundle) == generated
 
     def test_beyond_its_window_it_goes_on_from_the_last_half(self, bundle):
-        short = likelihood_bundles.causal(positions=12)
-        (found,) = made(short, 1, length=40, top_k=1)
+        short_window_bundle = likelihood_bundles.causal(positions=12)
+        (generated,) = generate(short_window_bundle, 1, length=40, top_k=1)
         text, window = PROMPT, PROMPT
         while len(text) < 40:
             if len(window) > 12:
                 window = text[-6:]
-            (longer,) = made(bundle, 1, prompt=window, length=len(window) + 1, top_k=1)
+            (longer,) = generate(bundle, 1, prompt=window, length=len(window) + 1, top_k=1)
             text, window = text + longer[-1], longer
-        assert found == text
+        assert generated == text
 
     def test_a_stop_token_ends_a_sequence(self, bundle):
-        found = made(bundle, 40, length=200, stop="[MASK]", temperature=3.0)
-        lengths = [len(sequence) for sequence in found]
+        generated = generate(bundle, 40, length=200, stop="[MASK]", temperature=3.0)
+        lengths = [len(sequence) for sequence in generated]
         assert min(lengths) < 200
-        assert all(set(sequence) <= set("ACGT") for sequence in found)
-        assert found == made(bundle, 40, length=200, stop="[MASK]", temperature=3.0, batch=7)
+        assert all(set(sequence) <= set("ACGT") for sequence in generated)
+        assert generated == generate(
+            bundle, 40, length=200, stop="[MASK]", temperature=3.0, batch=7
+        )
 
     def test_the_default_length_is_behind_the_prompt(self, bundle):
-        assert len(made(bundle, 1, length=None)[0]) == len(PROMPT) + 500
+        assert len(generate(bundle, 1, length=None)[0]) == len(PROMPT) + 500
 
     @pytest.mark.parametrize(
         ("options", "message"),
@@ -137,22 +139,22 @@ class TestSequences:
     )
     def test_what_cannot_be_is_refused(self, bundle, options, message):
         with pytest.raises(UsageError, match=message.replace("[", r"\[")):
-            made(bundle, **options)
+            generate(bundle, **options)
 
     def test_a_masked_model_is_refused(self):
         with pytest.raises(BundleError, match="predicts no next token"):
             CausalGenerator(likelihood_bundles.masked(), CausalSampling())
 
-    def test_a_species_tag_is_read_and_not_written(self, known):
-        bytes_ = likelihood_bundles.bundle(tiny_causal.KIND, {"kind": "bytes"}, "causal")
-        (tagged,) = made(bytes_, 1, prompt=f"|D__BACTERIA;|{PROMPT}", top_k=1)
+    def test_a_species_tag_is_read_and_not_written(self, tiny_causal_registered):
+        bytes_bundle = likelihood_bundles.bundle(tiny_causal.KIND, {"kind": "bytes"}, "causal")
+        (tagged,) = generate(bytes_bundle, 1, prompt=f"|D__BACTERIA;|{PROMPT}", top_k=1)
         assert tagged.startswith(PROMPT)
         assert len(tagged) == 30
 
 
 class TestCommand:
     def test_fasta_of_the_same_bytes(self, model):
-        words = [
+        arguments = [
             "generate",
             "--model",
             model,
@@ -166,12 +168,12 @@ class TestCommand:
             "cpu",
         ]
         options = ["--temperature", 0.8, "--top-p", 0.9, "--top-k", 3, "--seed", 4]
-        result = run([*words, *options])
+        result = run([*arguments, *options])
         assert result.status == 0, result.stderr
         title, sequence, *_ = result.stdout.splitlines()
         assert title == ">synthetic_1 model=likely seed=4"
         assert sequence.startswith(PROMPT)
-        assert result.stdout == run([*words, *options]).stdout != run(words).stdout
+        assert result.stdout == run([*arguments, *options]).stdout != run(arguments).stdout
 
     @pytest.mark.parametrize(
         ("options", "message"),

@@ -31,7 +31,7 @@ BATCHINGS = [
 
 
 class Sums:
-    """A network whose only score is the sum of a piece's ids; it remembers its batches."""
+    """A network whose only score is the sum of a window's ids; it remembers its batches."""
 
     def __init__(self):
         self.batches = []
@@ -42,16 +42,16 @@ class Sums:
         return {"sum": (ids * mask).sum(1, keepdim=True).double()}
 
 
-def pieces(*words):
-    return [np.array(word, np.int32) for word in words]
+def windows_of(*id_lists):
+    return [np.array(ids, np.int32) for ids in id_lists]
 
 
 ITEMS = [
-    ("one", pieces([1, 2, 3])),
+    ("one", windows_of([1, 2, 3])),
     ("nothing", []),
-    ("three", pieces([1], [2, 2], [3, 3, 3, 3])),
-    ("long", pieces([1] * 8)),
-    ("again", pieces([1, 2, 3])),
+    ("three", windows_of([1], [2, 2], [3, 3, 3, 3])),
+    ("long", windows_of([1] * 8)),
+    ("again", windows_of([1, 2, 3])),
     ("end", []),
 ]
 
@@ -62,32 +62,32 @@ def scored(items, batching, network=None):
 
 
 @pytest.mark.parametrize("batching", BATCHINGS)
-def test_items_come_out_in_order_with_the_mean_of_their_pieces(batching):
-    found = [(name, s and float(s["sum"])) for name, s in scored(iter(ITEMS), batching)]
+def test_items_come_out_in_order_with_the_mean_of_their_windows(batching):
+    sums = [(name, s and float(s["sum"])) for name, s in scored(iter(ITEMS), batching)]
     means = {"one": 6.0, "nothing": None, "three": 17 / 3, "long": 8.0, "again": 6.0, "end": None}
-    assert [name for name, _ in found] == list(means)
-    assert dict(found) == pytest.approx(means)
+    assert [name for name, _ in sums] == list(means)
+    assert dict(sums) == pytest.approx(means)
 
 
-def test_a_batch_has_at_most_so_many_pieces():
+def test_a_batch_has_at_most_so_many_windows():
     network = Sums()
     scored(iter(ITEMS), Batching(windows=2), network)
     assert [rows for rows, _ in network.batches] == [1, 2, 2, 1]
     assert max(rows for rows, _ in network.batches) == 2
 
 
-def test_a_batch_has_about_so_many_words():
+def test_a_batch_has_about_so_many_tokens():
     network = Sums()
-    items = [(n, pieces([1] * 10)) for n in range(20)]
+    items = [(n, windows_of([1] * 10)) for n in range(20)]
     scored(iter(items), Batching(tokens=50), network)
     assert network.batches == [(5, 10)] * 4
 
 
-def test_a_long_piece_does_not_make_the_later_batches_small():
+def test_a_long_window_does_not_make_the_later_batches_small():
     network = Sums()
     sizes = [30] + [5] * 12
     scored(
-        iter([(n, pieces([1] * size)) for n, size in enumerate(sizes)]),
+        iter([(n, windows_of([1] * size)) for n, size in enumerate(sizes)]),
         Batching(tokens=30),
         network,
     )
@@ -95,13 +95,13 @@ def test_a_long_piece_does_not_make_the_later_batches_small():
 
 
 def test_only_a_batch_is_held_of_an_endless_input():
-    items = ((n, pieces([n % 5])) for n in count())
-    found = score(Sums(), items, pad_id=PAD, device=CPU, batching=Batching(windows=3))
-    assert [float(s["sum"]) for _, s in islice(found, 7)] == [0, 1, 2, 3, 4, 0, 1]
+    items = ((n, windows_of([n % 5])) for n in count())
+    outputs = score(Sums(), items, pad_id=PAD, device=CPU, batching=Batching(windows=3))
+    assert [float(s["sum"]) for _, s in islice(outputs, 7)] == [0, 1, 2, 3, 4, 0, 1]
 
 
 def test_items_that_compare_equal_stay_apart():
-    items = [("same", pieces([1])), ("same", pieces([2])), ("same", [])]
+    items = [("same", windows_of([1])), ("same", windows_of([2])), ("same", [])]
     assert [s and float(s["sum"]) for _, s in scored(iter(items), Batching())] == [1, 2, None]
 
 
@@ -109,8 +109,8 @@ def test_no_items_give_nothing():
     assert scored(iter([]), Batching()) == []
 
 
-def test_pieces_are_filled_up_with_padding():
-    assert padded(pieces([1, 2], [3]), PAD).tolist() == [[1, 2], [3, PAD]]
+def test_windows_are_filled_up_with_padding():
+    assert padded(windows_of([1, 2], [3]), PAD).tolist() == [[1, 2], [3, PAD]]
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def sequence_model(tiny_sequence_bundle):
 
 
 def barcode(panel, alleles, name="x", **more):
-    """The barcode of someone with these haplotypes (2, sites)."""
+    """The barcode of a sample with these haplotypes (2, sites)."""
     missing = (alleles < 0).any(axis=0)
     copies = np.where(missing, -1, alleles.sum(axis=0)).astype(np.int8)
     return SequenceRecord(name, genotypes_to_letters(copies, panel).tobytes().decode(), **more)
@@ -143,25 +143,25 @@ def barcodes(cohort, tiny):
 
 
 def call(bundle, record, **options):
-    (found,) = classify_records(bundle, [record], **options)
-    return found
+    (result,) = classify_records(bundle, [record], **options)
+    return result
 
 
-def test_calls_say_who_people_are_like(tiny, barcodes):
-    found = {c.name: c for c in classify_records(tiny, barcodes)}
-    assert list(found) == [record.name for record in barcodes]
+def test_calls_name_the_populations_of_samples(tiny, barcodes):
+    calls = {c.name: c for c in classify_records(tiny, barcodes)}
+    assert list(calls) == [record.name for record in barcodes]
     for name in ("NOA_new1", "NOB_new1", "NOB_new2"):
-        assert found[name].labels["superpop"] == "NORTH"
+        assert calls[name].labels["superpop"] == "NORTH"
     assert (
-        found["SOC_new1"].labels == found["SOC_new2"].labels == {"superpop": "SOUTH", "pop": "SOC"}
+        calls["SOC_new1"].labels == calls["SOC_new2"].labels == {"superpop": "SOUTH", "pop": "SOC"}
     )
 
 
 def test_the_label_is_the_most_probable_one(tiny, barcodes):
-    for found in classify_records(tiny, barcodes[:-1]):
-        for head, probabilities in found.probabilities.items():
+    for prediction in classify_records(tiny, barcodes[:-1]):
+        for head, probabilities in prediction.probabilities.items():
             assert probabilities.sum() == pytest.approx(1)
-            assert found.labels[head] == tiny.heads[head][int(probabilities.argmax())]
+            assert prediction.labels[head] == tiny.heads[head][int(probabilities.argmax())]
 
 
 @pytest.mark.parametrize("batching", BATCHINGS)
@@ -179,10 +179,14 @@ def test_calls_do_not_depend_on_the_batching(tiny, barcodes, batching):
 
 def test_a_barcode_without_a_usable_letter_is_unknown(tiny):
     for letters in ("N" * SITES, "BDHV" * (SITES // 4)):
-        found = call(tiny, SequenceRecord("x", letters))
-        assert found.labels == {"superpop": "UNKNOWN", "pop": "UNKNOWN"}
-        assert found.probabilities == {"superpop": None, "pop": None}
-        assert (found.used, found.call_rate, found.flags) == (0, 0.0, ("LOW_CALL_RATE",))
+        prediction = call(tiny, SequenceRecord("x", letters))
+        assert prediction.labels == {"superpop": "UNKNOWN", "pop": "UNKNOWN"}
+        assert prediction.probabilities == {"superpop": None, "pop": None}
+        assert (prediction.used, prediction.call_rate, prediction.flags) == (
+            0,
+            0.0,
+            ("LOW_CALL_RATE",),
+        )
 
 
 def test_letters_that_are_not_the_sites_do_not_count(tiny, cohort):
@@ -191,31 +195,31 @@ def test_letters_that_are_not_the_sites_do_not_count(tiny, cohort):
     foreign = {"AG": "C", "CT": "A", "GC": "T", "TA": "G", "AC": "T", "TG": "C"}
     for site in range(30):
         letters[site] = foreign[tiny.coordinates.ref[site] + tiny.coordinates.alt[site]]
-    hidden = alleles.copy()
-    hidden[:, :30] = -1
-    found = call(tiny, SequenceRecord("x", "".join(letters)))
-    assert (found.used, found.call_rate) == (90, 0.75)
-    expected = call(tiny, barcode(tiny.coordinates, hidden))
-    assert np.array_equal(found.probabilities["pop"], expected.probabilities["pop"])
+    masked = alleles.copy()
+    masked[:, :30] = -1
+    prediction = call(tiny, SequenceRecord("x", "".join(letters)))
+    assert (prediction.used, prediction.call_rate) == (90, 0.75)
+    expected = call(tiny, barcode(tiny.coordinates, masked))
+    assert np.array_equal(prediction.probabilities["pop"], expected.probabilities["pop"])
 
 
-def test_thin_evidence_gives_wide_probabilities(tiny, cohort):
-    whole = cohort.alleles[cohort.names.index("SOC_new1")]
-    hidden = whole.copy()
-    hidden[:, 2:] = -1
-    thin, full = (call(tiny, barcode(tiny.coordinates, a)) for a in (hidden, whole))
-    assert thin.used == 2
-    assert thin.probabilities["pop"].max() < 0.95 < full.probabilities["pop"].max()
+def test_sparse_evidence_gives_wide_probabilities(tiny, cohort):
+    alleles = cohort.alleles[cohort.names.index("SOC_new1")]
+    masked = alleles.copy()
+    masked[:, 2:] = -1
+    sparse, full = (call(tiny, barcode(tiny.coordinates, a)) for a in (masked, alleles))
+    assert sparse.used == 2
+    assert sparse.probabilities["pop"].max() < 0.95 < full.probabilities["pop"].max()
 
 
-def typical(*parents):
-    """The alleles of someone who got the common alleles of the parents' populations."""
+def typical_alleles(*parents):
+    """The alleles of a sample that has the common alleles of its parents' populations."""
     return np.array([[common_allele(p, site) for site in range(SITES)] for p in parents], np.int8)
 
 
-NORTHERNER, CHILD = typical("NOA", "NOB"), typical("NOA", "SOC")
-FEW = np.arange(SITES) % 3 == 0
-SHARED = np.arange(SITES) % 6 >= 3  # sites at which all populations are alike
+NORTHERNER, CHILD = typical_alleles("NOA", "NOB"), typical_alleles("NOA", "SOC")
+FEW_SITES = np.arange(SITES) % 3 == 0
+SHARED_SITES = np.arange(SITES) % 6 >= 3  # sites at which all populations are alike
 
 
 @pytest.mark.parametrize(
@@ -224,8 +228,8 @@ SHARED = np.arange(SITES) % 6 >= 3  # sites at which all populations are alike
         (NORTHERNER, ()),
         (CHILD, ("ADMIXED",)),
         (NORTHERNER[[0, 0]], ("HAPLOID",)),
-        (np.where(FEW, NORTHERNER, -1), ("LOW_CALL_RATE", "HAPLOID")),
-        (np.where(SHARED, 1 - NORTHERNER, NORTHERNER), ("NOVEL",)),
+        (np.where(FEW_SITES, NORTHERNER, -1), ("LOW_CALL_RATE", "HAPLOID")),
+        (np.where(SHARED_SITES, 1 - NORTHERNER, NORTHERNER), ("NOVEL",)),
     ],
     ids=["none", "admixed", "haploid", "low", "novel"],
 )
@@ -240,29 +244,33 @@ def variants_only(alleles):
 
 def test_a_list_of_variants_is_flagged_and_still_called(tiny, cohort):
     for name in ("NOA_new1", "SOC_new1"):
-        whole = cohort.alleles[cohort.names.index(name)]
-        full, found = (
-            call(tiny, barcode(tiny.coordinates, a)) for a in (whole, variants_only(whole))
+        alleles = cohort.alleles[cohort.names.index(name)]
+        full, listed = (
+            call(tiny, barcode(tiny.coordinates, a)) for a in (alleles, variants_only(alleles))
         )
-        assert "VARIANTS_ONLY" in found.flags
+        assert "VARIANTS_ONLY" in listed.flags
         assert "VARIANTS_ONLY" not in full.flags
-        assert found.labels["superpop"] == full.labels["superpop"]
+        assert listed.labels["superpop"] == full.labels["superpop"]
 
 
 def test_heterozygotes_alone_bear_no_label(tiny):
     alleles = np.tile([[0], [1]], SITES).astype(np.int8)
-    found = call(tiny, barcode(tiny.coordinates, alleles))
-    assert found.labels == {"superpop": "UNKNOWN", "pop": "UNKNOWN"}
-    assert found.probabilities == {"superpop": None, "pop": None}
-    assert (found.used, found.call_rate, found.flags) == (SITES, 1.0, ("VARIANTS_ONLY",))
+    prediction = call(tiny, barcode(tiny.coordinates, alleles))
+    assert prediction.labels == {"superpop": "UNKNOWN", "pop": "UNKNOWN"}
+    assert prediction.probabilities == {"superpop": None, "pop": None}
+    assert (prediction.used, prediction.call_rate, prediction.flags) == (
+        SITES,
+        1.0,
+        ("VARIANTS_ONLY",),
+    )
 
 
-def test_networks_alone_do_not_judge_a_list_of_variants(tiny, cohort):
+def test_networks_alone_do_not_classify_a_list_of_variants(tiny, cohort):
     panel = tiny.coordinates
-    model = untrained(panel, haplotypes=False)
-    found = call(model, barcode(panel, variants_only(cohort.alleles[0])))
-    assert set(found.labels.values()) == {"UNKNOWN"}
-    assert "VARIANTS_ONLY" in found.flags
+    model = random_model(panel, haplotypes=False)
+    prediction = call(model, barcode(panel, variants_only(cohort.alleles[0])))
+    assert set(prediction.labels.values()) == {"UNKNOWN"}
+    assert "VARIANTS_ONLY" in prediction.flags
 
 
 def test_half_of_the_sites_is_not_a_low_call_rate(tiny, cohort):
@@ -273,8 +281,8 @@ def test_half_of_the_sites_is_not_a_low_call_rate(tiny, cohort):
     assert "LOW_CALL_RATE" in call(tiny, barcode(tiny.coordinates, alleles)).flags
 
 
-def untrained(panel, *, haplotypes):
-    """A model of two-haplotype or whole barcodes with random weights."""
+def random_model(panel, *, haplotypes):
+    """A model of two-haplotype or full barcodes with random weights."""
     sizes = {
         "width": 8,
         "heads": 2,
@@ -304,23 +312,23 @@ def panel(cohort):
 
 def test_a_larger_panels_barcode_is_read_at_the_models_sites(panel, cohort):
     order = np.random.default_rng(1).permutation(SITES)[:50]
-    model = untrained(panel.subset(order), haplotypes=True)
-    whole = barcode(panel, cohort.alleles[0])
-    part = SequenceRecord("x", "".join(whole.sequence[site] for site in order))
+    model = random_model(panel.subset(order), haplotypes=True)
+    full = barcode(panel, cohort.alleles[0])
+    part = SequenceRecord("x", "".join(full.sequence[site] for site in order))
     expected = call(model, part)
-    found = call(model, whole, other_inputs={"larger": BarcodeInput(panel)})
-    assert found.used == expected.used == 50
-    assert np.array_equal(found.probabilities["pop"], expected.probabilities["pop"])
+    prediction = call(model, full, other_inputs={"larger": BarcodeInput(panel)})
+    assert prediction.used == expected.used == 50
+    assert np.array_equal(prediction.probabilities["pop"], expected.probabilities["pop"])
 
 
 def test_a_panel_that_lacks_a_site_of_the_model_does_not_serve(panel):
-    model = untrained(panel.subset([0, 1, 2, 3]), haplotypes=True)
-    read = model.input.reader(
+    model = random_model(panel.subset([0, 1, 2, 3]), haplotypes=True)
+    reader = model.input.reader(
         model, {"other": BarcodeInput(panel.subset(range(1, 60))), "larger": BarcodeInput(panel)}
     )
-    assert read(SequenceRecord("x", "N" * SITES)).usable_letters == 4
+    assert reader(SequenceRecord("x", "N" * SITES)).usable_letters == 4
     with pytest.raises(InputError):
-        read(SequenceRecord("x", "N" * 59))
+        reader(SequenceRecord("x", "N" * 59))
 
 
 def test_a_barcode_of_another_length_is_refused_with_file_and_line(tiny):
@@ -331,24 +339,26 @@ def test_a_barcode_of_another_length_is_refused_with_file_and_line(tiny):
 
 
 def test_heterozygotes_are_read_as_two_haplotypes_whose_scores_are_averaged(panel):
-    model = untrained(panel, haplotypes=True)
-    person = "R" + panel.alt[1] + "".join(panel.ref[2:])
-    reading = model.input.reader(model, {})(SequenceRecord("x", person))
-    strands = ["A" + person[1:], "G" + person[1:]]
-    assert [ids.tolist() for ids in reading.windows] == [
-        model.tokenizer.encode(strand).tolist() for strand in strands
+    model = random_model(panel, haplotypes=True)
+    sequence = "R" + panel.alt[1] + "".join(panel.ref[2:])
+    model_input = model.input.reader(model, {})(SequenceRecord("x", sequence))
+    haplotypes = ["A" + sequence[1:], "G" + sequence[1:]]
+    assert [ids.tolist() for ids in model_input.windows] == [
+        model.tokenizer.encode(haplotype).tolist() for haplotype in haplotypes
     ]
-    logits = [model.classifier(torch.from_numpy(ids)[None])["pop"] for ids in reading.windows]
+    logits = [model.classifier(torch.from_numpy(ids)[None])["pop"] for ids in model_input.windows]
     expected = (sum(logits) / 2).softmax(1)[0].detach().numpy()
-    assert call(model, SequenceRecord("x", person)).probabilities["pop"] == pytest.approx(expected)
+    assert call(model, SequenceRecord("x", sequence)).probabilities["pop"] == pytest.approx(
+        expected
+    )
 
 
 def test_a_long_sequence_is_read_in_windows_that_overlap_by_half(sequence_model):
     letters = "".join(np.random.default_rng(2).choice(list("ACGT"), 101))
     windows = sequence_model.input.reader(sequence_model, {})(SequenceRecord("x", letters)).windows
-    words = sequence_model.tokenizer.encode(letters)
+    ids = sequence_model.tokenizer.encode(letters)
     starts = [0, 16, 32, 48, 64, 67]
-    assert [w.tolist() for w in windows] == [words[s : s + 32].tolist() for s in starts]
+    assert [w.tolist() for w in windows] == [ids[s : s + 32].tolist() for s in starts]
 
 
 @pytest.mark.parametrize(
@@ -371,16 +381,16 @@ def test_the_scores_of_windows_are_averaged(sequence_model):
     logits = [sequence_model.classifier(torch.from_numpy(ids)[None])["content"] for ids in windows]
     mean = sum(logits) / len(logits)
     expected = sequence_model.fusion({"content": mean}, torch.ones(1).double())["content"].exp()
-    found = call(sequence_model, SequenceRecord("x", letters)).probabilities["content"]
-    assert found == pytest.approx(expected[0].numpy())
+    probabilities = call(sequence_model, SequenceRecord("x", letters)).probabilities["content"]
+    assert probabilities == pytest.approx(expected[0].numpy())
 
 
-def test_windows_without_a_known_word_do_not_vote(sequence_model):
+def test_windows_without_a_known_token_do_not_vote(sequence_model):
     known = "ACGGCGCCGT" * 4
-    read = sequence_model.input.reader(sequence_model, {})
+    reader = sequence_model.input.reader(sequence_model, {})
     plain, with_unknown = (
-        read(SequenceRecord("x", known)),
-        read(SequenceRecord("x", known + "N" * 400)),
+        reader(SequenceRecord("x", known)),
+        reader(SequenceRecord("x", known + "N" * 400)),
     )
     assert len(with_unknown.windows) < len(plain.windows) + 3
     assert with_unknown.used_letters == 40
@@ -388,15 +398,15 @@ def test_windows_without_a_known_word_do_not_vote(sequence_model):
 
 
 @pytest.mark.parametrize("letters", ["", "A", "AC", "NNNNNNNN", "ANANANANAN"])
-def test_a_sequence_without_a_known_word_is_unknown(sequence_model, letters):
-    found = call(sequence_model, SequenceRecord("x", letters))
-    assert found.labels == {"content": "UNKNOWN"}
-    assert found.used == 0
+def test_a_sequence_without_a_known_token_is_unknown(sequence_model, letters):
+    prediction = call(sequence_model, SequenceRecord("x", letters))
+    assert prediction.labels == {"content": "UNKNOWN"}
+    assert prediction.used == 0
 
 
 def test_letters_of_several_bases_are_not_counted_as_used(sequence_model):
-    found = call(sequence_model, SequenceRecord("x", "ACGTACGTRY"))
-    assert (found.used, found.call_rate) == (8, 0.8)
+    prediction = call(sequence_model, SequenceRecord("x", "ACGTACGTRY"))
+    assert (prediction.used, prediction.call_rate) == (8, 0.8)
 
 
 @pytest.fixture
@@ -404,14 +414,14 @@ def mixed_fasta(tmp_path):
     """Sequences of many lengths, so that they pad one another in a batch."""
     rng = np.random.default_rng(4)
     sizes = [5, 80, 3, 33, 34, 150, 1, 20, 60, 35]
-    words = ["".join(rng.choice(list("ACGT"), size)) for size in sizes]
+    sequences = ["".join(rng.choice(list("ACGT"), size)) for size in sizes]
     path = tmp_path / "mixed.fa"
-    path.write_text("".join(f">s{n}\n{word}\n" for n, word in enumerate(words)))
+    path.write_text("".join(f">s{n}\n{sequence}\n" for n, sequence in enumerate(sequences)))
     return path
 
 
 @pytest.fixture
-def threads_given_back():
+def restore_threads():
     yield
     torch.set_num_threads(1)
 
@@ -421,7 +431,7 @@ def threads_given_back():
     ["--batch-size 1", "--batch-size 3", "--batch-size 100", "--threads 2", "--threads 1"],
 )
 def test_any_batch_size_and_thread_count_gives_the_same_bytes(
-    options, tiny_bundle, tiny_sequence_bundle, cohort, mixed_fasta, threads_given_back
+    options, tiny_bundle, tiny_sequence_bundle, cohort, mixed_fasta, restore_threads
 ):
     for model, file in ((tiny_bundle, cohort.newcomers), (tiny_sequence_bundle, mixed_fasta)):
         command = ["classify", "--device", "cpu", "--probs", "--model", model, file]
@@ -433,14 +443,14 @@ def test_any_batch_size_and_thread_count_gives_the_same_bytes(
 
 def test_any_order_gives_the_same_rows(tiny_sequence_bundle, mixed_fasta):
     records = mixed_fasta.read_text().split(">")[1:]
-    there, back = (
+    forward, backward = (
         run(
             ["classify", "--device", "cpu", "--probs", "--model", tiny_sequence_bundle],
             stdin="".join(f">{record}" for record in order),
         ).rows
         for order in (records, records[::-1])
     )
-    assert there[1:] == back[:0:-1]
+    assert forward[1:] == backward[:0:-1]
 
 
 def test_the_cpu_is_always_there():

@@ -24,29 +24,29 @@ CODES = st.lists(st.integers(0, 4), max_size=60).map(lambda codes: np.array(code
 SITE = "TGACTCAT"
 
 
-def tracks_with(site, count=120, share=0.75, seed=3):
+def attributed_sequences(site, count=120, share=0.75, seed=3):
     """Random sequences, most of them with the site on either strand, which bears the attribution; else noise does."""
     rng = np.random.default_rng(seed)
-    made = []
+    sequences = []
     for _ in range(count):
         codes, values = rng.integers(0, 4, 80).astype(np.uint8), rng.normal(0, 0.1, 80)
         if site and rng.random() < share:
             planted = codes_of(as_letters(site))
             planted = planted if rng.random() < 0.5 else reverse_complement_codes(planted)
-            at = rng.integers(0, 80 - len(site) + 1)
-            codes[at : at + len(site)] = planted
-            values[at : at + len(site)] += rng.uniform(0.5, 1.5, len(site))
-        made.append(AttributedSequence(codes, values))
-    return made
+            start = rng.integers(0, 80 - len(site) + 1)
+            codes[start : start + len(site)] = planted
+            values[start : start + len(site)] += rng.uniform(0.5, 1.5, len(site))
+        sequences.append(AttributedSequence(codes, values))
+    return sequences
 
 
 def matrix(text):
-    """The shares of bases of a text that is sure of itself."""
+    """The frequencies of bases of a text whose bases are all certain."""
     return np.eye(4)[codes_of(as_letters(text))]
 
 
 def test_a_planted_site_is_found_and_enriched():
-    search = enriched_motifs(tracks_with(SITE))
+    search = enriched_motifs(attributed_sequences(SITE))
     best = search.enriched[0]
     assert similarity(best.motif.frequencies, matrix(SITE)) > 0.95
     assert best.motif.consensus in ("TGACTCAT", "ATGAGTCA")
@@ -57,12 +57,12 @@ def test_a_planted_site_is_found_and_enriched():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_noise_has_no_enriched_motif(seed):
-    assert enriched_motifs(tracks_with("", seed=seed)).enriched == []
+    assert enriched_motifs(attributed_sequences("", seed=seed)).enriched == []
 
 
 def test_sequences_that_are_too_few_or_too_short_have_none():
     assert enriched_motifs([]).enriched == []
-    assert enriched_motifs(tracks_with(SITE, count=3)).enriched == []
+    assert enriched_motifs(attributed_sequences(SITE, count=3)).enriched == []
     short = [
         AttributedSequence(codes_of(as_letters(t)), np.ones(len(t))) for t in ("", "A", "ACGTACG")
     ]
@@ -70,19 +70,19 @@ def test_sequences_that_are_too_few_or_too_short_have_none():
 
 
 def test_the_same_seed_finds_the_same():
-    first, second = (enriched_motifs(tracks_with(SITE), seed=5) for _ in range(2))
+    first, second = (enriched_motifs(attributed_sequences(SITE), seed=5) for _ in range(2))
     pairs = zip(first.enriched, second.enriched, strict=True)
     assert all(
         np.array_equal(a.motif.counts, b.motif.counts) and a.e_value == b.e_value for a, b in pairs
     )
 
 
-def test_what_stands_out_is_where_attribution_lies_together():
+def test_seqlets_are_where_attribution_lies_together():
     values = np.zeros(100)
     values[20:27], values[70:77] = 1.8, 2.0
-    found = seqlet_starts(values, np.random.default_rng(0))
-    assert len(found) == 2
-    assert all(abs(start + 4 - middle) <= 2 for start, middle in zip(found, (23, 73), strict=True))
+    starts = seqlet_starts(values, np.random.default_rng(0))
+    assert len(starts) == 2
+    assert all(abs(start + 4 - middle) <= 2 for start, middle in zip(starts, (23, 73), strict=True))
     assert seqlet_starts(np.zeros(100), np.random.default_rng(0)) == []
     assert seqlet_starts(-values, np.random.default_rng(0)) == []
 
@@ -99,33 +99,33 @@ def test_a_shuffle_keeps_every_pair_of_neighbours(codes, seed):
 def test_all_orders_with_the_same_pairs_are_equally_likely():
     """0 1 0 2 0 0 is two excursions from 0 and a step in place, in any of their six orders."""
     codes, rng = np.array([0, 1, 0, 2, 0, 0], np.uint8), np.random.default_rng(0)
-    drawn = Counter(tuple(dinucleotide_shuffle(codes, rng).tolist()) for _ in range(6000))
-    assert len(drawn) == math.factorial(3)
-    assert all(abs(count - 1000) < 150 for count in drawn.values())
+    counts = Counter(tuple(dinucleotide_shuffle(codes, rng).tolist()) for _ in range(6000))
+    assert len(counts) == math.factorial(3)
+    assert all(abs(count - 1000) < 150 for count in counts.values())
 
 
-@pytest.mark.parametrize(("wins", "tosses"), [(0, 0), (0, 5), (3, 5), (5, 5), (40, 60)])
-def test_the_sign_test_is_exact(wins, tosses):
-    expected = sum(math.comb(tosses, k) for k in range(wins, tosses + 1)) / 2**tosses
-    assert binomial_tail(wins, tosses) == pytest.approx(expected)
+@pytest.mark.parametrize(("successes", "trials"), [(0, 0), (0, 5), (3, 5), (5, 5), (40, 60)])
+def test_the_sign_test_is_exact(successes, trials):
+    expected = sum(math.comb(trials, k) for k in range(successes, trials + 1)) / 2**trials
+    assert binomial_tail(successes, trials) == pytest.approx(expected)
 
 
 def test_the_best_match_is_on_either_strand():
     motif = Motif(10 * matrix("TGACTA"), 10)
-    odds = motif.log_odds(np.full(4, 0.25))
-    sure = odds.max(1).sum()
+    log_odds = motif.log_odds(np.full(4, 0.25))
+    max_score = log_odds.max(1).sum()
     for text in ("CCTGACTACC", "GGTAGTCAGG"):
-        assert best_match(codes_of(as_letters(text)), odds) == pytest.approx(sure)
-    assert best_match(codes_of(as_letters("NNTGACTANN")), odds) == pytest.approx(sure)
-    assert best_match(codes_of(as_letters("TGACT")), odds) == -math.inf
+        assert best_match(codes_of(as_letters(text)), log_odds) == pytest.approx(max_score)
+    assert best_match(codes_of(as_letters("NNTGACTANN")), log_odds) == pytest.approx(max_score)
+    assert best_match(codes_of(as_letters("TGACT")), log_odds) == -math.inf
 
 
 @given(st.text("ACGT", min_size=3, max_size=10), st.integers(0, 4))
 def test_a_motif_is_like_itself_at_any_offset_and_strand(text, before):
     one = matrix(text)
     assert similarity(one, one[::-1, ::-1]) == pytest.approx(1)
-    wide = np.concatenate([np.full((before, 4), 0.25), one])
-    assert similarity(one, wide) == pytest.approx(1)
+    padded = np.concatenate([np.full((before, 4), 0.25), one])
+    assert similarity(one, padded) == pytest.approx(1)
 
 
 def test_other_programs_read_the_motif_file():
@@ -135,10 +135,12 @@ def test_other_programs_read_the_motif_file():
     out = io.BytesIO()
     entry = MemeMotif("bound_1", motif.consensus, motif.frequencies, motif.sites, 1.5e-7)
     write_meme(out, [entry, entry], [0.3, 0.2, 0.2, 0.3])
-    read = biopython.parse(io.StringIO(out.getvalue().decode()), "minimal")
-    assert [one.name for one in read] == ["bound_1", "bound_1"]
-    assert read[0].num_occurrences == 10
-    assert read[0].evalue == pytest.approx(1.5e-7)
-    assert read.background["A"] == pytest.approx(0.3)
-    found = np.array([[float(read[0].pwm[base][column]) for base in "ACGT"] for column in range(3)])
-    np.testing.assert_allclose(found, motif.frequencies, atol=1e-6)
+    parsed = biopython.parse(io.StringIO(out.getvalue().decode()), "minimal")
+    assert [record.name for record in parsed] == ["bound_1", "bound_1"]
+    assert parsed[0].num_occurrences == 10
+    assert parsed[0].evalue == pytest.approx(1.5e-7)
+    assert parsed.background["A"] == pytest.approx(0.3)
+    frequencies = np.array(
+        [[float(parsed[0].pwm[base][column]) for base in "ACGT"] for column in range(3)]
+    )
+    np.testing.assert_allclose(frequencies, motif.frequencies, atol=1e-6)

@@ -26,7 +26,7 @@ from genomai_cli.records import SequenceRecord
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 DNA = st.text("ACGTN", min_size=2, max_size=30)
-FEW = settings(max_examples=15)
+FEW_EXAMPLES = settings(max_examples=15)
 TEXT = "ACGTTGANCATTGACCATGAGATACAGGATTACAN"
 
 
@@ -42,20 +42,20 @@ def masked():
     return likelihood_bundles.masked()
 
 
-def scores(bundle, *texts, batching=None, **asked):
-    likelihood = Likelihood(bundle, Settings(**asked), batching or Batching())
+def scores(bundle, *texts, batching=None, **options):
+    likelihood = Likelihood(bundle, Settings(**options), batching or Batching())
     records = [SequenceRecord(f"s{number}", text) for number, text in enumerate(texts)]
-    return [found.score for found in totals(score_sequences(likelihood, records))]
+    return [scored.score for scored in totals(score_sequences(likelihood, records))]
 
 
-def by_letter(bundle, text, **asked):
-    likelihood = Likelihood(bundle, Settings(**asked))
-    pieces = list(score_sequences(likelihood, [SequenceRecord("s", text)]))
-    assert [piece.last for piece in pieces] == [False] * (len(pieces) - 1) + [True]
-    return np.concatenate([piece.means for piece in pieces])
+def log_probabilities(bundle, text, **options):
+    likelihood = Likelihood(bundle, Settings(**options))
+    chunks = list(score_sequences(likelihood, [SequenceRecord("s", text)]))
+    assert [chunk.last for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    return np.concatenate([chunk.means for chunk in chunks])
 
 
-def turned(text):
+def other_strand(text):
     return as_text(reverse_complement(as_letters(text)))
 
 
@@ -64,17 +64,17 @@ def next_token(bundle, text):
     network, head = bundle.classifier.networks[0], bundle.auxiliary["causal"]
     ids = torch.from_numpy(bundle.tokenizer.encode(text)).long()
     with torch.no_grad():
-        logs = [
+        log_probs = [
             head(network(ids[None, :end]))[0, -1].log_softmax(0)[ids[end]]
             for end in range(1, len(ids))
         ]
     return [
-        float(log) if letter != "N" else math.nan
-        for log, letter in zip(logs, text[1:], strict=True)
+        float(log_prob) if letter != "N" else math.nan
+        for log_prob, letter in zip(log_probs, text[1:], strict=True)
     ]
 
 
-def one_masked(bundle, text, place):
+def one_masked(bundle, text, position):
     """The log-probability of a base with the three 3-mers over it masked, by the formula, one 3-mer after the other."""
     network, head, tokenizer = (
         bundle.classifier.networks[0],
@@ -82,31 +82,33 @@ def one_masked(bundle, text, place):
         bundle.tokenizer,
     )
     ids = bundle.tokenizer.encode(text)
-    over = [token for token in range(place - 2, place + 1) if 0 <= token < len(ids)]
-    hidden = ids.copy()
-    hidden[over] = tokenizer.mask_id
+    covering = [token for token in range(position - 2, position + 1) if 0 <= token < len(ids)]
+    masked_ids = ids.copy()
+    masked_ids[covering] = tokenizer.mask_id
     with torch.no_grad():
-        states = network(torch.from_numpy(tokenizer.template(hidden)).long()[None])
+        states = network(torch.from_numpy(tokenizer.template(masked_ids)).long()[None])
         logits = network.lm_logits(head, states)[0]
-    chances = []
-    for token in over:
-        word = text[token : token + 3]
-        if "N" in word:
+    probabilities = []
+    for token in covering:
+        kmer = text[token : token + 3]
+        if "N" in kmer:
             continue
-        offset = place - token
-        four = [word[:offset] + base + word[offset + 1 :] for base in "ACGT"]
-        numbers = [tokenizer.vocabulary.index(one) for one in four]
-        chances.append(logits[token + 1, numbers].softmax(0)["ACGT".index(text[place])].item())
-    return math.log(np.mean(chances)) if chances else math.nan
+        offset = position - token
+        kmers = [kmer[:offset] + base + kmer[offset + 1 :] for base in "ACGT"]
+        kmer_ids = [tokenizer.vocabulary.index(kmer) for kmer in kmers]
+        probabilities.append(
+            logits[token + 1, kmer_ids].softmax(0)["ACGT".index(text[position])].item()
+        )
+    return math.log(np.mean(probabilities)) if probabilities else math.nan
 
 
 class TestNextToken:
-    @FEW
+    @FEW_EXAMPLES
     @given(DNA)
-    def test_each_base_is_told_by_those_before_it(self, causal, text):
-        found = by_letter(causal, text)
-        assert math.isnan(found[0])
-        assert found[1:] == pytest.approx(next_token(causal, text), nan_ok=True)
+    def test_each_base_is_predicted_from_those_before_it(self, causal, text):
+        per_base = log_probabilities(causal, text)
+        assert math.isnan(per_base[0])
+        assert per_base[1:] == pytest.approx(next_token(causal, text), nan_ok=True)
 
     def test_the_sum_is_over_what_was_scored(self, causal):
         (score,) = scores(causal, TEXT)
@@ -116,14 +118,16 @@ class TestNextToken:
         assert score.perplexity == pytest.approx(math.exp(-np.nanmean(expected)))
 
     def test_a_long_sequence_has_at_least_half_a_window_before_each_base(self, causal):
-        found = by_letter(causal, TEXT, window=12)
-        for place in range(12, len(TEXT)):
-            start = max(0, -(-(place - 11) // 6) * 6)  # of the first window that reaches the base
-            expected = next_token(causal, TEXT[start : place + 1])[-1]
-            assert found[place] == pytest.approx(expected, nan_ok=True)
+        per_base = log_probabilities(causal, TEXT, window=12)
+        for position in range(12, len(TEXT)):
+            start = max(
+                0, -(-(position - 11) // 6) * 6
+            )  # of the first window that reaches the base
+            expected = next_token(causal, TEXT[start : position + 1])[-1]
+            assert per_base[position] == pytest.approx(expected, nan_ok=True)
 
     def test_both_strands_are_the_mean_of_each(self, causal):
-        one, other = scores(causal, TEXT, turned(TEXT))
+        one, other = scores(causal, TEXT, other_strand(TEXT))
         (both,) = scores(causal, TEXT, both_strands=True)
         assert both.log_likelihood == pytest.approx((one.log_likelihood + other.log_likelihood) / 2)
         assert both.bases == (one.bases + other.bases) / 2
@@ -136,34 +140,37 @@ class TestNextToken:
 class TestMasked:
     @settings(max_examples=5)
     @given(st.text("ACGTN", min_size=3, max_size=9))
-    def test_each_base_is_told_by_all_others(self, masked, text):
-        found = by_letter(masked, text)
-        expected = [one_masked(masked, text, place) for place in range(len(text))]
-        assert found == pytest.approx(expected, nan_ok=True)
+    def test_each_base_is_predicted_from_all_others(self, masked, text):
+        per_base = log_probabilities(masked, text)
+        expected = [one_masked(masked, text, position) for position in range(len(text))]
+        assert per_base == pytest.approx(expected, nan_ok=True)
 
     def test_every_nth_base_at_once(self, masked):
-        together = by_letter(masked, TEXT[:20], mask_every=100)
-        assert together == pytest.approx(by_letter(masked, TEXT[:20]), nan_ok=True)
-        assert by_letter(masked, TEXT[:20], mask_every=7) != pytest.approx(together, nan_ok=True)
+        together = log_probabilities(masked, TEXT[:20], mask_every=100)
+        assert together == pytest.approx(log_probabilities(masked, TEXT[:20]), nan_ok=True)
+        assert log_probabilities(masked, TEXT[:20], mask_every=7) != pytest.approx(
+            together, nan_ok=True
+        )
 
     def test_long_sequences_are_scored_once_each_base(self, masked):
-        found = by_letter(masked, TEXT * 4, window=20)
-        assert len(found) == 4 * len(TEXT)
+        per_base = log_probabilities(masked, TEXT * 4, window=20)
+        assert len(per_base) == 4 * len(TEXT)
         letters = np.array(list(TEXT * 4))
-        # an N beside the ends: no 3-mer of known letters covers it alone
-        assert (np.isnan(found) | (letters != "N")).sum() >= (letters != "N").sum()
-        assert found[:10] == pytest.approx(by_letter(masked, TEXT[:20])[:10], nan_ok=True)
+        assert (np.isnan(per_base) == (letters == "N")).all()
+        assert per_base[:10] == pytest.approx(
+            log_probabilities(masked, TEXT[:20])[:10], nan_ok=True
+        )
 
 
 class TestBytes:
     @pytest.fixture
-    def of_bytes(self, causal):
+    def bytes_bundle(self, causal):
         return likelihood_bundles.bundle(tiny_causal.KIND, {"kind": "bytes"}, "causal")
 
-    def test_every_character_counts_unless_bases_alone_are_asked_for(self, of_bytes):
-        (score,) = scores(of_bytes, "ACGTNacgt")
+    def test_every_character_counts_unless_bases_alone_are_asked_for(self, bytes_bundle):
+        (score,) = scores(bytes_bundle, "ACGTNacgt")
         assert score.bases == 8
-        (score,) = scores(of_bytes, "ACGTNacgt", only_bases=True)
+        (score,) = scores(bytes_bundle, "ACGTNacgt", only_bases=True)
         assert score.bases == 3
 
     @needs_shared
@@ -173,25 +180,27 @@ class TestBytes:
         with open_input(folder / "inputs.fa") as source:
             records = list(read_sequences(source, case_sensitive=True, any_text=True))
         expected = json.loads((folder / "expected_scores.json").read_text())
-        found = scores(bundle, *(record.sequence for record in records))
-        assert [s.log_likelihood for s in found[:2]] == pytest.approx(expected["sum_loglik"], 1e-4)
-        assert [s.per_base for s in found[:2]] == pytest.approx(expected["mean_loglik"], 1e-4)
+        scored = scores(bundle, *(record.sequence for record in records))
+        assert [s.log_likelihood for s in scored[:2]] == pytest.approx(expected["sum_loglik"], 1e-4)
+        assert [s.per_base for s in scored[:2]] == pytest.approx(expected["mean_loglik"], 1e-4)
         (both,) = scores(bundle, records[-1].sequence, both_strands=True)
         (mean,) = expected["short_record_mean_loglik_averaged_with_reverse_complement"]
         assert both.per_base == pytest.approx(mean, 1e-4)
 
 
 class TestAnyModel:
-    @FEW
+    @FEW_EXAMPLES
     @given(st.lists(DNA, min_size=1, max_size=5), st.integers(1, 4), st.booleans())
-    def test_batches_do_not_show(self, causal, texts, size, both):
-        alone = [scores(causal, text, both_strands=both)[0] for text in texts]
-        together = scores(causal, *texts, batching=Batching(windows=size), both_strands=both)
+    def test_scores_do_not_depend_on_batches(self, causal, texts, size, both_strands):
+        alone = [scores(causal, text, both_strands=both_strands)[0] for text in texts]
+        together = scores(
+            causal, *texts, batching=Batching(windows=size), both_strands=both_strands
+        )
         for one, other in zip(alone, together, strict=True):
             assert one.log_likelihood == pytest.approx(other.log_likelihood, abs=1e-9)
             assert one.bases == other.bases
 
-    def test_batches_of_a_masked_model_do_not_show(self, masked):
+    def test_scores_of_a_masked_model_do_not_depend_on_batches(self, masked):
         alone = [scores(masked, text)[0].log_likelihood for text in (TEXT[:9], TEXT[:20])]
         together = scores(masked, TEXT[:9], TEXT[:20], batching=Batching(windows=3))
         assert [s.log_likelihood for s in together] == pytest.approx(alone)
@@ -227,7 +236,7 @@ class TestAnyModel:
 @pytest.mark.parametrize("kind", ["causal", "masked"])
 def test_windows_apart_depend_on_nothing_else(kind, threads, request):
     bundle = copy.deepcopy(request.getfixturevalue(kind))
-    texts = [TEXT, TEXT[3:], TEXT[:9], turned(TEXT)]
+    texts = [TEXT, TEXT[3:], TEXT[:9], other_strand(TEXT)]
     exact = scores(bundle, *texts)
     to_single_precision([bundle.classifier, *bundle.auxiliary.values()])
     alone = [scores(bundle, text, window_by_window=True)[0] for text in texts]

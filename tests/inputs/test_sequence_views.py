@@ -18,12 +18,12 @@ def step_rng(step, seed=1):
 SEQUENCES = ["ACGTACGTAC", "TTTTT", "ACGNNACGTA", "A", ""]
 
 
-def sequence_views(longest=50, **views):
+def sequence_views(max_tokens=50, **views):
     columns = {"kind": np.array([0, 1, 0, 1, 0])}
     samples = Samples(list("abcde"), SEQUENCES, columns, {"kind": ["x", "y"]}, np.arange(5))
     tokenizer = tokenizers.from_config({"kind": "kmers", "k": 3, "stride": 1})
     return SequenceViews(
-        samples, tokenizer, SequenceViewsSettings(**views), max_tokens=longest
+        samples, tokenizer, SequenceViewsSettings(**views), max_tokens=max_tokens
     ), tokenizer
 
 
@@ -33,9 +33,9 @@ class TestSequenceViews:
         batch = views.plain(np.arange(5))
         assert batch.ids.shape == (5, 8)
         for ids, sequence in zip(batch.ids, SEQUENCES, strict=True):
-            known = tokenizer.encode(sequence)
-            assert ids[: len(known)].tolist() == known.tolist()
-            assert (ids[len(known) :] == tokenizer.pad_id).all()
+            tokens = tokenizer.encode(sequence)
+            assert ids[: len(tokens)].tolist() == tokens.tolist()
+            assert (ids[len(tokens) :] == tokenizer.pad_id).all()
         assert torch.equal(batch.mask, batch.ids != tokenizer.pad_id)
         assert batch.share.tolist() == pytest.approx([1.0, 1.0, 0.8, 1.0, 0.0])
 
@@ -45,22 +45,24 @@ class TestSequenceViews:
         assert torch.equal(views.varied(rows, step_rng(1)).ids, views.plain(rows).ids)
 
     def test_a_long_sequence_is_cut_at_random_to_what_the_network_can_read(self):
-        views, tokenizer = sequence_views(longest=4)
-        cuts = {tuple(views.varied(np.array([0]), step_rng(s)).ids[0].tolist()) for s in range(40)}
-        assert cuts == {tuple(tokenizer.encode(SEQUENCES[0][a : a + 6]).tolist()) for a in range(5)}
+        views, tokenizer = sequence_views(max_tokens=4)
+        crops = {tuple(views.varied(np.array([0]), step_rng(s)).ids[0].tolist()) for s in range(40)}
+        assert crops == {
+            tuple(tokenizer.encode(SEQUENCES[0][start : start + 6]).tolist()) for start in range(5)
+        }
         assert views.plain(np.array([0])).ids[0].tolist() == tokenizer.encode("ACGTAC").tolist()
 
     def test_the_other_strand_is_read_as_often_as_asked_for(self):
         views, tokenizer = sequence_views(reverse_complement=0.5)
         strands = {"there": tokenizer.encode("TTTTT"), "back": tokenizer.encode("AAAAA")}
         batch = views.varied(np.ones(400, np.int64), step_rng(2))
-        back = [ids.tolist() == strands["back"].tolist() for ids in batch.ids]
-        there = [ids.tolist() == strands["there"].tolist() for ids in batch.ids]
-        assert all(a or b for a, b in zip(back, there, strict=True))
-        assert np.mean(back) == pytest.approx(0.5, abs=0.08)
+        reverse = [ids.tolist() == strands["back"].tolist() for ids in batch.ids]
+        forward = [ids.tolist() == strands["there"].tolist() for ids in batch.ids]
+        assert all(a or b for a, b in zip(reverse, forward, strict=True))
+        assert np.mean(reverse) == pytest.approx(0.5, abs=0.08)
 
     def test_the_same_seed_and_step_make_the_same_batch(self):
-        views, _ = sequence_views(longest=4, hide=0.5, hide_often=0.5, reverse_complement=0.5)
+        views, _ = sequence_views(max_tokens=4, hide=0.5, hide_often=0.5, reverse_complement=0.5)
         one, again = (views.varied(np.arange(5), step_rng(3)) for _ in range(2))
         assert torch.equal(one.ids, again.ids)
 

@@ -69,8 +69,8 @@ def variants(tmp_path):
 
 
 @pytest.fixture
-def short(monkeypatch):
-    """Trainings of a moment."""
+def small_networks(monkeypatch):
+    """Networks that train in a moment."""
     small = partial(ConvolutionConfig, filters=8, channels=4, embedding=4)
     monkeypatch.setattr(selection, "ConvolutionConfig", small)
     monkeypatch.setattr(selection, "FOLDS", 2)
@@ -105,10 +105,10 @@ class TestClassify:
         assert len(calls) == len(cohort.names)
         assert calls[0].labels["pop"] == calls.labels("pop")[0]
         assert calls.labels("superpop")[-1] == "UNKNOWN"
-        chances = calls.probabilities("pop")
-        assert chances.shape == (len(calls), len(calls.heads["pop"]))
-        assert np.isnan(chances[-1]).all()
-        assert chances[:-1].sum(axis=1) == pytest.approx(1)
+        probabilities = calls.probabilities("pop")
+        assert probabilities.shape == (len(calls), len(calls.heads["pop"]))
+        assert np.isnan(probabilities[-1]).all()
+        assert probabilities[:-1].sum(axis=1) == pytest.approx(1)
         assert calls.used[-1] == 0
         assert "LOW_CALL_RATE" in calls.flags[-1]
         with pytest.raises(
@@ -176,12 +176,12 @@ class TestVectorsAndScores:
         assert embeddings.attributes["model_name"] == "tiny-sequences"
         assert embeddings.names == ["1", "2"]
 
-    @pytest.mark.parametrize("which", ["causal", "masked"])
-    def test_likelihoods_are_those_of_the_command(self, likely, tmp_path, which):
+    @pytest.mark.parametrize("objective", ["causal", "masked"])
+    def test_likelihoods_are_those_of_the_command(self, likely, tmp_path, objective):
         file = tmp_path / "x.fa"
         file.write_text(f">a\n{CONTIG}\n>b\nN\n")
-        expected = command("score", "--model", likely[which], file).rows[1:]
-        scores = genomai.score({"a": CONTIG, "b": "N"}, likely[which], device="cpu")
+        expected = command("score", "--model", likely[objective], file).rows[1:]
+        scores = genomai.score({"a": CONTIG, "b": "N"}, likely[objective], device="cpu")
         columns = (scores.log_likelihoods, scores.per_base, scores.perplexities)
         rows = [list(map(format_number, values)) for values in zip(*columns, strict=True)]
         assert rows == [row[2:5] for row in expected]
@@ -189,20 +189,22 @@ class TestVectorsAndScores:
         assert scores.lengths.tolist() == [len(CONTIG), 1]
         assert scores.method == expected[0][-1]
 
-    @pytest.mark.parametrize("which", ["causal", "masked"])
-    def test_effects_are_those_of_the_command(self, likely, variants, which):
+    @pytest.mark.parametrize("objective", ["causal", "masked"])
+    def test_effects_are_those_of_the_command(self, likely, variants, objective):
         reference, vcf = variants
-        expected = command("score", "--model", likely[which], "--reference", reference, vcf).rows[
-            1:
-        ]
-        model = genomai.load(likely[which], device="cpu")
+        expected = command(
+            "score", "--model", likely[objective], "--reference", reference, vcf
+        ).rows[1:]
+        model = genomai.load(likely[objective], device="cpu")
         before = model.score([CONTIG]).log_likelihoods
         effects = model.score_variants(vcf, reference)
-        scored = [at for at, reason in enumerate(effects.skipped) if not reason]
+        scored = [index for index, reason in enumerate(effects.skipped) if not reason]
         assert effects.alts == ["C", "T", CONTIG[19], "<DEL>"]
         assert scored == [0, 1, 2]
-        assert [format_number(effects.deltas[at]) for at in scored] == [row[6] for row in expected]
-        assert [str(effects.positions[at]) for at in scored] == [row[1] for row in expected]
+        assert [format_number(effects.deltas[index]) for index in scored] == [
+            row[6] for row in expected
+        ]
+        assert [str(effects.positions[index]) for index in scored] == [row[1] for row in expected]
         assert np.isnan(effects.deltas[3])
         assert model.score([CONTIG]).log_likelihoods == before  # variants change no model
 
@@ -211,9 +213,9 @@ class TestVectorsAndScores:
         model = ("--model", tiny_sequence_bundle, "--reference", reference)
         expected = command("score", *model, vcf)
         effects = genomai.score_variants(vcf, reference, tiny_sequence_bundle, device="cpu")
-        at = expected.rows[0].index(effects.labels[0])
+        column = expected.rows[0].index(effects.labels[0])
         rows = effects.label_changes[:3, 0]
-        assert list(map(format_number, rows)) == [row[at] for row in expected.rows[1:]]
+        assert list(map(format_number, rows)) == [row[column] for row in expected.rows[1:]]
 
 
 class TestExplain:
@@ -221,24 +223,24 @@ class TestExplain:
         (tmp_path / "x.fa").write_text(f">a\n{CONTIG[:12]}\n")
         expected = command("explain", "--model", tiny_sequence_bundle, tmp_path / "x.fa")
         model = genomai.load(tiny_sequence_bundle, device="cpu")
-        explanation, nothing = model.explain({"a": CONTIG[:12], "b": "NN"})
+        explanation, unreadable = model.explain({"a": CONTIG[:12], "b": "NN"})
         column = expected.rows[0].index("attribution")
         assert list(map(format_number, explanation.attributions)) == [
             row[column] for row in expected.rows[1:]
         ]
-        assert nothing is None
+        assert unreadable is None
         assert genomai.explain(["NN"], model) == [None]
         with pytest.raises(genomai.UsageError, match="method guess: there are ism, gradient"):
             model.explain(["ACGT"], method="guess")
 
 
 class TestGenerate:
-    def test_people_are_those_of_the_command(self, shipped_only):
+    def test_samples_are_those_of_the_command(self, shipped_only):
         model = genomai.load("ancestry-generator", device="cpu")
         sampling = genomai.Sampling(steps=2)
-        for further in ({}, {"haplotypes": True}):
+        for extra_options in ({}, {"haplotypes": True}):
             records = model.generate(
-                2, phenotype=["GBR", "EUR:1,AFR:1"], seed=3, sampling=sampling, **further
+                2, phenotype=["GBR", "EUR:1,AFR:1"], seed=3, sampling=sampling, **extra_options
             )
             phenotype_options = [
                 "--phenotype",
@@ -250,7 +252,7 @@ class TestGenerate:
                 "--seed",
                 "3",
             ]
-            options = ["--haplotypes"] if further else []
+            options = ["--haplotypes"] if extra_options else []
             assert (
                 fasta(records)
                 == command("generate", *phenotype_options, "--steps", "2", *options).output
@@ -269,7 +271,7 @@ class TestGenerate:
 
 
 class TestTrain:
-    def test_the_model_is_that_of_the_command(self, short, labelled, tmp_path, capfd):
+    def test_the_model_is_that_of_the_command(self, small_networks, labelled, tmp_path, capfd):
         texts, kinds = labelled
         rows = "".join(f"{text},{kind}\n" for text, kind in zip(texts, kinds, strict=True))
         (tmp_path / "x.csv").write_text(f"sequence,label\n{rows}")
@@ -291,15 +293,17 @@ class TestTrain:
         classifier.save(tmp_path / "library", force=True)
         assert run(["models", "verify", tmp_path / "library"]).status == 0
 
-    def test_labels_of_any_type_come_back(self, short, labelled):
+    def test_labels_of_any_type_come_back(self, small_networks, labelled):
         texts, kinds = labelled
-        words = np.array(["low", "high"])[kinds]
-        classifier = genomai.train(texts, words, time="1s", device="cpu")
+        levels = np.array(["low", "high"])[kinds]
+        classifier = genomai.train(texts, levels, time="1s", device="cpu")
         assert classifier.classes_.tolist() == ["high", "low"]
         assert set(classifier.predict([*texts[:4], "N"])) == {"high", "low", "UNKNOWN"}
         assert np.isnan(classifier.predict_proba(["N"])).all()
 
-    def test_numbers_that_are_labels_are_in_their_own_order(self, short, labelled, tmp_path):
+    def test_numbers_that_are_labels_are_in_their_own_order(
+        self, small_networks, labelled, tmp_path
+    ):
         texts, kinds = labelled
         (tmp_path / "x.csv").write_text(
             "sequence,label\n"
@@ -315,13 +319,13 @@ class TestTrain:
         best = classifier.predict_proba(texts).argmax(axis=1)
         assert classifier.classes_[best].tolist() == classifier.predict(texts).tolist()
 
-    def test_several_labels_a_record(self, short, labelled, tmp_path):
+    def test_several_labels_a_record(self, small_networks, labelled, tmp_path):
         texts, kinds = labelled
-        words = np.array(["low", "high"])[kinds]
-        rows = "".join(map("{},{},{}\n".format, texts, kinds, words))
+        levels = np.array(["low", "high"])[kinds]
+        rows = "".join(map("{},{},{}\n".format, texts, kinds, levels))
         (tmp_path / "x.csv").write_text(f"sequence,kind,word\n{rows}")
         command("train", tmp_path / "x.csv", "--time", "1s", "-o", tmp_path / "m")
-        labels = {"kind": kinds, "word": words}
+        labels = {"kind": kinds, "word": levels}
         classifier = genomai.train(texts, labels, time="1s", device="cpu")
         classifier.save(tmp_path / "library")
         weights = [tmp_path / name / "model.safetensors" for name in ("m", "library")]
@@ -330,12 +334,12 @@ class TestTrain:
         predicted = classifier.predict([*texts, "N"])
         assert predicted.shape == (len(texts) + 1, 2)
         assert predicted[-1].tolist() == [None, "UNKNOWN"]
-        both_right = (predicted[:-1, 0] == kinds) & (predicted[:-1, 1] == words)
+        both_right = (predicted[:-1, 0] == kinds) & (predicted[:-1, 1] == levels)
         assert classifier.score(texts, labels) == np.mean(both_right) > 0.9
         with pytest.raises(genomai.UsageError, match="several heads, kind, word: classify"):
             classifier.predict_proba(texts)
         with pytest.raises(genomai.UsageError, match="kind is missing"):
-            classifier.score(texts, {"word": words})
+            classifier.score(texts, {"word": levels})
         with pytest.raises(genomai.UsageError, match=r"in memory are needed, not the file x\.csv"):
             classifier.score(texts, "x.csv")
 
@@ -345,7 +349,7 @@ class TestTrain:
         assert columns_of(frame) == {"kind": [0, 1], "word": ["low", None]}
         assert columns_of(frame["kind"]) == {"label": [0, 1]}
 
-    def test_a_validation_set_and_missing_labels(self, short, labelled):
+    def test_a_validation_set_and_missing_labels(self, small_networks, labelled):
         texts, kinds = labelled
         labels = [None, float("nan"), *kinds[2:30]]
         with pytest.warns(genomai.GenomaiWarning, match="2 samples have no label"):
@@ -368,8 +372,8 @@ class TestTrain:
         assert classifier.model_.bundle.config["network"]["kind"] == "transformer"
         assert messages[-1].startswith("network 1, step 4: loss ")
 
-    def test_scikit_learn_crosses_it(self, short, labelled):
-        selection_ = pytest.importorskip("sklearn.model_selection")
+    def test_scikit_learn_cross_validates_it(self, small_networks, labelled):
+        model_selection = pytest.importorskip("sklearn.model_selection")
         from sklearn.base import clone, is_classifier
 
         texts, kinds = labelled
@@ -377,13 +381,13 @@ class TestTrain:
         assert is_classifier(classifier)
         assert clone(classifier).get_params() == classifier.get_params()
         arrays = np.array(texts), np.array(kinds)
-        losses = selection_.cross_val_score(classifier, *arrays, cv=2, scoring="neg_log_loss")
+        losses = model_selection.cross_val_score(classifier, *arrays, cv=2, scoring="neg_log_loss")
         assert losses.mean() > -0.6
         assert classifier.set_params(time="2s").time == "2s"
         with pytest.raises(genomai.UsageError, match="no setting 'depth'"):
             classifier.set_params(depth=3)
 
-    def test_numbers_are_predicted_as_by_the_command(self, short, labelled, tmp_path):
+    def test_numbers_are_predicted_as_by_the_command(self, small_networks, labelled, tmp_path):
         from sklearn.base import clone, is_regressor
 
         texts, _ = labelled
@@ -398,11 +402,16 @@ class TestTrain:
         assert weights[0].read_bytes() == weights[1].read_bytes()
         predicted = regressor.predict([*texts, "N"])
         assert np.isnan(predicted).tolist() == [False] * len(texts) + [True]
-        spread, error = np.var(shares), np.mean(np.square(predicted[:-1] - shares))
-        assert regressor.score(texts, shares) == pytest.approx(1 - error / spread)
-        away = (np.mean([*shares, 1]) - 1) ** 2  # nothing is explained of what cannot be told
-        error, spread = (error * len(texts) + away) / (len(texts) + 1), np.var([*shares, 1])
-        assert regressor.score([*texts, "N"], [*shares, 1]) == pytest.approx(1 - error / spread)
+        variance, error = np.var(shares), np.mean(np.square(predicted[:-1] - shares))
+        assert regressor.score(texts, shares) == pytest.approx(1 - error / variance)
+        unreadable_error = (
+            np.mean([*shares, 1]) - 1
+        ) ** 2  # no variance is explained of what cannot be read
+        error, variance = (
+            (error * len(texts) + unreadable_error) / (len(texts) + 1),
+            np.var([*shares, 1]),
+        )
+        assert regressor.score([*texts, "N"], [*shares, 1]) == pytest.approx(1 - error / variance)
         card = (tmp_path / "library" / "README.md").read_text()
         assert "genomai_cli.SequenceRegressor(time='1s', device='cpu').fit(" in card
         calls = genomai.classify(texts, tmp_path / "m", device="cpu")
@@ -413,7 +422,7 @@ class TestTrain:
         with pytest.raises(genomai.UsageError, match="none of this kind"):
             calls.labels()
 
-    def test_several_numbers_a_record(self, short, labelled):
+    def test_several_numbers_a_record(self, small_networks, labelled):
         texts, _ = labelled
         shares = [text.count("G") / len(text) + 0.001 for text in texts]
         labels = {"g": shares, "a": [1 - share for share in shares]}  # in no alphabetical order
@@ -426,7 +435,7 @@ class TestTrain:
 
 class TestErrors:
     @pytest.mark.parametrize(
-        ("given", "message"),
+        ("records", "message"),
         [
             ("nowhere.vcf", "nowhere.vcf: no such file"),
             ("ACGTACGT", "ACGTACGT: no such file; a sequence is given in a list"),
@@ -440,10 +449,10 @@ class TestErrors:
             ([str(REPOSITORY / "README.md")], "is a file: among several"),
         ],
     )
-    def test_what_is_no_record(self, tiny_sequence_bundle, given, message):
+    def test_what_is_no_record(self, tiny_sequence_bundle, records, message):
         model = genomai.load(tiny_sequence_bundle, device="cpu")
         with pytest.raises(genomai.GenomaiError, match=message):
-            model.classify(given)
+            model.classify(records)
 
     def test_a_data_frame_is_asked_for_its_column(self, tiny_sequence_bundle):
         class Frame(list):
@@ -533,7 +542,7 @@ class TestFrames:
 
 
 def test_a_script_with_types_works(
-    tiny_bundle, tiny_sequence_bundle, cohort, likely, variants, short, labelled
+    tiny_bundle, tiny_sequence_bundle, cohort, likely, variants, small_networks, labelled
 ):
     assert len(user_script.classified(tiny_bundle, cohort.newcomers)) == len(cohort.names)
     names, vectors = user_script.embedded(str(tiny_sequence_bundle))

@@ -1,4 +1,4 @@
-"""What somebody may write with the library: checked by mypy --strict (see pyproject.toml), and run by test_library."""
+"""A user's script with the library: checked by mypy --strict (see pyproject.toml), and run by test_library."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def cross_checked(sequences: list[str], labels: list[int]) -> float:
         classifier.fit(sequences[:half], labels[:half])
     except genomai.TrainingError as error:
         raise SystemExit(str(error)) from error
-    chances: NDArray[np.float64] = classifier.predict_proba(sequences[half:])
+    probabilities: NDArray[np.float64] = classifier.predict_proba(sequences[half:])
     assert messages
-    assert chances.shape == (len(sequences) - half, len(classifier.classes_))
+    assert probabilities.shape == (len(sequences) - half, len(classifier.classes_))
     return classifier.score(sequences[half:], labels[half:])

@@ -21,22 +21,22 @@ SIZE = 2000
 COMPLEMENT = str.maketrans("ACGTN", "TGCAN")
 
 
-def drawn(rng, size):
+def random_sequence(rng, size):
     return "".join(rng.choice(list("ACGT"), size))
 
 
-REFERENCE = Reference("toy", drawn(np.random.default_rng(5), SIZE), circular=True)
+REFERENCE = Reference("toy", random_sequence(np.random.default_rng(5), SIZE), circular=True)
 LINEAR = Reference("toy", REFERENCE.sequence, circular=False)
 MAPPER = Mapper(REFERENCE)
 
 
-def other_strand(sequence):
+def reverse_complement(sequence):
     return sequence.translate(COMPLEMENT)[::-1]
 
 
-def turned(sequence, by):
-    by %= max(1, len(sequence))
-    return sequence[by:] + sequence[:by]
+def rotated(sequence, offset):
+    offset %= max(1, len(sequence))
+    return sequence[offset:] + sequence[:offset]
 
 
 def text(mapped):
@@ -44,7 +44,7 @@ def text(mapped):
 
 
 def substituted(rng, sequence, share):
-    """The sequence with other bases in about so many places."""
+    """The sequence with other bases at about this share of its positions."""
     is_substituted = rng.random(len(sequence)) < share
     other = {"A": "CGT", "C": "AGT", "G": "ACT", "T": "ACG"}
     return "".join(
@@ -53,22 +53,24 @@ def substituted(rng, sequence, share):
     )
 
 
-def hidden(sequence, start, size):
+def masked(sequence, start, size):
     """The sequence with a run of N."""
     return sequence[:start] + "N" * len(sequence[start : start + size]) + sequence[start + size :]
 
 
 seeds = st.integers(0, 2**32 - 1)
-turns = st.integers(0, SIZE - 1)
+rotations = st.integers(0, SIZE - 1)
 
 
 @settings(max_examples=60, deadline=None)
-@given(seeds, turns, st.booleans(), st.integers(0, SIZE - 1), st.integers(0, 600))
-def test_a_genome_with_substitutions_comes_back_letter_for_letter(seed, turn, reverse, start, size):
+@given(seeds, rotations, st.booleans(), st.integers(0, SIZE - 1), st.integers(0, 600))
+def test_a_genome_with_substitutions_comes_back_letter_for_letter(
+    seed, rotation, reverse, start, size
+):
     rng = np.random.default_rng(seed)
-    genome = hidden(substituted(rng, REFERENCE.sequence, 0.01), start, size)
-    query = turned(genome, turn)
-    mapped = MAPPER(other_strand(query) if reverse else query)
+    genome = masked(substituted(rng, REFERENCE.sequence, 0.01), start, size)
+    query = rotated(genome, rotation)
+    mapped = MAPPER(reverse_complement(query) if reverse else query)
     assert text(mapped) == genome
     assert (mapped.inserted, mapped.deleted, mapped.clipped) == (0, 0, 0)
     assert mapped.aligned == SIZE - genome.count("N")
@@ -81,65 +83,67 @@ def test_a_genome_with_substitutions_comes_back_letter_for_letter(seed, turn, re
 
 def edited(rng, sequence, edits):
     """The sequence with insertions and deletions, and its letters at the reference's positions."""
-    pieces, at = [], 0
-    for place in np.sort(rng.choice(np.arange(40, SIZE - 40, 80), edits, replace=False)):
+    segments, end = [], 0
+    for position in np.sort(rng.choice(np.arange(40, SIZE - 40, 80), edits, replace=False)):
         size = int(rng.integers(1, 13))
-        pieces.append(sequence[at:place])
-        at = int(place)
+        segments.append(sequence[end:position])
+        end = int(position)
         if rng.random() < 0.5:
-            pieces.append(drawn(rng, size))
+            segments.append(random_sequence(rng, size))
         else:
-            at += size
-    return "".join([*pieces, sequence[at:]])
+            end += size
+    return "".join([*segments, sequence[end:]])
 
 
 @settings(max_examples=60, deadline=None)
-@given(seeds, turns, st.booleans(), st.integers(1, 6))
+@given(seeds, rotations, st.booleans(), st.integers(1, 6))
 def test_insertions_and_deletions_stand_in_one_place_however_the_record_was_cut(
-    seed, turn, reverse, edits
+    seed, rotation, reverse, edits
 ):
     rng = np.random.default_rng(seed)
     genome = edited(rng, substituted(rng, REFERENCE.sequence, 0.005), edits)
-    straight = MAPPER(genome)
-    query = turned(genome, turn)
-    mapped = MAPPER(other_strand(query) if reverse else query)
-    assert text(mapped) == text(straight)
-    assert mapped.insertions == straight.insertions
+    unrotated = MAPPER(genome)
+    query = rotated(genome, rotation)
+    mapped = MAPPER(reverse_complement(query) if reverse else query)
+    assert text(mapped) == text(unrotated)
+    assert mapped.insertions == unrotated.insertions
     assert mapped.inserted - mapped.deleted == len(genome) - SIZE
     assert mapped.identity > 0.97
 
 
 @settings(max_examples=60, deadline=None)
-@given(seeds, turns, st.booleans(), st.integers(150, 1500), st.booleans())
-def test_a_part_of_a_genome_says_the_same_where_it_says_something(seed, turn, reverse, size, line):
+@given(seeds, rotations, st.booleans(), st.integers(150, 1500), st.booleans())
+def test_a_part_of_a_genome_says_the_same_where_it_says_something(
+    seed, offset, reverse, size, is_linear
+):
     rng = np.random.default_rng(seed)
     genome = substituted(rng, REFERENCE.sequence, 0.01)
-    part = genome[turn : turn + size] if line else turned(genome, turn)[:size]
+    part = genome[offset : offset + size] if is_linear else rotated(genome, offset)[:size]
     assume(len(part) >= 120)
-    mapped = MAPPER(other_strand(part) if reverse else part)
+    mapped = MAPPER(reverse_complement(part) if reverse else part)
     letters = np.frombuffer(genome.encode(), np.uint8)
     known = mapped.letters != ord("N")
     assert (mapped.letters[known] == letters[known]).all()
     assert len(part) - 12 <= mapped.aligned <= len(part)  # a substitution near an end is cut off
-    assert mapped.start == turn
+    assert mapped.start == offset
     linear = Mapper(LINEAR)(part)
-    if turn + size <= SIZE:
+    if offset + size <= SIZE:
         assert text(linear) == text(mapped)
 
 
 @pytest.mark.parametrize("copies", [1.2, 2, 2.6])
-@pytest.mark.parametrize("turn", [0, 700])
-def test_of_several_copies_the_first_counts(copies, turn):
+@pytest.mark.parametrize("rotation", [0, 700])
+def test_of_several_copies_the_first_counts(copies, rotation):
     rng = np.random.default_rng(1)
     genome = substituted(rng, REFERENCE.sequence, 0.01)
-    mapped = MAPPER((turned(genome, turn) * 3)[: int(copies * SIZE)])
+    mapped = MAPPER((rotated(genome, rotation) * 3)[: int(copies * SIZE)])
     assert text(mapped) == genome
     assert (mapped.clipped, mapped.inserted, mapped.deleted) == (0, 0, 0)
 
 
 def test_ends_that_overlap_a_little_are_an_insertion():
     genome = REFERENCE.sequence
-    mapped = MAPPER(turned(genome, 300) + genome[300:320])
+    mapped = MAPPER(rotated(genome, 300) + genome[300:320])
     assert text(mapped) == genome
     assert mapped.inserted == 20
 
@@ -147,19 +151,21 @@ def test_ends_that_overlap_a_little_are_an_insertion():
 def test_foreign_ends_are_left_out():
     rng = np.random.default_rng(2)
     part = REFERENCE.sequence[500:1200]
-    mapped = MAPPER(drawn(rng, 300) + part + drawn(rng, 300))
+    mapped = MAPPER(random_sequence(rng, 300) + part + random_sequence(rng, 300))
     known = np.flatnonzero(mapped.letters != ord("N"))
     assert abs(known[0] - 500) < 10
     assert abs(known[-1] - 1199) < 10
     assert 580 < mapped.clipped < 620
-    whole = MAPPER(drawn(rng, 300) + turned(REFERENCE.sequence, 800) + drawn(rng, 300))
-    assert text(whole) == REFERENCE.sequence
-    assert 590 <= whole.clipped <= 600  # a letter may fit by chance
+    full = MAPPER(
+        random_sequence(rng, 300) + rotated(REFERENCE.sequence, 800) + random_sequence(rng, 300)
+    )
+    assert text(full) == REFERENCE.sequence
+    assert 590 <= full.clipped <= 600  # a letter may fit by chance
 
 
 def test_a_large_deletion_leaves_unknown_letters():
     genome = REFERENCE.sequence
-    mapped = MAPPER(turned(genome[:600] + genome[1100:], 200))
+    mapped = MAPPER(rotated(genome[:600] + genome[1100:], 200))
     missing = np.flatnonzero(mapped.letters == ord("N"))
     assert mapped.deleted == len(missing) == 500
     assert abs(missing[0] - 600) < 5
@@ -167,17 +173,17 @@ def test_a_large_deletion_leaves_unknown_letters():
 
 def test_a_linear_reference_has_no_letters_before_its_first():
     linear = Mapper(LINEAR)
-    turned_around = linear(turned(LINEAR.sequence, 500))
-    known = np.flatnonzero(turned_around.letters != ord("N"))
+    wrapped = linear(rotated(LINEAR.sequence, 500))
+    known = np.flatnonzero(wrapped.letters != ord("N"))
     assert (known[0], known[-1]) == (500, SIZE - 1)
-    flanked = linear(drawn(np.random.default_rng(3), 200) + LINEAR.sequence)
+    flanked = linear(random_sequence(np.random.default_rng(3), 200) + LINEAR.sequence)
     assert text(flanked) == LINEAR.sequence
     assert flanked.start == -200
 
 
 @pytest.mark.parametrize("size", [0, 1, 30, 100, 1000, SIZE, 9000])
 def test_random_dna_does_not_belong(size):
-    assert MAPPER(drawn(np.random.default_rng(size), size)) is None
+    assert MAPPER(random_sequence(np.random.default_rng(size), size)) is None
 
 
 @pytest.mark.parametrize("size", [1, 50, SIZE + 1])
@@ -188,7 +194,7 @@ def test_unknown_letters_alone_do_not_belong(size):
 @pytest.mark.parametrize("share", [0.03, 0.09, 0.15])
 def test_another_species_is_mapped_with_its_identity(share):
     genome = substituted(np.random.default_rng(4), REFERENCE.sequence, share)
-    for query in (turned(genome, 900), other_strand(genome)):
+    for query in (rotated(genome, 900), reverse_complement(genome)):
         mapped = MAPPER(query)
         assert mapped.identity == pytest.approx(1 - share, abs=0.02)
         assert (mapped.letters == np.frombuffer(genome.encode(), np.uint8)).mean() > 0.98
@@ -200,46 +206,48 @@ def test_a_genome_of_sparse_letters_is_read_in_place():
     genome[rng.random(SIZE) < 0.6] = "N"
     assert text(MAPPER("".join(genome))) == "".join(genome)
     # As from a VCF that lists nothing but what differs.
-    only = np.full(SIZE, "N")
-    only[::100] = [{"A": "G", "G": "A", "C": "T", "T": "C"}[x] for x in REFERENCE.sequence[::100]]
-    mapped = MAPPER("".join(only))
-    assert text(mapped) == "".join(only)
+    variants_only = np.full(SIZE, "N")
+    variants_only[::100] = [
+        {"A": "G", "G": "A", "C": "T", "T": "C"}[x] for x in REFERENCE.sequence[::100]
+    ]
+    mapped = MAPPER("".join(variants_only))
+    assert text(mapped) == "".join(variants_only)
     assert mapped.identity == 0.99
 
 
 def test_other_letters_are_unknown():
     query = REFERENCE.sequence[:700] + "RYKM" + REFERENCE.sequence[704:]
-    assert text(MAPPER(query)) == hidden(REFERENCE.sequence, 700, 4)
+    assert text(MAPPER(query)) == masked(REFERENCE.sequence, 700, 4)
 
 
 C_RUNS = "GATTACAGT" * 3 + "CCCCCCCTCCCCCGC"  # positions 303 to 317 of rCRS
 
 
-@pytest.mark.parametrize("turn", [0, 28, 33, 60])
-def test_insertions_in_two_runs_are_two(turn):
+@pytest.mark.parametrize("rotation", [0, 28, 33, 60])
+def test_insertions_in_two_runs_are_two(rotation):
     rng = np.random.default_rng(7)
-    before, after = drawn(rng, 200), drawn(rng, 200)
+    before, after = random_sequence(rng, 200), random_sequence(rng, 200)
     mapper = Mapper(Reference("runs", before + C_RUNS + after, circular=True))
     query = before + C_RUNS.replace("CCCCCCCTCCCCCG", "CCCCCCCCTCCCCCCG") + after
     first = len(before) + C_RUNS.index("TCCCCCG") - 1
-    for one in (turned(query, 200 + turn), other_strand(turned(query, turn))):
-        assert mapper(one).insertions == ((first, "C"), (first + 6, "C"))
+    for sequence in (rotated(query, 200 + rotation), reverse_complement(rotated(query, rotation))):
+        assert mapper(sequence).insertions == ((first, "C"), (first + 6, "C"))
 
 
 def test_a_deleted_repeat_is_missing_at_its_end():
     rng = np.random.default_rng(8)
-    before, after = drawn(rng, 200) + "A", "G" + drawn(rng, 200)
+    before, after = random_sequence(rng, 200) + "A", "G" + random_sequence(rng, 200)
     mapper = Mapper(Reference("repeat", before + "CCCCCTCTA" * 2 + after, circular=True))
     deleted = before + "CCCCCTCTA" + after
-    for query in (deleted, turned(deleted, 205), other_strand(turned(deleted, 20))):
+    for query in (deleted, rotated(deleted, 205), reverse_complement(rotated(deleted, 20))):
         assert text(mapper(query)) == before + "CCCCCTCTA" + "N" * 9 + after
 
 
 def test_the_letter_that_the_reference_does_not_know_is_the_one_deleted():
     rng = np.random.default_rng(9)
-    before, after = drawn(rng, 200) + "C", "TTC" + drawn(rng, 200)
+    before, after = random_sequence(rng, 200) + "C", "TTC" + random_sequence(rng, 200)
     mapper = Mapper(Reference("n", before + "N" + after, circular=True))
-    assert text(mapper(turned(before + after, 100))) == before + "N" + after
+    assert text(mapper(rotated(before + after, 100))) == before + "N" + after
 
 
 def test_the_alignment_between_anchors_is_the_cheapest():
@@ -319,8 +327,8 @@ REPEAT = "CCCCCTCTA"  # twice, as at 8272 of rCRS
 
 
 def mitochondrion():
-    """A made-up circle of the length of rCRS, with its three places that are hard to align."""
-    letters = drawn(np.random.default_rng(20), LENGTH)
+    """A made-up circle of the length of rCRS, with its three regions that are hard to align."""
+    letters = random_sequence(np.random.default_rng(20), LENGTH)
     parts = [letters[:301], "A", RUNS, "A", letters[318 : GAP - 1], "CNTTC"]
     parts.append(letters[GAP + 4 : 8270])
     sequence = "".join([*parts, "A", REPEAT * 2, "G"])
@@ -337,15 +345,15 @@ def individual(rng):
     for position in rng.choice(LENGTH, 40, replace=False):
         letters[position] = {"A": "G", "G": "A", "C": "T", "T": "C", "N": "N"}[letters[position]]
     size, starts = int(rng.integers(1, 13)), rng.integers(50, LENGTH - 100, 100)
-    start = next(s for s in starts.tolist() if alone(reference, letters, s, s + size))
+    start = next(s for s in starts.tolist() if is_isolated(reference, letters, s, s + size))
     letters[start : start + size] = "N" * size
     return "".join(letters)
 
 
-def alone(reference, letters, start, end):
-    around = slice(start - 30, end + 30)
-    same = "".join(letters[around]) == reference[around]
-    return same and reference[start] not in ("N", letters[end])
+def is_isolated(reference, letters, start, end):
+    flanked = slice(start - 30, end + 30)
+    unchanged = "".join(letters[flanked]) == reference[flanked]
+    return unchanged and reference[start] not in ("N", letters[end])
 
 
 MITOCHONDRION = Reference("made-up", mitochondrion(), circular=True)
@@ -364,21 +372,21 @@ def genomes():
 
 def assert_comes_back(mapper, genome, rng, reverse):
     """From any rotation, on either strand."""
-    query = turned(genome, int(rng.integers(len(genome))))
-    mapped = mapper(other_strand(query) if reverse else query)
+    query = rotated(genome, int(rng.integers(len(genome))))
+    mapped = mapper(reverse_complement(query) if reverse else query)
     assert text(mapped) == genome
     assert mapped.strand == "+-"[reverse]
 
 
 def assert_comes_back_without_its_gaps(mapper, genome, rng, reverse):
-    raw = turned(genome.replace("N", ""), int(rng.integers(16000)))
-    assert text(mapper(other_strand(raw) if reverse else raw)) == genome
+    raw = rotated(genome.replace("N", ""), int(rng.integers(16000)))
+    assert text(mapper(reverse_complement(raw) if reverse else raw)) == genome
 
 
-def assert_a_part_says_the_same(mapper, genome, rng):
+def assert_part_agrees(mapper, genome, rng):
     size = int(rng.choice([2000, 8000]))
     start = int(rng.integers(len(genome) - size))
-    mapped = mapper(other_strand(genome[start : start + size]))
+    mapped = mapper(reverse_complement(genome[start : start + size]))
     known = mapped.letters != ord("N")
     assert (mapped.letters[known] == np.frombuffer(genome.encode(), np.uint8)[known]).all()
     assert known.sum() >= size - genome[start : start + size].count("N") - 24
@@ -399,62 +407,64 @@ def test_genomes_without_their_gaps_come_back_the_same(mapper, genomes):
 def test_halves_and_two_thousand_letters_of_genomes(mapper, genomes):
     rng = np.random.default_rng(12)
     for genome in genomes:
-        assert_a_part_says_the_same(mapper, genome, rng)
+        assert_part_agrees(mapper, genome, rng)
 
 
-@pytest.mark.parametrize("turn", [0, 310, 8285, 9000])
-def test_insertions_and_deletions_have_their_names(mapper, turn):
+@pytest.mark.parametrize("rotation", [0, 310, 8285, 9000])
+def test_insertions_and_deletions_have_their_names(mapper, rotation):
     sequence = MITOCHONDRION.sequence
     genome = sequence[:309] + "C" + sequence[309:315] + "C" + sequence[315:8271] + sequence[8280:]
-    for query in (turned(genome, turn), other_strand(turned(genome, turn))):
+    for query in (rotated(genome, rotation), reverse_complement(rotated(genome, rotation))):
         mapped = mapper(query.replace("N", ""))
         assert mapped.insertions == ((308, "C"), (314, "C"))  # 309.1C 315.1C
         missing = np.flatnonzero(mapped.letters == ord("N")) + 1
         assert missing.tolist() == [3107, *range(8281, 8290)]
 
 
-# --- extra: people, and the genomes of others ----------------------------------------------------------
+# --- extra: human genomes, and those of other species ----------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def human():
+def human_mapper():
     return Mapper(Reference.read(RCRS, circular=True))
 
 
 @pytest.fixture(scope="module")
-def people():
+def human_genomes():
     with open_input(GENOMES) as source:
         return [record.sequence for record in read_sequences(source)]
 
 
 @needs_shared
-def test_people_come_back_from_any_rotation_and_strand(human, people):
+def test_human_genomes_come_back_from_any_rotation_and_strand(human_mapper, human_genomes):
     rng = np.random.default_rng(10)
-    for number in rng.choice(len(people), 60, replace=False):
-        assert_comes_back(human, people[number], rng, bool(number % 2))
+    for number in rng.choice(len(human_genomes), 60, replace=False):
+        assert_comes_back(human_mapper, human_genomes[number], rng, bool(number % 2))
 
 
 @needs_shared
-def test_people_without_their_gaps_come_back_the_same(human, people):
+def test_human_genomes_without_their_gaps_come_back_the_same(human_mapper, human_genomes):
     rng = np.random.default_rng(11)
-    for number in rng.choice(len(people), 40, replace=False):
-        assert_comes_back_without_its_gaps(human, people[number], rng, bool(number % 2))
+    for number in rng.choice(len(human_genomes), 40, replace=False):
+        assert_comes_back_without_its_gaps(
+            human_mapper, human_genomes[number], rng, bool(number % 2)
+        )
 
 
 @needs_shared
-def test_halves_and_two_thousand_letters_of_people(human, people):
+def test_halves_and_two_thousand_letters_of_human_genomes(human_mapper, human_genomes):
     rng = np.random.default_rng(12)
-    for number in rng.choice(len(people), 40, replace=False):
-        assert_a_part_says_the_same(human, people[number], rng)
+    for number in rng.choice(len(human_genomes), 40, replace=False):
+        assert_part_agrees(human_mapper, human_genomes[number], rng)
 
 
 @needs_shared
-@pytest.mark.parametrize("turn", [0, 310, 8285, 9000])
-def test_human_insertions_and_deletions_have_their_names(human, turn):
-    rcrs = human.reference.sequence
+@pytest.mark.parametrize("rotation", [0, 310, 8285, 9000])
+def test_human_insertions_and_deletions_have_their_names(human_mapper, rotation):
+    rcrs = human_mapper.reference.sequence
     genome = rcrs[:309] + "C" + rcrs[309:315] + "C" + rcrs[315:8271] + rcrs[8280:]
-    for query in (turned(genome, turn), other_strand(turned(genome, turn))):
-        mapped = human(query.replace("N", ""))
+    for query in (rotated(genome, rotation), reverse_complement(rotated(genome, rotation))):
+        mapped = human_mapper(query.replace("N", ""))
         assert mapped.insertions == ((308, "C"), (314, "C"))  # 309.1C 315.1C
         missing = np.flatnonzero(mapped.letters == ord("N")) + 1
         assert missing.tolist() == [3107, *range(8281, 8290)]
@@ -462,8 +472,8 @@ def test_human_insertions_and_deletions_have_their_names(human, turn):
 
 @needs_shared
 @pytest.mark.parametrize("name", ["lambda.fa", "ecoli_k12.fa.gz", "yeast_sacCer3.fa.gz"])
-def test_other_genomes_do_not_belong(human, name):
+def test_other_genomes_do_not_belong(human_mapper, name):
     with open_input(SHARED / "data" / "genomes" / name) as source:
-        found = [human(record.held) for record in read_sequences(source)]
+        found = [human_mapper(record.held) for record in read_sequences(source)]
     assert found
     assert set(found) == {None}

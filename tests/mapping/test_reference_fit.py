@@ -19,12 +19,12 @@ TRANSITION = str.maketrans("ACGT", "GTAC")
 SIZE = 1500
 LETTERS = "".join(np.random.default_rng(1).choice(list("ACGT"), SIZE))
 REFERENCE = Reference("NC_012920.1", LETTERS, circular=True)
-PLACES = list(range(10, 1490, 24))  # from 1
+POSITIONS = list(range(10, 1490, 24))  # from 1
 PLINK = ("##source=PLINKv1.90", "##contig=<ID=26,length=1490>")
 
 
-def line(contig, place, ref, alt, calls, layout="GT"):
-    return "\t".join([contig, str(place), ".", ref, alt, ".", ".", ".", layout, *calls])
+def line(contig, position, ref, alt, calls, layout="GT"):
+    return "\t".join([contig, str(position), ".", ref, alt, ".", ".", ".", layout, *calls])
 
 
 def text(rows, samples=("a",), header=()):
@@ -42,18 +42,18 @@ def genomes(content, **options):
     return {r.name: r.sequence for r in cohort(content, **options).records()}
 
 
-def base(place):
-    return LETTERS[place - 1]
+def base(position):
+    return LETTERS[position - 1]
 
 
-def variant(place):
-    return base(place).translate(TRANSITION)
+def variant(position):
+    return base(position).translate(TRANSITION)
 
 
 def with_variants(positions):
     letters = list(LETTERS)
-    for place in positions:
-        letters[place - 1] = variant(place)
+    for position in positions:
+        letters[position - 1] = variant(position)
     return "".join(letters)
 
 
@@ -81,9 +81,9 @@ def mutect(positions, call="0/1", layout="GT:AD:AF:DP", values="2,2998:0.999:300
     ],
 )
 def test_a_variant_of_all_reads_is_the_genomes(call, layout, values):
-    rows = mutect(PLACES[:9], call, layout, values)
+    rows = mutect(POSITIONS[:9], call, layout, values)
     found = cohort(text(rows), absent_is_ref=True)
-    assert next(found.records()).sequence == with_variants(PLACES[:9])
+    assert next(found.records()).sequence == with_variants(POSITIONS[:9])
     assert found.report.warnings == ()
     assert found.report.heteroplasmic == 0
 
@@ -103,7 +103,7 @@ def test_a_variant_of_all_reads_is_the_genomes(call, layout, values):
     ],
 )
 def test_what_fractions_say(values, letter):
-    rows = [*mutect(PLACES[1:9]), line("MT", 10, base(10), variant(10), [values], "GT:AD:AF")]
+    rows = [*mutect(POSITIONS[1:9]), line("MT", 10, base(10), variant(10), [values], "GT:AD:AF")]
     expected = {"ref": base(10), "alt": variant(10)}.get(letter, "N")
     assert genomes(text(rows), absent_is_ref=True)["a"][9] == expected
 
@@ -124,13 +124,13 @@ def test_what_fractions_say(values, letter):
 )
 def test_fractions_of_several_alternates(values, number):
     alts = [x for x in "ACGT" if x != base(10)][:2]
-    rows = [*mutect(PLACES[1:9]), line("MT", 10, base(10), ",".join(alts), [values], "GT:AD:AF")]
+    rows = [*mutect(POSITIONS[1:9]), line("MT", 10, base(10), ",".join(alts), [values], "GT:AD:AF")]
     expected = {None: "N", "ref": base(10)}.get(number) or alts[number]
     assert genomes(text(rows), absent_is_ref=True)["a"][9] == expected
 
 
 def test_heterozygotes_without_fractions_are_warned_of_and_never_make_a_reference_genome():
-    rows = [line("MT", p, base(p), variant(p), ["0/1"]) for p in PLACES[:20]]
+    rows = [line("MT", p, base(p), variant(p), ["0/1"]) for p in POSITIONS[:20]]
     found = cohort(text(rows), absent_is_ref=True)
     assert set(next(found.records()).sequence) == {"N"}
     assert (
@@ -147,10 +147,10 @@ def test_only_the_samples_with_many_unsettled_or_missing_calls_are_not_filled_in
     samples = ("mixed", "clear", "failed", "one")
     rows = [
         line("MT", p, base(p), variant(p), ["0/1", "1", ".", "0/1" if p == 10 else "1"])
-        for p in PLACES[:10]
+        for p in POSITIONS[:10]
     ]
     found = genomes(text(rows, samples), absent_is_ref=True)
-    assert found["clear"] == with_variants(PLACES[:10])
+    assert found["clear"] == with_variants(POSITIONS[:10])
     assert set(found["mixed"]) == set(found["failed"]) == {"N"}
     assert found["one"].count("N") == 1
 
@@ -166,10 +166,10 @@ def test_bcf_has_the_same_fractions(tmp_path):
         '##FORMAT=<ID=FREQ,Number=1,Type=String,Description="g">',
     ]
     rows = [
-        *mutect(PLACES[:5], layout="GT:AD", values="2,2998"),
-        *mutect(PLACES[5:10], layout="GT:AF", values="0.95"),
-        *mutect(PLACES[10:15], layout="GT:FREQ", values="99.5%"),
-        *mutect(PLACES[15:16], layout="GT:AD", values="."),
+        *mutect(POSITIONS[:5], layout="GT:AD", values="2,2998"),
+        *mutect(POSITIONS[5:10], layout="GT:AF", values="0.95"),
+        *mutect(POSITIONS[10:15], layout="GT:FREQ", values="99.5%"),
+        *mutect(POSITIONS[15:16], layout="GT:AD", values="."),
     ]
     plain, binary = tmp_path / "x.vcf", tmp_path / "x.bcf"
     plain.write_text(text(rows, header=header))
@@ -179,13 +179,13 @@ def test_bcf_has_the_same_fractions(tmp_path):
         (found,) = read_genomes([open_input(path)], REFERENCE, absent_is_ref=True)
         sequences.append(next(found.records()).sequence)
     assert sequences[0] == sequences[1]
-    expected = with_variants(PLACES[:15])
-    assert sequences[0] == expected[: PLACES[15] - 1] + "N" + expected[PLACES[15] :]
+    expected = with_variants(POSITIONS[:15])
+    assert sequences[0] == expected[: POSITIONS[15] - 1] + "N" + expected[POSITIONS[15] :]
 
 
-def people(count=8, seed=5):
+def random_carriers(count=8, seed=5):
     rng = np.random.default_rng(seed)
-    carried = rng.random((len(PLACES), count)) < 0.3
+    carried = rng.random((len(POSITIONS), count)) < 0.3
     carried[:7] = rng.random((7, count)) < 0.9  # what the reference alone has not
     carried[7] = True
     return carried
@@ -194,19 +194,19 @@ def people(count=8, seed=5):
 def plain_rows(carried, contig="MT", call="{0}"):
     return [
         line(contig, p, base(p), variant(p), [call.format(int(x)) for x in row])
-        for p, row in zip(PLACES, carried, strict=True)
+        for p, row in zip(POSITIONS, carried, strict=True)
     ]
 
 
 def plink_rows(carried, contig="26", call="{0}/{0}"):
     """The commoner allele is REF; an allele that nobody has is not there."""
     rows = []
-    for place, row in zip(PLACES, carried, strict=True):
-        ref, alt, numbers = base(place), variant(place), row.astype(int)
+    for position, row in zip(POSITIONS, carried, strict=True):
+        ref, alt, numbers = base(position), variant(position), row.astype(int)
         if 2 * numbers.sum() > len(row):
             ref, alt, numbers = alt, ref, 1 - numbers
         alt = alt if numbers.any() else "."
-        rows.append(line(contig, place, ref, alt, [call.format(x) for x in numbers]))
+        rows.append(line(contig, position, ref, alt, [call.format(x) for x in numbers]))
     return rows
 
 
@@ -227,7 +227,7 @@ NAMES = tuple(f"p{n}" for n in range(8))
 )
 @pytest.mark.parametrize("absent_is_ref", [False, True])
 def test_a_file_of_plink_is_read_like_the_one_that_went_in(contig, call, header, absent_is_ref):
-    carried = people()
+    carried = random_carriers()
     expected = genomes(text(plain_rows(carried), NAMES), absent_is_ref=absent_is_ref)
     found = cohort(
         text(plink_rows(carried, contig, call), NAMES, header), absent_is_ref=absent_is_ref
@@ -237,14 +237,14 @@ def test_a_file_of_plink_is_read_like_the_one_that_went_in(contig, call, header,
 
 
 def test_swaps_without_plinks_header():
-    carried = people()
+    carried = random_carriers()
     carried[:8, 0] = False  # without plink's header an allele that nobody has must be there
     found = genomes(text(plink_rows(carried, "MT", "{0}"), NAMES), absent_is_ref=True)
     assert found == genomes(text(plain_rows(carried), NAMES), absent_is_ref=True)
 
 
 def test_plinks_length_may_be_too_small_but_no_other_may():
-    rows = plain_rows(people(), contig="MT")
+    rows = plain_rows(random_carriers(), contig="MT")
     with pytest.raises(InputError, match="has 1500 letters, but in the header 1490"):
         cohort(text(rows, NAMES, ["##contig=<ID=MT,length=1490>"]))
     with pytest.raises(InputError, match="but in the header 1501"):
@@ -258,31 +258,31 @@ def complement(row):
 
 
 def test_single_markers_on_the_other_strand_are_left_out_and_named():
-    rows = plain_rows(people())
+    rows = plain_rows(random_carriers())
     rows[3], rows[20] = complement(rows[3]), complement(rows[20])
     found = cohort(text(rows, NAMES), absent_is_ref=True)
-    expected = genomes(text(plain_rows(people()), NAMES), absent_is_ref=True)
+    expected = genomes(text(plain_rows(random_carriers()), NAMES), absent_is_ref=True)
     for record in found.records():
         letters = list(expected[record.name])
-        letters[PLACES[3] - 1] = letters[PLACES[20] - 1] = "N"
+        letters[POSITIONS[3] - 1] = letters[POSITIONS[20] - 1] = "N"
         assert record.sequence == "".join(letters)
-    assert found.report.skipped == (PLACES[3], PLACES[20])
+    assert found.report.skipped == (POSITIONS[3], POSITIONS[20])
     (warning,) = found.report.warnings
     assert "2 of 62 records left out" in warning
-    assert f"{PLACES[3]}, {PLACES[20]}" in warning
+    assert f"{POSITIONS[3]}, {POSITIONS[20]}" in warning
 
 
 def test_a_file_on_the_other_strand_is_turned():
-    rows = [complement(row) for row in plain_rows(people())]
+    rows = [complement(row) for row in plain_rows(random_carriers())]
     found = cohort(text(rows, NAMES), absent_is_ref=True)
-    expected = genomes(text(plain_rows(people()), NAMES), absent_is_ref=True)
+    expected = genomes(text(plain_rows(random_carriers()), NAMES), absent_is_ref=True)
     assert {r.name: r.sequence for r in found.records()} == expected
-    assert found.report.turned == len(PLACES)
+    assert found.report.turned == len(POSITIONS)
     assert "records are on the other strand" in found.report.warnings[0]
 
 
 def test_of_both_strands_in_one_file_the_forward_one_is_read():
-    rows = plain_rows(people())
+    rows = plain_rows(random_carriers())
     rows[::3] = [complement(row) for row in rows[::3]]
     found = cohort(text(rows, NAMES))
     assert len(found.report.skipped) == len(rows[::3])
@@ -290,8 +290,8 @@ def test_of_both_strands_in_one_file_the_forward_one_is_read():
 
 def ancestor():
     """Another reference of the same length and coordinates, and one genome against it."""
-    other = with_variants(PLACES[:30:2])
-    own = with_variants(PLACES[20:40])
+    other = with_variants(POSITIONS[:30:2])
+    own = with_variants(POSITIONS[20:40])
     pairs = zip(other, own, strict=True)
     return [line("chrM", p, a, b, ["1"]) for p, (a, b) in enumerate(pairs, start=1) if a != b]
 
@@ -307,27 +307,27 @@ def test_another_reference_of_the_same_length_is_refused_and_no_length_is_made_u
 
 
 def test_shifted_coordinates_are_refused():
-    rows = [line("MT", p + 1, base(p), variant(p), ["1"]) for p in PLACES]
+    rows = [line("MT", p + 1, base(p), variant(p), ["1"]) for p in POSITIONS]
     with pytest.raises(InputError, match=r"made with another reference \(RSRS"):
         cohort(text(rows))
 
 
 def test_variants_of_few_reads_leave_a_list_of_variants_one():
-    rows = [*mutect(PLACES[:6]), *mutect(PLACES[6:40], values="2940,60:0.02:3000")]
+    rows = [*mutect(POSITIONS[:6]), *mutect(POSITIONS[6:40], values="2940,60:0.02:3000")]
     found = cohort(text(rows), absent_is_ref=True)
-    assert next(found.records()).sequence == with_variants(PLACES[:6])
+    assert next(found.records()).sequence == with_variants(POSITIONS[:6])
     assert found.report.warnings == ()
 
 
 def test_filtered_alternates_of_few_reads_leave_the_reference():
-    rows = mutect(PLACES[6:40], values="2940,60:0.02:3000")
+    rows = mutect(POSITIONS[6:40], values="2940,60:0.02:3000")
     rows = [row.replace("\t.\t.\t.\tGT", "\t.\tpossible_numt\t.\tGT") for row in rows]
-    found = cohort(text([*mutect(PLACES[:6]), *rows]), absent_is_ref=True)
-    assert next(found.records()).sequence == with_variants(PLACES[:6])
+    found = cohort(text([*mutect(POSITIONS[:6]), *rows]), absent_is_ref=True)
+    assert next(found.records()).sequence == with_variants(POSITIONS[:6])
 
 
 def test_filtered_variants_of_most_reads_are_unknown():
-    rows = mutect(PLACES[:20])
+    rows = mutect(POSITIONS[:20])
     rows[3:] = [row.replace("\t.\t.\t.\tGT", "\t.\tbase_qual\t.\tGT") for row in rows[3:]]
     found = cohort(text(rows), absent_is_ref=True)
     assert next(found.records()).sequence.count("N") == SIZE - 3
@@ -338,16 +338,16 @@ def test_filtered_variants_of_most_reads_are_unknown():
 
 
 def test_an_unknown_contig_is_named():
-    rows = [line("chrRSRS", p, base(p), variant(p), ["1"]) for p in PLACES]
+    rows = [line("chrRSRS", p, base(p), variant(p), ["1"]) for p in POSITIONS]
     with pytest.raises(InputError, match=r"no record on NC_012920\.1; contig chrRSRS is not known"):
         cohort(text(rows))
 
 
 def test_an_array_is_no_list_of_variants():
-    rows = [line("MT", p, base(p), ".", ["0"]) for p in PLACES[:50]]
-    rows += [line("MT", p, base(p), variant(p), ["1"]) for p in PLACES[50:]]
+    rows = [line("MT", p, base(p), ".", ["0"]) for p in POSITIONS[:50]]
+    rows += [line("MT", p, base(p), variant(p), ["1"]) for p in POSITIONS[50:]]
     found = cohort(text(rows), absent_is_ref=True)
-    assert next(found.records()).sequence.count("N") == SIZE - len(PLACES)
+    assert next(found.records()).sequence.count("N") == SIZE - len(POSITIONS)
     (warning,) = found.report.warnings
     assert "at 50 of 62 positions nobody has a variant, so it is no list of variants" in warning
     assert "--absent-is-ref says" not in str(cohort(text(rows)).report)

@@ -111,9 +111,9 @@ def test_absent_positions_are_unknown_or_the_reference(read):
         "a": "NNC" + "N" * 37,
         "b": "NNT" + "N" * 36 + "A",
     }
-    whole = read(text, absent_is_ref=True)
-    assert whole["a"] == "GAC" + TOY.sequence[3:39] + "N"
-    assert whole["b"] == TOY.sequence[:39] + "A"
+    filled = read(text, absent_is_ref=True)
+    assert filled["a"] == "GAC" + TOY.sequence[3:39] + "N"
+    assert filled["b"] == TOY.sequence[:39] + "A"
 
 
 @pytest.mark.parametrize(
@@ -214,21 +214,21 @@ LONG = Reference("MT", "".join(np.random.default_rng(1).choice(list("ACGT"), 150
 def variants(rng):
     """Rows of a VCF with substitutions, insertions and deletions at least forty letters apart."""
     rows = []
-    for at in range(60, 1440, int(rng.integers(40, 80))):
-        base, size = LONG.sequence[at - 1], int(rng.integers(1, 10))
+    for position in range(60, 1440, int(rng.integers(40, 80))):
+        base, size = LONG.sequence[position - 1], int(rng.integers(1, 10))
         kind = rng.integers(3)
-        other = str(rng.choice([x for x in "ACGT" if x != base]))
+        alternate = str(rng.choice([x for x in "ACGT" if x != base]))
         inserted = base + "".join(rng.choice(list("ACGT"), size))
-        deleted = LONG.sequence[at - 1 : at + size]
-        row = [(base, other), (base, inserted), (deleted, base)][int(kind)]
-        rows.append(f"{at} {row[0]} {row[1]} 1")
+        deleted = LONG.sequence[position - 1 : position + size]
+        row = [(base, alternate), (base, inserted), (deleted, base)][int(kind)]
+        rows.append(f"{position} {row[0]} {row[1]} 1")
     return rows
 
 
 def bcftools(*arguments):
-    done = subprocess.run([BCFTOOLS, *map(str, arguments)], capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout
+    completed = subprocess.run([BCFTOOLS, *map(str, arguments)], capture_output=True, check=False)
+    assert completed.returncode == 0, completed.stderr.decode()
+    return completed.stdout
 
 
 @pytest.fixture(scope="module")
@@ -251,8 +251,8 @@ def test_bcftools_consensus_mapped_is_the_genome_of_the_vcf(read, fasta, tmp_pat
     bcftools("index", packed)
     consensus = bcftools("consensus", "-f", fasta, "-H", "1", packed).decode()
     sequence = "".join(consensus.splitlines()[1:])
-    turn = int(rng.integers(len(sequence)))
-    mapped = Mapper(LONG)(sequence[turn:] + sequence[:turn])
+    offset = int(rng.integers(len(sequence)))
+    mapped = Mapper(LONG)(sequence[offset:] + sequence[:offset])
     genome = read(path.read_text(), reference=LONG, absent_is_ref=True)["a"]
     assert mapped.letters.tobytes().decode() == genome
 
@@ -270,11 +270,11 @@ def test_normalised_files_and_bcf_give_the_same(read, fasta, tmp_path):
     path = tmp_path / "x.vcf"
     path.write_text(text)
     for options in (["norm", "-f", fasta], ["norm", "-m-"], ["norm", "-m-", "-f", fasta], ["view"]):
-        for form in ("v", "b", "z"):
-            done = tmp_path / f"done.{form}"
-            bcftools(*options, "-O", form, "-o", done, path)
-            (cohort,) = read_genomes([open_input(done)], LONG, absent_is_ref=True)
-            assert next(cohort.records()).sequence == expected["a"], (options, form)
+        for output_type in ("v", "b", "z"):
+            converted = tmp_path / f"done.{output_type}"
+            bcftools(*options, "-O", output_type, "-o", converted, path)
+            (cohort,) = read_genomes([open_input(converted)], LONG, absent_is_ref=True)
+            assert next(cohort.records()).sequence == expected["a"], (options, output_type)
 
 
 @settings(max_examples=50, deadline=None)

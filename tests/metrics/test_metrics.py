@@ -12,8 +12,8 @@ cases = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, ma
 
 
 def matrix_of(pairs):
-    truth, called = np.array(pairs).T
-    return truth, called, classification.confusion_matrix(truth, called, 4)
+    truth, predicted = np.array(pairs).T
+    return truth, predicted, classification.confusion_matrix(truth, predicted, 4)
 
 
 def ignoring_sklearn_warnings(function, *arguments, **options):
@@ -27,21 +27,23 @@ def ignoring_sklearn_warnings(function, *arguments, **options):
 
 @given(cases)
 def test_counts_agree_with_scikit_learn(pairs):
-    truth, called, matrix = matrix_of(pairs)
-    expected = sklearn_metrics.confusion_matrix(truth, called, labels=range(4))
-    assert (matrix == ignoring_sklearn_warnings(lambda: expected)).all()
+    truth, predicted, matrix = matrix_of(pairs)
+    expected = ignoring_sklearn_warnings(
+        sklearn_metrics.confusion_matrix, truth, predicted, labels=range(4)
+    )
+    assert (matrix == expected).all()
     assert classification.accuracy(matrix) == pytest.approx(
-        sklearn_metrics.accuracy_score(truth, called)
+        sklearn_metrics.accuracy_score(truth, predicted)
     )
 
 
 @given(cases)
 def test_balanced_accuracy_agrees_with_scikit_learn(pairs):
-    truth, called, matrix = matrix_of(pairs)
+    truth, predicted, matrix = matrix_of(pairs)
     expected = ignoring_sklearn_warnings(
         sklearn_metrics.recall_score,
         truth,
-        called,
+        predicted,
         labels=sorted(set(truth.tolist())),
         average="macro",
     )
@@ -50,16 +52,16 @@ def test_balanced_accuracy_agrees_with_scikit_learn(pairs):
 
 @given(cases)
 def test_matthews_agrees_with_scikit_learn(pairs):
-    truth, called, matrix = matrix_of(pairs)
-    expected = ignoring_sklearn_warnings(sklearn_metrics.matthews_corrcoef, truth, called)
+    truth, predicted, matrix = matrix_of(pairs)
+    expected = ignoring_sklearn_warnings(sklearn_metrics.matthews_corrcoef, truth, predicted)
     assert classification.matthews(matrix) == pytest.approx(expected, abs=1e-12)
 
 
 @given(cases)
 def test_macro_f1_agrees_with_scikit_learn(pairs):
-    truth, called, matrix = matrix_of(pairs)
+    truth, predicted, matrix = matrix_of(pairs)
     expected = ignoring_sklearn_warnings(
-        sklearn_metrics.f1_score, truth, called, average="macro", zero_division=0.0
+        sklearn_metrics.f1_score, truth, predicted, average="macro", zero_division=0.0
     )
     assert classification.macro_f1(matrix) == pytest.approx(expected)
 
@@ -68,8 +70,8 @@ def test_log_loss_and_brier_agree_with_scikit_learn():
     rng = np.random.default_rng(1)
     probabilities = rng.dirichlet(np.ones(4), size=50)
     truth = rng.integers(4, size=50)
-    ours = classification.log_losses(probabilities, truth).mean()
-    assert ours == pytest.approx(sklearn_metrics.log_loss(truth, probabilities, labels=range(4)))
+    loss = classification.log_losses(probabilities, truth).mean()
+    assert loss == pytest.approx(sklearn_metrics.log_loss(truth, probabilities, labels=range(4)))
     expected = ((probabilities - np.eye(4)[truth]) ** 2).sum(axis=1).mean()
     assert classification.brier_scores(probabilities, truth).mean() == pytest.approx(expected)
 
@@ -80,7 +82,7 @@ def test_certain_and_wrong_costs_a_finite_amount():
 
 
 @pytest.mark.parametrize(
-    ("confidence", "right", "error"),
+    ("confidence", "correct", "error"),
     [
         ([0.9, 0.9, 0.9, 0.9], [1, 1, 1, 1], 0.1),
         ([1.0, 1.0], [1, 0], 0.5),
@@ -89,23 +91,23 @@ def test_certain_and_wrong_costs_a_finite_amount():
         ([0.05, 0.95], [1, 1], 0.5 * 0.95 + 0.5 * 0.05),
     ],
 )
-def test_calibration_error_of_worked_examples(confidence, right, error):
+def test_calibration_error_of_worked_examples(confidence, correct, error):
     measured = classification.expected_calibration_error(
-        np.array(confidence), np.array(right, dtype=bool)
+        np.array(confidence), np.array(correct, dtype=bool)
     )
     assert measured == pytest.approx(error)
 
 
 def test_calibration_error_follows_its_definition_bin_by_bin():
     rng = np.random.default_rng(2)
-    confidence, right = rng.uniform(size=400), rng.integers(2, size=400).astype(bool)
+    confidence, correct = rng.uniform(size=400), rng.integers(2, size=400).astype(bool)
     error = 0.0
-    for low in range(15):
-        inside = (confidence > low / 15) & (confidence <= (low + 1) / 15)
-        if inside.any():
-            gap = abs(right[inside].mean() - confidence[inside].mean())
-            error += inside.mean() * gap
-    assert classification.expected_calibration_error(confidence, right) == pytest.approx(error)
+    for number in range(15):
+        in_bin = (confidence > number / 15) & (confidence <= (number + 1) / 15)
+        if in_bin.any():
+            gap = abs(correct[in_bin].mean() - confidence[in_bin].mean())
+            error += in_bin.mean() * gap
+    assert classification.expected_calibration_error(confidence, correct) == pytest.approx(error)
 
 
 def test_wilson_interval_of_newcombe():
@@ -118,8 +120,8 @@ def test_wilson_interval_of_newcombe():
 def test_bootstrap_is_seeded_and_covers_the_mean():
     values = np.random.default_rng(3).normal(size=200)
 
-    def mean(chosen):
-        return {"mean": float(values[chosen].mean())}
+    def mean(rows):
+        return {"mean": float(values[rows].mean())}
 
     first = resampling.bootstrap_intervals(mean, 200, np.random.default_rng(0))
     again = resampling.bootstrap_intervals(mean, 200, np.random.default_rng(0))
@@ -130,8 +132,8 @@ def test_bootstrap_is_seeded_and_covers_the_mean():
     assert high == pytest.approx(values.mean() + half, abs=0.03)
 
 
-def scores_of(truth, called, confidence, **more):
-    predictions = classification.Predictions(called, np.array(confidence, dtype=float), **more)
+def scores_of(truth, predicted, confidence, **more):
+    predictions = classification.Predictions(predicted, np.array(confidence, dtype=float), **more)
     return classification.score(truth, predictions, np.random.default_rng(0))
 
 
@@ -145,7 +147,7 @@ def test_unknown_counts_as_wrong_and_is_counted():
     assert scores.measures["ece"].value == pytest.approx(0.1)
 
 
-def test_nobody_called_gives_no_calibration_error():
+def test_without_a_call_there_is_no_calibration_error():
     scores = scores_of(["EUR", "AFR"], ["UNKNOWN", "UNKNOWN"], [np.nan, np.nan])
     assert set(scores.measures) == {"accuracy", "balanced_accuracy", "mcc", "macro_f1"}
     assert scores.measures["accuracy"].value == 0
@@ -171,8 +173,8 @@ def test_probabilities_give_log_loss_and_brier_even_for_a_label_without_a_column
 def test_intervals_enclose_their_values():
     rng = np.random.default_rng(4)
     truth = rng.choice(["AFR", "EUR", "EAS"], size=150).tolist()
-    called = [label if rng.random() < 0.8 else "EUR" for label in truth]
-    for measure in scores_of(truth, called, rng.uniform(0.5, 1, 150)).measures.values():
+    predicted = [label if rng.random() < 0.8 else "EUR" for label in truth]
+    for measure in scores_of(truth, predicted, rng.uniform(0.5, 1, 150)).measures.values():
         assert measure.low <= measure.value <= measure.high + 0.05
 
 
@@ -180,20 +182,20 @@ def test_intervals_enclose_their_values():
 def test_the_interval_of_the_calibration_error_holds_the_true_one(excess):
     """Of made-up probabilities that are too high by so much; percentiles of resamples hold a small one hardly ever."""
     rng = np.random.default_rng(8)
-    held, by_percentiles = 0, 0
+    covered, covered_by_percentiles = 0, 0
     for _ in range(60):
         confidence = 0.35 + 0.65 * rng.beta(5, 1, 300)
-        right = rng.random(300) < confidence - excess
+        correct = rng.random(300) < confidence - excess
 
-        def error(chosen, confidence=confidence, right=right):
+        def error(rows, confidence=confidence, correct=correct):
             return {
-                "ece": classification.expected_calibration_error(confidence[chosen], right[chosen])
+                "ece": classification.expected_calibration_error(confidence[rows], correct[rows])
             }
 
         resampled = resampling.bootstrap_intervals(error, 300, rng, repeats=100)["ece"]
-        low, high = classification.calibration_interval(confidence, right, resampled, rng)
-        held += low <= excess <= high
-        by_percentiles += resampled[0] <= excess <= resampled[1]
+        low, high = classification.calibration_interval(confidence, correct, resampled, rng)
+        covered += low <= excess <= high
+        covered_by_percentiles += resampled[0] <= excess <= resampled[1]
         assert low <= error(np.arange(300))["ece"] <= high
-    assert held >= 48
-    assert held >= by_percentiles
+    assert covered >= 48
+    assert covered >= covered_by_percentiles

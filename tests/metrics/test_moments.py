@@ -9,16 +9,16 @@ RNG = np.random.default_rng(0)
 PREDICTED, MEASURED = RNG.gamma(1, 1, (2, 4, 10, 3))
 
 
-def sums(predicted=PREDICTED, measured=MEASURED):
+def window_sums(predicted=PREDICTED, measured=MEASURED):
     return np.stack([moments.window_sums(*pair) for pair in zip(predicted, measured, strict=True)])
 
 
-def measured_by(name, of):
-    return moments.MEASURES[name](of.sum(axis=0))
+def measure(name, sums):
+    return moments.MEASURES[name](sums.sum(axis=0))
 
 
 def test_measures_are_those_of_all_bins_of_all_windows():
-    of = sums()
+    sums = window_sums()
     for track in range(3):
         x, y = PREDICTED[..., track].ravel(), MEASURED[..., track].ravel()
         expected = {
@@ -27,7 +27,7 @@ def test_measures_are_those_of_all_bins_of_all_windows():
             "deviance": np.mean(2 * (y * np.log(y / x.clip(1e-3)) - y + x.clip(1e-3))),
         }
         for name, value in expected.items():
-            assert measured_by(name, of)[track] == pytest.approx(value)
+            assert measure(name, sums)[track] == pytest.approx(value)
 
 
 def test_missing_bins_never_enter():
@@ -35,10 +35,10 @@ def test_missing_bins_never_enter():
     measured[:2, 5:] = np.nan
     predicted[3, 2] = np.nan
     other = np.where(np.isnan(measured), 1e6, predicted)
-    of = sums(predicted, measured)
-    assert np.array_equal(of, sums(other, measured))
-    assert of[:, 0].sum(axis=0).tolist() == [29, 29, 29]
-    assert np.isfinite(of).all()
+    sums = window_sums(predicted, measured)
+    assert np.array_equal(sums, window_sums(other, measured))
+    assert sums[:, 0].sum(axis=0).tolist() == [29, 29, 29]
+    assert np.isfinite(sums).all()
 
 
 def test_a_value_that_is_met_has_no_deviance():
@@ -47,11 +47,11 @@ def test_a_value_that_is_met_has_no_deviance():
 
 
 def test_what_does_not_vary_has_no_r():
-    of = sums(np.full_like(PREDICTED, 0.1), MEASURED)
-    assert np.isnan(measured_by("pearson", of)).all()
+    sums = window_sums(np.full_like(PREDICTED, 0.1), MEASURED)
+    assert np.isnan(measure("pearson", sums)).all()
 
 
 def test_draws_of_one_window_are_that_windows():
-    of = sums()[:1]
-    found = moments.bootstrap_sums(of, 5, np.random.default_rng(0))
-    assert np.allclose(found, of[0])
+    sums = window_sums()[:1]
+    resampled = moments.bootstrap_sums(sums, 5, np.random.default_rng(0))
+    assert np.allclose(resampled, sums[0])

@@ -26,18 +26,18 @@ def test_correlations_by_hand():
 def test_scores_count_what_has_no_prediction():
     rng = np.random.default_rng(0)
     truth = rng.normal(size=200)
-    value = truth + rng.normal(size=200) / 2
-    value[:20] = np.nan
-    found = score_numbers(truth, NumberPredictions(value, value - 1, value + 1), rng)
-    assert (found.samples, found.unknown) == (200, 20)
-    assert found.measures["covered"].value == pytest.approx(0.95, abs=0.04)
-    r2 = found.measures["r2"]
+    predicted = truth + rng.normal(size=200) / 2
+    predicted[:20] = np.nan
+    scores = score_numbers(truth, NumberPredictions(predicted, predicted - 1, predicted + 1), rng)
+    assert (scores.samples, scores.unknown) == (200, 20)
+    assert scores.measures["covered"].value == pytest.approx(0.95, abs=0.04)
+    r2 = scores.measures["r2"]
     assert r2.low < r2.value < r2.high < 1
     assert r2.baseline == 0
-    assert found.measures["rmse"].baseline == pytest.approx(truth[20:].std())
+    assert scores.measures["rmse"].baseline == pytest.approx(truth[20:].std())
 
 
 def test_nothing_predicted_has_no_measures():
-    nothing = np.full(3, np.nan)
-    predicted = NumberPredictions(nothing, nothing, nothing)
+    missing = np.full(3, np.nan)
+    predicted = NumberPredictions(missing, missing, missing)
     assert score_numbers(np.arange(3.0), predicted, np.random.default_rng(0)).measures == {}

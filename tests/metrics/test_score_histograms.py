@@ -18,23 +18,25 @@ def histogram(scores, labels, bins=8):
 @settings(max_examples=80, deadline=None)
 def test_they_are_those_of_the_scores(cases):
     scores, labels = np.array([s for s, _ in cases]), np.array([int(y) for _, y in cases])
-    found = histogram(scores, labels)
+    scored = histogram(scores, labels)
     if 0 < labels.sum() < len(labels):
-        assert found.auc() == pytest.approx(roc_auc_score(labels, scores))
-        assert found.average_precision() == pytest.approx(average_precision_score(labels, scores))
-        for cut in range(8):
-            assert found.f1()[cut] == pytest.approx(
-                f1_score(labels, scores >= cut, zero_division=0)
+        assert scored.auc() == pytest.approx(roc_auc_score(labels, scores))
+        assert scored.average_precision() == pytest.approx(average_precision_score(labels, scores))
+        for threshold in range(8):
+            assert scored.f1()[threshold] == pytest.approx(
+                f1_score(labels, scores >= threshold, zero_division=0)
             )
-            assert found.accuracy(cut) == pytest.approx(np.mean((scores >= cut) == labels))
+            assert scored.accuracy(threshold) == pytest.approx(
+                np.mean((scores >= threshold) == labels)
+            )
     else:
-        assert np.isnan(found.auc())
+        assert np.isnan(scored.auc())
 
 
 def test_windows_add_up():
     rng = np.random.default_rng(0)
     counts = rng.integers(0, 5, (3, 2, 8))
     windows = ScoreHistogram(counts[:, 0], counts[:, 1])
-    twice = windows.total(np.array([2, 0, 1]))
-    assert np.array_equal(twice.positives, 2 * counts[0, 1] + counts[2, 1])
+    total = windows.total(np.array([2, 0, 1]))
+    assert np.array_equal(total.positives, 2 * counts[0, 1] + counts[2, 1])
     assert np.array_equal(windows.total().negatives, counts[:, 0].sum(0))

@@ -41,7 +41,7 @@ TABLES = {
 
 
 @pytest.fixture(autouse=True)
-def known(monkeypatch):
+def tiny_causal_registered(monkeypatch):
     tiny_causal.register(monkeypatch)
 
 
@@ -61,11 +61,13 @@ def views(causal, *sequences, seed=0):
 
 
 def targets_of(ids, tokenizer):
-    """What follows each token, told one by one."""
-    following = [*ids[1:], tokenizer.pad_id]
+    """The target of each token, one by one: the next token where it is DNA."""
+    next_ids = [*ids[1:], tokenizer.pad_id]
     return [
-        after if tokenizer.is_dna(np.array([after]))[0] and token != tokenizer.pad_id else NO_TARGET
-        for token, after in zip(ids, following, strict=True)
+        next_id
+        if tokenizer.is_dna(np.array([next_id]))[0] and token != tokenizer.pad_id
+        else NO_TARGET
+        for token, next_id in zip(ids, next_ids, strict=True)
     ]
 
 
@@ -74,8 +76,8 @@ class TestViews:
     @pytest.mark.parametrize("config", CONFIGS)
     def test_targets_are_the_tokens_that_follow(self, config, sequences):
         causal = objective(config)
-        found = views(causal, *sequences)
-        for ids, targets in zip(found["ids"].tolist(), found["targets"].tolist(), strict=True):
+        batch = views(causal, *sequences)
+        for ids, targets in zip(batch["ids"].tolist(), batch["targets"].tolist(), strict=True):
             assert targets == targets_of(ids, causal.alphabet.tokenizer)
 
     def test_neither_the_first_base_nor_an_unknown_one_is_predicted(self):
@@ -84,8 +86,8 @@ class TestViews:
 
     def test_a_prefix_lets_the_first_token_be_predicted(self):
         causal = objective({"kind": "bert_kmers", "k": 3})
-        found = views(causal, "ACGTA")
-        assert (found["targets"] != NO_TARGET).sum() == causal.alphabet.tokenizer.length(5)
+        batch = views(causal, "ACGTA")
+        assert (batch["targets"] != NO_TARGET).sum() == causal.alphabet.tokenizer.length(5)
 
     def test_the_other_strand_is_read_as_often_as_asked(self):
         flipped = views(objective(reverse_complement=1.0), "AACGT", "TTG")["ids"]
@@ -95,18 +97,20 @@ class TestViews:
 class TestLoss:
     def test_it_is_the_mean_over_what_was_predicted(self):
         causal = objective()
-        found = {
+        batch = {
             n: torch.from_numpy(v) for n, v in views(causal, "ACNGTT", "GATTACA", "CG").items()
         }
         torch.manual_seed(0)
         network = build_network({"kind": tiny_causal.KIND})
         head = network.lm_head(7)
-        loss = causal.loss(Model(network, head, lambda ids: ids), found, SingleProcess())
+        loss = causal.loss(Model(network, head, lambda ids: ids), batch, SingleProcess())
         nats = []
         for sequence in ("ACNGTT", "GATTACA", "CG"):
             ids = torch.from_numpy(causal.alphabet.tokenizer.encode(sequence)).long()
-            logs = head(network(ids[None]))[0].log_softmax(1)
-            nats += [-logs[t - 1, ids[t]].item() for t in range(1, len(ids)) if sequence[t] != "N"]
+            log_probs = head(network(ids[None]))[0].log_softmax(1)
+            nats += [
+                -log_probs[t - 1, ids[t]].item() for t in range(1, len(ids)) if sequence[t] != "N"
+            ]
         assert loss.item() == pytest.approx(np.mean(nats), rel=1e-5)
 
     @pytest.mark.parametrize(
@@ -129,17 +133,17 @@ class TestBaseline:
             {"kind": tiny_causal.KIND, **vocabulary_sizes(causal.alphabet.tokenizer)}
         )
         baselines = Baselines(corpus, causal.alphabet, 30, SequenceInput(), network)
-        found = {n: torch.from_numpy(v) for n, v in views(causal, "ACGTTGACGTGA", "GGATT").items()}
+        batch = {n: torch.from_numpy(v) for n, v in views(causal, "ACGTTGACGTGA", "GGATT").items()}
         k, stride = causal.alphabet.tokenizer.k, causal.alphabet.tokenizer.stride
         nats = []
         for text in (b"ACGTTGACGTGA", b"GGATT"):
             codes = np.array([[b"ACGT".index(base) for base in text]])
-            by_letter = Markov.of_corpus(corpus).nats(codes)[0]
+            nats_per_base = Markov.of_corpus(corpus).nats(codes)[0]
             first = 0 if causal.alphabet.tokenizer.prefix else 1
             for token in range(first, causal.alphabet.tokenizer.length(len(text))):
                 end = token * stride + k
-                nats.append(by_letter[end - (stride if token else k) : end].sum())
-        assert baselines.loss("causal", {"causal": found}) == pytest.approx(np.mean(nats))
+                nats.append(nats_per_base[end - (stride if token else k) : end].sum())
+        assert baselines.loss("causal", {"causal": batch}) == pytest.approx(np.mean(nats))
 
 
 class TestRefusals:
@@ -157,7 +161,7 @@ class TestRefusals:
 
 
 def rule_followers(count, size, seed=2):
-    """DNA in which each base says the next one, but for one in ten."""
+    """DNA in which each base determines the next one, but for one in ten."""
     rng = np.random.default_rng(seed)
     for number in range(count):
         codes = rng.integers(0, 4, size)
@@ -167,31 +171,42 @@ def rule_followers(count, size, seed=2):
         yield f"s{number}", letters("ACGT")[0][codes]
 
 
-def test_a_run_learns_what_follows_what(tmp_path):
+def test_a_run_learns_which_base_follows(tmp_path):
     recipe = from_tables(TABLES)
-    cut = piece_cutter(recipe, SequenceInput())
-    corpus = corpus_writer.write(tmp_path / "c", rule_followers(20, 300), cut, holdout=0.2, seed=0)
+    cutter = piece_cutter(recipe, SequenceInput())
+    corpus = corpus_writer.write(
+        tmp_path / "c", rule_followers(20, 300), cutter, holdout=0.2, seed=0
+    )
     pretrained = pretrain(corpus, recipe, SequenceInput())
-    chances = [0.9 + 0.1 / 4, *[0.1 / 4] * 3]
-    entropy = -sum(p * math.log2(p) for p in chances)
+    probabilities = [0.9 + 0.1 / 4, *[0.1 / 4] * 3]
+    entropy = -sum(p * math.log2(p) for p in probabilities)
     bits, baseline = pretrained.facts["bits_per_base"]["causal"]
     assert entropy - 0.05 < bits < entropy + 0.1
     assert baseline == pytest.approx(entropy, abs=0.2)
     assert pretrained.bundle.auxiliary.keys() == {"causal"}
 
 
-def test_the_command_tells_bits_a_base(tmp_path):
+def test_the_command_reports_bits_per_base(tmp_path):
     records = rule_followers(3, 900)
     fasta = tmp_path / "a.fa"
     fasta.write_text("".join(f">{n}\n{row.tobytes().decode()}\n" for n, row in records))
     settings = f"network.kind={tiny_causal.KIND} corpus.window=40 optimization.steps=3 optimization.batch_size=4"
     recipe = tmp_path / "r.toml"
     recipe.write_text('name = "r"\n[network]\nkind = "dnabert"\n[tokenizer]\nkind = "characters"\n')
-    words = ["pretrain", fasta, "-o", tmp_path / "m", "--objective", "causal", "--recipe", recipe]
-    result = run([*words, *changes(settings)])
+    arguments = [
+        "pretrain",
+        fasta,
+        "-o",
+        tmp_path / "m",
+        "--objective",
+        "causal",
+        "--recipe",
+        recipe,
+    ]
+    result = run([*arguments, *changes(settings)])
     assert result.status == 0, result.stderr
     assert "bits a base" in result.stderr
     assert "In bits a base, causal:" in (tmp_path / "m" / "README.md").read_text()
-    refused = run([*words, "--force"])
+    refused = run([*arguments, "--force"])
     assert refused.status == 1
     assert "the objective causal needs a network that sees no later token" in refused.stderr

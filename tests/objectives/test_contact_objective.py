@@ -1,4 +1,4 @@
-"""Contact maps predicted from DNA: what is wanted, what never enters the loss, and training end to end."""
+"""Contact maps predicted from DNA: their targets, what never enters the loss, and training end to end."""
 
 import json
 from dataclasses import replace
@@ -27,7 +27,9 @@ SIZES = {
     "width": 4, "growth": 2, "blocks": 1, "heads": 2, "key_size": 4, "value_size": 4, "pair_width": 8,
     "pair_heads": 2, "pair_key_size": 4, "distances": 4, "max_tokens": WINDOW // 128,
 }  # fmt: skip
-SMALL = [word for name, value in SIZES.items() for word in ("--set", f"network.{name}={value}")]
+SMALL = [
+    argument for name, value in SIZES.items() for argument in ("--set", f"network.{name}={value}")
+]
 SMALL += [
     "--set",
     f"corpus.window={WINDOW}",
@@ -53,7 +55,9 @@ def genome(tmp_path_factory):
     for name, contig in (("hic", "a"), ("micro", "b")):
         write_cool(folder / f"{name}.cool", {contig: (LENGTH, COUNTS[contig])}, SIZE,
                    weights={contig: WEIGHTS[contig]})  # fmt: skip
-    lines = [f"a\t{at}\t{at + 100}\t{RNG.poisson(2)}\n" for at in range(0, LENGTH - 100, 100)]
+    lines = [
+        f"a\t{start}\t{start + 100}\t{RNG.poisson(2)}\n" for start in range(0, LENGTH - 100, 100)
+    ]
     (folder / "open.bedgraph").write_text("".join(lines))
     table = "open\topen.bedgraph\tdnase\thuman\n"
     table += "hic\thic.cool\tcontact_maps\thuman\nmicro\tmicro.cool\tcontact_maps\tmouse\n"
@@ -65,8 +69,8 @@ def genome(tmp_path_factory):
 def windows(genome):
     lengths = {"a": LENGTH, "b": LENGTH}
     aligned = AlignedTracks.open(read_track_table(genome / "t.tsv"), lengths, "ref.fa")
-    found = TrackWindows.of(aligned, [f"a:0-{LENGTH}", f"b:0-{LENGTH}"])
-    expected = expected_contacts(rows_of(genome), found, 6)
+    without_expected = TrackWindows.of(aligned, [f"a:0-{LENGTH}", f"b:0-{LENGTH}"])
+    expected = expected_contacts(rows_of(genome), without_expected, 6)
     return TrackWindows.of(aligned, [f"a:0-{LENGTH}", f"b:0-{LENGTH}"], [0.9, 0, 0], expected)
 
 
@@ -104,7 +108,7 @@ def network_of(windows, **sizes):
     return network
 
 
-class TestWanted:
+class TestTargets:
     def test_what_is_expected_is_the_mean_by_distance_of_known_pairs(self, windows):
         for number, contig in enumerate("ab"):
             expected = [np.nanmean(np.diagonal(balanced(contig), d)) for d in range(6)]
@@ -113,14 +117,14 @@ class TestWanted:
     @pytest.mark.parametrize(("begin", "first"), [(0, 0), (2048 * 5, 5), (1000, 0), (1100, 1)])
     def test_the_ln_of_contacts_over_what_is_expected(self, windows, begin, first):
         """A window that begins within a bin has the contacts of the bins in which its own have their middles."""
-        found = objective_of(windows).contact_targets(views_of([begin], [0]))[0, ..., 0].numpy()
-        apart = np.abs(np.arange(6)[:, None] - np.arange(6))
+        targets = objective_of(windows).contact_targets(views_of([begin], [0]))[0, ..., 0].numpy()
+        distances = np.abs(np.arange(6)[:, None] - np.arange(6))
         contacts = balanced("a")[first : first + 6, first : first + 6]
         with np.errstate(divide="ignore"):
-            target = np.log(contacts / windows.expected[0][apart]).clip(-2, 2)
-        assert np.allclose(found, target, atol=1e-5, equal_nan=True)
-        assert np.isnan(found).any() == (first <= 3 < first + 6 or first <= 9 < first + 6)
-        assert (found[~np.isnan(found)] == -2).any(), (
+            expected = np.log(contacts / windows.expected[0][distances]).clip(-2, 2)
+        assert np.allclose(targets, expected, atol=1e-5, equal_nan=True)
+        assert np.isnan(targets).any() == (first <= 3 < first + 6 or first <= 9 < first + 6)
+        assert (targets[~np.isnan(targets)] == -2).any(), (
             "pairs without a contact, which is not missing"
         )
 
@@ -150,29 +154,29 @@ class TestLoss:
     def test_it_is_the_mean_squared_error_of_known_pairs(self, windows):
         network, objective = network_of(windows), objective_of(windows)
         views = views_of([4096], [0])
-        alone = [part for part in objective.head_targets(network, views) if part.bases == 128]
+        bin_targets = [part for part in objective.head_targets(network, views) if part.bases == 128]
         embeddings = network.embeddings(
             views["ids"], torch.tensor([0]), bases=torch.tensor([False])
         )
-        of_bins = sum(
+        bin_loss = sum(
             objective._head_loss(
                 part.assay.scaled(embeddings, part.organism, 128), part, SingleProcess()
             )
-            for part in alone
+            for part in bin_targets
         )
         predicted = network.tracks.contact_maps(embeddings.pairs, torch.tensor([0]))
         target = objective.contact_targets(views)
         known = ~target.isnan()
         error = (predicted - target)[known].square().mean()
-        found = objective.loss(model_of(network), views, SingleProcess())
-        assert found.item() == pytest.approx((of_bins + error).item(), rel=1e-4)
+        loss = objective.loss(model_of(network), views, SingleProcess())
+        assert loss.item() == pytest.approx((bin_loss + error).item(), rel=1e-4)
 
     def test_missing_bins_never_enter_it(self, windows, monkeypatch):
         network, objective = network_of(windows), objective_of(windows)
         pairs = []
         head = network.tracks.contact_maps
 
-        def heard(*arguments):
+        def recording_head(*arguments):
             pairs.append(head(*arguments))
             pairs[-1].retain_grad()
             return pairs[-1]
@@ -180,7 +184,7 @@ class TestLoss:
         views = views_of([0], [0])  # of which the fourth bin is missing
         assert objective.contact_targets(views)[0, 3].isnan().all()
         monkeypatch.setattr(network.tracks, "contact_maps", None)
-        network.tracks.__dict__["contact_maps"] = heard
+        network.tracks.__dict__["contact_maps"] = recording_head
         del network.tracks._modules["contact_maps"]
         objective.loss(model_of(network), views, SingleProcess()).backward()
         grad = pairs[0].grad[0, ..., 0]
@@ -192,30 +196,34 @@ class TestLoss:
     @pytest.mark.parametrize(
         "assays", [{"dnase"}, {"chip_tf"}, {"contact_maps"}, {"chip_tf", "contact_maps"}]
     )
-    @pytest.mark.parametrize("told", [0, 1])
-    def test_every_weight_has_a_gradient_whatever_is_told(self, genome, assays, told):
-        """Else processes that train together wait for those that lack."""
+    @pytest.mark.parametrize("with_bases", [0, 1])
+    def test_every_weight_has_a_gradient_whichever_targets_there_are(
+        self, genome, assays, with_bases
+    ):
+        """Otherwise processes that train together would wait for gradients that never come."""
         table = read_track_table(genome / "t.tsv")
-        more = replace(table.tracks[0], name="bound", assay="chip_tf")
-        chosen = [track for track in (*table.tracks[:2], more) if track.assay in assays]
-        aligned = AlignedTracks.open(TrackTable("t.tsv", tuple(chosen)), {"a": LENGTH}, "ref.fa")
-        shares = [0.5] * len(chosen)
-        own = TrackWindows.of(aligned, [f"a:0-{LENGTH}"], shares, np.ones((1, 6), np.float32))
+        bound = replace(table.tracks[0], name="bound", assay="chip_tf")
+        tracks = [track for track in (*table.tracks[:2], bound) if track.assay in assays]
+        aligned = AlignedTracks.open(TrackTable("t.tsv", tuple(tracks)), {"a": LENGTH}, "ref.fa")
+        shares = [0.5] * len(tracks)
+        track_windows = TrackWindows.of(
+            aligned, [f"a:0-{LENGTH}"], shares, np.ones((1, 6), np.float32)
+        )
         torch.manual_seed(0)
-        sizes = SIZES | AlphaGenomeNetwork.track_sizes(chosen, {})
+        sizes = SIZES | AlphaGenomeNetwork.track_sizes(tracks, {})
         network = AlphaGenomeNetwork(AlphaGenomeConfig(**sizes)).train()
-        network.set_track_means(chosen, [1.0] * len(chosen), shares)
-        views = views_of([4096], [0]) | {"with_bases": torch.tensor([[told]])}
-        objective_of(own).loss(model_of(network), views, SingleProcess()).backward()
+        network.set_track_means(tracks, [1.0] * len(tracks), shares)
+        views = views_of([4096], [0]) | {"with_bases": torch.tensor([[with_bases]])}
+        objective_of(track_windows).loss(model_of(network), views, SingleProcess()).backward()
         assert [name for name, weight in network.named_parameters() if weight.grad is None] == []
         assert all(buffer.isfinite().all() for buffer in network.buffers())
 
     def test_a_window_of_missing_bins_alone_has_no_loss_of_contacts(self, windows):
         objective = objective_of(windows)
         views = views_of([LENGTH + 4096], [0])
-        nothing = views | {"sizes": torch.tensor([[SIZE - 1]])}
-        assert objective.contact_targets(nothing).isnan().all()
-        assert objective.baseline_loss(network_of(windows), nothing) == 0
+        empty = views | {"sizes": torch.tensor([[SIZE - 1]])}
+        assert objective.contact_targets(empty).isnan().all()
+        assert objective.baseline_loss(network_of(windows), empty) == 0
 
     def test_it_learns_a_small_map_by_heart(self, windows):
         network = network_of(windows, width=8, pair_width=16)
@@ -233,15 +241,15 @@ class TestLoss:
         assert loss.item() < 0.2 * baseline
 
 
-def pretrained(genome, target, *more, table="t.tsv"):
-    words = ["--tracks", genome / table, "--reference", genome / "ref.fa", "-o", target]
-    return run(["pretrain", "--objective", "tracks", *words, *SMALL, *more])
+def pretrain(genome, target, *more, table="t.tsv"):
+    arguments = ["--tracks", genome / table, "--reference", genome / "ref.fa", "-o", target]
+    return run(["pretrain", "--objective", "tracks", *arguments, *SMALL, *more])
 
 
 class TestPretraining:
     def test_a_bundle_that_predicts_maps(self, genome, tmp_path):
-        ended = pretrained(genome, tmp_path / "m")
-        assert ended.status == 0, ended.stderr
+        result = pretrain(genome, tmp_path / "m")
+        assert result.status == 0, result.stderr
         config = json.loads((tmp_path / "m" / "config.json").read_text())
         assert config["network"]["tracks"] == {"dnase": 1, "contact_maps": 1}
         assert (
@@ -249,33 +257,40 @@ class TestPretraining:
             in (tmp_path / "m" / "tracks.tsv").read_text()
         )
         (tmp_path / "r.bed").write_text("a\t4096\t12288\n")
-        words = ["--model", tmp_path / "m", "--reference", genome / "ref.fa", "--organism", "human"]
-        words += ["--regions", tmp_path / "r.bed", "--contacts", tmp_path / "c.h5"]
-        ended = run(["predict", *words])
-        assert ended.status == 0, ended.stderr
+        arguments = [
+            "--model",
+            tmp_path / "m",
+            "--reference",
+            genome / "ref.fa",
+            "--organism",
+            "human",
+        ]
+        arguments += ["--regions", tmp_path / "r.bed", "--contacts", tmp_path / "c.h5"]
+        result = run(["predict", *arguments])
+        assert result.status == 0, result.stderr
         with h5py.File(tmp_path / "c.h5") as file:
             assert len(file["values"]) == 10
             assert np.isfinite(file["values"][:]).all()
 
-    def test_maps_alone_of_raw_counts_which_is_told(self, genome, tmp_path):
+    def test_maps_alone_of_counts_noted_as_raw(self, genome, tmp_path):
         write_cool(genome / "raw.cool", {"a": (LENGTH, COUNTS["a"])}, SIZE)
         (genome / "raw.tsv").write_text(f"{HEADER}m\traw.cool\tcontact_maps\thuman\n")
-        ended = pretrained(genome, tmp_path / "m", table="raw.tsv")
-        assert ended.status == 0, ended.stderr
-        assert "no weights of bins: its counts are read as they are" in ended.stderr
+        result = pretrain(genome, tmp_path / "m", table="raw.tsv")
+        assert result.status == 0, result.stderr
+        assert "no weights of bins: its counts are read as they are" in result.stderr
         assert "raw counts" in (tmp_path / "m" / "tracks.tsv").read_text()
         (tmp_path / "r.bed").write_text("a\t4096\t12288\n")
-        words = ["--model", tmp_path / "m", "--reference", genome / "ref.fa"]
+        arguments = ["--model", tmp_path / "m", "--reference", genome / "ref.fa"]
         maps = ["--regions", tmp_path / "r.bed", "--contacts", tmp_path / "c.h5"]
-        ended = run(["predict", *words, *maps, "--report", tmp_path / "page.html"])
-        assert ended.status == 0, ended.stderr
+        result = run(["predict", *arguments, *maps, "--report", tmp_path / "page.html"])
+        assert result.status == 0, result.stderr
         assert "0 tracks along 1 region" in (tmp_path / "page.html").read_text()
-        ended = run(["evaluate", "--task", "tracks", *words, "--tracks", genome / "raw.tsv"])
-        assert ended.status == 1
-        assert "contact maps and junctions do not" in ended.stderr
+        result = run(["evaluate", "--task", "tracks", *arguments, "--tracks", genome / "raw.tsv"])
+        assert result.status == 1
+        assert "contact maps and junctions do not" in result.stderr
 
     @pytest.mark.parametrize(
-        ("row", "said"),
+        ("row", "message"),
         [
             (
                 "m\tcoarse.cool\tcontact_maps\tx\n",
@@ -285,7 +300,7 @@ class TestPretraining:
             ("m\topen.bedgraph\tsplice_sites\tx\n", "heads of splice_sites are not trained"),
         ],
     )
-    def test_what_cannot_be_learnt_is_one_line(self, genome, tmp_path, row, said):
+    def test_what_cannot_be_learnt_is_one_line(self, genome, tmp_path, row, message):
         for name, size, counts in (
             ("coarse", 4096, COUNTS["a"][:32, :32]),
             ("empty", SIZE, 0 * COUNTS["a"]),
@@ -293,13 +308,13 @@ class TestPretraining:
             if not (genome / f"{name}.cool").exists():
                 write_cool(genome / f"{name}.cool", {"a": (LENGTH, counts)}, size)
         (genome / "bad.tsv").write_text(HEADER + row)
-        ended = pretrained(genome, tmp_path / "m", table="bad.tsv")
-        assert ended.status == 1
-        assert said in ended.stderr
-        assert "Traceback" not in ended.stderr
+        result = pretrain(genome, tmp_path / "m", table="bad.tsv")
+        assert result.status == 1
+        assert message in result.stderr
+        assert "Traceback" not in result.stderr
 
     def test_maps_are_of_the_objective_tracks(self, genome, tmp_path):
-        words = [
+        arguments = [
             "--tracks",
             genome / "t.tsv",
             "--reference",
@@ -307,6 +322,6 @@ class TestPretraining:
             "-o",
             tmp_path / "m",
         ]
-        ended = run(["pretrain", "--objective", "omics", *words])
-        assert ended.status == 1
-        assert "hic.cool: a contact map: --objective tracks learns such" in ended.stderr
+        result = run(["pretrain", "--objective", "omics", *arguments])
+        assert result.status == 1
+        assert "hic.cool: a contact map: --objective tracks learns such" in result.stderr

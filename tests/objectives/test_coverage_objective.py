@@ -28,7 +28,9 @@ SIZES = {
     "width": 4, "growth": 2, "blocks": 1, "heads": 2, "key_size": 4, "value_size": 4, "pair_width": 3,
     "pair_heads": 2, "pair_key_size": 4, "distances": 1, "max_tokens": 16,
 }  # fmt: skip
-SMALL = [word for name, value in SIZES.items() for word in ("--set", f"network.{name}={value}")]
+SMALL = [
+    argument for name, value in SIZES.items() for argument in ("--set", f"network.{name}={value}")
+]
 SMALL += ["--set", f"corpus.window={WINDOW}", "--set", "corpus.judged=4"]
 SMALL += ["--set", "optimization.steps=4", "--set", "optimization.evaluate_every=2"]
 HEADER = "name\tfile\tassay\tstrand\torganism\n"
@@ -51,9 +53,9 @@ def genome(tmp_path_factory):
         for name, (assay, strand, organism, contig) in TRACKS.items():
             table.write(f"{name}\t{name}.bedgraph\t{assay}\t{strand}\t{organism}\n")
             with (folder / f"{name}.bedgraph").open("w") as file:
-                for at in range(1000, LENGTH - 100, 100):
+                for start in range(1000, LENGTH - 100, 100):
                     if rng.random() < 0.9:
-                        file.write(f"{contig}\t{at}\t{at + 100}\t{rng.poisson(2)}\n")
+                        file.write(f"{contig}\t{start}\t{start + 100}\t{rng.poisson(2)}\n")
     return folder
 
 
@@ -94,17 +96,17 @@ class TestLoss:
     def test_it_is_the_formulas(self):
         rng = np.random.default_rng(0)
         scaled, target = rng.gamma(2, 1, (2, 8, 3)), rng.gamma(2, 1, (2, 8, 3))
-        found = [
+        terms = [
             float(s) / int(n)
             for s, n in multinomial(
                 *map(torch.from_numpy, (scaled, target)), 2, torch.tensor([[2.0, 1, 1]] * 2)
             )
         ]
-        poisson, spread = [], []
+        poisson, multinomial_nats = [], []
         for row in range(2):
-            for part in (slice(0, 4), slice(4, 8)):
+            for segment in (slice(0, 4), slice(4, 8)):
                 for track in range(3):
-                    x, y = scaled[row, part, track], target[row, part, track]
+                    x, y = scaled[row, segment, track], target[row, segment, track]
                     weight = 2 if track == 0 else 1
                     poisson.append(
                         weight
@@ -116,8 +118,10 @@ class TestLoss:
                         )
                         / 4
                     )
-                    spread.append(weight * y * (np.log(y / y.sum()) - np.log(x / x.sum())))
-        assert found == pytest.approx([np.mean(poisson), np.mean(spread)], abs=1e-5)
+                    multinomial_nats.append(
+                        weight * y * (np.log(y / y.sum()) - np.log(x / x.sum()))
+                    )
+        assert terms == pytest.approx([np.mean(poisson), np.mean(multinomial_nats)], abs=1e-5)
 
     def test_missing_bins_never_enter_it(self):
         rng = np.random.default_rng(0)
@@ -134,12 +138,12 @@ class TestLoss:
         again = list(multinomial(other, target, 2, torch.ones(2, 3)))
         assert [p.item() for p, _ in again] == pytest.approx([p.item() for p, _ in terms])
 
-    @pytest.mark.parametrize("squashed", [None, 0.75])
-    def test_the_networks_scale_and_back(self, squashed):
+    @pytest.mark.parametrize("squash_power", [None, 0.75])
+    def test_the_networks_scale_and_back(self, squash_power):
         values = torch.tensor([[[0.0, 0.3, 9.0, 11.0, 500.0]]], dtype=torch.float64)
-        scaled = network_scale(values / 2, squashed)
+        scaled = network_scale(values / 2, squash_power)
         means = torch.full((1, 5), 2.0, dtype=torch.float64)
-        assert torch.allclose(experiment_scale(scaled, means, 1, squashed), values)
+        assert torch.allclose(experiment_scale(scaled, means, 1, squash_power), values)
 
     def test_other_organisms_and_what_was_not_measured_change_nothing(self, windows):
         network, objective = network_of(windows), objective_of(windows)
@@ -157,10 +161,10 @@ class TestLoss:
         mark = network.tracks.assays["chip_histone"].convs["128"].weight.grad
         assert (mark[0] == 0).all()
         assert (mark[1] != 0).any()
-        nothing = objective.loss(
+        empty_loss = objective.loss(
             model, views_of([0], [0]) | {"sizes": torch.tensor([[0]])}, SingleProcess()
         )
-        assert nothing.item() == 0
+        assert empty_loss.item() == 0
 
     def test_the_other_strand_has_the_partners_values_reversed(self, windows):
         objective = objective_of(windows)
@@ -175,10 +179,10 @@ class TestLoss:
         for assay in network.tracks.assays.values():
             for layer in assay.convs.values():
                 torch.nn.init.zeros_(layer.weight)
-        found = network.predict(torch.zeros(1, WINDOW, dtype=torch.long))
-        cage = found["cage"]["predictions_1bp"][0, 0].tolist()
+        predictions = network.predict(torch.zeros(1, WINDOW, dtype=torch.long))
+        cage = predictions["cage"]["predictions_1bp"][0, 0].tolist()
         assert cage == pytest.approx([0.1, 0.4], rel=1e-4)
-        assert found["dnase"]["predictions_128bp"][0, 0].tolist() == pytest.approx(
+        assert predictions["dnase"]["predictions_128bp"][0, 0].tolist() == pytest.approx(
             [128 * 0.9], rel=1e-4
         )
 
@@ -192,7 +196,7 @@ class TestLoss:
         )
         assert baseline > 0
 
-    def test_bases_count_by_the_windows_they_are_told_of(self, windows):
+    def test_single_bases_count_only_in_windows_with_bases(self, windows):
         network, objective = network_of(windows), objective_of(windows)
         model = Model(network.train(), torch.nn.Identity(), lambda ids: ids)
         views = views_of([20_000, 40_000], [0, 0])
@@ -202,11 +206,11 @@ class TestLoss:
                 model, views | {"with_bases": torch.tensor(with_bases)[:, None]}, SingleProcess()
             )
 
-        none = loss(0, 0)
-        none.backward()
+        without_bases = loss(0, 0)
+        without_bases.backward()
         assert all(p.grad is not None and (p.grad == 0).all() for p in network.decoder.parameters())
         assert all(b.isfinite().all() for b in network.buffers())
-        assert 2 * (loss(1, 0) - none).item() == pytest.approx(
+        assert 2 * (loss(1, 0) - without_bases).item() == pytest.approx(
             network_loss_of_bases(objective, network, views).item(), rel=1e-3
         )
 
@@ -235,7 +239,8 @@ class Genome:
         )
         for name, row in zip(("h+", "h-", "open"), values, strict=True):
             lines = [
-                f"g\t{before + at}\t{before + at + 8}\t{row[at]}\n" for at in range(0, len(row), 8)
+                f"g\t{before + start}\t{before + start + 8}\t{row[start]}\n"
+                for start in range(0, len(row), 8)
             ]
             (folder / f"{name}.bedgraph").write_text("".join(lines))
         bins = -(-length // WINDOW)
@@ -247,7 +252,7 @@ class Genome:
         self.windows = TrackWindows.of(aligned, [f"g:0-{length}"], [0.5, 0.5, 0.5, 0], expected)
 
     def loss(self, begin, *, flipped=False):
-        """Of two bins from there on, all told."""
+        """The loss of two bins from there on, and the norms of its gradients."""
         settings = TracksSettings(segments=4, reverse_complement=float(flipped))
         objective = Tracks(settings, Alphabet(Characters(), tracks=self.windows))
         letters = as_letters(self.letters[begin : begin + 2 * WINDOW])[None]
@@ -268,27 +273,29 @@ class TestProperties:
         """By whole bins of the contact map, whose bins do not shift by less."""
         one, other = Genome(tmp_path / "a"), Genome(tmp_path / "b", before=before)
         for begin in (0, 700, WINDOW):
-            found = other.loss(before + begin, flipped=flipped)
-            assert found == one.loss(begin, flipped=flipped)
+            shifted = other.loss(before + begin, flipped=flipped)
+            assert shifted == one.loss(begin, flipped=flipped)
 
     def test_bases_shift_by_any_number_of_letters(self, tmp_path):
         one, other = Genome(tmp_path / "a"), Genome(tmp_path / "b", before=333)
         begins, sizes, flipped = np.array([[700], [2 * WINDOW], [0]])
         values = one.windows.values(begins, sizes, flipped, 2 * WINDOW)
-        moved = other.windows.values(begins + 333, sizes, flipped, 2 * WINDOW)
-        assert np.array_equal(values, moved, equal_nan=True)
+        shifted = other.windows.values(begins + 333, sizes, flipped, 2 * WINDOW)
+        assert np.array_equal(values, shifted, equal_nan=True)
         assert np.isfinite(values[..., :3]).all()
 
     @pytest.mark.parametrize("begin", [0, WINDOW])
-    def test_a_window_along_the_other_strand_is_that_of_the_turned_genome(self, tmp_path, begin):
+    def test_a_window_along_the_other_strand_is_that_of_the_reverse_complement(
+        self, tmp_path, begin
+    ):
         one, other = Genome(tmp_path / "a"), Genome(tmp_path / "b", flipped=True)
-        mirrored = len(LETTERS) - begin - 2 * WINDOW
-        assert one.loss(begin, flipped=True) == pytest.approx(other.loss(mirrored), rel=1e-5)
-        assert one.loss(begin)[0] != pytest.approx(other.loss(mirrored)[0], rel=1e-3)
+        mirrored_begin = len(LETTERS) - begin - 2 * WINDOW
+        assert one.loss(begin, flipped=True) == pytest.approx(other.loss(mirrored_begin), rel=1e-5)
+        assert one.loss(begin)[0] != pytest.approx(other.loss(mirrored_begin)[0], rel=1e-3)
 
 
 def network_loss_of_bases(objective, network, views):
-    """Of single bases of the first window alone."""
+    """The loss of single bases of the first window alone."""
     first = {name: view[:1] for name, view in views.items()}
     embeddings = network.embeddings(views["ids"], torch.tensor([0, 0]))
     base_targets = [part for part in objective.head_targets(network, first) if part.bases == 1]
@@ -300,15 +307,15 @@ def network_loss_of_bases(objective, network, views):
     )
 
 
-def pretrained(genome, target, *more, table="t.tsv"):
-    words = ["--tracks", genome / table, "--reference", genome / "ref.fa", "-o", target]
-    return run(["pretrain", "--objective", "tracks", *words, *SMALL, *more])
+def pretrain(genome, target, *more, table="t.tsv"):
+    arguments = ["--tracks", genome / table, "--reference", genome / "ref.fa", "-o", target]
+    return run(["pretrain", "--objective", "tracks", *arguments, *SMALL, *more])
 
 
 @pytest.fixture(scope="module")
 def model(genome):
-    ended = pretrained(genome, genome / "model")
-    assert ended.status == 0, ended.stderr
+    result = pretrain(genome, genome / "model")
+    assert result.status == 0, result.stderr
     return genome / "model"
 
 
@@ -318,35 +325,49 @@ class TestPretraining:
         assert config["network"]["tracks"] == {"dnase": 1, "cage": 2, "chip_histone": 1}
         assert "each track's mean in the training data" in (model / "README.md").read_text()
         (tmp_path / "r.bed").write_text("b\t10000\t11000\n")
-        words = ["--model", model, "--reference", genome / "ref.fa", "--organism", "mouse"]
-        ended = run(["predict", *words, "--regions", tmp_path / "r.bed"])
-        assert ended.status == 0, ended.stderr
-        head, row = (line.split("\t") for line in ended.stdout.splitlines())
-        assert head[4:] == ["mark"]
+        arguments = ["--model", model, "--reference", genome / "ref.fa", "--organism", "mouse"]
+        result = run(["predict", *arguments, "--regions", tmp_path / "r.bed"])
+        assert result.status == 0, result.stderr
+        header, row = (line.split("\t") for line in result.stdout.splitlines())
+        assert header[4:] == ["mark"]
         assert float(row[4]) > 0
 
     def test_it_is_measured_by_organism(self, model, genome):
-        words = ["--model", model, "--reference", genome / "ref.fa", "--tracks", genome / "t.tsv"]
-        ended = run(["evaluate", "--task", "tracks", *words])
-        assert ended.status == 0, ended.stderr
-        rows = [line.split("\t") for line in ended.stdout.splitlines()[1:]]
+        arguments = [
+            "--model",
+            model,
+            "--reference",
+            genome / "ref.fa",
+            "--tracks",
+            genome / "t.tsv",
+        ]
+        result = run(["evaluate", "--task", "tracks", *arguments])
+        assert result.status == 0, result.stderr
+        rows = [line.split("\t") for line in result.stdout.splitlines()[1:]]
         tracks = {(row[0], row[1], row[2]) for row in rows if row[2] != "."}
         expected = {(o, assay, name) for name, (assay, _, o, _) in TRACKS.items()}
         assert tracks == expected
-        assert "flatters" not in ended.stderr
+        assert "flatters" not in result.stderr
 
     @pytest.mark.parametrize("organism", ["human", "mouse"])
     def test_one_organism_has_the_rows_that_it_has_among_all(self, model, genome, organism):
-        words = ["--model", model, "--reference", genome / "ref.fa", "--tracks", genome / "t.tsv"]
-        words = ["evaluate", "--task", "tracks", *words, "--resolution", "1024"]
-        every = run(words).stdout.splitlines()[1:]
-        ended = run([*words, "--organism", organism])
-        assert ended.status == 0, ended.stderr
-        found = ended.stdout.splitlines()[1:]
-        assert found == [row for row in every if row.startswith(f"{organism}\t")] != []
+        arguments = [
+            "--model",
+            model,
+            "--reference",
+            genome / "ref.fa",
+            "--tracks",
+            genome / "t.tsv",
+        ]
+        arguments = ["evaluate", "--task", "tracks", *arguments, "--resolution", "1024"]
+        all_rows = run(arguments).stdout.splitlines()[1:]
+        result = run([*arguments, "--organism", organism])
+        assert result.status == 0, result.stderr
+        rows = result.stdout.splitlines()[1:]
+        assert rows == [row for row in all_rows if row.startswith(f"{organism}\t")] != []
 
     @pytest.mark.parametrize(
-        ("words", "status", "said"),
+        ("organism_options", "status", "message"),
         [
             (["--organism", "rat"], 2, "--organism rat: the model knows human, mouse"),
             (
@@ -356,14 +377,16 @@ class TestPretraining:
             ),
         ],
     )
-    def test_an_organism_without_tracks_is_refused(self, model, genome, words, status, said):
+    def test_an_organism_without_tracks_is_refused(
+        self, model, genome, organism_options, status, message
+    ):
         options = ["--model", model, "--reference", genome / "ref.fa", "--tracks", genome / "t.tsv"]
-        ended = run(["evaluate", "--task", "tracks", *options, *words])
-        assert (ended.status, ended.stdout) == (status, "")
-        assert said in ended.stderr
+        result = run(["evaluate", "--task", "tracks", *options, *organism_options])
+        assert (result.status, result.stdout) == (status, "")
+        assert message in result.stderr
 
     def test_the_same_seed_gives_the_same_model(self, model, genome, tmp_path):
-        assert pretrained(genome, tmp_path / "again").status == 0
+        assert pretrain(genome, tmp_path / "again").status == 0
         again = (tmp_path / "again" / "model.safetensors").read_bytes()
         assert again == (model / "model.safetensors").read_bytes()
 
@@ -372,40 +395,40 @@ class TestPretraining:
     ):
         loss, calls = Tracks.loss, []
 
-        def interrupted(*arguments):
-            calls.append(arguments)
+        def interrupted(*inputs):
+            calls.append(inputs)
             if len(calls) == 3:
                 raise InputError("stopped", path="here")
-            return loss(*arguments)
+            return loss(*inputs)
 
-        words = ["--set", "optimization.checkpoint_every=0"]
+        options = ["--set", "optimization.checkpoint_every=0"]
         with monkeypatch.context() as patch:
             patch.setattr(Tracks, "loss", interrupted)
-            assert pretrained(genome, tmp_path / "m", *words).status == 1
-        ended = pretrained(genome, tmp_path / "m", *words, "--resume")
-        assert ended.status == 0, ended.stderr
+            assert pretrain(genome, tmp_path / "m", *options).status == 1
+        result = pretrain(genome, tmp_path / "m", *options, "--resume")
+        assert result.status == 0, result.stderr
         again = (tmp_path / "m" / "model.safetensors").read_bytes()
         assert again == (model / "model.safetensors").read_bytes()
 
     @pytest.mark.parametrize(
-        ("table", "said"),
+        ("table", "message"),
         [
             ("a\tzero.bedgraph\tcage\t.\tx\n", "track a has no value above 0"),
             ("a\topen.bedgraph\twgbs\t.\tx\n", "assay is one of atac"),
             ("a\topen.bedgraph\tcage\t.\tx\nb\th+.bedgraph\tcage\t.\ty\n", "has tracks of x and y"),
         ],
     )
-    def test_what_cannot_be_learnt_is_one_line(self, genome, tmp_path, table, said):
+    def test_what_cannot_be_learnt_is_one_line(self, genome, tmp_path, table, message):
         (genome / "zero.bedgraph").write_text(f"a\t0\t{LENGTH}\t-1\n")
         (genome / "bad.tsv").write_text(HEADER + table)
-        ended = pretrained(genome, tmp_path / "m", table="bad.tsv")
-        assert ended.status == 1
-        assert said in ended.stderr
-        assert sum("warning: " not in line for line in ended.stderr.splitlines()) <= 2
+        result = pretrain(genome, tmp_path / "m", table="bad.tsv")
+        assert result.status == 1
+        assert message in result.stderr
+        assert sum("warning: " not in line for line in result.stderr.splitlines()) <= 2
 
     def test_contigs_that_no_track_is_on_are_named(self, genome):
-        one = read_track_table(genome / "t.tsv").selected([Track("mark")])
-        aligned = AlignedTracks.open(one, {"a": LENGTH, "b": LENGTH}, "ref.fa")
+        table = read_track_table(genome / "t.tsv").selected([Track("mark")])
+        aligned = AlignedTracks.open(table, {"a": LENGTH, "b": LENGTH}, "ref.fa")
         regions = [
             Region(contig, start, end, "", 1)
             for contig, start, end in [("a", 0, 100), ("a", 200, 300), ("b", 0, 50)]
@@ -415,13 +438,13 @@ class TestPretraining:
         assert _trackless_contig_warnings(aligned, regions[2:]) == []
 
     @pytest.mark.parametrize(
-        ("change", "said"),
+        ("change", "message"),
         [
             ("corpus.window=1000", "windows are multiples of 2,048 letters"),
             ("tracks.segments=5", "tracks.segments = 5"),
         ],
     )
-    def test_windows_are_whole(self, genome, tmp_path, change, said):
-        ended = pretrained(genome, tmp_path / "m", "--set", change)
-        assert ended.status != 0
-        assert said in ended.stderr
+    def test_windows_are_whole(self, genome, tmp_path, change, message):
+        result = pretrain(genome, tmp_path / "m", "--set", change)
+        assert result.status != 0
+        assert message in result.stderr

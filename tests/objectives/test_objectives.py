@@ -45,12 +45,12 @@ CONFIGS = [
     {"kind": "characters"},
     {"kind": "iupac"},
 ]
-ALONE = SingleProcess()
-ANYTHING = dict(contrastive=ContrastiveSettings(), masked=MaskedSettings())
+SINGLE_PROCESS = SingleProcess()
+DEFAULT_SETTINGS = dict(contrastive=ContrastiveSettings(), masked=MaskedSettings())
 
 
 def rows(*sequences):
-    """Sequences as rows, filled up."""
+    """Sequences as padded rows."""
     array = np.full((len(sequences), max(map(len, sequences))), PADDING, np.uint8)
     for row, sequence in zip(array, sequences, strict=True):
         row[: len(sequence)] = np.frombuffer(sequence.encode(), np.uint8)
@@ -74,10 +74,10 @@ class TestRows:
     def test_rows_are_encoded_as_single_sequences_are(self, sequences, config):
         tokenizer = tokenizers.from_config(config)
         ids = encode_rows(tokenizer, rows(*sequences))
-        for sequence, found in zip(sequences, ids, strict=True):
+        for sequence, row_ids in zip(sequences, ids, strict=True):
             expected = tokenizer.encode(sequence)
-            assert found[: len(expected)].tolist() == expected.tolist()
-            assert (found[len(expected) :] == tokenizer.pad_id).all()
+            assert row_ids[: len(expected)].tolist() == expected.tolist()
+            assert (row_ids[len(expected) :] == tokenizer.pad_id).all()
 
     def test_sequences_shorter_than_a_token_are_padding(self):
         tokenizer = tokenizers.from_config({"kind": "kmers", "k": 4})
@@ -85,19 +85,19 @@ class TestRows:
 
 
 class TestAugmentations:
-    def test_turned_rows_are_reverse_complements(self):
+    def test_flipped_rows_are_reverse_complements(self):
         flipped = reverse_complement_rows(rows("AACG", "TG", "AC"), np.array([True, True, False]))
         assert [text(row) for row in flipped] == ["CGTT", "CA", "AC"]
 
     @given(SEQUENCES)
-    def test_turning_twice_changes_nothing(self, sequences):
+    def test_flipping_twice_changes_nothing(self, sequences):
         letters = rows(*sequences)
-        every = np.ones(len(letters), np.bool_)
+        all_rows = np.ones(len(letters), np.bool_)
         assert (
-            reverse_complement_rows(reverse_complement_rows(letters, every), every) == letters
+            reverse_complement_rows(reverse_complement_rows(letters, all_rows), all_rows) == letters
         ).all()
         assert (
-            text(reverse_complement_rows(letters, every)[0])
+            text(reverse_complement_rows(letters, all_rows)[0])
             == reverse_complement(np.frombuffer(sequences[0].encode(), np.uint8)).tobytes().decode()
         )
 
@@ -114,7 +114,7 @@ class TestAugmentations:
         assert starts == {"ACGTACGT", "CGTACGTA", "GTACGTAC"}
 
     @given(SEQUENCES, st.floats(0.1, 1))
-    def test_hiding_outside_keeps_positions(self, sequences, share):
+    def test_masking_outside_keeps_positions(self, sequences, share):
         letters = rows(*sequences)
         visible = mask_outside(letters, share, rng())
         assert (lengths(visible) == lengths(letters)).all()
@@ -122,22 +122,22 @@ class TestAugmentations:
 
     @pytest.mark.parametrize("span", [1, 3, 6])
     def test_runs_cover_the_share_asked_for(self, span):
-        chosen = random_spans((200, 500), 0.15, rng(), span)
-        assert chosen.mean() == pytest.approx(0.15, abs=0.01)
+        spans = random_spans((200, 500), 0.15, rng(), span)
+        assert spans.mean() == pytest.approx(0.15, abs=0.01)
 
     @given(st.integers(1, 6), st.integers(0, 50))
     def test_runs_are_as_long_as_asked_for(self, span, seed):
-        chosen = random_spans((1, 200), 0.1, rng(seed), span)[0]
-        edges = np.flatnonzero(np.diff(chosen.astype(int)))  # runs at the ends may be cut short
-        inside = edges[chosen[edges + 1].argmax() :] if len(edges) else edges
+        spans = random_spans((1, 200), 0.1, rng(seed), span)[0]
+        edges = np.flatnonzero(np.diff(spans.astype(int)))  # runs at the ends may be cut short
+        inside = edges[spans[edges + 1].argmax() :] if len(edges) else edges
         assert (np.diff(inside)[::2] >= span).all()
 
     def test_masked_letters_are_missing_and_others_untouched(self):
         letters = rows("ACGT" * 100)
         masked = mask(letters, 0.3, rng(), span=2)
-        hidden = masked == ord("N")
-        assert 0.2 < hidden.mean() < 0.4
-        assert (masked[~hidden] == letters[~hidden]).all()
+        is_masked = masked == ord("N")
+        assert 0.2 < is_masked.mean() < 0.4
+        assert (masked[~is_masked] == letters[~is_masked]).all()
 
     def test_substitutes_are_other_bases_each_as_likely(self):
         letters = rows("A" * 30_000)
@@ -154,10 +154,10 @@ class TestAugmentations:
         choices = np.array(
             [[ord("A"), ord("G"), 0], [ord("C"), 0, 0], [ord("A"), ord("T"), ord("W")]]
         )
-        seen = {text(row) for row in substitute(
+        substituted = {text(row) for row in substitute(
             rows(*["ACA"] * 100), 1.0, rng(), choices=choices.astype(np.uint8)
         )}  # fmt: skip
-        assert seen == {"GCT", "GCW"}
+        assert substituted == {"GCT", "GCW"}
 
 
 class TestInfoNCE:
@@ -169,35 +169,42 @@ class TestInfoNCE:
         cosines = [[c, 0.0], [c, 1.0]]
         t = 0.5
 
-        def surprise(row, right):
-            return -row[right] / t + math.log(sum(math.exp(value / t) for value in row))
+        def nats(row, target):
+            return -row[target] / t + math.log(sum(math.exp(value / t) for value in row))
 
-        forth = (surprise(cosines[0], 0) + surprise(cosines[1], 1)) / 2
+        forward = (nats(cosines[0], 0) + nats(cosines[1], 1)) / 2
         columns = list(zip(*cosines, strict=True))
-        back = (surprise(columns[0], 0) + surprise(columns[1], 1)) / 2
-        assert float(info_nce(first, second, t, ALONE)) == pytest.approx((forth + back) / 2)
+        backward = (nats(columns[0], 0) + nats(columns[1], 1)) / 2
+        assert float(info_nce(first, second, t, SINGLE_PROCESS)) == pytest.approx(
+            (forward + backward) / 2
+        )
 
     def test_vectors_that_are_all_the_same_give_the_log_of_the_batch(self):
         same = torch.ones(7, 3)
-        assert float(info_nce(same, same, 0.1, ALONE)) == pytest.approx(math.log(7))
+        assert float(info_nce(same, same, 0.1, SINGLE_PROCESS)) == pytest.approx(math.log(7))
 
     def test_the_length_of_the_vectors_does_not_count(self):
         first, second = torch.randn(5, 4), torch.randn(5, 4)
-        scaled = info_nce(first * 100, second * 0.01, 0.2, ALONE)
-        assert float(scaled) == pytest.approx(float(info_nce(first, second, 0.2, ALONE)), rel=1e-4)
+        scaled = info_nce(first * 100, second * 0.01, 0.2, SINGLE_PROCESS)
+        assert float(scaled) == pytest.approx(
+            float(info_nce(first, second, 0.2, SINGLE_PROCESS)), rel=1e-4
+        )
 
 
 class TestMaskedLoss:
     def test_the_loss_by_hand(self):
         logits = torch.tensor([[0.0, math.log(3)], [0.0, 0.0]])
-        loss = masked_cross_entropy(logits, torch.tensor([1, 0]), ALONE)
+        loss = masked_cross_entropy(logits, torch.tensor([1, 0]), SINGLE_PROCESS)
         assert float(loss) == pytest.approx((math.log(4 / 3) + math.log(2)) / 2)
 
     def test_nothing_masked_is_no_loss(self):
-        assert float(masked_cross_entropy(torch.zeros(0, 4), torch.zeros(0).long(), ALONE)) == 0
+        assert (
+            float(masked_cross_entropy(torch.zeros(0, 4), torch.zeros(0).long(), SINGLE_PROCESS))
+            == 0
+        )
 
     def test_only_masked_tokens_count(self):
-        network, objective, learner = learning("masked", {"kind": "kmers", "k": 3})
+        network, objective, learner = make_learner("masked", {"kind": "kmers", "k": 3})
         views = tensors(objective.views(rows("ACGTACGTAGCTAGCT"), rng()))
         visible = views["targets"] == NO_TARGET
         assert visible.any()
@@ -209,7 +216,9 @@ class TestMaskedLoss:
             return torch.zeros(int(chosen.sum()), 67)
 
         network.predict_masked = predict_masked
-        objective.loss(Model(network, learner.auxiliary["masked"], lambda ids: ids), views, ALONE)
+        objective.loss(
+            Model(network, learner.auxiliary["masked"], lambda ids: ids), views, SINGLE_PROCESS
+        )
         assert (scored[0] == ~visible).all()
 
     @pytest.mark.parametrize("config", CONFIGS)
@@ -238,13 +247,13 @@ class TestMaskedLoss:
         assert shares.max() > 0.8
 
 
-def shown_letters(ids, tokenizer, count):
+def visible_letters(ids, tokenizer, count):
     """Which letters of a sequence its visible tokens tell."""
-    is_shown = np.zeros(count, np.bool_)
-    for word, id_ in enumerate(ids):
-        if id_ not in (tokenizer.mask_id, tokenizer.pad_id):
-            is_shown[word * tokenizer.stride : word * tokenizer.stride + tokenizer.k] = True
-    return is_shown
+    is_visible = np.zeros(count, np.bool_)
+    for index, token in enumerate(ids):
+        if token not in (tokenizer.mask_id, tokenizer.pad_id):
+            is_visible[index * tokenizer.stride : index * tokenizer.stride + tokenizer.k] = True
+    return is_visible
 
 
 @settings(deadline=None)
@@ -259,28 +268,28 @@ def test_a_masked_letter_is_in_no_visible_token(sequence, config, span, share, s
     tokenizer = tokenizers.from_config(config)
     objective = Masked(MaskedSettings(share=share, span=span), Alphabet(tokenizer))
     letters = rows(sequence)
-    chosen = objective._select(letters, rng(seed))
-    hidden = objective.views(letters, rng(seed))
-    assert not (shown_letters(hidden["ids"][0], tokenizer, len(sequence)) & chosen[0]).any()
+    masked = objective._select(letters, rng(seed))
+    views = objective.views(letters, rng(seed))
+    assert not (visible_letters(views["ids"][0], tokenizer, len(sequence)) & masked[0]).any()
     # Another letter in its place changes nothing that the network sees.
     other = substitute(letters, 1.0, rng())
-    replaced = np.where(chosen, other, letters)
-    assert (objective.views(replaced, rng(seed))["ids"] == hidden["ids"]).all()
+    replaced = np.where(masked, other, letters)
+    assert (objective.views(replaced, rng(seed))["ids"] == views["ids"]).all()
     # What is to be predicted are exactly the tokens over masked letters.
-    assert ((hidden["targets"] != NO_TARGET) == covering_tokens(tokenizer, letters, chosen)).all()
+    assert ((views["targets"] != NO_TARGET) == covering_tokens(tokenizer, letters, masked)).all()
 
 
 def test_bert_shows_some_of_the_tokens_to_be_predicted():
     tokenizer = tokenizers.from_config({"kind": "characters"})
-    bert = MaskedSettings(share=0.5, substitute=0.1, keep=0.1)
+    bert_settings = MaskedSettings(share=0.5, substitute=0.1, keep=0.1)
     letters = rows("ACGT" * 5000)
-    views = Masked(bert, Alphabet(tokenizer)).views(letters, rng())
+    views = Masked(bert_settings, Alphabet(tokenizer)).views(letters, rng())
     original = encode_rows(tokenizer, letters)
-    chosen = views["targets"] != NO_TARGET
-    assert (views["ids"][~chosen] == original[~chosen]).all()
-    inputs = views["ids"][chosen]
+    selected = views["targets"] != NO_TARGET
+    assert (views["ids"][~selected] == original[~selected]).all()
+    inputs = views["ids"][selected]
     assert (inputs == tokenizer.mask_id).mean() == pytest.approx(0.8, abs=0.02)
-    assert (inputs == original[chosen]).mean() == pytest.approx(0.1, abs=0.02)
+    assert (inputs == original[selected]).mean() == pytest.approx(0.1, abs=0.02)
 
 
 def test_views_mask_the_share_of_tokens_asked_for_whatever_their_length():
@@ -310,13 +319,13 @@ NETWORK = {
 }  # fmt: skip
 
 
-def learning(name, config, seed=0):
+def make_learner(name, config, seed=0):
     """A network, an objective and the two as a learner."""
     tokenizer = tokenizers.from_config(config)
     torch.manual_seed(seed)
     sizes = {"vocabulary": len(tokenizer.vocabulary), "pad_id": tokenizer.pad_id}
     network = build_network(NETWORK | sizes)
-    objective = objective_class(name)(ANYTHING[name], Alphabet(tokenizer))
+    objective = objective_class(name)(DEFAULT_SETTINGS[name], Alphabet(tokenizer))
     auxiliary = heads.build_auxiliary({name: objective.auxiliary()}, network)
 
     class Classifier(torch.nn.Module):
@@ -330,7 +339,7 @@ def learning(name, config, seed=0):
     return (
         network,
         objective,
-        Learner(Classifier(), dict(auxiliary.items()), {objective: 1.0}, ALONE),
+        Learner(Classifier(), dict(auxiliary.items()), {objective: 1.0}, SINGLE_PROCESS),
     )
 
 
@@ -338,7 +347,9 @@ def tensors(views):
     return {name: torch.from_numpy(array) for name, array in views.items()}
 
 
-@pytest.mark.parametrize("name", ANYTHING)  # diffusion is of people: tests/test_generation.py
+@pytest.mark.parametrize(
+    "name", DEFAULT_SETTINGS
+)  # diffusion is of genotypes of samples: tests/diffusion
 class TestEveryObjective:
     def batch(self, objective, seed=1):
         generator = rng(seed)
@@ -346,13 +357,13 @@ class TestEveryObjective:
         return {objective.name: tensors(objective.views(letters, generator))}
 
     def test_the_same_randomness_gives_the_same_loss(self, name):
-        _, objective, learner = learning(name, {"kind": "kmers", "k": 2})
+        _, objective, learner = make_learner(name, {"kind": "kmers", "k": 2})
         losses = [learner(self.batch(objective, seed)) for seed in (1, 1, 2)]
         assert torch.equal(losses[0], losses[1])
         assert not torch.equal(losses[0], losses[2])
 
     def test_the_loss_falls_when_one_batch_is_learnt_by_heart(self, name):
-        _, objective, learner = learning(name, {"kind": "kmers", "k": 2})
+        _, objective, learner = make_learner(name, {"kind": "kmers", "k": 2})
         batch = self.batch(objective)
         optimizer = torch.optim.AdamW(learner.parameters(), lr=5e-3)
         losses = []
@@ -365,7 +376,7 @@ class TestEveryObjective:
         assert losses[-1] < 0.5 * losses[0]
 
     def test_gradients_reach_the_network_and_the_auxiliary_head(self, name):
-        _, objective, learner = learning(name, {"kind": "kmers", "k": 2})
+        _, objective, learner = make_learner(name, {"kind": "kmers", "k": 2})
         learner(self.batch(objective)).sum().backward()
         for parameter_name, parameter in learner.named_parameters():
             assert parameter.grad is not None, parameter_name
@@ -384,7 +395,7 @@ def test_an_unknown_objective_is_refused():
 
 @pytest.mark.parametrize("config", [{"kind": "magic"}, {"kind": "projection"}, {}])
 def test_damaged_auxiliary_heads_are_refused(config):
-    network, _, _ = learning("masked", {"kind": "kmers", "k": 2})
+    network, _, _ = make_learner("masked", {"kind": "kmers", "k": 2})
     with pytest.raises(BundleError, match="companion"):
         heads.build_auxiliary({"masked": config}, network)
 
@@ -405,7 +416,7 @@ def test_networks_predict_chosen_tokens_as_they_predict_all(config, inputs):
     torch.manual_seed(1)
     network = build_network(config).eval()
     head = network.lm_head(22)
-    every = network.predict_masked(head, inputs)
+    all_logits = network.predict_masked(head, inputs)
     chosen = torch.tensor([[True, False, True, True], [False, True, False, False]])
-    assert every.shape[:2] == (2, 4)
-    assert torch.equal(network.predict_masked(head, inputs, chosen), every[chosen])
+    assert all_logits.shape[:2] == (2, 4)
+    assert torch.equal(network.predict_masked(head, inputs, chosen), all_logits[chosen])

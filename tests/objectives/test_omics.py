@@ -1,4 +1,4 @@
-"""Restoring DNA and tracks: what is masked, what is missing, shifts and strands."""
+"""Denoising DNA and tracks: what is masked, what is missing, shifts and strands."""
 
 import numpy as np
 import pytest
@@ -39,9 +39,9 @@ def windows(values_LC):
 @pytest.fixture
 def values():
     rng = np.random.default_rng(3)
-    found = rng.random((300, 3)).astype(np.float32) * (rng.random((300, 3)) < 0.3)
-    found[rng.random((300, 3)) < 0.2] = np.nan
-    return found
+    values_LC = rng.random((300, 3)).astype(np.float32) * (rng.random((300, 3)) < 0.3)
+    values_LC[rng.random((300, 3)) < 0.2] = np.nan
+    return values_LC
 
 
 @pytest.fixture
@@ -73,9 +73,9 @@ class TestMasks:
     @given(st.floats(0.01, 0.5), st.integers(0, 10))
     @settings(max_examples=30, deadline=None)
     def test_masked_tokens_stand_alone_and_are_as_many_as_asked(self, share, seed):
-        found = isolated_positions((40, 500), share, np.random.default_rng(seed))
-        assert not (found[:, 1:] & found[:, :-1]).any()
-        assert abs(found.mean() - share) < 0.02
+        masked = isolated_positions((40, 500), share, np.random.default_rng(seed))
+        assert not (masked[:, 1:] & masked[:, :-1]).any()
+        assert abs(masked.mean() - share) < 0.02
 
     def test_only_masked_tokens_are_hidden_and_only_known_ones_targets(self, values, letters):
         letters = letters.copy()
@@ -94,7 +94,7 @@ class TestMissing:
     def test_missing_values_never_enter_a_loss(self, values, letters, model):
         """Whatever stands where a value is missing, the loss and its gradients are the same."""
         losses = []
-        for filled in (0.0, 0.7, 1e9):
+        for fill in (0.0, 0.7, 1e9):
             omics = objective(values)
             views = views_at(omics, letters, [5, 100])
             tracks = omics.masked_tracks(views)
@@ -102,18 +102,26 @@ class TestMissing:
             assert torch.equal(tracks.values[~tracks.known], torch.zeros((~tracks.known).sum()))
             assert int(tracks.known.sum()) < tracks.known.numel()
             assert int(known.sum()) < known.numel()
-            changed = type(tracks)(torch.where(tracks.known, tracks.values, filled), *tracks[1:])
-            changing = type("Filled", (Omics,), {"masked_tracks": lambda self, views, c=changed: c})
-            found = changing(omics.settings, omics.alphabet).loss(model, views, SingleProcess())
-            losses.append(float(found.detach()))
+            filled_tracks = type(tracks)(
+                torch.where(tracks.known, tracks.values, fill), *tracks[1:]
+            )
+            filled_objective = type(
+                "Filled", (Omics,), {"masked_tracks": lambda self, views, c=filled_tracks: c}
+            )
+            loss = filled_objective(omics.settings, omics.alphabet).loss(
+                model, views, SingleProcess()
+            )
+            losses.append(float(loss.detach()))
         assert losses[0] == losses[1] == losses[2]
 
     def test_where_all_is_missing_tracks_cost_nothing(self, values, letters, model):
         empty = objective(np.full_like(values, np.nan))
         views = views_at(empty, letters, [5])
         only_tokens = objective(values, track_weight=0, visible_track_weight=0)
-        hidden = type("Hidden", (Omics,), {"masked_tracks": lambda self, v: empty.masked_tracks(v)})
-        expected = hidden(only_tokens.settings, only_tokens.alphabet).loss(
+        tracks_missing = type(
+            "Hidden", (Omics,), {"masked_tracks": lambda self, v: empty.masked_tracks(v)}
+        )
+        expected = tracks_missing(only_tokens.settings, only_tokens.alphabet).loss(
             model, views, SingleProcess()
         )
         assert float(empty.loss(model, views, SingleProcess()).detach()) == pytest.approx(
@@ -129,13 +137,13 @@ class TestMissing:
         assert not features["track_values"][tracks.masked].any()
 
 
-class TestPlaces:
+class TestPositions:
     def test_shifting_dna_and_tracks_together_changes_nothing(self, values, letters, model):
         losses = []
         for shift in (0, 7, 31):
-            moved = np.concatenate([np.full((shift, 3), np.nan, np.float32), values])
+            shifted = np.concatenate([np.full((shift, 3), np.nan, np.float32), values])
             text = np.concatenate([np.full(shift, ord("A"), np.uint8), letters])
-            omics = objective(moved)
+            omics = objective(shifted)
             views = views_at(omics, text, [20 + shift, 90 + shift])
             losses.append(float(omics.loss(model, views, SingleProcess()).detach()))
         assert losses[0] == losses[1] == losses[2]
@@ -143,8 +151,8 @@ class TestPlaces:
     def test_shifting_tracks_alone_does(self, values, letters, model):
         one, other = objective(values), objective(np.roll(values, 5, axis=0))
         views = views_at(one, letters, [20, 90])
-        ours, theirs = (o.loss(model, views, SingleProcess()).detach() for o in (one, other))
-        assert float(ours) != float(theirs)
+        original, shifted = (o.loss(model, views, SingleProcess()).detach() for o in (one, other))
+        assert float(original) != float(shifted)
 
     def test_the_other_strand_flips_tracks_with_their_dna(self, values, letters):
         """Reading the reverse complement of a contig forward is reading the contig along its other strand."""
@@ -155,23 +163,23 @@ class TestPlaces:
         one = views_at(forward, letters, [40])
         other = views_at(flipped, reverse_complement(letters), [end - 40 - WIDTH])
         assert torch.equal(one["ids"], other["ids"])
-        expected, found = forward.masked_tracks(one), flipped.masked_tracks(other)
-        assert torch.equal(expected.known, found.known)
-        assert torch.equal(expected.values, found.values)
+        expected, actual = forward.masked_tracks(one), flipped.masked_tracks(other)
+        assert torch.equal(expected.known, actual.known)
+        assert torch.equal(expected.values, actual.values)
 
     def test_rows_lie_where_their_names_say(self, values):
         aligned = windows(values).aligned
-        found = TrackWindows.of(aligned, ["chr1:100-150", "chr1:20-60"])
-        read = found.values(np.array([10, 60]), np.array([5, 5]), np.array([0, 0]), 8)
+        track_windows = TrackWindows.of(aligned, ["chr1:100-150", "chr1:20-60"])
+        row_values = track_windows.values(np.array([10, 60]), np.array([5, 5]), np.array([0, 0]), 8)
         expected = np.stack([values[110:115], values[30:35]])
-        assert np.array_equal(read[:, :5], expected, equal_nan=True)
-        assert np.isnan(read[:, 5:]).all()
+        assert np.array_equal(row_values[:, :5], expected, equal_nan=True)
+        assert np.isnan(row_values[:, 5:]).all()
 
 
-class TestGuesses:
-    def test_the_baseline_is_that_of_constant_guesses(self, letters):
-        always = np.ones((300, 3), np.float32)
-        omics = objective(always, tracks=0.3)
+class TestBaseline:
+    def test_the_baseline_is_that_of_constant_predictions(self, letters):
+        ones = np.ones((300, 3), np.float32)
+        omics = objective(ones, tracks=0.3)
         views = views_at(omics, letters, [0, 50])
         n = WIDTH - 5
         assert omics.baseline_loss(None, views) == pytest.approx(

@@ -40,9 +40,9 @@ def panel(tmp_path: Path) -> Panel:
 
 
 def vcf(folder: Path, *rows: str, samples: str = "S", meta: str = "", name: str = "x.vcf") -> Path:
-    head = "##fileformat=VCFv4.2\n" + meta
+    header = "##fileformat=VCFv4.2\n" + meta
     path = folder / name
-    path.write_text(head + "\n".join([f"{COLUMNS} {samples}", *rows]).replace(" ", "\t") + "\n")
+    path.write_text(header + "\n".join([f"{COLUMNS} {samples}", *rows]).replace(" ", "\t") + "\n")
     return path
 
 
@@ -54,7 +54,7 @@ def barcodes(panel: Panel, *paths: Path, absent_is_ref: bool = False) -> Barcode
     return read_barcodes(open_inputs(paths), panel, absent_is_ref=absent_is_ref)
 
 
-def words(panel: Panel, *paths: Path, absent_is_ref: bool = False) -> list[str]:
+def sequences(panel: Panel, *paths: Path, absent_is_ref: bool = False) -> list[str]:
     found = barcodes(panel, *paths, absent_is_ref=absent_is_ref)
     return [record.sequence for record in found.records()]
 
@@ -98,13 +98,15 @@ REST = (site("1", 200, "C", "T", "0/1"), site("2", 300, "G", "C", "1/1"))
 def test_one_record_gives_its_letter(
     tmp_path: Path, panel: Panel, record: str, letter: str
 ) -> None:
-    assert words(panel, vcf(tmp_path, record, *REST)) == [letter + "YCN"]
+    assert sequences(panel, vcf(tmp_path, record, *REST)) == [letter + "YCN"]
 
 
 def test_order_of_records_does_not_matter(tmp_path: Path, panel: Panel) -> None:
     rows = [site("MT", 400, "T", "A", "1"), *REST, site("1", 100, "A", "G", "0/1")]
     assert (
-        words(panel, vcf(tmp_path, *rows)) == words(panel, vcf(tmp_path, *rows[::-1])) == ["RYCA"]
+        sequences(panel, vcf(tmp_path, *rows))
+        == sequences(panel, vcf(tmp_path, *rows[::-1]))
+        == ["RYCA"]
     )
 
 
@@ -112,26 +114,28 @@ def test_split_multiallelics_read_as_unsplit_ones(tmp_path: Path, panel: Panel) 
     calls = ["0/0", "0/1", "0/2", "1/2", "2/2"]
     samples = " ".join(f"S{n}" for n in range(5))
     rest = site("1", 200, "C", "T", *["0/0"] * 5)
-    whole = vcf(tmp_path, site("1", 100, "A", "G,C", *calls), rest, samples=samples)
-    split = [
+    unsplit = vcf(tmp_path, site("1", 100, "A", "G,C", *calls), rest, samples=samples)
+    split_rows = [
         site("1", 100, "A", "G", "0/0", "0/1", "0/0", "1/0", "0/0"),
         site("1", 100, "A", "C", "0/0", "0/0", "0/1", "0/1", "1/1"),
     ]
-    for rows in (split, split[::-1]):
-        apart = vcf(tmp_path, *rows, rest, samples=samples, name="split.vcf")
-        assert [w[0] for w in words(panel, apart)] == [w[0] for w in words(panel, whole)]
-    assert [w[0] for w in words(panel, whole)] == ["A", "R", "N", "N", "N"]
+    for rows in (split_rows, split_rows[::-1]):
+        split = vcf(tmp_path, *rows, rest, samples=samples, name="split.vcf")
+        assert [sequence[0] for sequence in sequences(panel, split)] == [
+            sequence[0] for sequence in sequences(panel, unsplit)
+        ]
+    assert [sequence[0] for sequence in sequences(panel, unsplit)] == ["A", "R", "N", "N", "N"]
 
 
 def test_an_indel_in_a_row_of_its_own_reads_as_in_one_row(tmp_path: Path, panel: Panel) -> None:
     rows = [site("1", 100, "A", "ATT", "0/1", "0/0"), site("1", 100, "A", "G", "0/0", "0/1")]
-    apart = words(panel, vcf(tmp_path, *rows, samples="S T"))
-    together = vcf(tmp_path, site("1", 100, "A", "G,ATT", "0/2", "0/1"), samples="S T")
-    assert apart == words(panel, together) == ["NNNN", "RNNN"]
+    split = sequences(panel, vcf(tmp_path, *rows, samples="S T"))
+    unsplit = vcf(tmp_path, site("1", 100, "A", "G,ATT", "0/2", "0/1"), samples="S T")
+    assert split == sequences(panel, unsplit) == ["NNNN", "RNNN"]
     # The indel alone tells nothing of the site, except for those who carry it.
     rest = site("1", 200, "C", "T", "0/1", "0/0")
-    alone = vcf(tmp_path, rows[0], rest, samples="S T")
-    assert words(panel, alone, absent_is_ref=True) == ["NYNN", "ACNN"]
+    indel_alone = vcf(tmp_path, rows[0], rest, samples="S T")
+    assert sequences(panel, indel_alone, absent_is_ref=True) == ["NYNN", "ACNN"]
 
 
 def random_site(rng: random.Random, pos: int) -> tuple[str, str]:
@@ -150,12 +154,12 @@ def test_bcftools_norm_does_not_change_a_barcode(tmp_path: Path) -> None:
     sites, rows = zip(*(random_site(rng, 100 * n) for n in range(1, 101)), strict=True)
     (tmp_path / "p.tsv").write_text("chrom\tpos_grch37\tref\talt\n" + "".join(sites))
     meta = '##contig=<ID=1>\n##FORMAT=<ID=GT,Number=1,Type=String,Description="">\n'
-    whole = vcf(tmp_path, *rows, samples=" ".join(f"S{n}" for n in range(20)), meta=meta)
+    unsplit = vcf(tmp_path, *rows, samples=" ".join(f"S{n}" for n in range(20)), meta=meta)
     split = tmp_path / "split.vcf"
-    command = ["bcftools", "norm", "-m-", "-o", str(split), str(whole)]
+    command = ["bcftools", "norm", "-m-", "-o", str(split), str(unsplit)]
     subprocess.run(command, check=True, capture_output=True)
     panel = Panel.read(tmp_path / "p.tsv")
-    assert words(panel, split) == words(panel, whole)
+    assert sequences(panel, split) == sequences(panel, unsplit)
 
 
 def test_records_that_disagree_give_n_for_that_sample(tmp_path: Path, panel: Panel) -> None:
@@ -170,16 +174,16 @@ def test_records_that_disagree_give_n_for_that_sample(tmp_path: Path, panel: Pan
 
 def test_absent_sites(tmp_path: Path, panel: Panel) -> None:
     path = vcf(tmp_path, site("1", 100, "A", "G", "0/1"), site("1", 200, "C", "G", "0/1"))
-    assert words(panel, path) == ["RNNN"]
+    assert sequences(panel, path) == ["RNNN"]
     # What the file lists with another allele stays missing, and so do chromosomes that it is not about.
-    assert words(panel, path, absent_is_ref=True) == ["RNNN"]
+    assert sequences(panel, path, absent_is_ref=True) == ["RNNN"]
     warning = barcodes(panel, path, absent_is_ref=True).report.warnings[0]
     assert "no record on chromosome 2, MT" in warning
     elsewhere = site("2", 7, "A", "G", "0/1")
     path = vcf(
         tmp_path, site("1", 100, "A", "G", "0/1"), site("1", 200, "C", "G", "0/1"), elsewhere
     )
-    assert words(panel, path, absent_is_ref=True) == ["RNGN"]
+    assert sequences(panel, path, absent_is_ref=True) == ["RNGN"]
 
 
 def test_grch38_is_found_from_the_sites(tmp_path: Path, panel: Panel) -> None:
@@ -188,10 +192,10 @@ def test_grch38_is_found_from_the_sites(tmp_path: Path, panel: Panel) -> None:
     report = barcodes(panel, path).report
     assert (report.build, report.header_build) == ("GRCh38", "GRCh37")
     assert "header says GRCh37, but the sites match GRCh38" in report.warnings[0]
-    assert words(panel, path) == ["RTNN"]
+    assert sequences(panel, path) == ["RTNN"]
     # The third site has no position in GRCh38, so its absence says nothing.
     path = vcf(tmp_path, *rows, site("2", 7, "A", "G", "0/1"), site("MT", 7, "A", "G", "0/1"))
-    assert words(panel, path, absent_is_ref=True) == ["RTNT"]
+    assert sequences(panel, path, absent_is_ref=True) == ["RTNT"]
 
 
 @pytest.mark.parametrize(
@@ -236,7 +240,7 @@ def test_the_report_adds_up(tmp_path: Path, panel: Panel) -> None:
     assert "GRCh37, 1 of 4 panel sites, 1 swapped, 1 other alleles, 2 absent" in str(report)
 
 
-def test_pieces_of_a_cohort_are_joined_and_others_follow(tmp_path: Path, panel: Panel) -> None:
+def test_parts_of_a_cohort_are_joined_and_others_follow(tmp_path: Path, panel: Panel) -> None:
     first = vcf(tmp_path, site("1", 100, "A", "G", "0/1", "0/0"), samples="S1 S2", name="1.vcf")
     other = vcf(tmp_path, site("1", 100, "A", "G", "1/1"), samples="T", name="t.vcf")
     second = vcf(tmp_path, site("2", 300, "G", "C", "1/1", "0/1"), samples="S1 S2", name="2.vcf")
@@ -246,12 +250,12 @@ def test_pieces_of_a_cohort_are_joined_and_others_follow(tmp_path: Path, panel: 
     assert [report.samples for report in found.reports] == [2, 1]
 
 
-def test_other_people_under_the_same_names_are_not_mixed(tmp_path: Path, panel: Panel) -> None:
+def test_other_samples_under_the_same_names_are_not_mixed(tmp_path: Path, panel: Panel) -> None:
     one = vcf(tmp_path, site("1", 100, "A", "G", "0/1"), name="1.vcf")
     two = vcf(tmp_path, site("1", 100, "A", "G", "1/1"), name="2.vcf")
     with pytest.raises(InputError, match="same samples as"):
         barcodes(panel, one, two)
-    assert words(panel, one, one) == ["RNNN"]
+    assert sequences(panel, one, one) == ["RNNN"]
 
 
 def test_no_input_is_wrong_usage(panel: Panel) -> None:
@@ -354,7 +358,7 @@ GVCF = (
 
 def test_reference_blocks_of_a_gvcf_cover_their_sites(tmp_path: Path, panel: Panel) -> None:
     path = vcf(tmp_path, *GVCF)
-    assert words(panel, path) == ["ANSN"]
+    assert sequences(panel, path) == ["ANSN"]
     report = barcodes(panel, path).report
     assert (report.build, report.matched, report.in_blocks, report.absent) == ("GRCh37", 3, 2, 1)
 
@@ -370,16 +374,18 @@ def test_reference_blocks_through_bcf_and_an_index(
     meta += '##FORMAT=<ID=DP,Number=1,Type=Integer,Description="">\n'
     path = vcf(tmp_path, *GVCF, meta=meta)
     for name, option in (("x.bcf", "-Ob"), ("x.vcf.gz", "-Oz")):
-        made = tmp_path / name
-        subprocess.run(["bcftools", "view", option, "-o", str(made), str(path)], check=True)
-        assert words(panel, made) == ["ANSN"]
+        converted = tmp_path / name
+        subprocess.run(["bcftools", "view", option, "-o", str(converted), str(path)], check=True)
+        assert sequences(panel, converted) == ["ANSN"]
     subprocess.run(["bcftools", "index", "-t", str(tmp_path / "x.vcf.gz")], check=True)
     monkeypatch.setattr("genomai_cli.formats.regions._MIN_BYTES_PER_SITE", 0)
-    assert words(panel, tmp_path / "x.vcf.gz") == ["ANSN"]
+    assert sequences(panel, tmp_path / "x.vcf.gz") == ["ANSN"]
 
 
 def test_a_record_of_the_site_counts_more_than_a_block(tmp_path: Path, panel: Panel) -> None:
     rows = [GVCF[0], site("1", 100, "A", "G", "1/1"), *REST]
     assert (
-        words(panel, vcf(tmp_path, *rows)) == words(panel, vcf(tmp_path, *rows[::-1])) == ["GYCN"]
+        sequences(panel, vcf(tmp_path, *rows))
+        == sequences(panel, vcf(tmp_path, *rows[::-1]))
+        == ["GYCN"]
     )

@@ -28,32 +28,34 @@ T2T = "##contig=<ID=chr1,length=248387328>\n##contig=<ID=chr2,length=242696752>\
 Row = list[str]
 
 
-def made_up() -> tuple[Panel, np.ndarray, list[Row]]:
-    """A panel, the alternate allele counts (samples, sites) of made-up people, and their VCF's rows."""
+def random_cohort() -> tuple[Panel, np.ndarray, list[Row]]:
+    """A panel, the alternate allele counts (samples, sites) of simulated samples, and the rows of their VCF."""
     rng = random.Random(11)
     chrom = tuple(CHROMOSOMES[site * len(CHROMOSOMES) // SITES] for site in range(SITES))
-    places = np.array([100_000 * (1 + site) + rng.randrange(9000) for site in range(SITES)])
+    positions_grch37 = np.array(
+        [100_000 * (1 + site) + rng.randrange(9000) for site in range(SITES)]
+    )
     alleles = [rng.sample("ACGT", 2) for _ in range(SITES)]
     refs, alts = (tuple(bases) for bases in zip(*alleles, strict=True))
     dots = (".",) * SITES
-    positions = {"GRCh37": places, "GRCh38": places + 37}
+    positions = {"GRCh37": positions_grch37, "GRCh38": positions_grch37 + 37}
     panel = Panel("made", chrom, positions, dots, refs, alts, dots)
     copies = np.array([[int(rng.random() < 0.4) + int(rng.random() < 0.4) for _ in range(SITES)]
                        for _ in range(SAMPLES)], np.int8)  # fmt: skip
     rows = []
     for site in range(SITES):
         calls = [("0/0", "0/1", "1/1")[count] for count in copies[:, site]]
-        row = [chrom[site], str(places[site]), ".", refs[site], alts[site]]
+        row = [chrom[site], str(positions_grch37[site]), ".", refs[site], alts[site]]
         rows.append([*row, ".", "PASS", ".", "GT", *calls])
     return panel, copies, rows
 
 
-PANEL, COPIES, ROWS = made_up()
+PANEL, COPIES, ROWS = random_cohort()
 LETTERS = genotypes_to_letters(COPIES, PANEL)
 PALINDROMIC = np.array([row[3] + row[4] in PALINDROMES for row in ROWS])
 
 
-def turned(row: Row) -> Row:
+def complemented(row: Row) -> Row:
     """The row on the other strand."""
     return [*row[:3], row[3].translate(COMPLEMENT), row[4].translate(COMPLEMENT), *row[5:]]
 
@@ -75,8 +77,8 @@ def variants_of(number: int) -> list[Row]:
 
 def write(folder: Path, rows: list[Row], meta: str = "", name: str = "x.vcf") -> Path:
     samples = [f"S{number}" for number in range(len(rows[0]) - 9)]
-    head = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT", *samples]
-    text = "".join("\t".join(row) + "\n" for row in [head, *rows])
+    columns = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT", *samples]
+    text = "".join("\t".join(row) + "\n" for row in [columns, *rows])
     path = folder / name
     path.write_text("##fileformat=VCFv4.2\n" + meta + text)
     return path
@@ -119,7 +121,7 @@ def test_more_genotypes_than_are_held_are_refused_before_a_record_is_read(
         read_packed_haplotypes(open_inputs([path]), PANEL)
 
 
-@pytest.mark.parametrize("change", [turned, lambda row: swapped(turned(row))])
+@pytest.mark.parametrize("change", [complemented, lambda row: swapped(complemented(row))])
 def test_a_file_on_the_other_strand_is_turned(tmp_path: Path, change) -> None:
     found = read(write(tmp_path, [change(row) for row in ROWS]))
     assert (found.letters == LETTERS).all()
@@ -128,7 +130,7 @@ def test_a_file_on_the_other_strand_is_turned(tmp_path: Path, change) -> None:
 
 
 def test_of_two_strands_palindromic_sites_are_told_by_the_order_of_alleles(tmp_path: Path) -> None:
-    rows = [turned(row) if site % 2 else row for site, row in enumerate(ROWS)]
+    rows = [complemented(row) if site % 2 else row for site, row in enumerate(ROWS)]
     found = read(write(tmp_path, rows))
     assert (found.letters == LETTERS).all()
     assert (found.report.turned, found.report.unclear_strand) == (SITES // 2, 0)
@@ -137,7 +139,7 @@ def test_of_two_strands_palindromic_sites_are_told_by_the_order_of_alleles(tmp_p
 def test_of_two_strands_palindromic_sites_are_left_out_where_the_order_does_not_tell(
     tmp_path: Path,
 ) -> None:
-    rows = [turned(row) if site % 2 else row for site, row in enumerate(ROWS)]
+    rows = [complemented(row) if site % 2 else row for site, row in enumerate(ROWS)]
     rows = [swapped(row) if site % 3 else row for site, row in enumerate(rows)]
     found = read(write(tmp_path, rows))
     assert (found.letters[:, ~PALINDROMIC] == LETTERS[:, ~PALINDROMIC]).all()
@@ -148,7 +150,7 @@ def test_of_two_strands_palindromic_sites_are_left_out_where_the_order_does_not_
 
 def test_one_turned_record_of_many_leaves_the_palindromic_ones_alone(tmp_path: Path) -> None:
     first = int(np.flatnonzero(~PALINDROMIC)[0])
-    rows = [turned(row) if site == first else row for site, row in enumerate(ROWS)]
+    rows = [complemented(row) if site == first else row for site, row in enumerate(ROWS)]
     found = read(write(tmp_path, rows))
     assert (found.letters == LETTERS).all()
     assert (found.report.turned, found.report.unclear_strand) == (1, 0)
@@ -160,14 +162,14 @@ def test_bases_without_an_alternate_allele_tell_the_order_too(tmp_path: Path) ->
     for site, row in enumerate(of_sample(0)):
         if row[9] != "0/1":
             row = [*row[:3], row[3] if row[9] == "0/0" else row[4], ".", *row[5:9], "0/0"]
-        rows.append(turned(row) if site % 2 else row)
+        rows.append(complemented(row) if site % 2 else row)
     found = read(write(tmp_path, rows))
     assert (found.letters[0, ~PALINDROMIC] == LETTERS[0, ~PALINDROMIC]).all()
     assert (found.letters[0, PALINDROMIC] == ord("N")).all()
 
 
 def test_palindromic_sites_alone_on_the_other_strand_are_turned(tmp_path: Path) -> None:
-    rows = [turned(row) if PALINDROMIC[site] else row for site, row in enumerate(ROWS)]
+    rows = [complemented(row) if PALINDROMIC[site] else row for site, row in enumerate(ROWS)]
     found = read(write(tmp_path, rows))
     assert (found.letters == LETTERS).all()
     assert found.report.turned == PALINDROMIC.sum()
@@ -187,7 +189,7 @@ def test_complements_among_many_other_alleles_are_other_alleles(tmp_path: Path) 
     for site in plain[1:6]:
         rows[site][4] = next(base for base in "ACGT" if base not in (PANEL.ref[site], PANEL.alt[site])
                              and base.translate(COMPLEMENT) != PANEL.ref[site])  # fmt: skip
-    rows[plain[0]] = turned(rows[plain[0]])
+    rows[plain[0]] = complemented(rows[plain[0]])
     found = read(write(tmp_path, rows))
     assert (found.report.turned, found.report.other_alleles) == (0, 6)
     assert (found.letters[:, plain[0]] == ord("N")).all()
@@ -196,7 +198,7 @@ def test_complements_among_many_other_alleles_are_other_alleles(tmp_path: Path) 
 def test_each_file_of_a_cohort_has_its_strand(tmp_path: Path) -> None:
     half = SITES // 2
     first = write(tmp_path, ROWS[:half], name="1.vcf")
-    second = write(tmp_path, [turned(row) for row in ROWS[half:]], name="2.vcf")
+    second = write(tmp_path, [complemented(row) for row in ROWS[half:]], name="2.vcf")
     assert (read(first, second).letters == LETTERS).all()
 
 
@@ -260,7 +262,7 @@ def test_lengths_of_a_build_are_of_no_other_assembly(build: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("meta", "shown"),
+    ("meta", "assembly"),
     [
         (T2T, "T2T-CHM13"),
         ("##contig=<ID=1,length=247249719>\n", "NCBI36 (hg18)"),
@@ -269,9 +271,11 @@ def test_lengths_of_a_build_are_of_no_other_assembly(build: str) -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("absent_is_ref", [True, False])
-def test_another_assembly_is_refused(tmp_path: Path, meta: str, shown: str, absent_is_ref) -> None:
+def test_another_assembly_is_refused(
+    tmp_path: Path, meta: str, assembly: str, absent_is_ref
+) -> None:
     path = write(tmp_path, variants_of(0)[:2], meta)
-    assert f"the header is that of {shown}" in refusal(path, absent_is_ref=absent_is_ref)
+    assert f"the header is that of {assembly}" in refusal(path, absent_is_ref=absent_is_ref)
 
 
 def test_sites_that_all_match_count_more_than_an_old_header(tmp_path: Path) -> None:
@@ -296,9 +300,9 @@ def test_blocks_without_variants_are_no_build(tmp_path: Path) -> None:
     blocks = [[c, "1", ".", "N", "<NON_REF>", ".", ".", "END=90000000", "GT", "0/0"] for c in CHROMOSOMES]  # fmt: skip
     path = write(tmp_path, [*blocks, *variants_of(0)[:3]], "##reference=hg19\n")
     assert "reference blocks cover" in refusal(path)
-    whole = read(write(tmp_path, [*blocks, *variants_of(0)], "##reference=hg19\n"))
-    assert (whole.letters[0] == LETTERS[0]).all()
-    assert whole.report.in_blocks == (COPIES[0] == 0).sum()
+    full = read(write(tmp_path, [*blocks, *variants_of(0)], "##reference=hg19\n"))
+    assert (full.letters[0] == LETTERS[0]).all()
+    assert full.report.in_blocks == (COPIES[0] == 0).sum()
 
 
 # --- lists of variants
@@ -316,11 +320,11 @@ def test_a_list_of_variants_gives_the_whole_barcode(tmp_path: Path) -> None:
 def test_a_list_of_several_samples_and_one_in_pieces(tmp_path: Path) -> None:
     rows = [row for row in ROWS if any("1" in call for call in row[9:])]
     assert (read(write(tmp_path, rows), absent_is_ref=True).letters == LETTERS).all()
-    pieces = [
+    files = [
         write(tmp_path, [row for row in rows if row[0] == c], name=f"{c}.vcf") for c in CHROMOSOMES
     ]
-    assert (read(*pieces, absent_is_ref=True).letters == LETTERS).all()
-    first = read(pieces[0], absent_is_ref=True)
+    assert (read(*files, absent_is_ref=True).letters == LETTERS).all()
+    first = read(files[0], absent_is_ref=True)
     known = np.array([chrom == CHROMOSOMES[0] for chrom in PANEL.chrom])
     assert (first.letters[:, known] == LETTERS[:, known]).all()
     assert (first.letters[:, ~known] == ord("N")).all()
@@ -330,21 +334,21 @@ def test_a_list_of_several_samples_and_one_in_pieces(tmp_path: Path) -> None:
 def test_half_of_a_published_panel_s_sites_are_no_list_of_variants() -> None:
     """One individual's variants are at more than half of the 805 sites; at a third only half of them were looked at."""
     panel = replace(PANEL.subset(np.arange(805) % SITES), tags=("snp805",) * 805)
-    everywhere = np.ones(805, np.bool_)
+    all_sites = np.ones(805, np.bool_)
     for share, is_believed in ((0.6, True), (0.33, False)):
         recorded = np.random.default_rng(1).random(805) < share
         copies = np.where(recorded, 1 + np.arange(805) % 2, 0)
-        listed = SiteCoverage(everywhere, recorded, copies, everywhere)
-        assert assumed_reference_sites(panel, listed, 1, "GRCh37").any() == is_believed
+        coverage = SiteCoverage(all_sites, recorded, copies, all_sites)
+        assert assumed_reference_sites(panel, coverage, 1, "GRCh37").any() == is_believed
 
 
 def test_a_few_records_are_no_list_of_a_genome_s_variants(tmp_path: Path) -> None:
-    some = variants_of(0)[::12]
-    assert "too few to take the others for reference" in refusal(write(tmp_path, some), absent_is_ref=True)  # fmt: skip
+    few = variants_of(0)[::12]
+    assert "too few to take the others for reference" in refusal(write(tmp_path, few), absent_is_ref=True)  # fmt: skip
     rng = random.Random(1)
-    more = [[*row[:9], *row[9:]] for row in ROWS if rng.random() < 0.1]
-    more = [row for row in more if any("1" in call for call in row[9:])]
-    found = read(write(tmp_path, more), absent_is_ref=True)
+    random_rows = [row for row in ROWS if rng.random() < 0.1]
+    random_rows = [row for row in random_rows if any("1" in call for call in row[9:])]
+    found = read(write(tmp_path, random_rows), absent_is_ref=True)
     assert found.report.assumed_ref == 0
     assert "not believed" in found.report.warnings[0]
 
@@ -369,8 +373,10 @@ def test_a_file_with_reference_calls_is_no_list_of_variants(tmp_path: Path) -> N
 # --- records that reach a site
 
 
-def at(site: int, back: int, ref: str, alt: str, call: str = "0/1", info: str = ".") -> Row:
-    position = str(PANEL.positions["GRCh37"][site] - back)
+def record_near(
+    site: int, offset: int, ref: str, alt: str, call: str = "0/1", info: str = "."
+) -> Row:
+    position = str(PANEL.positions["GRCh37"][site] - offset)
     return [PANEL.chrom[site], position, ".", ref, alt, ".", ".", info, "GT", call]
 
 
@@ -394,21 +400,21 @@ def test_deletions_and_substitutions_that_reach_a_site(
         pytest.skip("bcftools is not here")
     site = int(np.flatnonzero(COPIES[0] == 0)[-1])
     ref, alt = PANEL.ref[site], PANEL.alt[site]
-    bases, other, call, info = row(ref, alt)
-    rows = [*variants_of(0), at(site, 2, bases, other, call, info)]
+    bases, other_bases, call, info = row(ref, alt)
+    rows = [*variants_of(0), record_near(site, 2, bases, other_bases, call, info)]
     meta = "".join(f"##contig=<ID={c}>\n" for c in CHROMOSOMES)
     meta += '##INFO=<ID=END,Number=1,Type=Integer,Description="">\n'
     meta += '##FORMAT=<ID=GT,Number=1,Type=String,Description="">\n'
     rows.sort(key=lambda row: (CHROMOSOMES.index(row[0]), int(row[1])))
     path = write(tmp_path, rows, meta)
     if kind != "vcf":
-        made = tmp_path / f"x.{kind}.gz"
-        form = "-Ob" if kind == "bcf" else "-Oz"
-        subprocess.run(["bcftools", "view", form, "-o", made, path], check=True)
+        converted = tmp_path / f"x.{kind}.gz"
+        output_type = "-Ob" if kind == "bcf" else "-Oz"
+        subprocess.run(["bcftools", "view", output_type, "-o", converted, path], check=True)
         if kind == "indexed":
-            subprocess.run(["bcftools", "index", "-t", made], check=True)
+            subprocess.run(["bcftools", "index", "-t", converted], check=True)
             monkeypatch.setattr("genomai_cli.formats.regions._MIN_BYTES_PER_SITE", 0)
-        path = made
+        path = converted
     expected = {
         "N": "N",
         "ref": ref,

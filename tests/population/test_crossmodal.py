@@ -72,17 +72,17 @@ def test_both_sides_are_unit_vectors(net, copies, records):
 def test_items_do_not_see_each_other(net, copies, records):
     together, alone = net.sample_vectors(copies), net.sample_vectors(copies[2:3])
     assert torch.allclose(together[2:3], alone, atol=1e-6)
-    one = PhenotypeRecords(records.categories[3:], records.numbers[3:], records.locations[3:])
-    assert torch.allclose(net.record_vectors(records)[3:], net.record_vectors(one), atol=1e-6)
+    record = PhenotypeRecords(records.categories[3:], records.numbers[3:], records.locations[3:])
+    assert torch.allclose(net.record_vectors(records)[3:], net.record_vectors(record), atol=1e-6)
 
 
 def test_a_missing_site_adds_nothing(net):
     tokens_SGT, _ = net.dna.tokens(net.vocabulary.embeddings)
-    nothing = genotypes_of(torch.full((1, SITES), -1)).float()
-    assert (net.dna.token_sums(nothing, tokens_SGT) == 0).all()
-    some = torch.full((1, SITES), -1)
-    some[0, 4] = 2
-    found = net.dna.token_sums(genotypes_of(some).float(), tokens_SGT)
+    all_missing = genotypes_of(torch.full((1, SITES), -1)).float()
+    assert (net.dna.token_sums(all_missing, tokens_SGT) == 0).all()
+    one_known = torch.full((1, SITES), -1)
+    one_known[0, 4] = 2
+    found = net.dna.token_sums(genotypes_of(one_known).float(), tokens_SGT)
     assert torch.allclose(found[0], tokens_SGT[4, 2])
 
 
@@ -90,8 +90,10 @@ def test_what_is_expected_of_every_sample_adds_nothing_either():
     net = network("")
     tokens_SGD, _ = net.dna.tokens(net.vocabulary.embeddings)
     f_S = net.frequency
-    chances_SG = torch.stack([(1 - f_S) ** 2, 2 * f_S * (1 - f_S), f_S**2], 1)
-    assert torch.allclose((tokens_SGD * chances_SG[..., None]).sum(1), torch.tensor(0.0), atol=1e-5)
+    probabilities_SG = torch.stack([(1 - f_S) ** 2, 2 * f_S * (1 - f_S), f_S**2], 1)
+    assert torch.allclose(
+        (tokens_SGD * probabilities_SG[..., None]).sum(1), torch.tensor(0.0), atol=1e-5
+    )
 
 
 def test_some_sites_are_the_others_missing(copies):
@@ -129,13 +131,15 @@ def test_gradients_reach_genotypes_and_every_parameter(net, copies, records):
 
 
 def test_an_unknown_column_changes_nothing(net, records):
-    bare = PhenotypeRecords(records.categories[2:3], records.numbers[2:3], records.locations[2:3])
-    other = PhenotypeRecords(bare.categories, bare.numbers, bare.locations.clone())
-    assert net.vocabulary(bare)[1].tolist() == [[False, True, False]]
-    before = net.record_vectors(bare)
+    partial = PhenotypeRecords(
+        records.categories[2:3], records.numbers[2:3], records.locations[2:3]
+    )
+    copied = PhenotypeRecords(partial.categories, partial.numbers, partial.locations.clone())
+    assert net.vocabulary(partial)[1].tolist() == [[False, True, False]]
+    before = net.record_vectors(partial)
     with torch.no_grad():
         net.vocabulary.embeddings[:3] += 1  # the labels of pop, which is not known
-    assert torch.allclose(net.record_vectors(other), before)
+    assert torch.allclose(net.record_vectors(copied), before)
 
 
 def test_near_locations_are_much_the_same():
@@ -163,10 +167,10 @@ class TestEvidence:
         evidence.frequency.copy_(torch.tensor([[0.3, 0.5]]))
         evidence.worth.copy_(torch.tensor([10.0, 8.0]))
         genotypes = genotypes_of(torch.tensor([[1], [1]])).float()
-        due = evidence.own_evidence(genotypes, None, torch.tensor([0, -1]))
-        without = 2 / 8
-        expected = np.log(0.3 * 0.7) - np.log(without * (1 - without))
-        assert np.allclose(due.numpy(), [[expected, 0], [0, 0]], atol=1e-6)
+        own_evidence = evidence.own_evidence(genotypes, None, torch.tensor([0, -1]))
+        remaining = 2 / 8
+        expected = np.log(0.3 * 0.7) - np.log(remaining * (1 - remaining))
+        assert np.allclose(own_evidence.numpy(), [[expected, 0], [0, 0]], atol=1e-6)
 
     def test_samples_attend_to_the_likelier_group(self):
         net = network()

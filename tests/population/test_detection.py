@@ -1,4 +1,4 @@
-"""Classifiers tell made-up samples from real ones where something gives them away, and not where nothing does."""
+"""Classifiers tell generated samples from real ones where these differ, and not where nothing does."""
 
 import sys
 
@@ -11,15 +11,15 @@ from genomai_cli.population.panel import Panel
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SITES, PEOPLE = 12, 300
+SITES, SAMPLES = 12, 300
 
 
 @pytest.fixture(scope="module")
 def panel(tmp_path_factory):
-    file = tmp_path_factory.mktemp("panel") / "panel.tsv"
+    path = tmp_path_factory.mktemp("panel") / "panel.tsv"
     rows = [f"1\t{1000 * (site + 1)}\t.\trs{site}\tA\tG\n" for site in range(SITES)]
-    file.write_text("chrom\tpos_grch37\tpos_grch38\trsid\tref\talt\n" + "".join(rows))
-    return Panel.read(file)
+    path.write_text("chrom\tpos_grch37\tpos_grch38\trsid\tref\talt\n" + "".join(rows))
+    return Panel.read(path)
 
 
 @pytest.fixture(autouse=True)
@@ -27,20 +27,20 @@ def few_trees(monkeypatch):
     monkeypatch.setattr(detection, "TREES", 30)
 
 
-def people(seed, alleles=None):
+def random_samples(seed, change=None):
     rng = np.random.default_rng(seed)
-    drawn = (rng.random((PEOPLE, 2, SITES)) < 0.4).astype(np.int8)
-    drawn[:, :, 1] = drawn[:, :, 0]  # in full linkage
-    names = [f"p{number}" for number in range(PEOPLE)]
-    return SampleGenotypes(names, alleles(drawn, rng) if alleles else drawn, phased=True)
+    alleles = (rng.random((SAMPLES, 2, SITES)) < 0.4).astype(np.int8)
+    alleles[:, :, 1] = alleles[:, :, 0]  # in full linkage
+    names = [f"p{number}" for number in range(SAMPLES)]
+    return SampleGenotypes(names, change(alleles, rng) if change else alleles, phased=True)
 
 
 def detected(real, other, panel):
     return detection.detection(real, other, panel, np.random.default_rng(0))
 
 
-def test_people_of_the_same_kind_are_not_told_apart(panel):
-    found = detected(people(1), people(2), panel)
+def test_samples_of_the_same_kind_are_not_told_apart(panel):
+    found = detected(random_samples(1), random_samples(2), panel)
     for area in found.areas.values():
         assert abs(area.value - 0.5) < 0.08
         assert area.low < 0.5 < area.high + 0.03
@@ -51,37 +51,37 @@ def test_a_site_without_heterozygotes_gives_them_away_but_not_by_dosages_in_a_li
         alleles[:, 1, 7] = alleles[:, 0, 7]
         return alleles
 
-    found = detected(people(1), people(2, paired), panel)
+    found = detected(random_samples(1), random_samples(2, paired), panel)
     assert found.areas["auc_dosages"].value < 0.6
     assert found.areas["auc_regression"].value > 0.65
     assert found.areas["auc_trees"].value > 0.65
-    name, (made, real) = next(iter(found.differing["heterozygosity"].items()))
-    assert (name, made) == ("1:8000", 0)
+    name, (generated, real) = next(iter(found.differing["heterozygosity"].items()))
+    assert (name, generated) == ("1:8000", 0)
     assert real == pytest.approx(0.48, abs=0.08)
 
 
 def test_a_pair_without_linkage_gives_them_away(panel):
-    def loose(alleles, rng):
-        alleles[:, :, 1] = rng.permutation(alleles[:, :, 1].ravel()).reshape(PEOPLE, 2)
+    def unlinked(alleles, rng):
+        alleles[:, :, 1] = rng.permutation(alleles[:, :, 1].ravel()).reshape(SAMPLES, 2)
         return alleles
 
-    found = detected(people(1), people(2, loose), panel)
+    found = detected(random_samples(1), random_samples(2, unlinked), panel)
     assert found.areas["auc_dosages"].value < 0.6
     assert found.areas["auc_trees"].value > 0.8
-    name, (made, real) = next(iter(found.differing["linkage_r"].items()))
+    name, (generated, real) = next(iter(found.differing["linkage_r"].items()))
     assert name == "1:1000-1:2000"
     assert real == pytest.approx(1)
-    assert abs(made) < 0.2
+    assert abs(generated) < 0.2
 
 
 def test_haplotypes_give_away_what_dosages_hide(panel):
-    def crossed(alleles, rng):
-        """Both haplotypes change places before the second site in half of the people."""
-        swapped = rng.random(PEOPLE) < 0.5
+    def recombined(alleles, rng):
+        """In half of the samples both haplotypes are exchanged at the second site."""
+        swapped = rng.random(SAMPLES) < 0.5
         alleles[swapped, :, 1] = alleles[swapped, ::-1, 1]
         return alleles
 
-    found = detected(people(1), people(2, crossed), panel)
+    found = detected(random_samples(1), random_samples(2, recombined), panel)
     assert found.areas["auc_trees"].value < 0.6
     assert found.areas["haplotype_auc_alleles"].value < 0.6
     assert found.areas["haplotype_auc_regression"].value > 0.6
@@ -90,30 +90,33 @@ def test_haplotypes_give_away_what_dosages_hide(panel):
 
 def test_a_site_of_another_frequency_is_named(panel):
     def rarer(alleles, rng):
-        alleles[:, :, 5] &= rng.random((PEOPLE, 2)) < 0.5
+        alleles[:, :, 5] &= rng.random((SAMPLES, 2)) < 0.5
         return alleles
 
-    found = detected(people(1), people(2, rarer), panel)
-    name, (made, real) = next(iter(found.differing["frequency"].items()))
+    found = detected(random_samples(1), random_samples(2, rarer), panel)
+    name, (generated, real) = next(iter(found.differing["frequency"].items()))
     assert name == "1:6000"
-    assert (made, real) == pytest.approx((0.2, 0.4), abs=0.05)
+    assert (generated, real) == pytest.approx((0.2, 0.4), abs=0.05)
     assert found.areas["haplotype_auc_alleles"].value > 0.55
 
 
 def test_missing_alleles_say_nothing(panel):
-    def gaps(alleles, rng):
-        hidden = rng.random((PEOPLE, SITES)) < 0.1
-        alleles.transpose(0, 2, 1)[hidden] = -1
+    def with_missing(alleles, rng):
+        missing = rng.random((SAMPLES, SITES)) < 0.1
+        alleles.transpose(0, 2, 1)[missing] = -1
         return alleles
 
-    found = detected(people(1, gaps), people(2, gaps), panel)
+    found = detected(random_samples(1, with_missing), random_samples(2, with_missing), panel)
     assert all(abs(area.value - 0.5) < 0.08 for area in found.areas.values())
 
 
 def test_haplotypes_have_no_heterozygosity(panel):
-    real, other = (people(seed) for seed in (1, 2))
-    each = [SampleGenotypes(p.names, p.alleles[:, :1], phased=True) for p in (real, other)]
-    found = detected(*each, panel)
+    real, other = (random_samples(seed) for seed in (1, 2))
+    haplotypes = [
+        SampleGenotypes(samples.names, samples.alleles[:, :1], phased=True)
+        for samples in (real, other)
+    ]
+    found = detected(*haplotypes, panel)
     assert list(found.differing) == ["frequency", "linkage_r"]
     assert not any(name.startswith("haplotype") for name in found.areas)
     assert all(abs(area.value - 0.5) < 0.09 for area in found.areas.values())
@@ -121,7 +124,7 @@ def test_haplotypes_have_no_heterozygosity(panel):
 
 def test_without_scikit_learn_there_are_no_trees(panel, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
-    found = detected(people(1), people(2), panel)
+    found = detected(random_samples(1), random_samples(2), panel)
     assert list(found.areas) == [
         *("auc_dosages", "auc_regression"),
         *("haplotype_auc_alleles", "haplotype_auc_regression"),

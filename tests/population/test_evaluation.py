@@ -27,15 +27,15 @@ from genomai_cli.population.panel_files import panel_of_variants
 from genomai_cli.records import SequenceRecord
 
 pytestmark = pytest.mark.usefixtures("few_trees")
-unhurried = settings(deadline=None, max_examples=50)
+without_deadline = settings(deadline=None, max_examples=50)
 SITES = 12
 
 
 @pytest.fixture(scope="module")
 def panel(tmp_path_factory):
-    file = tmp_path_factory.mktemp("panel") / "panel.tsv"
-    file.write_text(panel_text(SITES))
-    return Panel.read(file)
+    path = tmp_path_factory.mktemp("panel") / "panel.tsv"
+    path.write_text(panel_text(SITES))
+    return Panel.read(path)
 
 
 def samples_of(haplotypes, phased=True):
@@ -45,7 +45,7 @@ def samples_of(haplotypes, phased=True):
     return SampleGenotypes([f"p{i}" for i in range(len(alleles))], alleles, phased)
 
 
-def drawn(seed, count=40, sites=SITES):
+def random_samples(seed, count=40, sites=SITES):
     rng = np.random.default_rng(seed)
     return samples_of(rng.random((2 * count, sites)) < np.linspace(0.1, 0.9, sites))
 
@@ -55,7 +55,7 @@ def drawn(seed, count=40, sites=SITES):
 rows = arrays.arrays(np.int8, (5, 7), elements=st.integers(-1, 1))
 
 
-@unhurried
+@without_deadline
 @given(rows, rows)
 def test_distances_are_shares_of_the_alleles_known_in_both(first, second):
     found = distances(first, second)
@@ -96,19 +96,21 @@ def test_adversarial_accuracy_by_hand():
 
 
 def test_copies_give_0_and_others_of_their_kind_about_half_and_strangers_1():
-    real = drawn(1, 100, 2000)
+    real = random_samples(1, 100, 2000)
     rng = np.random.default_rng(0)
     assert privacy.adversarial_accuracy(real, real, rng).values["aats"] == 0
-    alike = privacy.adversarial_accuracy(real, drawn(2, 100, 2000), rng)
-    assert alike.values["aats"] == pytest.approx(0.5, abs=0.08)
-    low, high = alike.intervals["aats"]
-    assert low < alike.values["aats"] < high
-    strange = samples_of(1 - real.alleles.reshape(-1, 2000))
-    assert privacy.adversarial_accuracy(real, strange, rng).values["aats"] == 1
+    same_population = privacy.adversarial_accuracy(real, random_samples(2, 100, 2000), rng)
+    assert same_population.values["aats"] == pytest.approx(0.5, abs=0.08)
+    low, high = same_population.intervals["aats"]
+    assert low < same_population.values["aats"] < high
+    complementary = samples_of(1 - real.alleles.reshape(-1, 2000))
+    assert privacy.adversarial_accuracy(real, complementary, rng).values["aats"] == 1
 
 
 def test_the_larger_set_is_thinned():
-    found = privacy.adversarial_accuracy(drawn(1, 50), drawn(2, 20), np.random.default_rng(0))
+    found = privacy.adversarial_accuracy(
+        random_samples(1, 50), random_samples(2, 20), np.random.default_rng(0)
+    )
     assert found.samples == 20
 
 
@@ -116,8 +118,8 @@ def test_exact_copies_of_haplotypes_and_samples():
     real = samples_of([[0, 0, 1], [1, 1, 0], [0, 1, 0], [1, 0, 1]])
     mixed = samples_of([[0, 0, 1], [1, 0, 1], [1, 1, 0], [0, 0, 1], [1, 1, 1], [1, 1, 1]])
     rows_equal, samples_equal = privacy.exact_copies(mixed, real)
-    nothing = samples_of([[-1, -1, -1], [-1, -1, -1]])
-    assert privacy.exact_copies(nothing, nothing) == (0, 0)
+    all_missing = samples_of([[-1, -1, -1], [-1, -1, -1]])
+    assert privacy.exact_copies(all_missing, all_missing) == (0, 0)
     assert rows_equal == 4
     assert samples_equal == 1  # the second, whose haplotypes stand the other way round
 
@@ -131,8 +133,8 @@ def test_another_haplotype_of_the_same_sample_is_no_other():
 
 def test_extremely_near_samples_by_hand():
     # 1 % of 8 is one sample: the nearest, and those as near as it is.
-    made, others = np.array([0.1, 0.1, 0.4, 0.5]), np.array([0.1, 0.6, 0.7, 0.8])
-    found = privacy.extremes(made, others)
+    generated, others = np.array([0.1, 0.1, 0.4, 0.5]), np.array([0.1, 0.6, 0.7, 0.8])
+    found = privacy.extremes(generated, others)
     assert (found.generated, found.others) == (2, 1)
     # Of the 56 ways to choose three of eight, 24 have two of the four, and 4 three.
     assert found.p == pytest.approx(28 / 56)
@@ -140,14 +142,14 @@ def test_extremely_near_samples_by_hand():
 
 def test_a_few_copies_among_many_are_found_and_none_where_there_are_none():
     rng = np.random.default_rng(0)
-    usual, others = rng.random(1000) + 0.5, rng.random(1000) + 0.5
-    assert privacy.extremes(usual, others).p > 0.01
-    assert privacy.extremes(np.append(usual[:-20], np.zeros(20)), others).p < 1e-4
+    generated, others = rng.random(1000) + 0.5, rng.random(1000) + 0.5
+    assert privacy.extremes(generated, others).p > 0.01
+    assert privacy.extremes(np.append(generated[:-20], np.zeros(20)), others).p < 1e-4
 
 
 def test_who_is_nearer_to_those_trained_on():
     rng = np.random.default_rng(0)
-    training, held_out, others = (drawn(seed, 100, 200) for seed in (1, 2, 3))
+    training, held_out, others = (random_samples(seed, 100, 200) for seed in (1, 2, 3))
     share, (low, high) = privacy.nearer_training(others, training, held_out, rng)
     assert low < 0.5 < high
     mixed = SampleGenotypes(others.names, others.alleles.copy(), True)
@@ -171,8 +173,8 @@ def test_membership_auc_by_hand():
 
 def test_the_distance_of_a_sample_is_the_mean_of_the_haplotypes():
     real = samples_of([[0, 0, 0, 0], [1, 1, 1, 1]])
-    someone = samples_of([[0, 0, 0, 1], [0, 0, 1, 1]])
-    assert privacy.nearest_by_sample(someone, real).tolist() == [(0.25 + 0.5) / 2]
+    sample = samples_of([[0, 0, 0, 1], [0, 0, 1, 1]])
+    assert privacy.nearest_by_sample(sample, real).tolist() == [(0.25 + 0.5) / 2]
 
 
 # --- structure -------------------------------------------------------------------------------
@@ -191,14 +193,14 @@ def test_linkage_by_hand():
     assert np.isnan(structure.linkage(samples_of([[0, 0], [1, 0]]))[0, 1])
 
 
-@unhurried
+@without_deadline
 @given(st.integers(0, 99))
 def test_linkage_is_pearsons_r(seed):
-    some = drawn(seed)
-    expected = np.corrcoef(some.alleles.reshape(-1, SITES).T)
-    assert structure.linkage(some) == pytest.approx(expected)
-    genotypes = some.without_phase()
-    assert structure.linkage(genotypes) == pytest.approx(np.corrcoef(some.copies.T))
+    samples = random_samples(seed)
+    expected = np.corrcoef(samples.alleles.reshape(-1, SITES).T)
+    assert structure.linkage(samples) == pytest.approx(expected)
+    genotypes = samples.without_phase()
+    assert structure.linkage(genotypes) == pytest.approx(np.corrcoef(samples.copies.T))
 
 
 def test_decay_by_distance():
@@ -224,11 +226,11 @@ def test_overlap_by_hand():
 
 
 def test_components_separate_two_groups():
-    halves = np.repeat([[0] * SITES, [1] * SITES], 20, axis=0)
-    noise = np.random.default_rng(0).random(halves.shape) < 0.1
-    two = samples_of(halves ^ noise)
-    components = structure.Components.of(two)
-    coordinates = components(two)
+    haplotypes = np.repeat([[0] * SITES, [1] * SITES], 20, axis=0)
+    noise = np.random.default_rng(0).random(haplotypes.shape) < 0.1
+    samples = samples_of(haplotypes ^ noise)
+    components = structure.Components.of(samples)
+    coordinates = components(samples)
     assert coordinates.std(axis=0) == pytest.approx(1)
     assert (coordinates[:10, 0] * coordinates[10:, 0] < 0).all()
     assert abs(coordinates[0, 0] - coordinates[-1, 0]) > 1.5
@@ -287,12 +289,12 @@ def test_genotypes_of_a_vcf(panel, cohort):
     assert list(found.names) == cohort.names
     assert (found.alleles == cohort.alleles).all()
     text = cohort.newcomers.read_text()
-    unphased = cohort.newcomers.with_name("unphased.vcf")
-    unphased.write_text(text.replace("0|1", "0/1", 1))
-    without = genotypes_of_variants(open_inputs([unphased]), full)
-    assert not without.phased
-    assert (without.copies == found.copies).all()
-    assert without.rows.shape == (len(cohort.names), 2 * 120)
+    unphased_path = cohort.newcomers.with_name("unphased.vcf")
+    unphased_path.write_text(text.replace("0|1", "0/1", 1))
+    unphased = genotypes_of_variants(open_inputs([unphased_path]), full)
+    assert not unphased.phased
+    assert (unphased.copies == found.copies).all()
+    assert unphased.rows.shape == (len(cohort.names), 2 * 120)
 
 
 def test_the_sites_of_a_vcf(cohort, tmp_path):
@@ -313,11 +315,11 @@ def test_the_length_of_barcodes_is_that_of_the_panel(panel):
 
 
 def test_the_report_compares_at_common_sites_and_common_knowledge_of_phase(panel):
-    real, synthetic = drawn(1), drawn(2)
+    real, synthetic = random_samples(1), random_samples(2)
     alleles = synthetic.alleles.copy()
     alleles[:, :, 3] = -1
-    without = SampleGenotypes(synthetic.names, alleles, True).without_phase()
-    found = report(Comparison.of(panel, real, without), 0)
+    unphased = SampleGenotypes(synthetic.names, alleles, True).without_phase()
+    found = report(Comparison.of(panel, real, unphased), 0)
     assert found["data"]["sites"].value == 11
     assert found["data"]["phased"].value == 0
     assert "exact_haplotypes" not in found["copies"]
@@ -325,7 +327,7 @@ def test_the_report_compares_at_common_sites_and_common_knowledge_of_phase(panel
 
 
 def test_the_report_has_the_held_out_samples_as_baseline(panel):
-    real, copied, others = drawn(1), drawn(1), drawn(3)
+    real, copied, others = random_samples(1), random_samples(1), random_samples(3)
     found = report(Comparison.of(panel, real, copied, others), 0)
     assert found["copies"]["exact_people"].value == 40
     assert found["copies"]["exact_people"].baseline < 40
@@ -339,17 +341,20 @@ def test_the_report_has_the_held_out_samples_as_baseline(panel):
 
 
 def test_a_sample_without_a_known_site_does_no_harm(panel):
-    alleles = drawn(2).alleles.copy()
+    alleles = random_samples(2).alleles.copy()
     alleles[0] = -1
     found = report(
-        Comparison.of(panel, drawn(1), SampleGenotypes(drawn(2).names, alleles, True)), 0
+        Comparison.of(
+            panel, random_samples(1), SampleGenotypes(random_samples(2).names, alleles, True)
+        ),
+        0,
     )
     for measures in found.values():
         assert all(np.isfinite(estimate.value) for estimate in measures.values())
 
 
 def test_haplotypes_alone_are_compared_with_haplotypes_of_samples(panel):
-    real = drawn(1)
+    real = random_samples(1)
     alone = SampleGenotypes(["h"] * 80, real.alleles.reshape(80, 1, SITES), True)
     found = report(Comparison.of(panel, real, alone), 0)
     assert found["copies"]["exact_haplotypes"].value == 80

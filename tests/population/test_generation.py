@@ -1,4 +1,4 @@
-"""Samples to train on and samples made up: phenotypes, rows, linkage, the denoiser, its objective, requests."""
+"""Training samples and generated ones: phenotypes, rows, linkage, the denoiser, its objective, requests."""
 
 import io
 from dataclasses import replace
@@ -93,13 +93,13 @@ def test_a_name_stands_for_its_finest_parts(phenotypes):
 
 def test_labels_without_samples_are_no_parts_and_cannot_be_requested(phenotypes):
     """A window of the panel may be trained on fewer individuals than the table of labels names."""
-    fewer = replace(phenotypes, counts={"NOA": 6})
-    assert fewer.finest_labels("NORTH") == {"NOA": 6}
-    assert fewer.finest_labels("reference") == {"NOA": 6}
-    assert parsed_request("NORTH", 2, fewer)[0].parts == (("NORTH", 1.0),)
+    partial = replace(phenotypes, counts={"NOA": 6})
+    assert partial.finest_labels("NORTH") == {"NOA": 6}
+    assert partial.finest_labels("reference") == {"NOA": 6}
+    assert parsed_request("NORTH", 2, partial)[0].parts == (("NORTH", 1.0),)
     for name in ("NOB", "SOUTH", "SOC", "NOA:0.5,NOB:0.5"):
         with pytest.raises(UsageError, match="the model was trained on nobody of it"):
-            parsed_request(name, 2, fewer)
+            parsed_request(name, 2, partial)
     assert replace(phenotypes, counts={}).finest_labels("SOUTH") == {"SOUTH": 1}
     assert parsed_request("SOUTH", 1, replace(phenotypes, counts={}))[0].name == "SOUTH"
 
@@ -111,8 +111,8 @@ def test_labels_that_cross_are_not_nested(labels):
 
 
 def test_phenotypes_survive_a_config(phenotypes):
-    again = Phenotypes.from_config({"phenotypes": phenotypes.to_config()})
-    assert (again.names, again.counts) == (phenotypes.names, phenotypes.counts)
+    restored = Phenotypes.from_config({"phenotypes": phenotypes.to_config()})
+    assert (restored.names, restored.counts) == (phenotypes.names, phenotypes.counts)
     with pytest.raises(BundleError, match="'other' generates nobody"):
         Phenotypes.from_config({"name": "other"})
 
@@ -131,7 +131,7 @@ def test_labels_that_could_not_be_asked_for_are_refused(tmp_path, old, new, mess
         Phenotypes.of(read_labels(tmp_path / "labels.tsv"), ["continent", "country"])
 
 
-# --- asking ----------------------------------------------------------------------------------
+# --- requests ----------------------------------------------------------------------------------
 
 
 def test_one_name_is_one_phenotype(phenotypes):
@@ -212,11 +212,11 @@ def test_only_near_sites_of_one_chromosome_are_linked(panel):
 def test_stretches_of_a_mosaic_follow_the_chromosome(panel):
     chromosomes = Chromosomes.of(panel, stretch=1e6)
     rng = np.random.default_rng(1)
-    drawn = np.stack([chromosomes.ancestors([0.25, 0.75], rng) for _ in range(4000)])
-    assert drawn.mean(axis=0) == pytest.approx(np.full(SITES, 0.75), abs=0.03)
-    changed = (drawn[:, 1] != drawn[:, 2]).mean()
+    ancestors = np.stack([chromosomes.ancestors([0.25, 0.75], rng) for _ in range(4000)])
+    assert ancestors.mean(axis=0) == pytest.approx(np.full(SITES, 0.75), abs=0.03)
+    changed = (ancestors[:, 1] != ancestors[:, 2]).mean()
     assert changed == pytest.approx((1 - np.exp(-0.5)) * 2 * 0.25 * 0.75, abs=0.03)
-    assert (drawn[:, 0] != drawn[:, 1]).mean() == pytest.approx(2 * 0.25 * 0.75, abs=0.03)
+    assert (ancestors[:, 0] != ancestors[:, 1]).mean() == pytest.approx(2 * 0.25 * 0.75, abs=0.03)
 
 
 def test_an_isolated_population_is_drawn_less_towards_the_others():
@@ -225,9 +225,9 @@ def test_an_isolated_population_is_drawn_less_towards_the_others():
     logits = np.stack([base + rng.normal(0, spread, 600) for spread in (0.1, 0.1, 0.1, 1.0)])
     total = np.full(logits.shape, 200.0)
     alternate = rng.binomial(200, 1 / (1 + np.exp(-logits))).astype(float)
-    worth = likeliest_shrinkage(alternate, total)[:, 0]
-    assert worth[3] < 20 < worth[:3].min()
-    frequency = shrunken_frequencies(alternate, total, worth[:, None])
+    shrinkage = likeliest_shrinkage(alternate, total)[:, 0]
+    assert shrinkage[3] < 20 < shrinkage[:3].min()
+    frequency = shrunken_frequencies(alternate, total, shrinkage[:, None])
     error = np.abs(frequency - 1 / (1 + np.exp(-logits))).mean(axis=1)
     assert (error <= np.abs(alternate / total - 1 / (1 + np.exp(-logits))).mean(axis=1)).all()
 
@@ -244,8 +244,8 @@ def network(panel):
     network = DenoiserNetwork(config)
     contig, position = map(torch.from_numpy, coordinates(panel))
     network.frequency.copy_(torch.rand(6, SITES) * 0.8 + 0.1)
-    nothing = Effects(torch.zeros(3, 2), torch.full((2,), 0.5))
-    network.linkage.set_pairs(contig, position, pairs, nothing)
+    no_effects = Effects(torch.zeros(3, 2), torch.full((2,), 0.5))
+    network.linkage.set_pairs(contig, position, pairs, no_effects)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return network.double().eval().requires_grad_(False)
@@ -285,7 +285,7 @@ def test_context_guidance_scales_the_difference_to_the_frequencies(network):
     tokens = torch.randint(-1, 2, (3, 2 * SITES), generator=torch.Generator().manual_seed(5))
     chosen = tokens < 0
     frequency_logits = torch.logit(network.frequency[phenotype]).repeat(1, 2)[chosen]
-    unguided, moved, none = (
+    unguided, guided, without_context = (
         HaplotypeDenoiser(network, phenotype, context_guidance=guidance)(
             tokens, chosen, 1.0 * ~chosen
         )
@@ -293,8 +293,8 @@ def test_context_guidance_scales_the_difference_to_the_frequencies(network):
     )
     logits = unguided[:, 1] - frequency_logits
     assert logits.abs().min() > 1e-3
-    assert torch.allclose(moved[:, 1], frequency_logits + 1.5 * logits)
-    assert torch.allclose(none[:, 1], frequency_logits)
+    assert torch.allclose(guided[:, 1], frequency_logits + 1.5 * logits)
+    assert torch.allclose(without_context[:, 1], frequency_logits)
 
 
 def test_context_guidance_of_tokens_is_refused():
@@ -304,7 +304,7 @@ def test_context_guidance_of_tokens_is_refused():
 
 
 def visible_at(site, allele):
-    """One person with a single visible allele, at a site where every frequency is a half."""
+    """One sample with a single visible allele, at a site where every frequency is a half."""
     parts = torch.zeros(3, 1, 2, SITES, dtype=torch.float64)
     parts[:, 0, 0, site] = torch.tensor([allele - 0.5, 1, allele])
     return VisibleAlleles(*parts)
@@ -328,11 +328,11 @@ def test_near_sites_that_repeat_each_other_do_not_add_up(panel):
     linkage.set_pairs(torch.zeros(3, dtype=torch.int64), torch.arange(3.0), pairs, certain)
     alleles = torch.tensor([[[1.0, 0, 0], [0, 0, 0]]], dtype=torch.float64)
     known = torch.tensor([[[1.0, 0, 0], [0, 0, 0]]], dtype=torch.float64)
-    one = linkage(VisibleAlleles(0 * alleles, known, alleles), linkage.blocks())
-    assert one[0, 0, 1:].tolist() == pytest.approx([3, 3], abs=1e-6)  # alone it says all of it
+    single = linkage(VisibleAlleles(0 * alleles, known, alleles), linkage.blocks())
+    assert single[0, 0, 1:].tolist() == pytest.approx([3, 3], abs=1e-6)  # alone it says all of it
     both = torch.tensor([[[1.0, 1, 0], [0, 0, 0]]], dtype=torch.float64)
-    two = linkage(VisibleAlleles(0 * both, both, both), linkage.blocks())
-    assert two[0, 0, 2].item() == pytest.approx(3, abs=0.1)
+    double = linkage(VisibleAlleles(0 * both, both, both), linkage.blocks())
+    assert double[0, 0, 2].item() == pytest.approx(3, abs=0.1)
 
 
 def test_what_one_allele_says_of_another_is_found_whatever_the_frequency():
@@ -340,53 +340,55 @@ def test_what_one_allele_says_of_another_is_found_whatever_the_frequency():
     phenotype = np.repeat([1, 2], 3000)
     frequency = np.array([[0.5], [0.1], [0.9]])
     first = (rng.random((6000, 2)) < frequency[phenotype]).astype(np.int8)
-    same = rng.random(first.shape) < 0.95
-    linked = np.where(same, first, 1 - first)
-    free = (rng.random(first.shape) < frequency[phenotype]).astype(np.int8)
-    alleles = torch.from_numpy(np.stack([first, linked, free], axis=2))
-    known = torch.full((3, 3), 0.5)
+    is_same = rng.random(first.shape) < 0.95
+    linked = np.where(is_same, first, 1 - first)
+    unlinked = (rng.random(first.shape) < frequency[phenotype]).astype(np.int8)
+    alleles = torch.from_numpy(np.stack([first, linked, unlinked], axis=2))
+    label_frequency = torch.full((3, 3), 0.5)
     for label in (1, 2):
-        known[label] = alleles[torch.from_numpy(phenotype == label)].float().mean(dim=(0, 1))
+        label_frequency[label] = (
+            alleles[torch.from_numpy(phenotype == label)].float().mean(dim=(0, 1))
+        )
     pairs = torch.tensor([[0, 0], [1, 2]])
-    found = linkage_fit.pair_effects(alleles, torch.from_numpy(phenotype), known, pairs)
+    found = linkage_fit.pair_effects(alleles, torch.from_numpy(phenotype), label_frequency, pairs)
     for label in (1, 2):
-        for allele, told in ((0, 0.05), (1, 0.95)):
-            parts = torch.tensor([allele - known[label, 0], 1.0, allele])
-            logit = torch.logit(known[label, 1]) + parts @ found.weights[:, 0]
-            assert torch.sigmoid(logit).item() == pytest.approx(told, abs=0.03)
+        for allele, expected in ((0, 0.05), (1, 0.95)):
+            parts = torch.tensor([allele - label_frequency[label, 0], 1.0, allele])
+            logit = torch.logit(label_frequency[label, 1]) + parts @ found.weights[:, 0]
+            assert torch.sigmoid(logit).item() == pytest.approx(expected, abs=0.03)
     assert (found.weights[:, 1] == 0).all()
     assert found.share[0] > 0.2 > 0.011 > found.share[1]
-    partners = linkage_fit.partner_effects(alleles, torch.from_numpy(phenotype), known)
+    partners = linkage_fit.partner_effects(alleles, torch.from_numpy(phenotype), label_frequency)
     assert (partners.weights == 0).all()  # these haplotypes are independent
 
 
 def test_sites_that_are_hardly_ever_heterozygous_are_known_for_it():
     allele = np.random.default_rng(2).integers(0, 2, (2000, 1, 1))
     alleles = torch.from_numpy(np.repeat(allele, 2, axis=1).astype(np.int8))
-    none = torch.zeros(2000, dtype=torch.int64)
-    found = linkage_fit.partner_effects(alleles, none, torch.full((1, 1), 0.5))
+    null_phenotype = torch.zeros(2000, dtype=torch.int64)
+    found = linkage_fit.partner_effects(alleles, null_phenotype, torch.full((1, 1), 0.5))
     for own in (0.0, 1.0):
         logit = torch.tensor([own - 0.5, 1, own]) @ found.weights[:, 0]
         assert abs(torch.sigmoid(logit).item() - own) < 0.01
 
 
-def test_stretches_of_near_sites_are_no_longer_than_asked(panel):
+def test_stretches_of_near_sites_are_no_longer_than_requested(panel):
     chromosomes = Chromosomes.of(panel)
     contig, position = coordinates(panel)
-    one = chromosomes.stretches(SITES)
+    stretches = chromosomes.stretches(SITES)
     for first, second in zip(chromosomes.order[:-1], chromosomes.order[1:], strict=True):
         near = (
             contig[first] == contig[second]
             and position[second] - position[first] < LINKAGE_DISTANCE
         )
-        assert (one[first] == one[second]) == near
+        assert (stretches[first] == stretches[second]) == near
     assert len(set(chromosomes.stretches(1))) == SITES
 
 
 def test_a_mixture_of_phenotypes_has_the_mean_frequencies(network):
-    both = torch.tensor([[0, 0, 0, 0.25, 0.75, 0]], dtype=torch.float64)
-    each = network.frequencies(torch.eye(6, dtype=torch.float64))
-    assert torch.allclose(network.frequencies(both)[0], 0.25 * each[3] + 0.75 * each[4])
+    mixture = torch.tensor([[0, 0, 0, 0.25, 0.75, 0]], dtype=torch.float64)
+    single = network.frequencies(torch.eye(6, dtype=torch.float64))
+    assert torch.allclose(network.frequencies(mixture)[0], 0.25 * single[3] + 0.75 * single[4])
 
 
 @pytest.fixture
@@ -407,29 +409,29 @@ def tensors(views):
     return {name: torch.from_numpy(values) for name, values in views.items()}
 
 
-def test_views_mask_alleles_and_say_when(objective, rows):
+def test_views_mask_alleles_and_give_the_time(objective, rows):
     views = objective.views(rows, np.random.default_rng(3))
     again = objective.views(rows, np.random.default_rng(3))
     assert all((views[name] == again[name]).all() for name in views)
     assert (
         views["targets"].tolist() == HaplotypeRows(SITES, 2).alleles(rows).reshape(16, -1).tolist()
     )
-    shown = views["ids"] >= 0
-    assert (views["ids"][shown] == views["targets"][shown]).all()
+    visible = views["ids"] >= 0
+    assert (views["ids"][visible] == views["targets"][visible]).all()
     late = views["time"][:, 0] / TICKS > 0.5
-    assert shown[~late].mean() > shown[late].mean()
+    assert visible[~late].mean() > visible[late].mean()
 
 
 def test_the_loss_is_the_weighted_cross_entropy_of_masked_alleles(objective, rows, network):
     views = tensors(objective.views(rows, np.random.default_rng(3)))
     model = Model(network.float(), torch.nn.Identity(), lambda ids: ids)
     weights = torch.nn.functional.one_hot(views["phenotype"][:, 0], 6).float()
-    chance = torch.sigmoid(network(views["ids"].view(16, 2, SITES), weights)).view(16, -1)
+    probability = torch.sigmoid(network(views["ids"].view(16, 2, SITES), weights)).view(16, -1)
     truth = views["targets"]
-    surprise = -torch.where(truth == 1, chance, 1 - chance).log()
-    hidden = (views["ids"] < 0) & (truth >= 0)
+    cross_entropy = -torch.where(truth == 1, probability, 1 - probability).log()
+    masked = (views["ids"] < 0) & (truth >= 0)
     weight = TICKS / views["time"][:, 0]
-    expected = (weight * (surprise * hidden).sum(1) / (truth >= 0).sum(1)).mean()
+    expected = (weight * (cross_entropy * masked).sum(1) / (truth >= 0).sum(1)).mean()
     assert float(objective.loss(model, views, SingleProcess())) == pytest.approx(
         float(expected), rel=1e-5
     )

@@ -65,11 +65,11 @@ def test_forward_backward_is_the_sum_over_all_paths(reference, typed):
     alleles[0, 0, typed] = np.array([1, 0, 1, 0, 1])[typed]
     alleles[0, 1, typed] = np.array([0, 0, 1, 1, 1])[typed]
     (pairs,) = reference.pairs(alleles, np.array([True]))
-    hidden = [s for s in range(SITES) if s not in typed]
+    untyped = [s for s in range(SITES) if s not in typed]
     for number, columns in enumerate(((2, 3), (1, 3))):
         found = pairs[:, list(columns)].sum(1)
         expected = enumerated(alleles[0, number].tolist())
-        np.testing.assert_allclose(found[hidden], expected[hidden], atol=1e-5, rtol=0)
+        np.testing.assert_allclose(found[untyped], expected[untyped], atol=1e-5, rtol=0)
     np.testing.assert_allclose(pairs.sum(1), 1, rtol=1e-5)
 
 
@@ -78,33 +78,33 @@ def test_nobody_copies_oneself(reference):
     alleles[..., :4] = REFERENCE[:1, :, :4]
     excluded = np.array([0])
     (pairs,) = reference.pairs(alleles, np.array([True]), excluded)
-    (free,) = reference.pairs(alleles, np.array([True]))
-    assert pairs[4, 2] < free[4, 2] - 0.1  # 1 | 0, as that individual has it
+    (unrestricted,) = reference.pairs(alleles, np.array([True]))
+    assert pairs[4, 2] < unrestricted[4, 2] - 0.1  # 1 | 0, as that individual has it
     linked = reference
     linked.position[4] = linked.position[3]
     (pairs,) = linked.pairs(alleles, np.array([True]), excluded)
     assert pairs[4, 3] == pytest.approx(1.0)  # both others have 1 there
 
 
-def many(rng, individuals, sites=40, founders=6):
+def random_mosaics(rng, individuals, sites=40, founders=6):
     """Mosaics of few founders."""
-    pool = rng.integers(0, 2, (founders, sites))
+    founder_alleles = rng.integers(0, 2, (founders, sites))
     switch = (rng.random((individuals, 2, sites)) < 0.01).cumsum(2)
     start = rng.integers(0, founders, (individuals, 2, 1))
-    return pool[(start + switch) % founders, np.arange(sites)].astype(np.int8)
+    return founder_alleles[(start + switch) % founders, np.arange(sites)].astype(np.int8)
 
 
 @pytest.fixture
 def cohort():
-    alleles = many(np.random.default_rng(5), 60)
+    alleles = random_mosaics(np.random.default_rng(5), 60)
     reference = reference_of(alleles[:50], np.arange(40) * 1000.0)
     reference.rate[...] = 5e-5 / 100
     return reference, alleles[50:]
 
 
-def hidden_copies(alleles):
-    typed = np.where(np.arange(40) % 3 == 0, alleles, np.int8(-1))
-    return typed, np.arange(40) % 3 != 0
+def mask_sites(alleles):
+    masked_alleles = np.where(np.arange(40) % 3 == 0, alleles, np.int8(-1))
+    return masked_alleles, np.arange(40) % 3 != 0
 
 
 def called(pairs):
@@ -113,7 +113,7 @@ def called(pairs):
 
 def test_genotypes_without_phase_are_restored_nearly_as_well(cohort):
     reference, alleles = cohort
-    typed, hidden = hidden_copies(alleles)
+    typed, hidden = mask_sites(alleles)
     unphased = np.where(np.random.default_rng(0).random((10, 1, 40)) < 0.5, typed, typed[:, ::-1])
     truth = alleles.sum(1)[:, hidden]
     accuracy = {}
@@ -127,7 +127,7 @@ def test_genotypes_without_phase_are_restored_nearly_as_well(cohort):
 
 def test_the_order_of_two_alleles_without_phase_says_nothing(cohort):
     reference, alleles = cohort
-    typed, _ = hidden_copies(alleles)
+    typed, _ = mask_sites(alleles)
     pairs = reference.pairs(typed, np.zeros(10, np.bool_))
     swapped = reference.pairs(typed[:, ::-1], np.zeros(10, np.bool_))
     np.testing.assert_allclose(genotypes_of(pairs), genotypes_of(swapped), atol=1e-5)
@@ -135,7 +135,7 @@ def test_the_order_of_two_alleles_without_phase_says_nothing(cohort):
 
 def test_an_individual_does_not_depend_on_the_others_of_its_batch(cohort):
     reference, alleles = cohort
-    typed, _ = hidden_copies(alleles)
+    typed, _ = mask_sites(alleles)
     typed[3, :, :20] = -1
     typed[4] = -1
     phased = np.array([True, False] * 5)
@@ -185,7 +185,7 @@ def mosaic(cohort):
     return model, alleles
 
 
-def walked_one_by_one(model, evidence, excluded):
+def forward_backward_by_site(model, evidence, excluded):
     """The probabilities of allele 1 at all sites and, of the other sites' evidence, at the typed ones, and the mean
     probability of each haplotype, by forward-backward over all sites and haplotypes in double precision."""
     allowed = np.ones(model.reference.shape[1])
@@ -230,7 +230,7 @@ def test_blocks_of_any_length_give_the_answers_of_single_haplotypes(
     evidence = alleles[0, 0][model.typed].astype(np.float32).clip(0.05, 0.9)
     imputed = model.imputed(evidence[None], np.array([excluded]))[0]
     left_out, mass = model.posteriors(evidence[None], np.array([excluded]))
-    expected, share, mean = walked_one_by_one(model, evidence, excluded)
+    expected, share, mean = forward_backward_by_site(model, evidence, excluded)
     np.testing.assert_allclose(imputed, expected, atol=1e-5, rtol=0)
     np.testing.assert_allclose(left_out[0], share, atol=1e-5, rtol=0)
     if max_sites == 64:
@@ -270,16 +270,20 @@ def test_threads_do_not_show(mosaic, monkeypatch, number):
     serial = model.imputed(evidence, none_excluded), *model.posteriors(evidence, none_excluded)
     monkeypatch.setattr(threads, "count", lambda: number)
     parallel = model.imputed(evidence, none_excluded), *model.posteriors(evidence, none_excluded)
-    for one, two in zip(serial, parallel, strict=True):
-        np.testing.assert_array_equal(one, two)
+    for expected, found in zip(serial, parallel, strict=True):
+        np.testing.assert_array_equal(expected, found)
 
 
-def drawn(pairs, likelihoods, draws):
+def sampled_paths(pairs, likelihoods, draws):
     """The alleles (X, 2, K) that one individual copies, by draws (X, K) from the paths of all pairs of states."""
     alleles, states = pairs.alleles[0].astype(np.int64), pairs.alleles.shape[1]
-    right = np.array([1 - pairs.error, pairs.error])
-    by_one = np.stack([right, right[::-1]])  # of a copied allele, what it is read as
-    emissions = [np.outer(by_one[a], by_one[b]).ravel() for a in range(2) for b in range(2)]
+    read_as = np.array([1 - pairs.error, pairs.error])
+    read_given_copied = np.stack([read_as, read_as[::-1]])  # of a copied allele, what it is read as
+    emissions = [
+        np.outer(read_given_copied[a], read_given_copied[b]).ravel()
+        for a in range(2)
+        for b in range(2)
+    ]
     emissions = (
         np.stack(emissions) @ likelihoods[:, [0, 1, 1, 2]].T
     )  # by the pair of copied alleles (4, K)
@@ -292,11 +296,11 @@ def drawn(pairs, likelihoods, draws):
         )
         forward.append(state_probability / state_probability.sum())
     paths = np.zeros((len(draws), 2, len(forward)))
-    for x, numbers in enumerate(draws):
+    for x, uniform in enumerate(draws):
         weight = forward[-1]
         for k in range(len(forward) - 1, -1, -1):
             total = weight.ravel().cumsum()
-            i, j = divmod(int((total < total[-1] * float(numbers[k])).sum()), states)
+            i, j = divmod(int((total < total[-1] * float(uniform[k])).sum()), states)
             paths[x, :, k] = alleles[[i, j], k]
             stay = float(pairs.stay[k])
             to_i, to_j = np.full((2, states), (1 - stay) / states)
@@ -317,7 +321,9 @@ def test_phases_are_drawn_from_the_paths_of_both_haplotypes(mosaic):
     paths = DiploidModel(state_alleles, model.stay, model.error).paths(likelihoods, draws)
     for number in range(10):
         pairs = DiploidModel(state_alleles[number : number + 1], model.stay, model.error)
-        np.testing.assert_array_equal(paths[number], drawn(pairs, likelihoods[number], draws))
+        np.testing.assert_array_equal(
+            paths[number], sampled_paths(pairs, likelihoods[number], draws)
+        )
 
 
 def test_phases_keep_to_what_is_known(mosaic):
@@ -357,7 +363,7 @@ def test_likelihoods_are_evidence(cohort):
 def test_of_many_known_sites_some_are_read_evenly():
     known = np.ones((2, 10), np.bool_)
     known[1, ::2] = False
-    read = _thinned(known, 5)
-    assert read.sum(1).tolist() == [5, 5]
-    np.testing.assert_array_equal(read[1], known[1])
-    assert np.diff(np.flatnonzero(read[0])).tolist() == [2, 2, 2, 2]
+    thinned = _thinned(known, 5)
+    assert thinned.sum(1).tolist() == [5, 5]
+    np.testing.assert_array_equal(thinned[1], known[1])
+    assert np.diff(np.flatnonzero(thinned[0])).tolist() == [2, 2, 2, 2]

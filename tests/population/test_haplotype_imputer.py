@@ -23,10 +23,10 @@ from genomai_cli.population.networks.haplotype_imputer import (
 from genomai_cli.training import run_folder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-SITES, PEOPLE, EVERY, GAP = 96, 40, 4, 1000
+SITES, INDIVIDUALS, TYPED_EVERY, SPACING = 96, 40, 4, 1000
 
 
-def mosaics(seed=2, individuals=PEOPLE + 6):
+def mosaics(seed=2, individuals=INDIVIDUALS + 6):
     """Alleles (N, 2, S) of mosaics of eight founders."""
     rng = np.random.default_rng(seed)
     founders = rng.integers(0, 2, (8, SITES))
@@ -36,9 +36,9 @@ def mosaics(seed=2, individuals=PEOPLE + 6):
 
 
 def write(path, alleles, sites=None, phased=True):
-    """A VCF of some people at some of the sites."""
+    """A VCF of these samples at some of the sites."""
     numbers = range(SITES) if sites is None else sites
-    records = [Site("22", GAP * (n + 1), ".", "A", "G") for n in numbers]
+    records = [Site("22", SPACING * (n + 1), ".", "A", "G") for n in numbers]
     names = {f"p{n}": "." for n in range(len(alleles))}
     with path.open("wb") as out:
         contigs = {"22": 51304566}
@@ -50,7 +50,7 @@ def write(path, alleles, sites=None, phased=True):
 
 
 def genotypes(path):
-    """The copies of the alternate allele (S, N) and what the first record's INFO says."""
+    """The copies of the alternate allele (S, N) in each record."""
     lines = [line.split("\t") for line in path.read_text().splitlines() if line[0] != "#"]
     calls = [[call.split(":")[0].replace("|", "/") for call in line[9:]] for line in lines]
     return np.array([[sum(map(int, call.split("/"))) for call in row] for row in calls])
@@ -58,10 +58,10 @@ def genotypes(path):
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory):
-    """Bundles of one window and of several, and those who are asked."""
+    """A folder with bundles of one window and of several, and the alleles of samples to impute."""
     folder = tmp_path_factory.mktemp("imputer")
     alleles = mosaics()
-    write(folder / "reference.vcf", alleles[:PEOPLE])
+    write(folder / "reference.vcf", alleles[:INDIVIDUALS])
     for name, window in (("one", 4096), ("several", 32)):
         sizes = ["--set", f"network.window={window}", "--set", f"network.overlap={window // 2}"]
         arguments = [
@@ -75,22 +75,22 @@ def bundles(tmp_path_factory):
         result = run([*arguments, *sizes, "--device", "cpu"])
         assert result.status == 0, result.stderr
         assert "genotypes without phase: held-out loss" in result.stderr
-    return folder, alleles[PEOPLE:]
+    return folder, alleles[INDIVIDUALS:]
 
 
 @pytest.mark.parametrize("name", ["one", "several"])
 @pytest.mark.parametrize("phased", [True, False])
 def test_hidden_sites_are_added(bundles, tmp_path, name, phased):
     folder, alleles = bundles
-    write(tmp_path / "typed.vcf", alleles, range(0, SITES, EVERY), phased)
+    write(tmp_path / "typed.vcf", alleles, range(0, SITES, TYPED_EVERY), phased)
     out = tmp_path / "restored.vcf"
     result = run(["denoise", "--model", folder / name, tmp_path / "typed.vcf", "-o", out])
     assert result.status == 0, result.stderr
     found, truth = genotypes(out), alleles.sum(axis=1).T
-    hidden = np.arange(SITES) % EVERY > 0
+    hidden = np.arange(SITES) % TYPED_EVERY > 0
     assert found.shape == truth.shape
     assert (found[hidden] == truth[hidden]).mean() > 0.83
-    most_frequent = np.rint(mosaics()[:PEOPLE].mean(axis=(0, 1)) * 2)[:, None]
+    most_frequent = np.rint(mosaics()[:INDIVIDUALS].mean(axis=(0, 1)) * 2)[:, None]
     assert (most_frequent == truth)[hidden].mean() < 0.7
     text = out.read_text()
     assert text.count("##INFO=<ID=DR2,Number=1,Type=Float,") == 1
@@ -101,8 +101,10 @@ def test_the_bundle_tells_what_it_holds(bundles):
     folder, _ = bundles
     names = {file.name for file in (folder / "one").iterdir()}
     assert names == {"README.md", "config.json", "model.safetensors", "panel.tsv", "recipe.toml"}
-    facts = json.loads((folder / "one" / "config.json").read_text())["provenance"]
-    for loss, baseline in zip(facts["held_out"].values(), facts["baseline"].values(), strict=True):
+    provenance = json.loads((folder / "one" / "config.json").read_text())["provenance"]
+    for loss, baseline in zip(
+        provenance["held_out"].values(), provenance["baseline"].values(), strict=True
+    ):
         assert loss < baseline / 2
     card = (folder / "one" / "README.md").read_text()
     assert "holds the haplotypes of 40 people" in card
@@ -110,21 +112,21 @@ def test_the_bundle_tells_what_it_holds(bundles):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["generate", "-n", "1"], "generates nobody"),
         (["classify", "typed.vcf"], "has no heads"),
         (["embed", "typed.vcf", "-o", "x.h5"], "it has no vectors"),
     ],
 )
-def test_what_needs_a_network_refuses_it(bundles, tmp_path, monkeypatch, words, message):
+def test_what_needs_a_network_refuses_it(bundles, tmp_path, monkeypatch, arguments, message):
     folder, alleles = bundles
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "typed.vcf", alleles)
-    done = run([*words, "--model", str(folder / "one")])
-    assert done.status in (1, 2)
-    assert message in done.stderr.splitlines()[-1]
-    assert "unexpected" not in done.stderr
+    result = run([*arguments, "--model", str(folder / "one")])
+    assert result.status in (1, 2)
+    assert message in result.stderr.splitlines()[-1]
+    assert "unexpected" not in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -164,14 +166,14 @@ def test_options_without_use_are_refused(bundles, tmp_path, monkeypatch, options
 def test_torchrun_is_refused(bundles, tmp_path, monkeypatch):
     folder, _ = bundles
     monkeypatch.setenv("WORLD_SIZE", "2")
-    words = ["pretrain", "--for", "imputation", folder / "reference.vcf", "-o", tmp_path / "m"]
-    done = run(words)
-    assert (done.status, "run it without torchrun" in done.stderr) == (2, True), done.stderr
+    arguments = ["pretrain", "--for", "imputation", folder / "reference.vcf", "-o", tmp_path / "m"]
+    result = run(arguments)
+    assert (result.status, "run it without torchrun" in result.stderr) == (2, True), result.stderr
     assert not list(tmp_path.iterdir())
 
 
-def small(folder, name, *options):
-    """A preparation on the fewest sites, with what the bundle's card does not tell of the run."""
+def pretrain_small(folder, name, *options):
+    """Pretrain an imputation bundle on the CPU."""
     arguments = ["pretrain", "--recipe", "imputation", "-o", folder / name, *options]
     return run([*map(str, arguments), "--device", "cpu"])
 
@@ -184,76 +186,97 @@ def without_clock(folder):
 
 
 @pytest.fixture(scope="module")
-def few(tmp_path_factory):
+def few_sites(tmp_path_factory):
     """A VCF of few sites, and their panel, in a folder."""
     folder = tmp_path_factory.mktemp("few")
     hidden = np.random.default_rng(3).random((12, 2, 16)) < 0.1
     alleles = np.where(hidden, np.int8(-1), mosaics(individuals=12)[:, :, :16])
     write(folder / "few.vcf", alleles, range(16))
-    assert small(folder, "vcf", folder / "few.vcf", "--panel", folder / "few.vcf").status == 0
+    assert (
+        pretrain_small(folder, "vcf", folder / "few.vcf", "--panel", folder / "few.vcf").status == 0
+    )
     return folder
 
 
-def test_records_of_haplotypes_make_the_same_bundle(few, tmp_path):
-    panel, fasta = few / "vcf" / "panel.tsv", tmp_path / "few.fa"
-    arguments = ["tokenize", "--to", "fasta", "--haplotypes", "--panel", panel, few / "few.vcf"]
+def test_records_of_haplotypes_make_the_same_bundle(few_sites, tmp_path):
+    panel, fasta = few_sites / "vcf" / "panel.tsv", tmp_path / "few.fa"
+    arguments = [
+        "tokenize",
+        "--to",
+        "fasta",
+        "--haplotypes",
+        "--panel",
+        panel,
+        few_sites / "few.vcf",
+    ]
     assert run([*arguments, "-o", fasta]).status == 0
-    result = small(tmp_path, "fasta", fasta, "--panel", panel)
+    result = pretrain_small(tmp_path, "fasta", fasta, "--panel", panel)
     assert result.status == 0, result.stderr
     assert "12 individuals at 16 sites" in result.stderr
-    weights = [f / "model.safetensors" for f in (few / "vcf", tmp_path / "fasta")]
+    weights = [f / "model.safetensors" for f in (few_sites / "vcf", tmp_path / "fasta")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
-    assert without_clock(few / "vcf") == without_clock(tmp_path / "fasta")
+    assert without_clock(few_sites / "vcf") == without_clock(tmp_path / "fasta")
 
 
-def test_of_many_individuals_some_are_kept(few, tmp_path):
-    arguments = [few / "few.vcf", "--panel", few / "few.vcf", "--set", "network.people=6"]
+def test_of_many_individuals_some_are_kept(few_sites, tmp_path):
+    arguments = [
+        few_sites / "few.vcf",
+        "--panel",
+        few_sites / "few.vcf",
+        "--set",
+        "network.people=6",
+    ]
     arguments += ["--set", "optimization.steps=3"]  # which counts for nothing
-    result = small(tmp_path, "m", *arguments, "--report", tmp_path / "page.html")
+    result = pretrain_small(tmp_path, "m", *arguments, "--report", tmp_path / "page.html")
     assert result.status == 0, result.stderr
     config = json.loads((tmp_path / "m" / "config.json").read_text())
     assert config["network"]["people"] == 6
     assert config["provenance"]["corpus"]["records"] == 12
     retained = load_file(tmp_path / "m" / "model.safetensors")["members.0.haplotypes.packed"]
-    full = load_file(few / "vcf" / "model.safetensors")["members.0.haplotypes.packed"]
+    full = load_file(few_sites / "vcf" / "model.safetensors")["members.0.haplotypes.packed"]
     assert retained.shape == (12, 2)
     assert (retained[:2] == full[:2]).mean() > 0.8  # the first; what is unknown is the usual allele
     assert "genotypes with phase" in (tmp_path / "page.html").read_text()
 
 
-def test_who_has_no_known_allele_is_left_out(few, tmp_path):
-    lines = (few / "few.vcf").read_text().splitlines()
+def test_who_has_no_known_allele_is_left_out(few_sites, tmp_path):
+    lines = (few_sites / "few.vcf").read_text().splitlines()
     rows = [line if line[0] == "#" else line[: line.rindex("\t")] + "\t.|." for line in lines]
     (tmp_path / "x.vcf").write_text("\n".join(rows) + "\n")
-    done = small(tmp_path, "m", tmp_path / "x.vcf", "--panel", few / "few.vcf")
-    assert "1 individuals without a known allele are left out" in done.stderr
+    result = pretrain_small(tmp_path, "m", tmp_path / "x.vcf", "--panel", few_sites / "few.vcf")
+    assert "1 individuals without a known allele are left out" in result.stderr
     assert without_clock(tmp_path / "m")["network"]["people"] == 11
 
 
-def test_a_killed_run_is_begun_again(few, tmp_path, monkeypatch):
-    words = [few / "few.vcf", "--panel", few / "few.vcf"]
+def test_a_killed_run_is_begun_again(few_sites, tmp_path, monkeypatch):
+    arguments = [few_sites / "few.vcf", "--panel", few_sites / "few.vcf"]
     monkeypatch.setattr(run_folder.Workspace, "remove", lambda self: self.lock.release())
-    assert small(tmp_path, "m", *words).status == 0
+    assert pretrain_small(tmp_path, "m", *arguments).status == 0
     monkeypatch.undo()
     shutil.rmtree(tmp_path / "m")
-    assert "holds an interrupted run" in small(tmp_path, "m", *words).stderr
-    assert "a run with other seed" in small(tmp_path, "m", *words, "--resume", "--seed", "1").stderr
-    done = small(tmp_path, "m", *words, "--resume")
-    assert done.status == 0, done.stderr
+    assert "holds an interrupted run" in pretrain_small(tmp_path, "m", *arguments).stderr
+    assert (
+        "a run with other seed"
+        in pretrain_small(tmp_path, "m", *arguments, "--resume", "--seed", "1").stderr
+    )
+    result = pretrain_small(tmp_path, "m", *arguments, "--resume")
+    assert result.status == 0, result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
-    assert "--force replaces it" in small(tmp_path, "m", *words).stderr
-    assert small(tmp_path, "m", *words, "--force").status == 0
+    assert "--force replaces it" in pretrain_small(tmp_path, "m", *arguments).stderr
+    assert pretrain_small(tmp_path, "m", *arguments, "--force").status == 0
 
 
 def test_standard_input_needs_a_panel(tmp_path):
-    done = run(["pretrain", "--for", "imputation", "-o", tmp_path / "m"], b"##fileformat=VCFv4.2\n")
-    assert (done.status, "needs a --panel" in done.stderr) == (2, True)
-    done = run(["pretrain", "--for", "imputation", tmp_path / "x.vcf", "-o", tmp_path / "m"])
-    assert (done.status, "x.vcf: no such file" in done.stderr) == (1, True)
+    result = run(
+        ["pretrain", "--for", "imputation", "-o", tmp_path / "m"], b"##fileformat=VCFv4.2\n"
+    )
+    assert (result.status, "needs a --panel" in result.stderr) == (2, True)
+    result = run(["pretrain", "--for", "imputation", tmp_path / "x.vcf", "-o", tmp_path / "m"])
+    assert (result.status, "x.vcf: no such file" in result.stderr) == (1, True)
 
 
 def write_likelihoods(path, alleles):
-    """A VCF in which no genotype is called, and PL alone tells them all but for a few reads."""
+    """A VCF in which no genotype is called; PL supports each genotype as a few reads would."""
     write(path, alleles, phased=False)
     rng = np.random.default_rng(4)
     likelihoods = {"0/0": "0,3,30", "0/1": "12,0,12", "1/0": "12,0,12", "1/1": "30,3,0"}
@@ -272,8 +295,8 @@ def test_likelihoods_of_missing_genotypes_are_evidence(bundles, tmp_path):
     folder, alleles = bundles
     write_likelihoods(tmp_path / "soft.vcf", alleles)
     out = tmp_path / "restored.vcf"
-    done = run(["denoise", "--model", folder / "one", tmp_path / "soft.vcf", "-o", out])
-    assert done.status == 0, done.stderr
+    result = run(["denoise", "--model", folder / "one", tmp_path / "soft.vcf", "-o", out])
+    assert result.status == 0, result.stderr
     found, truth = genotypes(out), alleles.sum(axis=1).T
     assert (found == truth).mean() > 0.85
 
@@ -282,7 +305,7 @@ def test_likelihoods_of_missing_genotypes_are_evidence(bundles, tmp_path):
 def command_lines(bundles):
     """Command lines that restore files of all kinds, without the output."""
     folder, alleles = bundles
-    typed = range(0, SITES, EVERY)
+    typed = range(0, SITES, TYPED_EVERY)
     incomplete = np.where(
         np.random.default_rng(1).random((len(alleles), 1, SITES)) < 0.3, -1, alleles
     )
@@ -311,7 +334,7 @@ def test_without_a_network_torch_stays_closed_and_the_bytes_are_the_same(
         "for words in json.loads(sys.argv[1]): assert main(words) == 0, words\n"
         "print(*sys.modules)"
     )
-    preparation = [
+    pretraining = [
         "pretrain",
         "--for",
         "imputation",
@@ -323,33 +346,33 @@ def test_without_a_network_torch_stays_closed_and_the_bytes_are_the_same(
     lines = [
         [*arguments, "-o", str(tmp_path / f"{n}.vcf")] for n, arguments in enumerate(command_lines)
     ]
-    lines.insert(0, [*preparation, str(tmp_path / "page.html")])
+    lines.insert(0, [*pretraining, str(tmp_path / "page.html")])
     command = [sys.executable, "-c", program, json.dumps(lines)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    opened = set(ended.stdout.split())
-    assert "genomai_cli.population.networks.kriging" in opened
-    assert not {"torch", "genomai_cli.device", "genomai_cli.bundles.bundle"} & opened
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stderr
+    imported = set(completed.stdout.split())
+    assert "genomai_cli.population.networks.kriging" in imported
+    assert not {"torch", "genomai_cli.device", "genomai_cli.bundles.bundle"} & imported
     monkeypatch.setattr(registry, "DENOISERS_OF_ARRAYS", {})
     for number, arguments in enumerate(command_lines):
         out = tmp_path / "by_network.vcf"
         assert run([*arguments, "-o", out]).status == 0
-        ours = without_command((tmp_path / f"{number}.vcf").read_text())
-        assert ours == without_command(out.read_text())
+        expected = without_command((tmp_path / f"{number}.vcf").read_text())
+        assert expected == without_command(out.read_text())
 
 
 def without_command(text):
-    """The lines of a VCF without the one that tells the command."""
+    """The lines of a VCF without the one that holds the command."""
     return [line for line in text.splitlines() if not line.startswith("##genomai")]
 
 
-def change(folder, **arrays):
+def replace_arrays(folder, **arrays):
     """Other values of some arrays, with the checksum of the file."""
-    file = folder / "model.safetensors"
-    stored = {n: x for n, x in (load_file(file) | arrays).items() if x is not None}
-    save_file(stored, file)
+    path = folder / "model.safetensors"
+    stored = {n: x for n, x in (load_file(path) | arrays).items() if x is not None}
+    save_file(stored, path)
     config = json.loads((folder / "config.json").read_text())
-    config["files"][file.name] = sha256(file)
+    config["files"][path.name] = sha256(path)
     (folder / "config.json").write_text(json.dumps(config))
 
 
@@ -369,11 +392,11 @@ SCALE = "members.0.calibration.scale"
 def test_arrays_that_are_none_of_a_reference_are_refused(bundles, tmp_path, arrays, message):
     folder, alleles = bundles
     shutil.copytree(folder / "one", tmp_path / "model")
-    change(tmp_path / "model", **arrays)
+    replace_arrays(tmp_path / "model", **arrays)
     write(tmp_path / "typed.vcf", alleles)
-    done = run(["denoise", "--model", tmp_path / "model", tmp_path / "typed.vcf"])
-    assert (done.status, message in done.stderr.splitlines()[-1]) == (1, True), done.stderr
-    assert not done.stdout
+    result = run(["denoise", "--model", tmp_path / "model", tmp_path / "typed.vcf"])
+    assert (result.status, message in result.stderr.splitlines()[-1]) == (1, True), result.stderr
+    assert not result.stdout
 
 
 @pytest.mark.parametrize(
@@ -390,26 +413,26 @@ def test_arrays_that_are_none_of_a_reference_are_refused(bundles, tmp_path, arra
 def test_a_config_of_another_reference_is_refused(bundles, tmp_path, sizes, message):
     folder, alleles = bundles
     shutil.copytree(folder / "one", tmp_path / "model")
-    file = tmp_path / "model" / "config.json"
-    config = json.loads(file.read_text())
-    file.write_text(json.dumps({**config, "network": {**config["network"], **sizes}}))
+    path = tmp_path / "model" / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "network": {**config["network"], **sizes}}))
     write(tmp_path / "typed.vcf", alleles)
-    done = run(["denoise", "--model", tmp_path / "model", tmp_path / "typed.vcf"])
-    assert (done.status, message in done.stderr.splitlines()[-1]) == (1, True), done.stderr
-    assert "unexpected:" not in done.stderr
+    result = run(["denoise", "--model", tmp_path / "model", tmp_path / "typed.vcf"])
+    assert (result.status, message in result.stderr.splitlines()[-1]) == (1, True), result.stderr
+    assert "unexpected:" not in result.stderr
 
 
 def test_a_device_that_is_not_there_is_refused(command_lines):
-    done = run([*command_lines[0], "--device", "cuda:77"])
-    assert (done.status, "no such CUDA device here" in done.stderr) == (2, True), done.stderr
+    result = run([*command_lines[0], "--device", "cuda:77"])
+    assert (result.status, "no such CUDA device here" in result.stderr) == (2, True), result.stderr
 
 
 def test_the_quality_of_a_site_is_what_its_probabilities_imply():
-    certain, nothing = np.eye(3), [[0.25, 0.5, 0.25]] * 3
+    certain, uninformative = np.eye(3), [[0.25, 0.5, 0.25]] * 3
     half = [[0.5, 0.5, 0], [0, 0.5, 0.5], [0.25, 0.5, 0.25]]
     dosages, variances = [0.5, 1.5, 1.0], [0.25, 0.25, 0.5]
     of_half = np.var(dosages) / (np.var(dosages) + np.mean(variances))
-    found = dosage_r2(np.array([certain, nothing, half, [[1, 0, 0]] * 3], np.float32))
+    found = dosage_r2(np.array([certain, uninformative, half, [[1, 0, 0]] * 3], np.float32))
     assert found == pytest.approx([1, 0, of_half, 0])
     assert dosage_r2(np.array(certain, np.float32)[None, :0]) == [None]
 
@@ -442,16 +465,16 @@ def test_windows_tell_every_site_once_within_what_they_read(sites):
 
 def test_a_window_is_what_its_own_sites_are():
     alleles = mosaics()
-    config = ImputerConfig(people=PEOPLE, sites=SITES, window=32, overlap=16)
+    config = ImputerConfig(people=INDIVIDUALS, sites=SITES, window=32, overlap=16)
     imputer = HaplotypeImputer(config, empty_arrays(HaplotypeImputer.shapes(config)))
-    imputer.haplotypes.set_haplotypes(alleles[:PEOPLE], np.arange(SITES) * float(GAP))
-    imputer.calibration.set_frequencies(alleles[:PEOPLE].sum(axis=1))
+    imputer.haplotypes.set_haplotypes(alleles[:INDIVIDUALS], np.arange(SITES) * float(SPACING))
+    imputer.calibration.set_frequencies(alleles[:INDIVIDUALS].sum(axis=1))
     window = imputer.windows[2]
     kriging = imputer.kriging_reference(window)
-    np.testing.assert_array_equal(kriging.copies, alleles[:PEOPLE, :, window.input].sum(1))
+    np.testing.assert_array_equal(kriging.copies, alleles[:INDIVIDUALS, :, window.input].sum(1))
     np.testing.assert_array_equal(kriging.calibration.base, imputer.calibration.base[window.input])
     probabilities = allele_probabilities(
-        kriging, alleles[PEOPLE:, :, window.input], np.ones((6, 32), np.bool_)
+        kriging, alleles[INDIVIDUALS:, :, window.input], np.ones((6, 32), np.bool_)
     )
     assert probabilities.shape == (6, 2, 32)
     assert ((probabilities >= 0) & (probabilities <= 1)).all()

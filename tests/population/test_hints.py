@@ -1,4 +1,4 @@
-"""What tokens are told in training about the letters of a barcode."""
+"""Hints, in training, about the groups that the letters of a barcode speak for."""
 
 import numpy as np
 import pytest
@@ -10,15 +10,15 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def case(cohort):
+def hints_and_panel(cohort):
     """Hints about two groups, of which the second has all the alternate alleles; the panel."""
     _, panel = labelled_samples(cohort)
     letters = np.stack([panel.ref_codes, panel.alt_codes]).repeat(4, axis=0)
     return LetterHints.fit(letters, np.arange(8) // 4, panel), panel
 
 
-def test_a_letter_speaks_for_the_group_that_has_it(case):
-    hints, panel = case
+def test_a_letter_speaks_for_the_group_that_has_it(hints_and_panel):
+    hints, panel = hints_and_panel
     sites = len(panel)
     values = hints.of(np.stack([panel.ref_codes, panel.alt_codes]), sites).numpy()
     assert values.shape == (2, sites, 2)
@@ -26,19 +26,21 @@ def test_a_letter_speaks_for_the_group_that_has_it(case):
     assert values[1] == pytest.approx(-values[0])
 
 
-def test_a_missing_letter_says_nothing_and_a_heterozygote_the_mean(case):
-    hints, panel = case
-    pairs = {"AG": "R", "CT": "Y", "CG": "S", "AT": "W", "AC": "M", "GT": "K"}
-    both = "".join(pairs["".join(sorted(a + b))] for a, b in zip(panel.ref, panel.alt, strict=True))
-    letters = np.frombuffer(both.encode(), np.uint8)[None].copy()
+def test_a_missing_letter_says_nothing_and_a_heterozygote_the_mean(hints_and_panel):
+    hints, panel = hints_and_panel
+    iupac_codes = {"AG": "R", "CT": "Y", "CG": "S", "AT": "W", "AC": "M", "GT": "K"}
+    heterozygous = "".join(
+        iupac_codes["".join(sorted(a + b))] for a, b in zip(panel.ref, panel.alt, strict=True)
+    )
+    letters = np.frombuffer(heterozygous.encode(), np.uint8)[None].copy()
     letters[0, 3] = ord("N")
     values = hints.of(letters, len(panel))[0].numpy()
     assert np.isnan(values[3]).all()
     assert np.delete(values, 3, axis=0) == pytest.approx(0)
 
 
-def test_a_longer_token_is_told_of_its_middle_letter(case):
-    hints, panel = case
+def test_a_longer_token_has_the_hint_of_its_middle_letter(hints_and_panel):
+    hints, panel = hints_and_panel
     letters = panel.ref_codes.copy()[None]
     letters[0, 7] = panel.alt_codes[7]
     values = hints.of(letters, len(panel) - 2)[0].numpy()

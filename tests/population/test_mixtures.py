@@ -1,4 +1,4 @@
-"""Fractions of ancestry of made-up mixtures, and what a model keeps of its training samples for them."""
+"""Fractions of ancestry of simulated mixtures, and what a model stores of its training samples for them."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def alleles(frequency, rng):
 
 
 def mosaics(sources, count, rng):
-    """People each of whose chromosomes is from one source, and the fractions."""
+    """Samples each of whose chromosomes is from one source, and the fractions."""
     source = rng.integers(SOURCES, size=(count, CHROMOSOMES)).repeat(SITES_EACH, axis=1)
     truth = np.stack([(source == k).mean(1) for k in range(SOURCES)], axis=1)
     return alleles(sources[source, np.arange(SITES)], rng), truth
@@ -58,11 +58,11 @@ class TestIndependentFractions:
         rng = np.random.default_rng(1)
         truth = rng.dirichlet(np.ones(SOURCES), 200)
         found = independent_fractions(Genotypes.of(alleles(truth @ sources, rng)), sources)
-        off = np.abs(found.fractions - truth)
-        assert off.mean() < 0.03
+        deviation = np.abs(found.fractions - truth)
+        assert deviation.mean() < 0.03
         assert np.allclose(found.fractions.sum(1), 1)
         assert (found.fractions >= 0).all()
-        assert 0.85 <= (off <= 1.645 * found.errors).mean() <= 0.97
+        assert 0.85 <= (deviation <= 1.645 * found.errors).mean() <= 0.97
 
     def test_missing_sites_drop_out(self, sources):
         copies = alleles(np.full((5, SOURCES), 1 / SOURCES) @ sources, np.random.default_rng(2))
@@ -76,8 +76,8 @@ class TestIndependentFractions:
     def test_uncertain_genotypes_count_for_less_than_certain_ones(self, sources):
         copies = alleles(np.tile(sources.mean(0), (20, 1)), np.random.default_rng(3))
         certain = Genotypes.of(copies)
-        vague = Genotypes(np.maximum(certain.likelihood, 0.3), certain.ploidy)
-        errors = [independent_fractions(g, sources).errors.sum() for g in (certain, vague)]
+        uncertain = Genotypes(np.maximum(certain.likelihood, 0.3), certain.ploidy)
+        errors = [independent_fractions(g, sources).errors.sum() for g in (certain, uncertain)]
         assert errors[0] < errors[1]
 
     def test_one_haplotype_says_half_as_much(self, sources):
@@ -92,11 +92,11 @@ class TestIndependentFractions:
 
     def test_the_order_of_samples_does_not_matter(self, sources):
         copies, _ = mosaics(sources, 6, np.random.default_rng(5))
-        forth, back = (
+        forward, reverse = (
             independent_fractions(Genotypes.of(c), sources).fractions
             for c in (copies, copies[::-1])
         )
-        assert np.allclose(forth, back[::-1], atol=1e-6)
+        assert np.allclose(forward, reverse[::-1], atol=1e-6)
 
 
 class TestLinkedFractions:
@@ -104,28 +104,31 @@ class TestLinkedFractions:
         copies, truth = mosaics(sources, 20, np.random.default_rng(6))
         genotypes = Genotypes.of(copies)
         linked = linked_fractions(genotypes, sources, Windows.of(panel))
-        alone = independent_fractions(genotypes, sources)
+        independent = independent_fractions(genotypes, sources)
         assert np.abs(linked.fractions - truth).mean() < 0.012
-        assert np.abs(linked.fractions - truth).mean() < np.abs(alone.fractions - truth).mean() / 2
+        assert (
+            np.abs(linked.fractions - truth).mean()
+            < np.abs(independent.fractions - truth).mean() / 2
+        )
 
     def test_few_sites_have_large_errors(self, sources, panel):
         copies, truth = mosaics(sources, 20, np.random.default_rng(7))
         copies[:, np.random.default_rng(8).random(SITES) > 0.2] = -1
         linked = linked_fractions(Genotypes.of(copies), sources, Windows.of(panel))
-        off = np.abs(linked.fractions - truth)
-        assert 0.01 < off.mean() < 0.1
-        assert (off <= 1.645 * linked.errors).mean() > 0.8
+        deviation = np.abs(linked.fractions - truth)
+        assert 0.01 < deviation.mean() < 0.1
+        assert (deviation <= 1.645 * linked.errors).mean() > 0.8
 
     def test_the_order_of_a_panel_does_not_matter(self, sources, panel):
         copies, _ = mosaics(sources, 3, np.random.default_rng(9))
-        shuffled = np.random.default_rng(10).permutation(SITES)
-        one = linked_fractions(Genotypes.of(copies), sources, Windows.of(panel))
-        other = linked_fractions(
-            Genotypes.of(copies[:, shuffled]),
-            sources[:, shuffled],
-            Windows.of(panel.subset(shuffled)),
+        permutation = np.random.default_rng(10).permutation(SITES)
+        ordered = linked_fractions(Genotypes.of(copies), sources, Windows.of(panel))
+        permuted = linked_fractions(
+            Genotypes.of(copies[:, permutation]),
+            sources[:, permutation],
+            Windows.of(panel.subset(permutation)),
         )
-        assert np.allclose(one.fractions, other.fractions, atol=1e-5)
+        assert np.allclose(ordered.fractions, permuted.fractions, atol=1e-5)
 
     def test_windows_add_up(self, panel):
         windows = Windows.of(panel)
@@ -173,18 +176,20 @@ class TestStructure:
 
     def test_a_file_gives_it_back(self, structure, tmp_path):
         structure.write(tmp_path / "structure.safetensors")
-        again = Structure.read(tmp_path / "structure.safetensors")
+        restored = Structure.read(tmp_path / "structure.safetensors")
         for head, found in structure.sources.items():
-            assert again.sources[head].labels == found.labels
-            assert np.allclose(again.sources[head].frequency, found.frequency, atol=1e-3)
-        assert np.allclose(again.axes.directions, structure.axes.directions, rtol=1e-2, atol=1e-3)
-        assert again.axes.centres.keys() == {"a1", "a2", "b", "m"}
+            assert restored.sources[head].labels == found.labels
+            assert np.allclose(restored.sources[head].frequency, found.frequency, atol=1e-3)
+        assert np.allclose(
+            restored.axes.directions, structure.axes.directions, rtol=1e-2, atol=1e-3
+        )
+        assert restored.axes.centres.keys() == {"a1", "a2", "b", "m"}
 
     def test_a_damaged_file_is_refused(self, tmp_path):
-        file = tmp_path / "structure.safetensors"
-        file.write_bytes(b"no tensors")
+        path = tmp_path / "structure.safetensors"
+        path.write_bytes(b"no tensors")
         with pytest.raises(BundleError, match=r"structure\.safetensors: damaged"):
-            Structure.read(file)
+            Structure.read(path)
 
     def test_groups_that_are_all_mixtures_are_taken_as_they_are(self, labelled):
         structure = fit_structure(*labelled, CLASSES, CLASSES["pop"])

@@ -1,4 +1,4 @@
-"""What is unlike everybody: the measures by hand, and made-up groups left out of the fit."""
+"""Novelty, of samples unlike the training samples: the measures by hand, and simulated groups left out of the fit."""
 
 import numpy as np
 import pytest
@@ -31,13 +31,13 @@ def drifted(rng, frequency, fst):
 
 
 def samples_of(rng, frequencies, members=MEMBERS):
-    """Allele copies of so many people of each population, and their populations' numbers."""
+    """Allele copies of so many members of each population, and the indices of their populations."""
     copies = [rng.binomial(2, f, (members, len(f))) for f in frequencies]
     return np.concatenate(copies).astype(np.int8), np.repeat(np.arange(len(copies)), members)
 
 
 @pytest.fixture(scope="module")
-def world():
+def populations():
     """Five groups of two populations and an admixed one, of which the last group is unknown to the fit."""
     rng = np.random.default_rng(5)
     ancestor = rng.uniform(0.15, 0.85, SITES)
@@ -51,10 +51,10 @@ def rng():
 
 
 @pytest.fixture(scope="module")
-def fitted(world):
+def fitted(populations):
     rng = np.random.default_rng(7)
-    copies, numbers = samples_of(rng, world[:8])
-    mixed = mixtures(rng, world[0], world[2])
+    copies, numbers = samples_of(rng, populations[:8])
+    mixed = mixtures(rng, populations[0], populations[2])
     copies = np.concatenate([copies, mixed])
     numbers = np.concatenate([numbers, np.full(len(mixed), 8)])
     groups = [0, 0, 1, 1, 2, 2, 3, 3, 0]
@@ -64,7 +64,7 @@ def fitted(world):
 
 
 def mixtures(rng, one, other, members=MEMBERS):
-    """People with more or less of their alleles from one population, the rest from another."""
+    """Samples with more or less of their alleles from one population, the rest from another."""
     share = rng.uniform(0.1, 0.9, (members, 1))
     return rng.binomial(2, share * one + (1 - share) * other).astype(np.int8)
 
@@ -79,16 +79,16 @@ def margin(fitted, copies, known=slice(None)):
 
 
 @pytest.mark.parametrize("known", [slice(None), slice(0, SITES, 3)], ids=["all", "third"])
-def test_members_are_not_novel_and_outsiders_are(rng, world, fitted, known):
-    members, _ = samples_of(rng, world[:8])
-    outsiders, _ = samples_of(rng, world[8:])
+def test_members_are_not_novel_and_outsiders_are(rng, populations, fitted, known):
+    members, _ = samples_of(rng, populations[:8])
+    outsiders, _ = samples_of(rng, populations[8:])
     assert (margin(fitted, members, known) > 0).mean() < 0.02
     assert (margin(fitted, outsiders, known) > 0).mean() > 0.8
 
 
-def test_members_of_an_admixed_population_are_not_novel(rng, world, fitted):
-    same_mixture = mixtures(rng, world[0], world[2], 100)
-    other_mixture = mixtures(rng, world[4], world[6], 100)
+def test_members_of_an_admixed_population_are_not_novel(rng, populations, fitted):
+    same_mixture = mixtures(rng, populations[0], populations[2], 100)
+    other_mixture = mixtures(rng, populations[4], populations[6], 100)
     assert (margin(fitted, same_mixture) > 0).mean() < 0.05
     assert (margin(fitted, other_mixture) > 0).mean() > 0.5
 
@@ -98,9 +98,9 @@ def test_the_bound_of_a_label_lies_above_that_of_the_flag(fitted):
     assert (withheld > flagged).all()
 
 
-def test_populations_of_the_groups_that_nobody_saw_keep_their_label(rng, world, fitted):
-    kin = [drifted(rng, world[number], WITHIN) for number in range(8)]
-    assert (margin(fitted, samples_of(rng, kin)[0]) > 1).mean() < 0.05
+def test_populations_of_the_groups_that_nobody_saw_keep_their_label(rng, populations, fitted):
+    related = [drifted(rng, populations[number], WITHIN) for number in range(8)]
+    assert (margin(fitted, samples_of(rng, related)[0]) > 1).mean() < 0.05
 
 
 def test_a_haplotype_has_no_drift():
@@ -129,8 +129,8 @@ def test_information_is_the_mutual_information_of_genotype_and_group():
     assert information(np.stack([equal, fixed], 1)) == pytest.approx([0, 2 * np.log(2)], abs=1e-6)
 
 
-def test_axes_tell_the_groups_apart(world):
-    frequency = np.stack(world)
+def test_axes_tell_the_groups_apart(populations):
+    frequency = np.stack(populations)
     coordinates = (np.log(frequency) - np.log1p(-frequency)) @ population_axes(frequency, 4)
     of_group = coordinates.reshape(5, 2, 4)
     within = np.abs(of_group[:, 0] - of_group[:, 1]).max()
@@ -143,8 +143,8 @@ def test_a_curve_goes_straight_from_point_to_point_and_on_flat():
     assert found.tolist() == [1.0, 1.5, 1.0, 0.0]
 
 
-def test_two_groups_teach_nothing(rng, world):
-    copies, numbers = samples_of(rng, world[:4], 10)
+def test_two_groups_teach_nothing(rng, populations):
+    copies, numbers = samples_of(rng, populations[:4], 10)
     samples = LabelledGenotypes(copies, numbers, [0, 0, 1, 1])
     assert fit_novelty(samples, lambda *counts: shrunken_frequencies(*counts, 20.0)) is None
     assert (novelty_axes(4, 2), novelty_axes(4, 3), novelty_axes(26, 5)) == (0, 3, 4)
@@ -156,11 +156,11 @@ def test_a_new_novelty_is_finite_for_a_sample_without_sites():
     assert torch.isfinite(torch.stack(found)).all()
 
 
-def test_an_outsider_is_more_probable_than_a_member(rng, world, fitted):
+def test_an_outsider_is_more_probable_than_a_member(rng, populations, fitted):
     novelty, frequency = fitted
     probabilities = []
-    for populations in (world[:8], world[8:]):
-        copies = torch.from_numpy(samples_of(rng, populations)[0]).double()
+    for tested in (populations[:8], populations[8:]):
+        copies = torch.from_numpy(samples_of(rng, tested)[0]).double()
         scores = novelty(copies, torch.full_like(copies, 2), frequency)
         probabilities.append(scores.outsider_probability)
     assert float(probabilities[0].mean()) < 0.1 < 0.7 < float(probabilities[1].mean())
@@ -175,14 +175,14 @@ def test_confusion_goes_by_the_two_groups_that_are_told_worst():
     assert float(confusion(torch.zeros(1, 2).double(), frequency)) == 3
 
 
-def test_sites_beside_each_other_make_less_novel(world, fitted):
-    outsiders = samples_of(np.random.default_rng(11), world[8:])[0]
+def test_sites_beside_each_other_make_less_novel(populations, fitted):
+    outsiders = samples_of(np.random.default_rng(11), populations[8:])[0]
     spread = margin(fitted, outsiders, slice(0, SITES, 10))
     adjacent = margin(fitted, outsiders, slice(0, SITES // 10))
     assert (adjacent > 0).mean() < (spread > 0).mean()
 
 
-def test_few_sites_are_not_enough(world, fitted):
+def test_few_sites_are_not_enough(populations, fitted):
     novelty, frequency = fitted
     means = torch.stack([frequency[[0, 1, 8]].mean(0), *frequency[2:8].reshape(3, 2, -1).mean(1)])
     total = torch.full((2, SITES), 2.0).double()

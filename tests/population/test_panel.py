@@ -36,10 +36,10 @@ def test_read_and_write(tmp_path: Path) -> None:
 
 def test_subsets_keep_the_given_order(tmp_path: Path) -> None:
     panel = panel_of(tmp_path, HEADER + SITES)
-    part = panel.subset([2, 0], name="part")
-    assert (part.name, part.rsid) == ("part", ("rs3", "rs1"))
-    assert part.positions["GRCh37"].tolist() == [30, 10]
-    assert part.sha256 != panel.sha256
+    subset = panel.subset([2, 0], name="part")
+    assert (subset.name, subset.rsid) == ("part", ("rs3", "rs1"))
+    assert subset.positions["GRCh37"].tolist() == [30, 10]
+    assert subset.sha256 != panel.sha256
     assert panel.subset(range(3)).sha256 == panel.sha256
 
 
@@ -50,7 +50,7 @@ def test_one_build_is_enough(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "words"),
+    ("text", "line", "message"),
     [
         ("chrom\tref\talt\n1\tA\tC\n", 1, "pos_grch37 or pos_grch38"),
         ("chrom\tpos_grch37\tref\n1\t5\tA\n", 1, "no column 'alt'"),
@@ -66,11 +66,11 @@ def test_one_build_is_enough(tmp_path: Path) -> None:
         (HEADER + "1\t9\n", 2, "2 columns"),
     ],
 )
-def test_faults(tmp_path: Path, text: str, line: int | None, words: str) -> None:
+def test_faults(tmp_path: Path, text: str, line: int | None, message: str) -> None:
     with pytest.raises(InputError) as caught:
         panel_of(tmp_path, text)
     assert caught.value.line == line
-    assert words in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -101,14 +101,14 @@ def test_sites_win_over_the_header() -> None:
 def test_the_sites_of_a_vcf_with_and_without_samples(samples, tmp_path):
     from genomai_cli.population.panel_files import read_panel
 
-    ends = ("\tFORMAT\ta", "\tGT\t0/1") if samples else ("", "")
+    sample_columns = ("\tFORMAT\ta", "\tGT\t0/1") if samples else ("", "")
     rows = ["chr1\t5\t.\ta\tG", "chr1\t6\t.\tAC\tG", "1\t5\t.\tA\tC", "chr2\t7\t.\tC\tT,G"]
-    columns = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO" + ends[0]
+    columns = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO" + sample_columns[0]
     lines = ["##fileformat=VCFv4.2", "##reference=GRCh38", columns]
-    lines += [f"{row}\t.\tPASS\t.{ends[1]}" for row in rows]
-    file = tmp_path / "sites.vcf"
-    file.write_text("\n".join(lines) + "\n")
-    panel = read_panel(file)
+    lines += [f"{row}\t.\tPASS\t.{sample_columns[1]}" for row in rows]
+    path = tmp_path / "sites.vcf"
+    path.write_text("\n".join(lines) + "\n")
+    panel = read_panel(path)
     assert (panel.chrom, panel.ref, panel.alt) == (("1",), ("A",), ("G",))
     assert panel.positions["GRCh38"].tolist() == [5]
     assert panel.positions["GRCh37"].tolist() == [0]

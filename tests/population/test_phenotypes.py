@@ -27,7 +27,7 @@ from genomai_cli.population.phenotypes import (
     unit_vectors,
 )
 
-PEOPLE = (
+TABLE = (
     "person\tpop\tsex\theight\tlatitude\tlongitude\n"
     "a\tGBR\tfemale\t1.60\t52.5\t-1.9\n"
     "b\tGBR\t.\t1.80\t52.5\t-1.9\n"
@@ -40,30 +40,30 @@ PEOPLE = (
 def read(tmp_path):
     """Reads a table from text."""
 
-    def reader(text):
-        file = tmp_path / "table.tsv"
-        file.write_text(text)
-        return read_phenotypes(file)
+    def read_text(text):
+        path = tmp_path / "table.tsv"
+        path.write_text(text)
+        return read_phenotypes(path)
 
-    return reader
-
-
-@pytest.fixture
-def people(read):
-    return read(PEOPLE)
+    return read_text
 
 
 @pytest.fixture
-def columns(people):
-    return Columns.of(people)
+def table(read):
+    return read(TABLE)
+
+
+@pytest.fixture
+def columns(table):
+    return Columns.of(table)
 
 
 class TestTable:
-    def test_what_is_missing_is_none(self, people):
-        assert people.names == ("a", "b", "c", "d")
-        assert people.column("pop") == ("GBR", "GBR", "FIN", None)
-        assert people.column("sex")[1] is None
-        assert people.column("height")[2] is None
+    def test_what_is_missing_is_none(self, table):
+        assert table.names == ("a", "b", "c", "d")
+        assert table.column("pop") == ("GBR", "GBR", "FIN", None)
+        assert table.column("sex")[1] is None
+        assert table.column("height")[2] is None
 
     @pytest.mark.parametrize(
         ("text", "line", "message"),
@@ -92,14 +92,14 @@ class TestColumns:
         assert columns.numbers[0].mean == pytest.approx(1.8)
         assert columns.location == Location()
 
-    def test_declared_columns_are_what_they_are_said_to_be(self, people):
-        columns = Columns.of(people, categories=["height"])
+    def test_declared_columns_are_what_they_are_said_to_be(self, table):
+        columns = Columns.of(table, categories=["height"])
         assert [c.name for c in columns.categories] == ["pop", "sex", "height"]
         assert columns.categories[2].labels == ("1.60", "1.80", "2.00")
         with pytest.raises(InputError, match=r"table\.tsv:2: pop is 'GBR', which is not a number"):
-            Columns.of(people, numbers=["pop"])
+            Columns.of(table, numbers=["pop"])
         with pytest.raises(InputError, match="no column 'weight'"):
-            Columns.of(people, numbers=["weight"])
+            Columns.of(table, numbers=["weight"])
 
     def test_a_latitude_alone_is_a_number(self, read):
         assert Columns.of(read("p\tlatitude\na\t1\nb\t2\n")).numbers[0].name == "latitude"
@@ -109,9 +109,9 @@ class TestColumns:
             Columns.of(read("p\tpop\na\t.\n"))
 
     def test_the_vocabulary_names_every_token(self, columns):
-        words = columns.vocabulary
-        assert words[:4] == ["pop=FIN", "pop=GBR", "sex=female", "sex=male"]
-        assert len(words) == len(set(words)) == sum(columns.sizes) == 4 + 11 + LOCATION_ANCHORS
+        tokens = columns.vocabulary
+        assert tokens[:4] == ["pop=FIN", "pop=GBR", "sex=female", "sex=male"]
+        assert len(tokens) == len(set(tokens)) == sum(columns.sizes) == 4 + 11 + LOCATION_ANCHORS
         assert columns.bounds[0] == (0, 2)
         assert columns.bounds[-1] == (15, 15 + LOCATION_ANCHORS)
 
@@ -123,9 +123,9 @@ class TestColumns:
     def test_anchors_cover_the_globe(self):
         anchors = location_anchors()
         assert np.allclose(np.linalg.norm(anchors, axis=1), 1)
-        everywhere = np.random.default_rng(1).normal(size=(500, 3))
-        everywhere /= np.linalg.norm(everywhere, axis=1, keepdims=True)
-        assert np.arccos((everywhere @ anchors.T).max(axis=1)).max() < 0.4  # radians
+        points = np.random.default_rng(1).normal(size=(500, 3))
+        points /= np.linalg.norm(points, axis=1, keepdims=True)
+        assert np.arccos((points @ anchors.T).max(axis=1)).max() < 0.4  # radians
 
     @given(st.floats(-89.9, 89.9), st.floats(-179.9, 179.9))
     def test_locations_come_back_as_degrees(self, latitude, longitude):
@@ -134,8 +134,8 @@ class TestColumns:
 
 
 class TestEncoding:
-    def test_values_become_numbers(self, people, columns):
-        encoded = encode(people, columns)
+    def test_values_become_numbers(self, table, columns):
+        encoded = encode(table, columns)
         assert encoded.categories.tolist() == [[1, 0], [1, MISSING], [0, 1], [MISSING, 1]]
         deviation = np.std([1.6, 1.8, 2.0])
         assert encoded.numbers[0, 0] == pytest.approx(-0.2 / deviation)
@@ -173,42 +173,42 @@ class TestEncoding:
         assert message in str(refused.value)
         assert refused.value.line == line
 
-    def test_columns_can_be_masked(self, people, columns):
-        encoded = encode(people, columns)
-        shown = np.zeros((4, 4), np.bool_)
-        shown[:, 3] = True
-        assert (encoded.with_columns(shown).known == (shown & encoded.known)).all()
+    def test_columns_can_be_masked(self, table, columns):
+        encoded = encode(table, columns)
+        visible = np.zeros((4, 4), np.bool_)
+        visible[:, 3] = True
+        assert (encoded.with_columns(visible).known == (visible & encoded.known)).all()
 
-    def test_rows_of_a_corpus_hold_them(self, people, columns):
+    def test_rows_of_a_corpus_hold_them(self, table, columns):
         layout = PhenotypeRows(5, columns)
         letters = np.random.default_rng(0).choice(list(b"ACGTN"), (4, 5)).astype(np.uint8)
-        encoded = encode(people, columns)
+        encoded = encode(table, columns)
         rows = layout.rows(letters, encoded)
         assert rows.shape == (4, len(layout))
         assert (layout.letters(rows) == letters).all()
-        back = layout.encoded(rows)
+        decoded = layout.encoded(rows)
         for name in ("categories", "numbers", "locations"):
-            assert np.array_equal(getattr(back, name), getattr(encoded, name), equal_nan=True)
+            assert np.array_equal(getattr(decoded, name), getattr(encoded, name), equal_nan=True)
 
 
 class TestGroups:
-    def test_what_samples_have_in_common_makes_a_record(self, people, columns):
-        assert list(common_records(people, columns, "pop")) == [
+    def test_what_samples_have_in_common_makes_a_record(self, table, columns):
+        assert list(common_records(table, columns, "pop")) == [
             ["record", "pop", "sex", "height", "latitude", "longitude"],
             ["FIN", "FIN", "male", ".", "60", "25"],
             ["GBR", "GBR", ".", ".", "52.5", "-1.9"],
         ]
 
-    def test_without_groups_every_label_is_one(self, people, columns):
-        records = [row[0] for row in common_records(people, columns, "")]
+    def test_without_groups_every_label_is_one(self, table, columns):
+        records = [row[0] for row in common_records(table, columns, "")]
         assert records == ["record", "pop=FIN", "pop=GBR", "sex=female", "sex=male"]
 
-    def test_groups_are_the_samples_of_a_label(self, people, columns):
+    def test_groups_are_the_samples_of_a_label(self, table, columns):
         layout = PhenotypeRows(3, columns)
         letters = np.frombuffer(b"AAACCCGGGTTT", np.uint8).reshape(4, 3)
-        rows = layout.rows(letters, encode(people, columns))
+        rows = layout.rows(letters, encode(table, columns))
         groups = HaplotypeGroups.of(rows[:3], layout, "pop")
-        assert groups.groups(encode(people, columns)).tolist() == [1, 1, 0, MISSING]
+        assert groups.groups(encode(table, columns)).tolist() == [1, 1, 0, MISSING]
         crossed = groups.pool.cross(np.array([0, 1]), np.random.default_rng(0))
         assert crossed[0].tobytes() == b"GGG"
         assert set(crossed[1].tobytes()) <= set(b"AC")
@@ -219,8 +219,8 @@ class TestGroups:
 def test_labels_survive_encoding(values):
     values = [*values, "x"]
     names = tuple(map(str, range(len(values))))
-    told = {"c": tuple(values), "n": ("1",) * len(values)}
-    table = PhenotypeTable("t", names, tuple(range(2, len(values) + 2)), told)
+    cells = {"c": tuple(values), "n": ("1",) * len(values)}
+    table = PhenotypeTable("t", names, tuple(range(2, len(values) + 2)), cells)
     columns = Columns.of(table)
     labels = columns.categories[0].labels
     found = encode(table, columns).categories[:, 0]

@@ -1,4 +1,4 @@
-"""Aligned reads at a panel's sites: the calls of those they were made from, and what they cannot tell is missing."""
+"""Aligned reads at a panel's sites: calls of the genotypes they are simulated from, missing where they are too few."""
 
 import json
 import os
@@ -13,14 +13,14 @@ from genomai_cli.formats.pileups import PileupColumn
 from genomai_cli.population.builds import contig_lengths
 from genomai_cli.population.pileup_genotypes import call_genotype
 
-LENGTH = 60  # letters of a read, in whose middle the site lies
-BEFORE = LENGTH // 2
+READ_LENGTH = 60  # letters of a read, in whose middle the site lies
+SITE_OFFSET = READ_LENGTH // 2
 
 
-def letters_at(cohort, person):
-    """The two letters of a person at each site; None where one is missing."""
+def letters_at(cohort, individual):
+    """The two letters of an individual at each site; None where one is missing."""
     for number in range(SITES):
-        alleles = cohort.alleles[person, :, number]
+        alleles = cohort.alleles[individual, :, number]
         pair = site(number)[2:]
         yield None if (alleles < 0).any() else tuple(pair[allele] for allele in alleles)
 
@@ -28,10 +28,10 @@ def letters_at(cohort, person):
 def segment(name, contig, position, base, *, quality=30, mapping=60, flag=0, cigar=None, header):
     read = pysam.AlignedSegment(header)
     read.query_name, read.flag, read.reference_id = name, flag, contig
-    read.reference_start, read.mapping_quality = position - 1 - BEFORE, mapping
-    read.cigartuples = cigar or [(0, LENGTH)]
-    read.query_sequence = "A" * BEFORE + base + "A" * (LENGTH - BEFORE - 1)
-    read.query_qualities = pysam.qualitystring_to_array(chr(33 + quality) * LENGTH)
+    read.reference_start, read.mapping_quality = position - 1 - SITE_OFFSET, mapping
+    read.cigartuples = cigar or [(0, READ_LENGTH)]
+    read.query_sequence = "A" * SITE_OFFSET + base + "A" * (READ_LENGTH - SITE_OFFSET - 1)
+    read.query_qualities = pysam.qualitystring_to_array(chr(33 + quality) * READ_LENGTH)
     read.set_tag("RG", "g1")
     return read
 
@@ -57,40 +57,42 @@ def write(path, reads, header, *, index=True):
     return path
 
 
-def of_person(path, cohort, person=0, *, depth=30, shift=0, others=0.0, seed=1, **about):
-    """A BAM of reads at all sites of a person, a share of them those of `others`, person 2."""
-    header, rng, reads = header_of(**about), np.random.default_rng(seed), []
-    both = zip(letters_at(cohort, person), letters_at(cohort, 2), strict=True)
-    for number, (mine, theirs) in enumerate(both):
-        chrom, position, *_ = site(number)
-        for copy in range(depth if mine else 0):
-            pair = theirs if theirs and rng.random() < others else mine
+def bam_of(
+    path, cohort, individual=0, *, depth=30, shift=0, contamination=0.0, seed=1, **header_options
+):
+    """A BAM of reads at all sites of an individual, a share `contamination` of them those of individual 2."""
+    header, rng, reads = header_of(**header_options), np.random.default_rng(seed), []
+    pairs = zip(letters_at(cohort, individual), letters_at(cohort, 2), strict=True)
+    for site_number, (own, other) in enumerate(pairs):
+        chrom, position, *_ = site(site_number)
+        for read_number in range(depth if own else 0):
+            pair = other if other and rng.random() < contamination else own
             base = pair[int(rng.integers(2))]
-            name = f"r{number}.{copy}"
+            name = f"r{site_number}.{read_number}"
             reads.append(segment(name, chrom - 1, position + shift, base, header=header))
     return write(path, reads, header)
 
 
 @pytest.mark.parametrize(("build", "prefix", "shift"), [("GRCh37", "chr", 0), ("GRCh38", "", 1000)])
 def test_the_calls_of_the_genotypes(build, prefix, shift, handmade_bundle, cohort, tmp_path):
-    """Where the letters of a record are on which strand is not asked, nor what the file's reference was."""
-    bam = of_person(tmp_path / "x.bam", cohort, shift=shift, build=build, prefix=prefix)
-    found = run(["classify", "--model", handmade_bundle, bam])
-    assert found.status == 0, found.stderr
+    """Neither the strand of a record's letters nor the reference of the file matters."""
+    bam = bam_of(tmp_path / "x.bam", cohort, shift=shift, build=build, prefix=prefix)
+    result = run(["classify", "--model", handmade_bundle, bam])
+    assert result.status == 0, result.stderr
     expected = run(["classify", "--model", handmade_bundle, cohort.newcomers]).rows[1]
-    assert found.rows[1][0] == "sam"
-    assert found.rows[1][1:4:2] == expected[1:4:2]
-    assert int(found.rows[1][5]) > 0.9 * int(expected[5])
-    assert f"{build}, {SITES} of {SITES} panel sites" in found.stderr
+    assert result.rows[1][0] == "sam"
+    assert result.rows[1][1:4:2] == expected[1:4:2]
+    assert int(result.rows[1][5]) > 0.9 * int(expected[5])
+    assert f"{build}, {SITES} of {SITES} panel sites" in result.stderr
     barcode = ["tokenize", "--to", "fasta", "--panel", cohort.panel]
     texts = [run([*barcode, file]).stdout for file in (bam, cohort.newcomers)]
-    letters, right = (text.split(">")[1].splitlines()[1] for text in texts)
-    assert all(a in ("N", b) for a, b in zip(letters, right, strict=True))
+    letters, expected_letters = (text.split(">")[1].splitlines()[1] for text in texts)
+    assert all(a in ("N", b) for a, b in zip(letters, expected_letters, strict=True))
 
 
 def test_few_reads_tell_little(handmade_bundle, cohort, tmp_path):
     """One read a site makes no genotype, so that the flag is there; likelihoods are for models that read them."""
-    bam = of_person(tmp_path / "x.bam", cohort, depth=1)
+    bam = bam_of(tmp_path / "x.bam", cohort, depth=1)
     result = run(["classify", "--model", handmade_bundle, bam])
     assert result.status == 0, result.stderr
     assert result.rows[1][1] == "UNKNOWN"
@@ -107,12 +109,12 @@ def test_no_reads_at_the_sites_are_unknown(handmade_bundle, tmp_path):
 
 
 def test_contaminated_reads_are_told(handmade_bundle, cohort, tmp_path):
-    """A tenth of another person's reads: what fits no genotype is missing, and there is a warning."""
-    bam = of_person(tmp_path / "x.bam", cohort, depth=60, others=0.1)
+    """A tenth of another individual's reads: what fits no genotype is missing, and there is a warning."""
+    bam = bam_of(tmp_path / "x.bam", cohort, depth=60, contamination=0.1)
     result = run(["classify", "--model", handmade_bundle, bam])
     assert result.status == 0, result.stderr
     assert "these fit no genotype of one person: contaminated" in result.stderr
-    clean = of_person(tmp_path / "y.bam", cohort, depth=60)
+    clean = bam_of(tmp_path / "y.bam", cohort, depth=60)
     assert "fit no genotype" not in run(["classify", "--model", handmade_bundle, clean]).stderr
 
 
@@ -123,9 +125,9 @@ def test_another_assembly_is_refused(build, handmade_bundle, cohort, tmp_path):
     rng, reads = np.random.default_rng(1), []
     for number in range(SITES):
         chrom, position, *own = site(number)
-        others = [base for base in "ACGT" if base not in own]
+        other_bases = [base for base in "ACGT" if base not in own]
         shift = 1000 if build == "GRCh38" else 0
-        base = str(rng.choice([*others, others[0], own[0]]))
+        base = str(rng.choice([*other_bases, other_bases[0], own[0]]))
         if chrom == 1:
             reads += [
                 segment(f"r{number}.{n}", 0, position + shift, base, header=header)
@@ -133,12 +135,12 @@ def test_another_assembly_is_refused(build, handmade_bundle, cohort, tmp_path):
             ]
     result = run(["classify", "--model", handmade_bundle, write(tmp_path / "x.bam", reads, header)])
     assert result.status == 1
-    said = (
+    message = (
         "the bases are not the panel's alleles"
         if build == "GRCh38"
         else "are not those of GRCh37 or GRCh38"
     )
-    assert said in result.stderr
+    assert message in result.stderr
     assert result.stdout == ""
 
 
@@ -146,24 +148,24 @@ def test_what_does_not_count(cohort, tmp_path):
     """Duplicates, secondary and failed alignments, poor mapping and poor bases; mates count once, gaps not at all."""
     header = header_of()
     chrom, position, ref, alt = site(0)
-    right = [segment(f"r{n}", chrom - 1, position, ref, header=header) for n in range(7)]
-    wrong = [
-        segment(f"w{n}.{copy}", chrom - 1, position, alt, header=header, **how)
-        for n, how in enumerate(
+    counted = [segment(f"r{n}", chrom - 1, position, ref, header=header) for n in range(7)]
+    ignored = [
+        segment(f"w{n}.{number}", chrom - 1, position, alt, header=header, **options)
+        for n, options in enumerate(
             [{"flag": 0x400}, {"flag": 0x100}, {"flag": 0x200}, {"flag": 0x800}, {"mapping": 19}, {"quality": 9},
-             {"cigar": [(0, BEFORE), (2, 1), (0, LENGTH - BEFORE)]}]
+             {"cigar": [(0, SITE_OFFSET), (2, 1), (0, READ_LENGTH - SITE_OFFSET)]}]
         )
-        for copy in range(9)
+        for number in range(9)
     ]  # fmt: skip
-    apart = [segment("m", chrom - 1, position, base, header=header) for base in (ref, alt)]
-    bam = write(tmp_path / "x.bam", right + wrong + apart, header)
+    mates = [segment("m", chrom - 1, position, base, header=header) for base in (ref, alt)]
+    bam = write(tmp_path / "x.bam", counted + ignored + mates, header)
     barcode = ["tokenize", "--to", "fasta", "--panel", cohort.panel]
     assert run([*barcode, bam]).stdout.splitlines()[1][0] == ref
-    six = write(tmp_path / "y.bam", [*right[:6], right[0]], header)
-    assert run([*barcode, six]).stdout.splitlines()[1][0] == "N"
+    six_reads = write(tmp_path / "y.bam", [*counted[:6], counted[0]], header)
+    assert run([*barcode, six_reads]).stdout.splitlines()[1][0] == "N"
 
 
-def pile(bases, quality=30):
+def pileup_column(bases, quality=30):
     codes = np.array(["ACGT".index(base) for base in bases], np.uint8)
     return PileupColumn(codes, np.full(len(codes), 10 ** (-quality / 10)))
 
@@ -182,7 +184,7 @@ def pile(bases, quality=30):
     ],
 )
 def test_the_likeliest_genotype(bases, genotype, certain, fits):
-    found = call_genotype(pile(bases))
+    found = call_genotype(pileup_column(bases))
     assert "".join(found.genotype) == genotype
     assert found.is_certain == certain
     assert found.fits == fits
@@ -192,54 +194,54 @@ def test_its_likelihoods_are_those_of_the_binomial():
     """By hand: three reads of ref and one of alt, of quality 20."""
     e = 0.01
     hom, het, other = (1 - e) ** 3 * e / 3, (0.5 * (1 - e + e / 3)) ** 4, (e / 3) ** 3 * (1 - e)
-    found = call_genotype(pile("AAAC", 20)).likelihoods(("A", "C"))[0]
+    found = call_genotype(pileup_column("AAAC", 20)).likelihoods(("A", "C"))[0]
     np.testing.assert_allclose(found, np.array([hom, het, other]) / max(hom, het), rtol=1e-4)
-    assert call_genotype(pile("")) is None
+    assert call_genotype(pileup_column("")) is None
 
 
 def test_likelihoods_are_read_by_models_that_do(cohort, tmp_path):
     """One read a site is one allele: `ancestry` counts it as it does PL of a VCF."""
-    bam = of_person(tmp_path / "x.bam", cohort, depth=2)
+    bam = bam_of(tmp_path / "x.bam", cohort, depth=2)
     from genomai_cli.formats.streams import open_inputs
     from genomai_cli.population.barcode import read_barcodes
     from genomai_cli.population.panel import Panel
 
-    read = read_barcodes(open_inputs([bam]), Panel.read(cohort.panel), likelihoods=True)
-    assert read.report.uncertain["GL"] > 0.9 * (cohort.alleles[0] >= 0).all(axis=0).sum()
+    barcodes = read_barcodes(open_inputs([bam]), Panel.read(cohort.panel), likelihoods=True)
+    assert barcodes.report.uncertain["GL"] > 0.9 * (cohort.alleles[0] >= 0).all(axis=0).sum()
 
 
 def test_the_options_of_calls_count(handmade_bundle, cohort, tmp_path):
-    bam = of_person(tmp_path / "x.bam", cohort)
+    bam = bam_of(tmp_path / "x.bam", cohort)
     record = tmp_path / "record.json"
     for option, key in ((["--min-dp", "31"], "min_dp"), (["--min-gq", "900"], "min_gq")):
-        words = ["classify", "--model", handmade_bundle, bam, *option, "--report-json", record]
-        assert run(words).status == 0
-        told = json.loads(record.read_text())["details"]["matches"][0]["no_calls"]
-        assert Counter(told).most_common(1)[0][0] == key
+        arguments = ["classify", "--model", handmade_bundle, bam, *option, "--report-json", record]
+        assert run(arguments).status == 0
+        no_calls = json.loads(record.read_text())["details"]["matches"][0]["no_calls"]
+        assert Counter(no_calls).most_common(1)[0][0] == key
 
 
-def test_what_is_missing_is_told(handmade_bundle, cohort, tmp_path):
+def test_files_that_cannot_be_read_are_refused(handmade_bundle, cohort, tmp_path):
     header = header_of("one,two")
     reads = [segment("r", 0, 1000, "A", header=header)]
-    two = write(tmp_path / "two.bam", reads, header)
-    bare = write(tmp_path / "bare.bam", reads, header_of(), index=False)
-    stale = of_person(tmp_path / "stale.bam", cohort)
+    two_samples = write(tmp_path / "two.bam", reads, header)
+    unindexed = write(tmp_path / "bare.bam", reads, header_of(), index=False)
+    stale = bam_of(tmp_path / "stale.bam", cohort)
     os.utime(tmp_path / "stale.bam.bai", (1, 1))
-    cut = of_person(tmp_path / "cut.bam", cohort)
-    cut.write_bytes(cut.read_bytes()[:-28])
+    truncated = bam_of(tmp_path / "cut.bam", cohort)
+    truncated.write_bytes(truncated.read_bytes()[:-28])
     (tmp_path / "cut.bam.bai").touch()
-    for file, said in (
-        (two, "reads of 2 samples (one, two): one file a sample"),
-        (bare, "no index beside it: `samtools index bare.bam` makes it"),
-        (cut, "truncated"),
+    for file, message in (
+        (two_samples, "reads of 2 samples (one, two): one file a sample"),
+        (unindexed, "no index beside it: `samtools index bare.bam` makes it"),
+        (truncated, "truncated"),
         (stale, "changed after its index: `samtools index stale.bam` makes it anew"),
     ):
         result = run(["classify", "--model", handmade_bundle, file])
         assert result.status == 1, result.stderr
-        assert said in result.stderr
+        assert message in result.stderr
         assert len(result.stderr.splitlines()) == 1
-    assert "not a stream" in run(["classify", "--model", handmade_bundle], stdin=bare).stderr
-    mito = run(["classify", "--model", "mito", of_person(tmp_path / "x.bam", cohort)])
+    assert "not a stream" in run(["classify", "--model", handmade_bundle], stdin=unindexed).stderr
+    mito = run(["classify", "--model", "mito", bam_of(tmp_path / "x.bam", cohort)])
     assert mito.status == 1
     assert "where VCF or BCF is needed" in mito.stderr
 
@@ -265,20 +267,20 @@ def test_a_cram_needs_its_reference(handmade_bundle, cohort, tmp_path):
         for read in reads:
             out.write(read)
     pysam.index(str(cram))
-    words = ["classify", "--model", handmade_bundle, cram]
-    refused = run(words)
-    assert refused.status == 1
-    assert "--reference FASTA" in refused.stderr
-    found = run([*words, "--reference", genome])
-    assert found.status == 0, found.stderr
-    assert int(found.rows[1][5]) > 40
+    arguments = ["classify", "--model", handmade_bundle, cram]
+    result = run(arguments)
+    assert result.status == 1
+    assert "--reference FASTA" in result.stderr
+    result = run([*arguments, "--reference", genome])
+    assert result.status == 0, result.stderr
+    assert int(result.rows[1][5]) > 40
     other = tmp_path / "other.fa"
     other.write_text(f">NC_000001.10\n{letters[::-1]}\n")
-    lacks = tmp_path / "lacks.fa"
-    lacks.write_text(f">NC_000002.11\n{letters}\n")
+    other_contig = tmp_path / "lacks.fa"
+    other_contig.write_text(f">NC_000002.11\n{letters}\n")
     genome.unlink()  # which the header names
-    for wrong in (other, lacks):
-        result = run([*words, "--reference", wrong])
+    for reference in (other, other_contig):
+        result = run([*arguments, "--reference", reference])
         assert result.status == 1
         assert "not made with this --reference" in result.stderr
         assert len(result.stderr.splitlines()) == 1

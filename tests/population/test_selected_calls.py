@@ -1,4 +1,4 @@
-"""Calls chosen by genotype: who is recognised, and the likelihood given the choice."""
+"""Calls selected by genotype: how they are recognised, and the likelihood given the selection."""
 
 import numpy as np
 import pytest
@@ -67,7 +67,7 @@ def test_of_two_populations_the_one_in_which_calls_by_chance_are_likelier_counts
     assert not bool(is_selected(copies, both))
 
 
-def test_people_with_all_their_calls_were_not_chosen():
+def test_samples_with_all_their_calls_were_not_chosen():
     rng = np.random.default_rng(3)
     frequency = rng.uniform(0.1, 0.9, 200)
     copies = torch.from_numpy(rng.binomial(2, frequency, (500, 200)))
@@ -80,14 +80,14 @@ def test_people_with_all_their_calls_were_not_chosen():
 def test_the_likelihood_is_that_of_genotypes_with_an_alternate_allele():
     f = torch.tensor([[0.2], [0.7]]).double()
     called = 1 - (1 - f) ** 2
-    for copies, chance in ((1, 2 * f * (1 - f) / called), (2, f**2 / called)):
+    for copies, probability in ((1, 2 * f * (1 - f) / called), (2, f**2 / called)):
         found = log_likelihood_given_called(torch.tensor([[copies]]), f)
-        assert torch.allclose(found.exp(), chance.T)
+        assert torch.allclose(found.exp(), probability.T)
     missing = log_likelihood_given_called(torch.tensor([[-1]]), f)
     assert torch.equal(missing, torch.zeros(1, 2).double())
 
 
-def test_sites_whose_roles_are_exchanged_are_judged_the_other_way_round():
+def test_sites_whose_roles_are_exchanged_are_scored_the_other_way_round():
     f = torch.tensor([[0.2], [0.7]]).double()
     found = log_likelihood_given_called(torch.tensor([[0]]), f)
     assert torch.allclose(found.exp(), ((1 - f) ** 2 / (1 - f**2)).T)
@@ -116,16 +116,16 @@ def test_variants_alone_still_tell_populations_apart(likelihood):
 
 
 def test_networks_have_no_vote_on_chosen_calls(likelihood):
-    whole = torch.from_numpy(np.tile([0, 1, 2], 100))[None]
-    chosen = torch.where(whole > 0, whole, -1)
-    found = likelihood.scores(torch.cat([whole, chosen]))
+    unselected = torch.from_numpy(np.tile([0, 1, 2], 100))[None]
+    chosen = torch.where(unselected > 0, unselected, -1)
+    found = likelihood.scores(torch.cat([unselected, chosen]))
     assert found["votes"].tolist() == [1, 0]
 
 
-def test_other_samples_of_a_batch_are_judged_as_ever(likelihood):
-    whole = torch.from_numpy(np.tile([0, 1, 2], 100))[None]
-    both = torch.cat([whole, torch.where(whole > 0, whole, -1)])
-    alone = likelihood.scores(whole)["likelihood"]
+def test_other_samples_of_a_batch_are_scored_as_if_alone(likelihood):
+    unselected = torch.from_numpy(np.tile([0, 1, 2], 100))[None]
+    both = torch.cat([unselected, torch.where(unselected > 0, unselected, -1)])
+    alone = likelihood.scores(unselected)["likelihood"]
     assert torch.allclose(likelihood.scores(both)["likelihood"][:1], alone)
 
 
@@ -135,6 +135,6 @@ def test_no_label_of_chosen_calls_is_sure(likelihood):
     both = torch.cat([copies, torch.where(copies > 0, copies, -1)])
     scores = likelihood.scores(both) | {"pop": torch.zeros(2, 2).double()}
     fusion = Fusion({"pop": 2}, {"pop": [0, 1]}).double()
-    whole, chosen = fusion(scores, torch.ones(2).double())["pop"].exp().amax(1).tolist()
-    assert whole > 0.99
+    unselected, chosen = fusion(scores, torch.ones(2).double())["pop"].exp().amax(1).tolist()
+    assert unselected > 0.99
     assert chosen == pytest.approx(1 - UNCERTAIN / 2, abs=0.01)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from genomai_cli.formats.streams import open_inputs
 from genomai_cli.population.barcode import Barcodes, read_barcodes
@@ -35,14 +36,15 @@ POPULATIONS = 4
 RNG = np.random.default_rng(3)
 ALLELES = [("A", "G"), ("C", "T"), ("G", "A"), ("T", "C"), ("A", "C")]
 REFS, ALTS = zip(*(ALLELES[site % len(ALLELES)] for site in range(SITES)), strict=True)
-PLACES = 1000 * np.arange(1, SITES + 1)
+POSITIONS = 1000 * np.arange(1, SITES + 1)
 PANEL = Panel(
-    "made", ("1",) * SITES, {"GRCh37": PLACES, "GRCh38": PLACES + 7}, (".",) * SITES, REFS, ALTS,
+    "made", ("1",) * SITES, {"GRCh37": POSITIONS, "GRCh38": POSITIONS + 7}, (".",) * SITES, REFS, ALTS,
     (".",) * SITES,
 )  # fmt: skip
 THETA = RNG.normal(0, 1.2, (POPULATIONS, SITES))
 FREQUENCY = 1 / (1 + np.exp(-THETA))
 COPIES = RNG.binomial(2, FREQUENCY[[0, 1, 2, 3, 0]])
+AXIS = RNG.normal(0, 0.3, (SITES, 1))
 CERTAIN = ("0,99,255", "99,0,99", "255,99,0")
 Row = list[str]
 
@@ -50,17 +52,17 @@ Row = list[str]
 def rows_of(*calls: list[str], layout: str = "PL") -> list[Row]:
     """Rows of samples with these values at each site."""
     return [
-        ["1", str(place), ".", ref, alt, ".", "PASS", ".", layout, *values]
-        for place, ref, alt, *values in zip(PLACES, REFS, ALTS, *calls, strict=True)
+        ["1", str(position), ".", ref, alt, ".", "PASS", ".", layout, *values]
+        for position, ref, alt, *values in zip(POSITIONS, REFS, ALTS, *calls, strict=True)
     ]
 
 
 def barcodes(folder: Path, rows: list[Row]) -> Barcodes:
     samples = [f"S{number}" for number in range(len(rows[0]) - 9)]
-    head = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT", *samples]
+    columns = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT", *samples]
     path = folder / "x.vcf"
     path.write_text(
-        "##fileformat=VCFv4.2\n" + "".join("\t".join(row) + "\n" for row in [head, *rows])
+        "##fileformat=VCFv4.2\n" + "".join("\t".join(row) + "\n" for row in [columns, *rows])
     )
     return read_barcodes(open_inputs([path]), PANEL, likelihoods=True)
 
@@ -75,7 +77,7 @@ def likelihood() -> PopulationLikelihood:
     nesting = {"group": [0, 0, 1, 1], "pop": [0, 1, 2, 3]}
     likelihood = PopulationLikelihood(POPULATIONS, SITES, 1, nesting).double()
     likelihood.theta.copy_(torch.from_numpy(THETA))
-    likelihood.axes.copy_(torch.from_numpy(RNG.normal(0, 0.3, (SITES, 1))))
+    likelihood.axes.copy_(torch.from_numpy(AXIS))
     likelihood.spread.mul_(0.5)
     return likelihood
 
@@ -100,11 +102,12 @@ def test_a_turned_or_swapped_record_has_its_values_turned(tmp_path):
     swapped = [[*row[:3], row[4], row[3], *row[5:]] for row in rows]
     of_panel = uncertain(tmp_path, rows).values
     np.testing.assert_array_equal(uncertain(tmp_path, swapped).values, of_panel[:, ::-1])
-    other = str.maketrans("ACGT", "TGCA")
-    turned = [
-        [*row[:3], row[3].translate(other), row[4].translate(other), *row[5:]] for row in rows
+    complement = str.maketrans("ACGT", "TGCA")
+    complemented = [
+        [*row[:3], row[3].translate(complement), row[4].translate(complement), *row[5:]]
+        for row in rows
     ]
-    np.testing.assert_array_equal(uncertain(tmp_path, turned).values, of_panel)
+    np.testing.assert_array_equal(uncertain(tmp_path, complemented).values, of_panel)
 
 
 def test_what_stands_for_alleles_that_were_not_seen_is_the_panels_alternate(tmp_path):
@@ -117,8 +120,8 @@ def test_whoever_carries_another_allele_or_contradicts_himself_has_no_likelihood
     rows = rows_of(["./.:0,3,30"] * SITES, layout="GT:PL")
     third = next(base for base in "ACGT" if base not in (REFS[0], ALTS[0]))
     carrier = [*rows[0][:4], third, *rows[0][5:8], "GT", "0/1"]
-    again = [*rows[1][:9], "./.:30,3,0"]
-    found = uncertain(tmp_path, [rows[0], carrier, rows[1], again, *rows[2:]]).values
+    contradicting = [*rows[1][:9], "./.:30,3,0"]
+    found = uncertain(tmp_path, [rows[0], carrier, rows[1], contradicting, *rows[2:]]).values
     assert found[0].tolist() == [1, 1, 1]
     assert found[1].tolist() == uncertain(tmp_path, rows).values[1].tolist()  # the first counts
 
@@ -131,42 +134,42 @@ def test_the_report_counts_them_and_names_the_field(tmp_path):
 
 def test_certain_calls_come_without(tmp_path):
     calls = [f"{('0/0', '0/1', '1/1')[c]}:{CERTAIN[c]}" for c in COPIES[0]]
-    read = barcodes(tmp_path, rows_of(calls, layout="GT:PL"))
-    assert [record.uncertain for record in read.records()] == [None]
-    assert read.report.uncertain == {}
+    found = barcodes(tmp_path, rows_of(calls, layout="GT:PL"))
+    assert [record.uncertain for record in found.records()] == [None]
+    assert found.report.uncertain == {}
 
 
 # --- to what a model reads
 
 
 def test_decisive_likelihoods_are_the_genotypes_and_flat_ones_are_missing(tmp_path):
-    known = RNG.random(SITES) < 0.6
+    known = np.random.default_rng(5).random(SITES) < 0.6
     calls = ["./.:" + (CERTAIN[c] if k else "0,0,0") for c, k in zip(COPIES[1], known, strict=True)]
     record = next(barcodes(tmp_path, rows_of(calls, layout="GT:PL")).records())
     assert set(record.sequence) == {"N"}
-    read = reader()(record)
-    assert (read.used_letters, read.usable_letters) == (known.sum(), SITES)
-    assert read.call_rate == pytest.approx(known.mean(), abs=1e-6)
+    model_input = reader()(record)
+    assert (model_input.used_letters, model_input.usable_letters) == (known.sum(), SITES)
+    assert model_input.call_rate == pytest.approx(known.mean(), abs=1e-6)
     expected = one_hot(np.where(known, COPIES[1], -1)).numpy()
-    np.testing.assert_allclose(read.likelihoods, expected, atol=1e-6)
+    np.testing.assert_allclose(model_input.likelihoods, expected, atol=1e-6)
 
 
 def test_a_read_counts_for_less_than_a_genotype(tmp_path):
     calls = ["./.:0,3,30", *["./.:."] * (SITES - 1)]
     record = next(barcodes(tmp_path, rows_of(calls, layout="GT:PL")).records())
-    read = reader()(record)
-    assert (read.used_letters, read.is_haplotype) == (1, False)
-    assert 0.3 / SITES < read.call_rate < 0.7 / SITES
+    model_input = reader()(record)
+    assert (model_input.used_letters, model_input.is_haplotype) == (1, False)
+    assert 0.3 / SITES < model_input.call_rate < 0.7 / SITES
 
 
 def test_variants_only_stay_calls(tmp_path):
     calls = ["0/1:3,0,9"] * 30 + ["1/1:60,9,0"] * 30
     record = next(barcodes(tmp_path, rows_of(calls, layout="GT:PL")).records())
     assert record.uncertain is not None
-    read = reader()(record)
-    assert read.selected
-    assert read.likelihoods is None
-    assert read.heterozygous == 30
+    model_input = reader()(record)
+    assert model_input.selected
+    assert model_input.likelihoods is None
+    assert model_input.heterozygous == 30
 
 
 def test_models_of_letters_alone_read_the_calls(tmp_path):
@@ -190,8 +193,14 @@ def test_probabilities_at_the_populations_frequencies_say_nothing():
 # --- and what it makes of them
 
 
+def some_copies() -> NDArray[np.int64]:
+    """The copies with a fifth of them missing."""
+    known = np.random.default_rng(6).random(COPIES.shape) < 0.8
+    return np.where(known, COPIES, -1)
+
+
 def test_known_genotypes_are_scored_as_letters_are(likelihood):
-    copies = np.where(RNG.random(COPIES.shape) < 0.8, COPIES, -1)
+    copies = some_copies()
     by_letter = likelihood.scores(torch.from_numpy(copies))
     by_likelihood = likelihood.scores(one_hot(copies))
     assert by_letter.keys() == by_likelihood.keys()
@@ -205,7 +214,7 @@ def test_a_network_reads_known_genotypes_as_letters():
     network = GenotypeRegression(GenotypeRegressionConfig(SITES, 8)).double()
     network.frequency.copy_(torch.from_numpy(FREQUENCY.mean(0)))
     torch.nn.init.normal_(network.weight)
-    copies = np.where(RNG.random(COPIES.shape) < 0.8, COPIES, -1)
+    copies = some_copies()
     found = network.pooled(one_hot(copies))
     torch.testing.assert_close(found, network.pooled(torch.from_numpy(copies)))
 

@@ -21,7 +21,7 @@ from genomai_cli.population.networks.windowed_imputer import (
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SITES, PEOPLE = 24, 40
+SITES, INDIVIDUALS = 24, 40
 POSITIONS = np.arange(SITES) * 1000.0
 
 
@@ -30,7 +30,7 @@ def copies():
     """Genotypes (N, S) of samples that have two of six haplotypes each, some of them unknown."""
     rng = np.random.default_rng(3)
     haplotypes = rng.random((6, SITES)) < 0.4
-    chosen = rng.integers(6, size=(PEOPLE, 2))
+    chosen = rng.integers(6, size=(INDIVIDUALS, 2))
     found = haplotypes[chosen].sum(axis=1)
     found[rng.random(found.shape) < 0.02] = -1
     return found.astype(np.int8)
@@ -49,7 +49,7 @@ def reference_of(individuals, sites, **options):
 
 @pytest.fixture
 def kriging(copies):
-    kriging = reference_of(PEOPLE, SITES)
+    kriging = reference_of(INDIVIDUALS, SITES)
     kriging.set_genotypes(copies)
     return kriging
 
@@ -58,11 +58,11 @@ def kriged(copies, sites, query):
     """The same as `KrigingReference._predictions` from one sample's copies at all sites, by the textbook (eq. 2.25)."""
     known = copies >= 0
     mean = (copies * known).sum(0) / known.sum(0)
-    surplus = ((copies - mean) * known)[:, sites]
-    query_surplus = ((query - mean) * (query >= 0))[sites]
-    width = KERNEL_WIDTH * 2 * surplus.var(0).sum()
-    kernel = np.exp(-np.square(surplus[:, None] - surplus).sum(2) / width)
-    similarity = np.exp(-np.square(surplus - query_surplus).sum(1) / width)
+    centred = ((copies - mean) * known)[:, sites]
+    centred_query = ((query - mean) * (query >= 0))[sites]
+    width = KERNEL_WIDTH * 2 * centred.var(0).sum()
+    kernel = np.exp(-np.square(centred[:, None] - centred).sum(2) / width)
+    similarity = np.exp(-np.square(centred - centred_query).sum(1) / width)
     weights = similarity @ np.linalg.inv(kernel + RIDGE * np.eye(len(kernel)))
     predictions = []
     for genotype in (1, 2):
@@ -83,8 +83,8 @@ def test_left_out_is_a_refit_without_the_sample(kriging, copies):
     """Up to the means, which are everybody's: that of a refit differs by one sample."""
     sites = np.arange(1, SITES, 2)
     predicted = kriging.leave_one_out(sites, np.array([3, 7]))[1]
-    others = np.concatenate([copies[:7], copies[8:]])
-    np.testing.assert_allclose(predicted, kriged(others, sites, copies[7]), atol=0.06, rtol=0)
+    remaining = np.concatenate([copies[:7], copies[8:]])
+    np.testing.assert_allclose(predicted, kriged(remaining, sites, copies[7]), atol=0.06, rtol=0)
     fitted = kriging._predictions(kriging._weights(copies[7:8, sites], sites))[0]
     assert np.abs(predicted - fitted).max() > 0.05  # it does make a difference
 
@@ -106,22 +106,22 @@ def test_a_sample_does_not_depend_on_the_others_of_its_batch(kriging, copies):
 
 @pytest.mark.parametrize("copying", [False, True])
 def test_calibration_tells_the_masked_genotypes(copies, copying):
-    kriging = reference_of(PEOPLE, SITES, haplotypes=copying)
+    kriging = reference_of(INDIVIDUALS, SITES, haplotypes=copying)
     fill(kriging, haplotypes_as(copies), POSITIONS)
-    hidden = np.arange(0, SITES, 2)
+    masked = np.arange(0, SITES, 2)
     queries = copies.copy()
-    queries[:, hidden] = -1
-    phased = np.zeros(PEOPLE, np.bool_)
-    predicted = kriging.genotypes(haplotypes_as(queries), phased)[0][:, hidden].argmax(axis=2)
-    truth = copies[:, hidden]
+    queries[:, masked] = -1
+    phased = np.zeros(INDIVIDUALS, np.bool_)
+    predicted = kriging.genotypes(haplotypes_as(queries), phased)[0][:, masked].argmax(axis=2)
+    truth = copies[:, masked]
     known = truth >= 0
-    most_frequent = np.stack([(copies == g).sum(0) for g in range(3)]).argmax(0)[hidden]
-    right = (predicted == truth)[known].mean()
-    assert right > 0.95 > (most_frequent == truth)[known].mean() + 0.1
-    other = reference_of(PEOPLE, SITES, haplotypes=copying)
-    fill(other, haplotypes_as(copies), POSITIONS)
+    most_frequent = np.stack([(copies == g).sum(0) for g in range(3)]).argmax(0)[masked]
+    accuracy = (predicted == truth)[known].mean()
+    assert accuracy > 0.95 > (most_frequent == truth)[known].mean() + 0.1
+    refitted = reference_of(INDIVIDUALS, SITES, haplotypes=copying)
+    fill(refitted, haplotypes_as(copies), POSITIONS)
     for name, values in kriging.calibration.arrays.items():
-        np.testing.assert_array_equal(values, other.calibration.arrays[name])
+        np.testing.assert_array_equal(values, refitted.calibration.arrays[name])
 
 
 def test_known_sets_are_sparse_and_dense():
@@ -134,14 +134,21 @@ def test_known_sets_are_sparse_and_dense():
 def test_haplotypes_of_genotypes():
     genotypes = np.array([[[0.2, 0.7, 0.1], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.5, 0.0, 0.5]]])
     first = np.array([[True, False, True, True]])
-    one, two = haplotypes_of(genotypes, first)[0]
-    together = np.stack([(1 - one) * (1 - two), one + two - 2 * one * two, one * two], axis=1)
-    np.testing.assert_allclose(together[:3], genotypes[0, :3], atol=1e-9)
-    assert one[0] > two[0]
-    assert one[3] == two[3] == 0.5  # no two independent haplotypes make these
+    p, q = haplotypes_of(genotypes, first)[0]
+    recombined = np.stack(
+        [
+            (1 - p) * (1 - q),
+            p + q - 2 * p * q,
+            p * q,
+        ],
+        axis=1,
+    )
+    np.testing.assert_allclose(recombined[:3], genotypes[0, :3], atol=1e-9)
+    assert p[0] > q[0]
+    assert p[3] == q[3] == 0.5  # no two independent haplotypes make these
 
 
-def test_neighbours_hear_of_both_sides():
+def test_neighbours_on_both_sides_have_logits():
     layer = Neighbours(10, 4)
     torch.nn.init.ones_(layer.weight)
     evidence = torch.zeros(1, 2, 3, 10)
@@ -156,23 +163,23 @@ def test_neighbours_hear_of_both_sides():
 @pytest.fixture
 def network(copies):
     torch.manual_seed(0)
-    network = RegionNetwork(RegionConfig(PEOPLE, SITES, 3, width=16, layers=1, block=8)).eval()
+    network = RegionNetwork(RegionConfig(INDIVIDUALS, SITES, 3, width=16, layers=1, block=8)).eval()
     network.frequency.uniform_(0.1, 0.9)
     torch.nn.init.normal_(network.sites.weight)
     network.reference.set_genotypes(copies)
     return network.requires_grad_(False)
 
 
-def test_masked_sites_say_nothing(network):
+def test_haplotypes_change_places_and_individuals_stand_alone(network):
     alleles = torch.randint(0, 2, (3, 2, SITES))
     alleles[:, :, 3:] = -1
     weights = torch.eye(3)
-    before = network(alleles, weights)
-    assert before.shape == (3, 2, SITES)
+    logits = network(alleles, weights)
+    assert logits.shape == (3, 2, SITES)
     swapped = network(alleles.flip(1), weights)
-    torch.testing.assert_close(before, swapped.flip(1))
-    alone = network(alleles[1:2], weights[1:2])
-    torch.testing.assert_close(before[1:2], alone, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(logits, swapped.flip(1))
+    single = network(alleles[1:2], weights[1:2])
+    torch.testing.assert_close(logits[1:2], single, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("standardized", [False, True])
@@ -214,9 +221,9 @@ def test_it_does_not_matter_how_unphased_heterozygotes_stand(network, copies):
     alleles[:, :, ::3] = -1
     phased = torch.zeros(5, SITES, dtype=torch.bool)
     one = network.allele_probabilities(alleles.to(torch.int8), phased)
-    turned = alleles.clone()
-    turned[:, :, 1::2] = alleles.flip(1)[:, :, 1::2]
-    other = network.allele_probabilities(turned.to(torch.int8), phased)
+    flipped = alleles.clone()
+    flipped[:, :, 1::2] = alleles.flip(1)[:, :, 1::2]
+    other = network.allele_probabilities(flipped.to(torch.int8), phased)
     assert torch.equal(one, other)
     assert ((one >= 0) & (one <= 1)).all()
 
@@ -245,14 +252,16 @@ def cohort(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("people", [4096, 0])
-def test_a_bundle_of_a_window(tmp_path, monkeypatch, people):
+@pytest.mark.parametrize("individuals", [4096, 0])
+def test_a_bundle_of_a_window(tmp_path, monkeypatch, individuals):
     monkeypatch.chdir(tmp_path)
     cohort(tmp_path)
-    sizes = {"people": people, "width": 16, "layers": 1}
+    sizes = {"people": individuals, "width": 16, "layers": 1}
     settings = {"input.phenotypes": '["side"]', "optimization.steps": 6, "split.holdout": 0.1}
     settings |= {f"network.{name}": size for name, size in sizes.items()}
-    changes = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    changes = [
+        argument for name, value in settings.items() for argument in ("--set", f"{name}={value}")
+    ]
     arguments = ["--panel", "cohort.vcf", "--labels", "labels.tsv", "cohort.vcf", "-o", "window"]
     result = CliRunner().invoke(
         app, ["pretrain", "--recipe", "region", *arguments, *changes, "--quiet"]
@@ -260,10 +269,10 @@ def test_a_bundle_of_a_window(tmp_path, monkeypatch, people):
     assert result.exit_code == 0, result.output
     bundle = bundles.load("./window", torch.device("cpu"))
     assert len(bundle.coordinates) == 60
-    library = bundle.classifier.networks[0].library
-    assert (library is None) == (people == 0)
+    reference = bundle.classifier.networks[0].library
+    assert (reference is None) == (individuals == 0)
     card = (tmp_path / "window" / "README.md").read_text()
-    assert ("haplotypes of 36 people" in card) == (people > 0)
+    assert ("haplotypes of 36 people" in card) == (individuals > 0)
     arguments = [
         "generate",
         "--model",

@@ -44,36 +44,38 @@ def heads():
         np.stack([1 - scores, scores], axis=1),
     )
     many = [f"L{n:02}" for n in rng.integers(0, 40, 200)]
-    wrong = [many[n - 1] if n % 5 == 0 else label for n, label in enumerate(many)]
+    predicted_many = [many[n - 1] if n % 5 == 0 else label for n, label in enumerate(many)]
     numbers = rng.normal(170, 10, 200)
     predicted = numbers + rng.normal(0, 3, 200)
     cases = {
         HOSTILE: LabelCases(truth, two),
-        "many": LabelCases(many, Predictions(wrong, np.full(200, 0.8))),
+        "many": LabelCases(many, Predictions(predicted_many, np.full(200, 0.8))),
         "height": NumberCases(numbers, NumberPredictions(predicted, predicted - 5, predicted + 5)),
     }
-    found = {head: of.scores(np.random.default_rng(0)) for head, of in cases.items()}
-    return heads_page(found, cases, facts=FACTS, remarks=[HOSTILE], seed=0)
+    scores_by_head = {
+        head: head_cases.scores(np.random.default_rng(0)) for head, head_cases in cases.items()
+    }
+    return heads_page(scores_by_head, cases, facts=FACTS, remarks=[HOSTILE], seed=0)
 
 
 def omics():
     """Of `evaluate --task omics`."""
     measures = ("accuracy", "f1", "auroc")
-    guesses = {"nothing": 0.5, "rate": 0.6}
-    rows = [Row("tracks", "masked", name, 1000, 0.8, (0.7, 0.9), guesses) for name in measures]
+    baselines = {"nothing": 0.5, "rate": 0.6}
+    rows = [Row("tracks", "masked", name, 1000, 0.8, (0.7, 0.9), baselines) for name in measures]
     return evaluation_page([*rows, Row(HOSTILE, "visible", "accuracy", 5, 1.0)], 0.4, FACTS)
 
 
 def bundle(**provenance):
-    """What a page asks of a bundle."""
-    made = {"program": "genomai 1", "torch": "2", "python": "3", "seed": 7, "device": "cpu"}
+    """The attributes of a bundle that a page reads."""
+    defaults = {"program": "genomai 1", "torch": "2", "python": "3", "seed": 7, "device": "cpu"}
     config = {
         "name": HOSTILE,
         "version": "1",
         "description": HOSTILE,
         "network": {"kind": "transformer"},
         "tokenizer": {"kind": "characters"},
-        "provenance": made | {"seconds": 12} | provenance,
+        "provenance": defaults | {"seconds": 12} | provenance,
     }
     classifier = SimpleNamespace(trainable_parameters=1234)
     return SimpleNamespace(config=config, classifier=classifier)
@@ -81,13 +83,16 @@ def bundle(**provenance):
 
 def trained():
     """Of `train` by the recipe auto."""
-    parts = {"k-mers": {"accuracy": 0.8, "mcc": 0.6}, "together": {"accuracy": 0.9, "mcc": 0.8}}
+    candidates = {
+        "k-mers": {"accuracy": 0.8, "mcc": 0.6},
+        "together": {"accuracy": 0.9, "mcc": 0.8},
+    }
     numbers = {"pearson": 0.5, "spearman": 0.5, "r2": 0.25, "rmse": 0.4}
     validation = {
-        HOSTILE: {"n": 80, "majority": 0.5, **parts["together"], "candidates": parts},
+        HOSTILE: {"n": 80, "majority": 0.5, **candidates["together"], "candidates": candidates},
         "score": {"n": 80, "deviation": 0.7, **numbers, "candidates": {"together": numbers}},
     }
-    made = bundle(
+    trained_bundle = bundle(
         samples=400,
         individuals=390,
         near_duplicates=20,
@@ -106,7 +111,7 @@ def trained():
         for fold in (1, 2)
         for step in (10, 20, 30)
     ]
-    fitted = SimpleNamespace(bundle=made, validation=validation)
+    fitted = SimpleNamespace(bundle=trained_bundle, validation=validation)
     return training_page(fitted, log, FACTS)
 
 
@@ -132,8 +137,8 @@ def pretrained():
         for step in (10, 20)
     ]
     text = CardText("", HOSTILE, {"masked": HOSTILE})
-    made = PretrainedReport(bundle().config, facts, text, HOSTILE, 10, "", "", "")
-    return pretraining_page(made, log, FACTS)
+    report = PretrainedReport(bundle().config, facts, text, HOSTILE, 10, "", "", "")
+    return pretraining_page(report, log, FACTS)
 
 
 def effect(number, delta, odds, ref="A"):
@@ -175,8 +180,8 @@ def predicted():
         wave_R = np.abs(np.sin(np.arange(3000) / 100))
         values_RT = np.stack([wave_R, wave_R**2], axis=1).astype(np.float32)
         values_RT[:50] = np.nan
-        stretch = TrackSegment("chr1", start, start + 30_000, 10, values_RT, HOSTILE)
-        assert list(report.watch_region(region, [stretch])) == [stretch]
+        segment = TrackSegment("chr1", start, start + 30_000, 10, values_RT, HOSTILE)
+        assert list(report.watch_region(region, [segment])) == [segment]
     return report.page(HOSTILE, None, FACTS)
 
 

@@ -34,7 +34,7 @@ def page_of(*sections):
 
 
 def element(name, text):
-    """What stands between the first tags of that name."""
+    """The text between the first tags of that name."""
     return re.search(rf"<{name}>(.*?)</{name}>", text, re.DOTALL)[1]
 
 
@@ -67,10 +67,10 @@ def test_a_drawing_takes_the_colours_of_the_page_and_has_no_styles():
 @pytest.mark.parametrize("name", MADE_UP)
 def test_the_page_of_a_command(name):
     """Small enough to send, the same bytes again, with the policy of all pages, and nothing of a name is markup."""
-    made = rendered(MADE_UP[name]())
-    assert made == rendered(MADE_UP[name]())
-    assert len(made) < 5_000_000
-    text = made.decode()
+    page = rendered(MADE_UP[name]())
+    assert page == rendered(MADE_UP[name]())
+    assert len(page) < 5_000_000
+    text = page.decode()
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1]
     assert "unsafe" not in policy
     assert text.count("<script") == 1

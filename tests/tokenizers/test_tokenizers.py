@@ -41,7 +41,7 @@ any_letters = st.text("ACGTNRYacgtn-", max_size=60)
 
 @dataclass(frozen=True)
 class Bracketed(Tokenizer):
-    """What no kind of ours is: special tokens in between, bases in another order, case, brackets, left padding."""
+    """Unlike all kinds of ours: special tokens in between, bases in another order, case, brackets, left padding."""
 
     kind: ClassVar[str] = "bracketed"
     k: ClassVar[int] = 2
@@ -192,27 +192,25 @@ def test_rows_of_letters_make_the_same_batch(tokenizer, sequences, data):
 
 
 @given(sequence=st.text("ACGT", min_size=1, max_size=30), data=st.data())
-@every_tokenizer
+@pytest.mark.parametrize("tokenizer", [t for t in TOKENIZERS if "mask" in t.special])
 def test_tokens_over_masked_letters_are_masked_and_no_others(tokenizer, sequence, data):
-    if "mask" not in tokenizer.special:
-        return
     letters = np.frombuffer(sequence.encode(), np.uint8)[None]
     flags = st.lists(st.booleans(), min_size=len(sequence), max_size=len(sequence))
-    chosen = np.array(data.draw(flags))[None]
-    masked, plain = encode_rows(tokenizer, letters, chosen)[0], encode_rows(tokenizer, letters)[0]
-    covered = covering_tokens(tokenizer, letters, chosen)[0]
-    assert (masked == np.where(covered, tokenizer.mask_id, plain)).all()
+    mask = np.array(data.draw(flags))[None]
+    masked, unmasked = encode_rows(tokenizer, letters, mask)[0], encode_rows(tokenizer, letters)[0]
+    covered = covering_tokens(tokenizer, letters, mask)[0]
+    assert (masked == np.where(covered, tokenizer.mask_id, unmasked)).all()
     starts = np.arange(tokenizer.length(len(sequence))) * tokenizer.stride
-    expected = sum(chosen[0, start : start + tokenizer.k].any() for start in starts)
+    expected = sum(mask[0, start : start + tokenizer.k].any() for start in starts)
     assert covered.sum() == expected
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS[:-1], ids=NAMES[:-1])
 def test_config_makes_the_same_tokenizer(tokenizer):
-    second = from_config(tokenizer.to_config())
-    assert second == tokenizer
-    assert second.vocabulary == tokenizer.vocabulary
-    assert second.kind == tokenizer.kind
+    rebuilt = from_config(tokenizer.to_config())
+    assert rebuilt == tokenizer
+    assert rebuilt.vocabulary == tokenizer.vocabulary
+    assert rebuilt.kind == tokenizer.kind
 
 
 @every_tokenizer
@@ -224,7 +222,7 @@ def test_encoding_leaves_the_tokenizer_as_it_was(tokenizer):
 
 @given(sequence=any_letters, tokens=st.integers(1, 9))
 @every_tokenizer
-def test_encoding_in_pieces_is_encoding(tokenizer, sequence, tokens):
+def test_encoding_in_chunks_is_encoding(tokenizer, sequence, tokens):
     chunks = [*encode_in_chunks(tokenizer, sequence, tokens)]
     assert all(0 < len(chunk) <= tokens for chunk in chunks)
     assert [id_ for chunk in chunks for id_ in chunk] == tokenizer.encode(sequence).tolist()
@@ -267,29 +265,29 @@ def test_an_unknown_base_is_lost_alone_where_tokens_overlap():
 
 @given(sequence=dna)
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 5])
-def test_the_four_images_have_one_bag_of_symmetric_tokens(k, sequence):
+def test_the_four_images_have_the_same_counts_of_symmetric_tokens(k, sequence):
     tokenizer = from_config({"kind": "symmetric", "k": k})
     complement = sequence.translate(COMPLEMENT)
     images = [sequence, sequence[::-1], complement, complement[::-1]]
-    bags = [Counter(tokenizer.encode(image).tolist()) for image in images]
-    assert all(bag == bags[0] for bag in bags)
+    counts = [Counter(tokenizer.encode(image).tolist()) for image in images]
+    assert all(count == counts[0] for count in counts)
 
 
 def test_symmetric_classes_are_exactly_the_orbits():
     """Two 3-mers share a class if and only if one is an image of the other (by brute force)."""
     tokenizer = from_config({"kind": "symmetric"})
     kmers = from_config({"kind": "kmers"}).vocabulary[:64]
-    for one in kmers:
-        complement = one.translate(COMPLEMENT)
-        orbit = {one, one[::-1], complement, complement[::-1]}
-        same = {other for other in kmers if tokenizer.encode(other) == tokenizer.encode(one)}
-        assert same == orbit
-        assert tokenizer.tokens(one) == [min(orbit)]
+    for kmer in kmers:
+        complement = kmer.translate(COMPLEMENT)
+        orbit = {kmer, kmer[::-1], complement, complement[::-1]}
+        equivalent = {other for other in kmers if tokenizer.encode(other) == tokenizer.encode(kmer)}
+        assert equivalent == orbit
+        assert tokenizer.tokens(kmer) == [min(orbit)]
 
 
 def test_symmetric_tokens_and_their_order():
-    words = "AAA AAC AAG AAT ACA ACC ACG ACT AGA AGC AGG ATA ATC ATG CAC CAG CCC CCG CGC CTC"
-    assert from_config({"kind": "symmetric"}).vocabulary == [*words.split(), PAD, MASK]
+    kmers = "AAA AAC AAG AAT ACA ACC ACG ACT AGA AGC AGG ATA ATC ATG CAC CAG CCC CCG CGC CTC"
+    assert from_config({"kind": "symmetric"}).vocabulary == [*kmers.split(), PAD, MASK]
 
 
 def test_a_symmetric_token_with_an_unknown_letter_is_masked():
@@ -306,8 +304,8 @@ def test_letters_and_their_order():
 
 def test_kmers_and_their_order():
     tokenizer = from_config({"kind": "kmers", "k": 2})
-    words = "AA AC AG AT CA CC CG CT GA GC GG GT TA TC TG TT"
-    assert tokenizer.vocabulary == [*words.split(), PAD, MASK, UNK]
+    kmers = "AA AC AG AT CA CC CG CT GA GC GG GT TA TC TG TT"
+    assert tokenizer.vocabulary == [*kmers.split(), PAD, MASK, UNK]
     assert len(from_config({"kind": "kmers", "k": 6}).vocabulary) == 4**6 + 3
     assert tokenizer.tokens("ACNGT") == ["AC", UNK, UNK, "GT"]
 
@@ -340,8 +338,8 @@ def test_bytes_read_tags_and_have_the_ids_of_evo():
 def test_single_letters_as_hyenadna_and_caduceus_read_them(options, sequence, ids):
     tokenizer = from_config({"kind": "dna_characters", **options})
     assert tokenizer.released_ids(sequence).tolist() == ids
-    specials = "[CLS] [SEP] [BOS] [MASK] [PAD] [RESERVED] [UNK]"
-    assert tokenizer.vocabulary == [*specials.split(), *"ACGTN"]
+    special_tokens = "[CLS] [SEP] [BOS] [MASK] [PAD] [RESERVED] [UNK]"
+    assert tokenizer.vocabulary == [*special_tokens.split(), *"ACGTN"]
     assert tokenizer.decode(tokenizer.released_ids("ACRTN")) == "ACNTN"
 
 

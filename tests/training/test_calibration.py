@@ -13,13 +13,13 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def overconfident(factor, share, seed, samples=3000):
-    """Scores that are `factor` times too large, with labels drawn from the right ones."""
+    """Scores that are `factor` times too large, with labels sampled from the calibrated ones."""
     rng = np.random.default_rng(seed)
-    right = rng.normal(0, 1.5, (samples, 3))
-    probabilities = np.exp(right) / np.exp(right).sum(1, keepdims=True)
+    logits = rng.normal(0, 1.5, (samples, 3))
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     labels = (probabilities.cumsum(1) < rng.random((samples, 1))).sum(1)
     return HeldOut(
-        {"pop": torch.from_numpy(factor * right)},
+        {"pop": torch.from_numpy(factor * logits)},
         torch.full((samples,), share, dtype=torch.float64),
         {"pop": torch.from_numpy(labels)},
     )
@@ -46,17 +46,17 @@ class TestCalibration:
         fusion = Fusion({"pop": 3}, {})
         calibrate(fusion, HeldOut.joined(parts))
         for part, factor in zip(parts, (1.5, 4.0, 10.0), strict=True):
-            found = fusion(part.scores, part.share)["pop"]
+            calibrated = fusion(part.scores, part.share)["pop"]
             expected = (part.scores["pop"] / factor).log_softmax(1)
-            assert float((found - expected).abs().mean()) < 0.15
+            assert float((calibrated - expected).abs().mean()) < 0.15
 
     def test_it_helps_with_samples_it_has_not_seen(self):
         fusion = Fusion({"pop": 3}, {}).double()
-        fresh = overconfident(3.0, 1.0, 46)
-        before = log_loss(fusion, fresh)
+        unseen = overconfident(3.0, 1.0, 46)
+        before = log_loss(fusion, unseen)
         calibrate(fusion, overconfident(3.0, 1.0, 45))
-        assert log_loss(fusion, fresh) < before - 0.1
-        probabilities = fusion(fresh.scores, fresh.share)["pop"].exp()
+        assert log_loss(fusion, unseen) < before - 0.1
+        probabilities = fusion(unseen.scores, unseen.share)["pop"].exp()
         torch.testing.assert_close(probabilities.sum(1), torch.ones(3000, dtype=torch.float64))
 
     def test_a_source_that_knows_nothing_loses_its_weight(self):
@@ -72,14 +72,14 @@ class TestCalibration:
         held_out = overconfident(4.0, 1.0, 49)
         labels = held_out.labels["pop"].clone()
         labels[1000:] = -1
-        few = HeldOut(
+        labelled = HeldOut(
             {"pop": held_out.scores["pop"][:1000]},
             held_out.share[:1000],
             {"pop": held_out.labels["pop"][:1000]},
         )
         fusions = [Fusion({"pop": 3}, {}) for _ in range(2)]
         calibrate(fusions[0], HeldOut(held_out.scores, held_out.share, {"pop": labels}))
-        calibrate(fusions[1], few)
+        calibrate(fusions[1], labelled)
         torch.testing.assert_close(fusions[0].network_pop, fusions[1].network_pop)
 
     def test_it_returns_the_loss_it_came_to(self):
@@ -89,13 +89,13 @@ class TestCalibration:
 
     @pytest.mark.parametrize("seed", [4, 52, 190])
     def test_a_few_samples_leave_finite_weights(self, seed):
-        draw = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
         samples = 1 + seed % 6
-        labels = torch.randint(0, 5, (samples,), generator=draw)
-        scores = torch.randn(7, samples, 5, generator=draw).double() * 3
+        labels = torch.randint(0, 5, (samples,), generator=generator)
+        scores = torch.randn(7, samples, 5, generator=generator).double() * 3
         scores += one_hot(labels, 5) * (seed % 7) * 3
-        hidden = torch.tensor([1, 0.75, 0.5, 0.25, 0.1, 0.04, 0.01], dtype=torch.float64)
-        share = hidden[:, None] * torch.rand(7, samples, generator=draw).double().clamp(0.7)
+        visible = torch.tensor([1, 0.75, 0.5, 0.25, 0.1, 0.04, 0.01], dtype=torch.float64)
+        share = visible[:, None] * torch.rand(7, samples, generator=generator).double().clamp(0.7)
         fusion = Fusion({"pop": 5}, {})
         loss = calibrate(
             fusion, HeldOut({"pop": scores.view(-1, 5)}, share.view(-1), {"pop": labels.repeat(7)})

@@ -114,7 +114,7 @@ class TestFit:
 
     def test_every_sample_counts_once_in_the_held_out_results(self, fitted):
         validation = fitted[0].validation
-        assert {head: found["n"] for head, found in validation.items()} == {
+        assert {head: scores["n"] for head, scores in validation.items()} == {
             "superpop": 75,
             "pop": 75,
         }
@@ -128,11 +128,11 @@ class TestFit:
     def test_a_validation_set_that_is_given_is_never_trained_on(self, labelled_panel, monkeypatch):
         samples, panel = labelled_panel
         rows, trained_on = np.arange(0, 75, 5), []
-        evidence = BarcodeInput.fit_evidence
+        fit_evidence = BarcodeInput.fit_evidence
 
         def spy(kind, evidence_samples, training_rows, recipe):
             trained_on.append(training_rows)
-            return evidence(kind, evidence_samples, training_rows, recipe)
+            return fit_evidence(kind, evidence_samples, training_rows, recipe)
 
         monkeypatch.setattr(BarcodeInput, "fit_evidence", spy)
         recipe = from_tables(RECIPE | {"split": {"folds": 1}})
@@ -154,7 +154,7 @@ class TestFit:
         for site in range(6):
             ref, alt = panel.ref[site], panel.alt[site]
             expected = {ref: 0, alt: 2, pairs[ref + alt]: 1}
-            assert table[site].tolist() == [expected.get(word, -1) for word in letters]
+            assert table[site].tolist() == [expected.get(letter, -1) for letter in letters]
 
     def test_the_networks_know_the_allele_frequencies(self, labelled_panel, fitted):
         samples, panel = labelled_panel
@@ -175,23 +175,23 @@ class TestFit:
         copies = letters_to_genotypes(samples.letters, panel)
         chosen = most_informative(copies[train], samples.labels["pop"][train], 20)
         assert fitted.bundle.input.panel.rsid == tuple(panel.rsid[site] for site in chosen)
-        everyone = most_informative(copies, samples.labels["pop"], 20)
-        assert everyone.tolist() != chosen.tolist()
+        of_all_samples = most_informative(copies, samples.labels["pop"], 20)
+        assert of_all_samples.tolist() != chosen.tolist()
 
     def test_a_head_that_no_held_out_sample_has_is_left_out_of_the_results(self, labelled_panel):
         samples, panel = labelled_panel
         rare = np.full(75, -1)
         rare[:4] = [0, 1, 0, 1]
-        more = Samples(
+        extended = Samples(
             samples.names,
             samples.sequences,
             samples.labels | {"rare": rare},
             samples.classes | {"rare": ["x", "y"]},
             samples.individuals,
         )
-        assert not (rare[folds(more, 10, 0)[0]] >= 0).any()
+        assert not (rare[folds(extended, 10, 0)[0]] >= 0).any()
         one_fold = RECIPE | {"split": {"folds": 1}}
-        fitted = finetuning.fit(more, from_tables(one_fold), BarcodeInput(panel))
+        fitted = finetuning.fit(extended, from_tables(one_fold), BarcodeInput(panel))
         assert list(fitted.validation) == ["superpop", "pop"]
 
     def test_another_kind_of_input_than_the_recipes_is_refused(self, labelled_panel):
@@ -202,10 +202,10 @@ class TestFit:
         with pytest.raises(TrainingError, match=r"\[likelihood\] is for barcodes"):
             fit(labelled_panel, likelihood=None, regression={"head": "pop"})
 
-    def test_the_first_features_of_a_token_say_what_it_was_told(self, labelled_panel):
+    def test_the_first_features_of_a_token_predict_its_hints(self, labelled_panel):
         samples, panel = labelled_panel
 
-        def missed(weight):
+        def hint_error(weight):
             fitted = fit(labelled_panel, **TRANSFORMER, likelihood=None, views={"hints": weight})
             bundle = fitted.bundle
             letter_hints = LetterHints.fit(samples.letters, samples.groups(), panel)
@@ -216,7 +216,7 @@ class TestFit:
             hints = letter_hints.of(samples.letters, ids.shape[1])
             return float(hint_loss(hidden, Hints(hints, 1.0)))
 
-        assert missed(3.0) < 0.6 * missed(0.0)
+        assert hint_error(3.0) < 0.6 * hint_error(0.0)
 
     def test_hints_are_for_tokens(self, labelled_panel):
         with pytest.raises(TrainingError, match=r"views\.hints is for networks that read"):

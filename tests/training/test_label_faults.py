@@ -1,4 +1,4 @@
-"""Labels that are wrong are told with file and line."""
+"""Labels that are wrong are reported with file and line."""
 
 import pytest
 

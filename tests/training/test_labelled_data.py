@@ -54,10 +54,10 @@ class TestSamples:
         samples, _ = gather(records("a_A", "b", "c", "d"), labels, strata=strata)
         assert samples.strata.tolist() == [1, 0, 0, -1]
         assert len(set(samples.groups().tolist())) == 4
-        without, _ = gather(records("a_A", "b", "c", "d"), labels)
-        assert without.strata is None
-        assert without.groups().tolist() == [1, 0, 1, 1]
-        assert digest(samples) != digest(without)
+        unstratified, _ = gather(records("a_A", "b", "c", "d"), labels)
+        assert unstratified.strata is None
+        assert unstratified.groups().tolist() == [1, 0, 1, 1]
+        assert digest(samples) != digest(unstratified)
 
     def test_a_haplotype_goes_by_the_label_of_its_individual(self):
         labels = {"pop": {"a": "Z", "b": "Y", "b_A": "Z"}}
@@ -84,7 +84,7 @@ class TestSamples:
             gather(records("a", "b"), {"pop": {"A": "Z"}})
 
     @pytest.mark.parametrize(
-        ("names", "labelled", "people"),
+        ("names", "labelled", "individual_count"),
         [
             (["a_A", "a_B", "b"], ["a", "b"], 2),
             (["a_A", "a_B", "b"], ["a_A", "a_B", "b"], 2),
@@ -95,23 +95,25 @@ class TestSamples:
             (["a_C", "a_D"], ["a_C", "a_D"], 2),
         ],
     )
-    def test_both_haplotypes_and_repeated_names_are_one_individual(self, names, labelled, people):
+    def test_both_haplotypes_and_repeated_names_are_one_individual(
+        self, names, labelled, individual_count
+    ):
         column = {name: str(number % 2) for number, name in enumerate(labelled)}
         samples, _ = gather(records(*names), {"pop": column | {"b": "9"}})
-        assert len(np.unique(samples.individuals)) == people
+        assert len(np.unique(samples.individuals)) == individual_count
 
     def test_near_duplicates_count_as_one_individual_where_asked_for(self):
         rng = np.random.default_rng(5)
-        words = ["".join(rng.choice(list("ACGT"), 60)) for _ in range(4)]
-        sequences = [words[0], words[1], words[0][:-1] + "A", words[2], words[3]]
+        texts = ["".join(rng.choice(list("ACGT"), 60)) for _ in range(4)]
+        sequences = [texts[0], texts[1], texts[0][:-1] + "A", texts[2], texts[3]]
         records = [SequenceRecord(n, s) for n, s in zip("abcde", sequences, strict=True)]
         labels = {"kind": dict(zip("abcde", "xyxyx", strict=True))}
         samples, _ = gather(records, labels, merge_near_duplicates=True)
         assert samples.individuals.tolist() == [0, 1, 0, 2, 3]
         assert samples.near_duplicates == 2
-        plain, _ = gather(records, labels)
-        assert plain.individuals.tolist() == [0, 1, 2, 3, 4]
-        assert plain.near_duplicates is None
+        unmerged, _ = gather(records, labels)
+        assert unmerged.individuals.tolist() == [0, 1, 2, 3, 4]
+        assert unmerged.near_duplicates is None
 
     def test_names_of_haplotypes_say_more_than_similarity(self):
         records = [SequenceRecord(n, "ACGTTGCA" * 9) for n in ("a_A", "a_B", "b_A", "b_B")]
@@ -133,13 +135,13 @@ class TestValidationSet:
         dev, unlabelled = gather(
             records("a", "z", letters="GGCC"), {"kind": {"a": "y"}}, classes=train.classes
         )
-        both, rows = with_validation(train, dev)
+        combined, rows = with_validation(train, dev)
         assert unlabelled == 1
         assert rows.tolist() == [3]
-        assert both.names == ["a", "b", "c", "a"]
-        assert both.sequences == ["ACGT"] * 3 + ["GGCC"]
-        assert both.labels["kind"].tolist() == [0, 1, 1, 1]
-        assert both.individuals.tolist() == [0, 1, 2, 3]
+        assert combined.names == ["a", "b", "c", "a"]
+        assert combined.sequences == ["ACGT"] * 3 + ["GGCC"]
+        assert combined.labels["kind"].tolist() == [0, 1, 1, 1]
+        assert combined.individuals.tolist() == [0, 1, 2, 3]
 
     def test_a_class_that_nothing_is_trained_on_is_refused(self):
         with pytest.raises(TrainingError, match="no sample to train on has the label z"):
@@ -150,11 +152,14 @@ class TestValidationSet:
 def split_cases(draw):
     """Samples of one or two haplotypes each with labels of two heads, shuffled; a number of parts; a seed."""
     count = draw(st.integers(6, 40))
-    pops = draw(st.lists(st.integers(0, 2), min_size=count, max_size=count))
+    populations = draw(st.lists(st.integers(0, 2), min_size=count, max_size=count))
     haplotypes = draw(st.lists(st.integers(1, 2), min_size=count, max_size=count))
     order = draw(st.permutations([p for p in range(count) for _ in range(haplotypes[p])]))
     individuals = np.array(order)
-    labels = {"pop": np.array(pops)[individuals], "super": np.array(pops)[individuals] // 2}
+    labels = {
+        "pop": np.array(populations)[individuals],
+        "super": np.array(populations)[individuals] // 2,
+    }
     names = [""] * len(order)
     samples = Samples(names, names, labels, {"pop": list("abc"), "super": list("de")}, individuals)
     return samples, draw(st.integers(2, 5)), draw(st.integers(0, 99))
@@ -163,7 +168,7 @@ def split_cases(draw):
 class TestSplit:
     @settings(deadline=None, max_examples=40)
     @given(split_cases())
-    def test_every_sample_is_in_one_part_with_its_whole_individual(self, case):
+    def test_every_sample_is_in_one_part_with_all_of_its_individual(self, case):
         samples, count, seed = case
         parts = folds(samples, count, seed)
         assert sorted(np.concatenate(parts).tolist()) == list(range(len(samples)))

@@ -16,19 +16,19 @@ LENGTH = 60
 def chain(rng, length=LENGTH):
     """A sequence in which a G seldom follows a C, of 60 % A and T."""
     letters = rng.choice(list("ACGT"), length, p=[0.3, 0.2, 0.2, 0.3])
-    for at in range(1, length):
-        if letters[at - 1] == "C" and letters[at] == "G" and rng.random() < 0.9:
-            letters[at] = "A"
+    for position in range(1, length):
+        if letters[position - 1] == "C" and letters[position] == "G" and rng.random() < 0.9:
+            letters[position] = "A"
     return "".join(letters)
 
 
-def fitted(texts, count=5):
+def fitted(texts, folds=5):
     labels = {"label": np.arange(len(texts)) % 2}
     samples = Samples(
         list(texts), list(texts), labels, {"label": ["a", "b"]}, np.arange(len(texts))
     )
     data = LabelledCodes.of(samples, 4096)
-    return fit_novelty(data, [np.arange(at, len(texts), count) for at in range(count)])
+    return fit_novelty(data, [np.arange(fold, len(texts), folds) for fold in range(folds)])
 
 
 def margins(novelty, *texts):
@@ -45,9 +45,9 @@ def novelty():
 
 def test_few_of_the_same_kind_are_flagged(novelty):
     rng = np.random.default_rng(1)
-    found = margins(novelty, *[chain(rng) for _ in range(2000)])
-    assert 0.002 < float((found > 0).double().mean()) < 0.02
-    assert float((found > 1).double().mean()) < 0.002
+    scores = margins(novelty, *[chain(rng) for _ in range(2000)])
+    assert 0.002 < float((scores > 0).double().mean()) < 0.02
+    assert float((scores > 1).double().mean()) < 0.002
 
 
 @pytest.mark.parametrize(
@@ -81,16 +81,18 @@ def test_the_other_strand_has_the_same_margin_in_any_batch(novelty):
 
 @pytest.mark.parametrize("texts", [["ACG", "AAG"] * 6, ["ACGTACGTAC"] * 12])
 def test_few_short_and_equal_sequences_have_finite_values(texts):
-    found = fitted(texts)
-    assert all(bool(value.isfinite().all()) for value in found.float().state_dict().values())
-    assert float(margins(found, texts[0])) <= 0
-    assert float(margins(found, "A" * 50)) > 1
+    fitted_novelty = fitted(texts)
+    assert all(
+        bool(value.isfinite().all()) for value in fitted_novelty.float().state_dict().values()
+    )
+    assert float(margins(fitted_novelty, texts[0])) <= 0
+    assert float(margins(fitted_novelty, "A" * 50)) > 1
 
 
 def test_it_is_stored_and_read(novelty):
-    again = SequenceNovelty().double()
-    again.load_state_dict(novelty.state_dict())
-    assert torch.equal(margins(again, "ACGTACGTAA"), margins(novelty, "ACGTACGTAA"))
+    loaded = SequenceNovelty().double()
+    loaded.load_state_dict(novelty.state_dict())
+    assert torch.equal(margins(loaded, "ACGTACGTAA"), margins(novelty, "ACGTACGTAA"))
 
 
 def test_bounds_of_few_values_are_those_of_a_tail():

@@ -65,13 +65,13 @@ def random_dna(count, size, seed=1):
     return [(f"s{i}", letters("ACGT")[rng.integers(0, 4, size)]) for i in range(count)]
 
 
-def written(folder, records, cut=None, *, holdout=0.2, seed=0):
+def write_corpus(folder, records, cutter=None, *, holdout=0.2, seed=0):
     return corpus_writer.write(
-        folder, records, cut or PieceCutter(20, 4, 8), holdout=holdout, seed=seed
+        folder, records, cutter or PieceCutter(20, 4, 8), holdout=holdout, seed=seed
     )
 
 
-def piece(corpus, number):
+def piece_text(corpus, number):
     begin, end = corpus.bounds[number]
     return corpus.letters[begin:end].tobytes().decode()
 
@@ -99,12 +99,12 @@ class TestShuffling:
         assert abs(np.corrcoef(order[:-1], order[1:])[0, 1]) < 0.05
 
 
-class TestCut:
+class TestPieceCutter:
     @given(st.lists(st.sampled_from(["ACGT", "N", "NNNNNNNNNN", "A", "GATTACA" * 3]), max_size=20))
     def test_pieces_hold_what_lies_between_gaps(self, parts):
         sequence = "".join(parts)
-        cut = PieceCutter(max_length=10, min_length=3, gap=6)
-        pieces = list(cut.pieces(letters(sequence)))
+        cutter = PieceCutter(max_length=10, min_length=3, gap=6)
+        pieces = list(cutter.pieces(letters(sequence)))
         covered = [position for begin, end in pieces for position in range(begin, end)]
         assert covered == sorted(set(covered))
         for begin, end in pieces:
@@ -120,25 +120,25 @@ class TestCut:
         assert sizes == [9, 9, 9, 9, 9]
 
     def test_rows_without_a_known_letter_are_skipped(self):
-        cut = PieceCutter(sites=4)
-        assert list(cut.pieces(letters("NNNN"))) == []
-        assert list(cut.pieces(letters("NNAN"))) == [(0, 4)]
+        cutter = PieceCutter(sites=4)
+        assert list(cutter.pieces(letters("NNNN"))) == []
+        assert list(cutter.pieces(letters("NNAN"))) == [(0, 4)]
 
 
 class TestCorpus:
     @pytest.mark.parametrize("file", ["letters.u8", "pieces.i64", "learn.i64", "judge.i64"])
-    @pytest.mark.parametrize("how", ["cut", "longer", "large", "missing"])
-    def test_a_damaged_file_is_named(self, tmp_path, file, how):
-        written(tmp_path / "c", random_dna(5, 100))
+    @pytest.mark.parametrize("damage", ["cut", "longer", "large", "missing"])
+    def test_a_damaged_file_is_named(self, tmp_path, file, damage):
+        write_corpus(tmp_path / "c", random_dna(5, 100))
         damaged = next(path for path in tmp_path.rglob(file))
         data = damaged.read_bytes()
         damaged.unlink()
-        if how != "missing":
+        if damage != "missing":
             large = data[:-8] + b"\xff" * 7 + b"\x7f"
             damaged.write_bytes(
-                {"cut": data[:-16], "longer": data + data[:16], "large": large}[how]
+                {"cut": data[:-16], "longer": data + data[:16], "large": large}[damage]
             )
-        if file == "letters.u8" and how == "large":  # letters are checked by their number only
+        if file == "letters.u8" and damage == "large":  # letters are checked by their number only
             Corpus.open(damaged.parent)
             return
         with pytest.raises(InputError, match=file):
@@ -146,7 +146,7 @@ class TestCorpus:
 
     @pytest.mark.parametrize("file", ["letters.u8", "pieces.i64", "learn.i64", "sha256.json"])
     def test_a_changed_bit_is_named(self, tmp_path, file):
-        written(tmp_path / "c", random_dna(5, 100))
+        write_corpus(tmp_path / "c", random_dna(5, 100))
         require_unchanged(tmp_path / "c")
         content = bytearray((tmp_path / "c" / file).read_bytes())
         content[-1] ^= 1
@@ -155,43 +155,43 @@ class TestCorpus:
             require_unchanged(tmp_path / "c")
 
     def test_other_fields_of_what_is_known_are_named(self, tmp_path):
-        written(tmp_path / "c", random_dna(5, 100))
-        about = next(path for path in tmp_path.rglob("corpus.json"))
-        about.write_text(about.read_text().replace("pieces", "piecms"))
+        write_corpus(tmp_path / "c", random_dna(5, 100))
+        info_file = next(path for path in tmp_path.rglob("corpus.json"))
+        info_file.write_text(info_file.read_text().replace("pieces", "piecms"))
         with pytest.raises(InputError, match=r"corpus\.json: damaged"):
-            Corpus.open(about.parent)
+            Corpus.open(info_file.parent)
 
     def test_a_corpus_is_found_again(self, tmp_path):
-        corpus = written(tmp_path / "c", random_dna(5, 100))
-        again = Corpus.open(tmp_path / "c")
-        assert again.info == corpus.info
-        assert (again.letters == corpus.letters).all()
-        assert (again.bounds == corpus.bounds).all()
+        corpus = write_corpus(tmp_path / "c", random_dna(5, 100))
+        reopened = Corpus.open(tmp_path / "c")
+        assert reopened.info == corpus.info
+        assert (reopened.letters == corpus.letters).all()
+        assert (reopened.bounds == corpus.bounds).all()
         assert (tmp_path / "c" / "names.txt").read_text().split() == [f"s{i}" for i in range(5)]
 
     def test_an_unfinished_corpus_is_refused(self, tmp_path):
-        def broken():
+        def interrupted_records():
             yield from random_dna(3, 50)
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            written(tmp_path / "c", broken())
+            write_corpus(tmp_path / "c", interrupted_records())
         assert not is_finished(tmp_path / "c")
         with pytest.raises(InputError, match="not a finished corpus"):
             Corpus.open(tmp_path / "c")
 
     @pytest.mark.parametrize("seed", range(3))
     def test_few_long_sequences_are_held_out_in_pieces(self, tmp_path, seed):
-        corpus = written(tmp_path / "c", random_dna(2, 400), seed=seed)
+        corpus = write_corpus(tmp_path / "c", random_dna(2, 400), seed=seed)
         assert not corpus.info.by_record
         assert len(corpus.validation) == 8  # a fifth of 40
         assert sorted([*corpus.train, *corpus.validation]) == list(range(40))
-        inside = [set(range(*corpus.bounds[i])) for i in corpus.validation]
+        held_out = [set(range(*corpus.bounds[i])) for i in corpus.validation]
         train = set().union(*(range(*corpus.bounds[i]) for i in corpus.train))
-        assert not any(positions & train for positions in inside)
+        assert not any(positions & train for positions in held_out)
 
     def test_many_records_are_held_out_whole(self, tmp_path):
-        corpus = written(tmp_path / "c", random_dna(150, 50))
+        corpus = write_corpus(tmp_path / "c", random_dna(150, 50))
         assert corpus.info.by_record
         records = corpus.bounds[:, 0] // 50
         assert not set(records[corpus.train]) & set(records[corpus.validation])
@@ -200,54 +200,54 @@ class TestCorpus:
     def test_haplotypes_of_one_individual_stay_together(self, tmp_path):
         rows = [(f"p{i // 2}_{'AB'[i % 2]}|region{i % 3}", row) for i, (_, row) in
                 enumerate(random_dna(40, 50))]  # fmt: skip
-        corpus = written(tmp_path / "c", rows)
+        corpus = write_corpus(tmp_path / "c", rows)
         individual = corpus.bounds[:, 0] // 100
         assert corpus.info.by_record
         assert not set(individual[corpus.train]) & set(individual[corpus.validation])
 
     def test_other_seeds_hold_out_others(self, tmp_path):
-        held_out = [tuple(written(tmp_path / f"{seed}", random_dna(2, 400), seed=seed).validation)
+        held_out = [tuple(write_corpus(tmp_path / f"{seed}", random_dna(2, 400), seed=seed).validation)
                   for seed in (1, 1, 2)]  # fmt: skip
         assert held_out[0] == held_out[1] != held_out[2]
 
     def test_nothing_usable_is_told(self, tmp_path):
         with pytest.raises(TrainingError, match="nothing to train on in 2 records"):
-            written(tmp_path / "c", [("a", letters("NNNNNN")), ("b", letters("AC"))])
+            write_corpus(tmp_path / "c", [("a", letters("NNNNNN")), ("b", letters("AC"))])
         with pytest.raises(TrainingError, match="too little to hold some out"):
-            written(tmp_path / "d", [("a", letters("ACGTACGT"))])
+            write_corpus(tmp_path / "d", [("a", letters("ACGTACGT"))])
 
     def test_rows_know_the_letters_of_their_sites(self, tmp_path):
         rows = [
             (f"p{i}", letters(row)) for i, row in enumerate(["AC", "GC", "NC", "AC", "AN", "GC"])
         ]
-        corpus = written(tmp_path / "c", rows, PieceCutter(sites=2), holdout=0.2)
+        corpus = write_corpus(tmp_path / "c", rows, PieceCutter(sites=2), holdout=0.2)
         assert corpus.counts.sum() == 2 * len(corpus.train)
-        seen = observed_letters(corpus.counts)
-        assert set(seen[0]) - {0} <= {ord("A"), ord("G")}
-        assert set(seen[1]) - {0} == {ord("C")}
-        part = corpus.select_columns(np.array([1]))
-        assert part.counts[0, COUNTED.index(b"C")] == corpus.counts[1, COUNTED.index(b"C")]
-        assert part.windows(np.array([0]), np.zeros(1), 2).tolist() == [[ord("C")]]
+        observed = observed_letters(corpus.counts)
+        assert set(observed[0]) - {0} <= {ord("A"), ord("G")}
+        assert set(observed[1]) - {0} == {ord("C")}
+        subset = corpus.select_columns(np.array([1]))
+        assert subset.counts[0, COUNTED.index(b"C")] == corpus.counts[1, COUNTED.index(b"C")]
+        assert subset.windows(np.array([0]), np.zeros(1), 2).tolist() == [[ord("C")]]
 
     @given(st.integers(1, 30), st.floats(0, 0.999))
     @settings(max_examples=30)
-    def test_windows_lie_in_their_pieces(self, tmp_path_factory, longest, start):
-        corpus = written(tmp_path_factory.mktemp("c"), random_dna(3, 90))
+    def test_windows_lie_in_their_pieces(self, tmp_path_factory, max_length, start):
+        corpus = write_corpus(tmp_path_factory.mktemp("c"), random_dna(3, 90))
         numbers = np.arange(len(corpus.bounds))
         for number, row in zip(
-            numbers, corpus.windows(numbers, np.full(len(numbers), start), longest), strict=True
+            numbers, corpus.windows(numbers, np.full(len(numbers), start), max_length), strict=True
         ):
             window = row[row > 0].tobytes().decode()
-            full_piece = piece(corpus, number)
+            full_piece = piece_text(corpus, number)
             assert window in full_piece
-            assert len(window) == min(longest, len(full_piece))
+            assert len(window) == min(max_length, len(full_piece))
 
 
 @pytest.fixture(scope="module")
 def dna(tmp_path_factory):
     """A corpus of random DNA for the tiny recipe."""
     folder = tmp_path_factory.mktemp("dna")
-    return written(
+    return write_corpus(
         folder / "c", random_dna(6, 900), piece_cutter(recipe(), SequenceInput()), holdout=0.1
     )
 
@@ -262,8 +262,8 @@ class Slice(SingleProcess):
     def parallel(self, network, device):
         return network
 
-    def any_process(self, *wishes):
-        return wishes
+    def any_process(self, *flags):
+        return flags
 
     def mean(self, number):
         return number
@@ -321,24 +321,24 @@ class TestSampler:
             "corpus": {"judged": 3},
             "optimization": TABLES["optimization"] | {"batch_size": 5},
         }
-        with_none = sampler(dna, Slice(1, 5), **changed).validation_batches()
-        assert [weight for _, weight in with_none] == [0.0]
+        batches = sampler(dna, Slice(1, 5), **changed).validation_batches()
+        assert [weight for _, weight in batches] == [0.0]
 
     def test_validation_pieces_are_held_out_ones(self, dna):
         batch, _ = sampler(dna).validation_batches()[0]
         tokenizer = tokenizers.from_config(TABLES["tokenizer"])
-        held_out = [piece(dna, number) for number in dna.validation]
+        held_out = [piece_text(dna, number) for number in dna.validation]
         rows = torch.where(batch["masked"]["targets"] != NO_TARGET, batch["masked"]["targets"],
                            batch["masked"]["ids"])  # fmt: skip
         for row in rows.numpy():
             assert any(tokenizer.decode(row) in letters for letters in held_out)
 
 
-def run(corpus, chosen=None, **settings):
+def run(corpus, changed=None, **settings):
     rows = []
     pretrained = pretrain(
         corpus,
-        chosen or recipe(),
+        changed or recipe(),
         SequenceInput(),
         context=RunContext(report=rows.append, **settings),
     )
@@ -349,8 +349,8 @@ def state(pretrained):
     return {n: t.numpy().tobytes() for n, t in pretrained.bundle.classifier.state_dict().items()}
 
 
-def steady(metrics):
-    """The metrics of a step without what the clock says."""
+def without_speed(metrics):
+    """The metrics of a step without its speed, which differs between runs."""
     return replace(metrics, tokens_per_second=0.0)
 
 
@@ -398,8 +398,8 @@ class TestPretraining:
             run(dna, work=tmp_path, stop=lambda: next(steps) == step)
         resumed, later = run(dna, work=tmp_path)
         assert state(resumed) == state(uninterrupted)
-        expected = [steady(metrics) for metrics in rows if metrics.step > step]
-        assert [steady(metrics) for metrics in later] == expected
+        expected = [without_speed(metrics) for metrics in rows if metrics.step > step]
+        assert [without_speed(metrics) for metrics in later] == expected
 
     def test_a_loss_that_is_not_finite_names_the_step_and_keeps_the_checkpoint(self, dna, tmp_path):
         changed = recipe(optimization=TABLES["optimization"] | {"checkpoint_every": 0.0})
@@ -417,8 +417,8 @@ class TestPretraining:
 
     def test_a_run_begins_with_another_model(self, dna):
         first, _ = run(dna)
-        chosen = recipe(optimization=TABLES["optimization"] | {"steps": 1, "learning_rate": 0.0})
-        second = pretrain(dna, chosen, SequenceInput(), start=first.bundle, seed=5)
+        changed = recipe(optimization=TABLES["optimization"] | {"steps": 1, "learning_rate": 0.0})
+        second = pretrain(dna, changed, SequenceInput(), start=first.bundle, seed=5)
         assert state(second) == state(first)
         heads = [m.bundle.auxiliary["masked"].state_dict() for m in (first, second)]
         assert all(torch.equal(heads[0][name], heads[1][name]) for name in heads[0])
@@ -426,7 +426,8 @@ class TestPretraining:
     def test_a_model_of_other_tokens_is_not_begun_from(self, dna, tmp_path):
         other = recipe(tokenizer={"kind": "kmers", "k": 2})
         start = run(
-            written(tmp_path / "c", random_dna(6, 900), piece_cutter(other, SequenceInput())), other
+            write_corpus(tmp_path / "c", random_dna(6, 900), piece_cutter(other, SequenceInput())),
+            other,
         )[0].bundle
         with pytest.raises(TrainingError, match="has another tokenizer"):
             pretrain(dna, recipe(), SequenceInput(), start=start)
@@ -452,20 +453,20 @@ class TestPretraining:
         common = rng.random((60, len(panel))) < 0.8
         rows = [(f"p{i}", np.where(row, alleles[:, 0], alleles[:, 1]).astype(np.uint8))
                 for i, row in enumerate(common)]  # fmt: skip
-        chosen = recipe(
+        barcode_recipe = recipe(
             input={"kind": "barcode"},
             tokenizer={"kind": "iupac"},
             network={"kind": "sites", "width": 8},
         )
         kind = BarcodeInput(panel)
-        corpus = written(tmp_path / "c", rows, piece_cutter(chosen, kind))
-        pretrained = pretrain(corpus, chosen, kind)
+        corpus = write_corpus(tmp_path / "c", rows, piece_cutter(barcode_recipe, kind))
+        pretrained = pretrain(corpus, barcode_recipe, kind)
         network = pretrained.bundle.classifier.networks[0]
         assert float(network.frequency.mean()) == pytest.approx(0.2, abs=0.03)
-        # Frequencies of the sites make a better guess than none, ln 2 for two alleles as likely.
+        # Frequencies of the sites make a better prediction than none, ln 2 for two alleles as likely.
         assert pretrained.facts["baseline"]["masked"] == pytest.approx(0.5, abs=0.06)
         with pytest.raises(TrainingError, match="recipe tiny reads barcode, not sequence"):
-            pretrain(corpus, chosen, SequenceInput())
+            pretrain(corpus, barcode_recipe, SequenceInput())
 
     def test_genomes_are_read_where_they_vary(self, tmp_path):
         rng = np.random.default_rng(6)
@@ -475,14 +476,16 @@ class TestPretraining:
             genome = reference.letters.copy()
             genome[::8] = letters("AG")[(rng.random(10) < 0.4).astype(int)]
             rows.append((f"g{number}", genome))
-        chosen = recipe(
+        genome_recipe = recipe(
             input={"kind": "anchored"},
             tokenizer={"kind": "characters"},
             network={"kind": "profile", "width": 8},
         )
         kind = GenomeInput(reference)
         pretrained = pretrain(
-            written(tmp_path / "c", rows, piece_cutter(chosen, kind)), chosen, kind
+            write_corpus(tmp_path / "c", rows, piece_cutter(genome_recipe, kind)),
+            genome_recipe,
+            kind,
         )
         assert pretrained.bundle.input.sites.positions.tolist() == list(range(0, 80, 8))
         save(pretrained.bundle, tmp_path / "b", Extras("# x\n", ""))
@@ -497,21 +500,21 @@ class TestBaselines:
         alphabet = Alphabet(tokenizers.from_config(config))
         return Baselines(corpus, alphabet, 32, SequenceInput(), network)
 
-    def test_views_are_guessed_among_the_batch(self, dna):
+    def test_views_are_matched_among_those_of_the_batch(self, dna):
         batch = {"contrastive": {"ids_first": torch.zeros(8, 3)}}
         assert self.baseline(dna, {"kind": "characters"}).loss("contrastive", batch) == math.log(8)
 
-    def masked(self, tokenizer, sequence, hidden):
-        """The batch of one sequence with some letters hidden."""
+    def masked(self, tokenizer, sequence, positions):
+        """The batch of one sequence with the letters at some positions masked."""
         visible = np.array(
-            [[ord("N") if i in hidden else ord(c) for i, c in enumerate(sequence)]], np.uint8
+            [[ord("N") if i in positions else ord(c) for i, c in enumerate(sequence)]], np.uint8
         )
         original = tokenizer.encode(sequence)[None].astype(np.int64)
         ids = tokenizer.encode(visible.tobytes().decode())[None].astype(np.int64)
-        over = ids == tokenizer.unk_id
+        is_masked = ids == tokenizer.unk_id
         return {"masked": {
-            "ids": torch.from_numpy(np.where(over, tokenizer.mask_id, ids)),
-            "targets": torch.from_numpy(np.where(over, original, NO_TARGET)),
+            "ids": torch.from_numpy(np.where(is_masked, tokenizer.mask_id, ids)),
+            "targets": torch.from_numpy(np.where(is_masked, original, NO_TARGET)),
         }}  # fmt: skip
 
     def test_a_letter_masked_in_random_dna_is_one_of_four_in_all_tokens_over_it(self, dna):

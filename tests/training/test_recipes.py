@@ -9,7 +9,7 @@ from genomai_cli.training import recipe as recipes
 from genomai_cli.training.recipe import for_heads, from_tables, read
 from genomai_cli.training.recipe_tables import presets
 
-SMALLEST = """
+MINIMAL = """
 name = "small"
 [tokenizer]
 kind = "kmers"
@@ -37,12 +37,12 @@ def test_every_preset_describes_a_model(name):
     assert recipe.description
     assert tokenizers.from_config(recipe.tokenizer).vocabulary
     sites = {"sites": 1}
-    of_data = {
+    data_sizes = {
         "sites": sites,
         "genotype_regression": sites,
         "profile": {"sites": 2, "variants": 1},
     }
-    assert complete_config(recipe.network | of_data.get(recipe.network["kind"], {}))
+    assert complete_config(recipe.network | data_sizes.get(recipe.network["kind"], {}))
 
 
 def test_the_presets_are_those_of_the_reference_models_and_of_sequences():
@@ -50,8 +50,8 @@ def test_the_presets_are_those_of_the_reference_models_and_of_sequences():
 
 
 def test_hints_weigh_what_a_recipe_says(toml):
-    assert read(toml(SMALLEST), ["input.kind='barcode'", "views.hints=3"])[0].views.hints == 3
-    assert not hasattr(read(toml(SMALLEST), ["views.hints=3"])[0].views, "hints")
+    assert read(toml(MINIMAL), ["input.kind='barcode'", "views.hints=3"])[0].views.hints == 3
+    assert not hasattr(read(toml(MINIMAL), ["views.hints=3"])[0].views, "hints")
 
 
 def test_the_reference_preset_reads_200_sites_as_two_haplotypes():
@@ -65,7 +65,7 @@ def test_the_reference_preset_reads_200_sites_as_two_haplotypes():
 
 
 def test_what_a_recipe_does_not_say_has_a_default(toml):
-    recipe, _ = read(toml(SMALLEST))
+    recipe, _ = read(toml(MINIMAL))
     assert recipe.input.kind == "sequence"
     assert recipe.split.folds == 1
     assert recipe.evidence is None
@@ -73,14 +73,14 @@ def test_what_a_recipe_does_not_say_has_a_default(toml):
 
 
 def test_the_text_is_kept_with_the_changes_noted(toml):
-    path = toml(SMALLEST)
+    path = toml(MINIMAL)
     recipe, text = read(path, ["optimization.steps=7", "name=other"])
     assert (recipe.optimization.steps, recipe.name) == (7, "other")
-    assert text.startswith(SMALLEST)
+    assert text.startswith(MINIMAL)
     assert text.endswith(
         "# changed on the command line: optimization.steps=7\n# changed on the command line: name=other\n"
     )
-    assert read(path)[1] == SMALLEST
+    assert read(path)[1] == MINIMAL
 
 
 @pytest.mark.parametrize(
@@ -88,37 +88,37 @@ def test_the_text_is_kept_with_the_changes_noted(toml):
     [
         ("name =", "not TOML"),
         ("", "missing key name"),
-        (SMALLEST + "[optimisation]\nsteps = 3", "unknown key optimisation"),
+        (MINIMAL + "[optimisation]\nsteps = 3", "unknown key optimisation"),
         (
-            SMALLEST + "[optimization]\nstep = 3",
+            MINIMAL + "[optimization]\nstep = 3",
             r"unknown key optimization\.step \(there are: steps, ",
         ),
-        (SMALLEST + "[likelihood]\naxes = 3", r"missing key likelihood\.head"),
+        (MINIMAL + "[likelihood]\naxes = 3", r"missing key likelihood\.head"),
         (
-            SMALLEST + "[likelihood]\nhead = 'pop'\n[regression]\nhead = 'pop'",
+            MINIMAL + "[likelihood]\nhead = 'pop'\n[regression]\nhead = 'pop'",
             r"\[likelihood\] is for barcodes, \[regression\] for genomes: not both",
         ),
-        (SMALLEST + "[views]\nhide = 1.5", r"views\.hide is from 0 to 1, not 1\.5"),
-        (SMALLEST + "[views]\nhints = -1.0", r"views\.hints is at least 0, not -1\.0"),
-        (SMALLEST + "[views]\ncross = 1.5", r"views\.cross is from 0 to 1, not 1\.5"),
-        (SMALLEST + "[views]\ncros = 0.5", r"unknown key views\.cros \(there are: hide, "),
-        (SMALLEST + "[optimization]\nsteps = 3.5", r"optimization\.steps is a int, not 3\.5"),
-        (SMALLEST + "[optimization]\nsteps = true", r"optimization\.steps is a int, not True"),
+        (MINIMAL + "[views]\nhide = 1.5", r"views\.hide is from 0 to 1, not 1\.5"),
+        (MINIMAL + "[views]\nhints = -1.0", r"views\.hints is at least 0, not -1\.0"),
+        (MINIMAL + "[views]\ncross = 1.5", r"views\.cross is from 0 to 1, not 1\.5"),
+        (MINIMAL + "[views]\ncros = 0.5", r"unknown key views\.cros \(there are: hide, "),
+        (MINIMAL + "[optimization]\nsteps = 3.5", r"optimization\.steps is a int, not 3\.5"),
+        (MINIMAL + "[optimization]\nsteps = true", r"optimization\.steps is a int, not True"),
         (
-            SMALLEST + "[optimization]\nlearning_rate = '1'",
+            MINIMAL + "[optimization]\nlearning_rate = '1'",
             r"optimization\.learning_rate is a float",
         ),
-        (SMALLEST + "[input]\nhaplotypes = 1", r"input\.haplotypes is a bool, not 1"),
-        (SMALLEST + "[input]\nbest_sites = 'many'", r"input\.best_sites is a int, not 'many'"),
+        (MINIMAL + "[input]\nhaplotypes = 1", r"input\.haplotypes is a bool, not 1"),
+        (MINIMAL + "[input]\nbest_sites = 'many'", r"input\.best_sites is a int, not 'many'"),
         (
-            SMALLEST + "[input]\nkind = 'protein'",
+            MINIMAL + "[input]\nkind = 'protein'",
             r"input\.kind is one of sequence, barcode, people, anchored, tracks, not 'protein'",
         ),
-        (SMALLEST + "[likelihood]\nhead = 3", r"likelihood\.head is a str, not 3"),
-        (SMALLEST + "[heads]\n'a b' = 'x'", "head 'a b': a name is letters"),
-        ("input = 3\n" + SMALLEST, r"\[input\] is not a table"),
-        ("heads = 3\n" + SMALLEST, "heads is a dict, not 3"),
-        ("version = 1\n" + SMALLEST, "version is a str, not 1"),
+        (MINIMAL + "[likelihood]\nhead = 3", r"likelihood\.head is a str, not 3"),
+        (MINIMAL + "[heads]\n'a b' = 'x'", "head 'a b': a name is letters"),
+        ("input = 3\n" + MINIMAL, r"\[input\] is not a table"),
+        ("heads = 3\n" + MINIMAL, "heads is a dict, not 3"),
+        ("version = 1\n" + MINIMAL, "version is a str, not 1"),
         ('name = "x"\nnetwork = 3\n[tokenizer]\nkind = "kmers"', "network is a dict, not 3"),
     ],
 )
@@ -148,18 +148,18 @@ def test_a_damaged_recipe_is_refused_with_its_name(toml, text, message):
 )
 def test_numbers_that_make_no_sense_are_refused(toml, change):
     with pytest.raises(UsageError, match=rf"{change.split('=')[0]} is (at least|from) "):
-        read(toml(SMALLEST), [change])
+        read(toml(MINIMAL), [change])
 
 
-def test_what_is_said_of_other_kinds_of_input_counts_for_nothing(toml):
+def test_settings_of_other_kinds_of_input_are_ignored(toml):
     changes = ["input.best_sites=5", "input.fewest=3", "views.cross=0.5", "views.hide=0.25"]
-    recipe, _ = read(toml(SMALLEST), changes)
-    assert (recipe.views.hide, recipe.input) == (0.25, read(toml(SMALLEST))[0].input)
+    recipe, _ = read(toml(MINIMAL), changes)
+    assert (recipe.views.hide, recipe.input) == (0.25, read(toml(MINIMAL))[0].input)
     assert not hasattr(recipe.views, "cross")
 
 
 def test_a_whole_number_may_stand_for_a_float(toml):
-    assert read(toml(SMALLEST), ["optimization.clip=2"])[0].optimization.clip == 2
+    assert read(toml(MINIMAL), ["optimization.clip=2"])[0].optimization.clip == 2
 
 
 @pytest.mark.parametrize(
@@ -176,24 +176,24 @@ def test_a_whole_number_may_stand_for_a_float(toml):
     ],
 )
 def test_a_change_is_a_toml_value_or_else_text(toml, change, value):
-    recipe, _ = read(toml(SMALLEST), [change])
+    recipe, _ = read(toml(MINIMAL), [change])
     *sections, key = change.split("=")[0].split(".")
-    found = recipe
+    setting = recipe
     for name in [*sections, key]:
-        found = found[name] if isinstance(found, dict) else getattr(found, name)
-    assert found == value
-    assert type(found) is type(value)
+        setting = setting[name] if isinstance(setting, dict) else getattr(setting, name)
+    assert setting == value
+    assert type(setting) is type(value)
 
 
 def test_the_last_of_two_changes_counts(toml):
     assert (
-        read(toml(SMALLEST), ["optimization.steps=1", "optimization.steps=2"])[0].optimization.steps
+        read(toml(MINIMAL), ["optimization.steps=1", "optimization.steps=2"])[0].optimization.steps
         == 2
     )
 
 
 def test_the_order_of_changes_that_need_each_other_does_not_matter(toml):
-    recipe, _ = read(toml(SMALLEST), ["likelihood.axes=2", "likelihood.head=pop"])
+    recipe, _ = read(toml(MINIMAL), ["likelihood.axes=2", "likelihood.head=pop"])
     assert (recipe.evidence.head, recipe.evidence.axes) == ("pop", 2)
 
 
@@ -214,7 +214,7 @@ def test_the_order_of_changes_that_need_each_other_does_not_matter(toml):
 )
 def test_a_change_that_cannot_be_made_is_wrong_usage(toml, change, message):
     with pytest.raises(UsageError, match=message):
-        read(toml(SMALLEST), [change])
+        read(toml(MINIMAL), [change])
 
 
 def test_an_unknown_recipe_is_wrong_usage_and_names_those_there_are():

@@ -23,34 +23,34 @@ from genomai_cli.training.selection import BOTH, SINGLE
 MOTIF, OTHER = "TGACTCA", "TGAGTCA"
 
 
-def labelled(count, make, seed=0, length=30, **heads):
-    """Sequences of two kinds by `make(kind, letters, rng)`, and labels of more heads."""
+def labelled(count, insert_signal, seed=0, length=30, **heads):
+    """Sequences of two kinds by `insert_signal(kind, letters, rng)`, and labels of more heads."""
     rng = np.random.default_rng(seed)
     kinds = rng.integers(0, 2, count)
-    texts = [make(kind, "".join(rng.choice(list("ACGT"), length)), rng) for kind in kinds]
+    texts = [insert_signal(kind, "".join(rng.choice(list("ACGT"), length)), rng) for kind in kinds]
     names = [f"s{number}" for number in range(count)]
     labels, classes = {"label": kinds.astype(np.int64)}, {"label": ["no", "yes"]}
-    for head, of in heads.items():
-        labels[head] = np.array([of(text) for text in texts], np.int64)
+    for head, label_of in heads.items():
+        labels[head] = np.array([label_of(text) for text in texts], np.int64)
         classes[head] = [f"{head}{n}" for n in range(3)]
     return Samples(names, texts, labels, classes, np.arange(count))
 
 
-def anywhere(kind, letters, rng):
-    """The motif, on either strand, at any place of those of the kind."""
-    at = int(rng.integers(0, len(letters) - len(MOTIF)))
+def motif_at_random(kind, letters, rng):
+    """The motif, on either strand, at any position of those of the kind."""
+    start = int(rng.integers(0, len(letters) - len(MOTIF)))
     motif = str(rng.choice([MOTIF, OTHER])) if kind else ""
-    return letters[:at] + motif + letters[at + len(motif) :]
+    return letters[:start] + motif + letters[start + len(motif) :]
 
 
-def in_the_middle(kind, letters, rng):
+def letters_in_the_middle(kind, letters, rng):
     """A letter that stands in the middle of those of the kind."""
     del rng
     return letters[:15] + ("AA" if kind else "TT") + letters[17:]
 
 
 @pytest.fixture(autouse=True)
-def short(monkeypatch):
+def small_networks(monkeypatch):
     """Networks that train in a second."""
     small = partial(ConvolutionConfig, filters=24, channels=8, embedding=8)
     monkeypatch.setattr(selection, "ConvolutionConfig", small)
@@ -66,7 +66,7 @@ def fitted(samples, **options):
     return selection.fit(samples, recipe, SequenceInput(), **({"budget": 900.0} | options))
 
 
-def written(fitted_model, folder):
+def weights_bytes(fitted_model, folder):
     """The bytes of a model's weights."""
     save(fitted_model.bundle, folder, Extras("# m\n", ""))
     return (folder / "model.safetensors").read_bytes()
@@ -75,33 +75,33 @@ def written(fitted_model, folder):
 @pytest.fixture(scope="module")
 def motifs():
     """Samples of a motif on either strand."""
-    return labelled(160, anywhere)
+    return labelled(160, motif_at_random)
 
 
 def test_both_strands_are_read_together_where_strands_do_not_matter(motifs):
     fitted_model = fitted(motifs)
     assert fitted_model.bundle.config["provenance"]["strand"] == BOTH
-    found = fitted_model.validation["label"]
-    assert found["n"] == len(motifs)
-    assert found["candidates"]["together"]["mcc"] > 0.3
+    validation = fitted_model.validation["label"]
+    assert validation["n"] == len(motifs)
+    assert validation["candidates"]["together"]["mcc"] > 0.3
     assert {"k-mer regression, both strands", "convolution, both strands"} < set(
-        found["candidates"]
+        validation["candidates"]
     )
 
 
-def test_strand_and_place_are_told_apart_where_they_matter():
-    fitted_model = fitted(labelled(160, in_the_middle))
+def test_strand_and_position_are_told_apart_where_they_matter():
+    fitted_model = fitted(labelled(160, letters_in_the_middle))
     assert fitted_model.bundle.config["provenance"]["strand"] == SINGLE
     assert fitted_model.validation["label"]["accuracy"] > 0.95
 
 
 def test_the_same_input_and_seed_give_the_same_bytes(motifs, one_thread, tmp_path):
-    first, second = (written(fitted(motifs), tmp_path / name) for name in "ab")
+    first, second = (weights_bytes(fitted(motifs), tmp_path / name) for name in "ab")
     assert first == second
 
 
 def test_several_heads_and_missing_labels():
-    samples = labelled(120, anywhere, first=lambda text: "ACG".find(text[0]))
+    samples = labelled(120, motif_at_random, first=lambda text: "ACG".find(text[0]))
     fitted_model = fitted(samples, budget=1.0)
     assert set(fitted_model.bundle.heads) == {"label", "first"}
     assert fitted_model.validation["first"]["n"] < fitted_model.validation["label"]["n"]
@@ -110,13 +110,13 @@ def test_several_heads_and_missing_labels():
     assert logs["first"].shape == (2, 3)
 
 
-def numbered(count, seed=0, *, label=False):
+def regression_samples(count, seed=0, *, label=False):
     """Sequences of 21 to 30 letters with the share of these that are G or C, ten times as large, from 100."""
-    samples = labelled(count, anywhere, seed)
+    samples = labelled(count, motif_at_random, seed)
     texts = [text[: 30 - number % 10] for number, text in enumerate(samples.sequences)]
     samples = replace(samples, sequences=texts)
-    share = [sum(c in "GC" for c in text) / len(text) for text in samples.sequences]
-    values = {"gc": 100 + 10 * np.array(share)}
+    gc_shares = [sum(c in "GC" for c in text) / len(text) for text in samples.sequences]
+    values = {"gc": 100 + 10 * np.array(gc_shares)}
     values["gc"][::7] = np.nan
     if label:
         return replace(samples, values=values)
@@ -131,14 +131,14 @@ def outputs_of(fitted_model, *texts):
 
 
 def test_numbers_are_predicted_with_an_interval():
-    fitted_model = fitted(numbered(200))
-    found = fitted_model.validation["gc"]
-    assert found["n"] == 200 - 29
-    assert found["pearson"] > 0.9
-    assert found["rmse"] < found["deviation"] / 2
-    assert next(iter(found["candidates"])).startswith("k-mer regression, ")
+    fitted_model = fitted(regression_samples(200))
+    validation = fitted_model.validation["gc"]
+    assert validation["n"] == 200 - 29
+    assert validation["pearson"] > 0.9
+    assert validation["rmse"] < validation["deviation"] / 2
+    assert next(iter(validation["candidates"])).startswith("k-mer regression, ")
     assert fitted_model.bundle.heads == {}
-    assert 0 < fitted_model.bundle.numbers["gc"] < 2 * found["deviation"]
+    assert 0 < fitted_model.bundle.numbers["gc"] < 2 * validation["deviation"]
     values = outputs_of(fitted_model, "A" * 30, "ACGT" * 7 + "AC", "GC" * 15)["gc"]
     assert 99 < values[0] < values[1] < values[2] < 111
     card = classifier_card(fitted_model, "genomai train x.fa")
@@ -147,26 +147,26 @@ def test_numbers_are_predicted_with_an_interval():
 
 
 def test_labels_and_numbers_together(one_thread, tmp_path):
-    samples = numbered(120, label=True)
+    samples = regression_samples(120, label=True)
     first, second = (fitted(samples, budget=1.0) for _ in "ab")
     assert set(first.bundle.heads) == {"label"}
     assert set(first.bundle.numbers) == {"gc"}
     assert set(first.validation) == {"label", "gc"}
-    assert written(first, tmp_path / "a") == written(second, tmp_path / "b")
+    assert weights_bytes(first, tmp_path / "a") == weights_bytes(second, tmp_path / "b")
     text = samples.sequences[0]
     one, other = (outputs_of(first, t) for t in (text, complement(text)[::-1]))
     assert first.bundle.config["provenance"]["strand"] == BOTH
     assert torch.allclose(one["gc"], other["gc"], atol=1e-5)
     assert torch.allclose(one["label"], other["label"], atol=1e-5)
-    again = load(tmp_path / "a", torch.device("cpu"), torch.float64)
-    assert again.numbers == first.bundle.numbers
-    assert torch.allclose(outputs_of(replace(first, bundle=again), text)["gc"], one["gc"])
+    loaded = load(tmp_path / "a", torch.device("cpu"), torch.float64)
+    assert loaded.numbers == first.bundle.numbers
+    assert torch.allclose(outputs_of(replace(first, bundle=loaded), text)["gc"], one["gc"])
 
 
 @pytest.mark.parametrize("numbers", [False, True])
 def test_a_run_goes_on_where_it_was_interrupted(motifs, one_thread, tmp_path, monkeypatch, numbers):
-    samples = numbered(120, label=True) if numbers else motifs
-    uninterrupted = written(fitted(samples), tmp_path / "whole")
+    samples = regression_samples(120, label=True) if numbers else motifs
+    uninterrupted = weights_bytes(fitted(samples), tmp_path / "whole")
     work = tmp_path / "work"
     work.mkdir()
     steps, forward = [0], Convolution.forward
@@ -182,29 +182,29 @@ def test_a_run_goes_on_where_it_was_interrupted(motifs, one_thread, tmp_path, mo
         with pytest.raises(KeyboardInterrupt):
             fitted(samples, work=work)
     assert list(work.glob("*.pt"))
-    assert written(fitted(samples, work=work), tmp_path / "resumed") == uninterrupted
+    assert weights_bytes(fitted(samples, work=work), tmp_path / "resumed") == uninterrupted
 
 
 def test_too_few_numbers_cannot_be_learnt():
-    samples = numbered(60)
+    samples = regression_samples(60)
     samples.values["gc"][3:] = np.nan
     with pytest.raises(TrainingError, match="head gc: too few samples have a number"):
         fitted(samples)
 
 
-def test_a_validation_set_is_judged_once_and_never_trained_on(motifs, monkeypatch):
-    seen = set()
+def test_a_validation_set_is_evaluated_once_and_never_trained_on(motifs, monkeypatch):
+    trained_rows = set()
 
-    def watched(part, data, train, *more):
-        seen.update(train.tolist())
+    def spy(part, data, train, *more):
+        trained_rows.update(train.tolist())
         return fit_regression(part, data, train, *more)
 
     fit_regression = selection.fit_regression
-    monkeypatch.setattr(selection, "fit_regression", watched)
+    monkeypatch.setattr(selection, "fit_regression", spy)
     fitted_model = fitted(motifs, validation=np.arange(0, 40))
     assert fitted_model.bundle.config["provenance"]["folds"] == selection.FOLDS
     assert fitted_model.validation["label"]["n"] == 40
-    assert seen == set(range(40, len(motifs)))
+    assert trained_rows == set(range(40, len(motifs)))
 
 
 def test_a_small_budget_has_fewer_folds(motifs):

@@ -25,9 +25,9 @@ def random_sequences(rng, count, length):
 def mutated(rng, letters, share):
     """The letters with just this share of them substituted by another base."""
     changed = letters.copy()
-    where = rng.choice(len(letters), round(share * len(letters)), replace=False)
-    codes = np.searchsorted(BASE_LETTERS, letters[where])
-    changed[where] = BASE_LETTERS[(codes + rng.integers(1, 4, len(where))) % 4]
+    positions = rng.choice(len(letters), round(share * len(letters)), replace=False)
+    codes = np.searchsorted(BASE_LETTERS, letters[positions])
+    changed[positions] = BASE_LETTERS[(codes + rng.integers(1, 4, len(positions))) % 4]
     return changed
 
 
@@ -55,15 +55,15 @@ class TestClusters:
         rows = random_sequences(rng, 200, 100)
         copies = [mutated(rng, row, share) for row in rows]
         copies = [reverse_complement(copy) for copy in copies] if reverse_complements else copies
-        found = clusters(texts([*rows, *copies]))
-        assert (found[:200] == np.arange(200)).all()
-        assert (found[200:] == found[:200]).mean() >= min_share
+        labels = clusters(texts([*rows, *copies]))
+        assert (labels[:200] == np.arange(200)).all()
+        assert (labels[200:] == labels[:200]).mean() >= min_share
 
     def test_copies_of_a_third_other_letters_are_sequences_of_their_own(self):
         rng = np.random.default_rng(2)
         rows = random_sequences(rng, 200, 100)
-        found = clusters(texts([*rows, *(mutated(rng, row, 0.33) for row in rows)]))
-        assert near_duplicates(found) == 0
+        labels = clusters(texts([*rows, *(mutated(rng, row, 0.33) for row in rows)]))
+        assert near_duplicates(labels) == 0
 
     def test_one_strand_alone(self):
         row = random_sequences(np.random.default_rng(3), 1, 100)[0]
@@ -84,9 +84,9 @@ class TestClusters:
         rng = np.random.default_rng(6)
         unrelated = random_sequences(rng, 8000, 80)
         copies = [mutated(rng, unrelated[0], 0.04) for _ in range(300)]
-        found = clusters(texts([*unrelated, *copies]))
-        assert (found[8000:] == 0).all()
-        assert (found[:8000] == np.arange(8000)).all()
+        labels = clusters(texts([*unrelated, *copies]))
+        assert (labels[8000:] == 0).all()
+        assert (labels[:8000] == np.arange(8000)).all()
 
     def test_what_all_sequences_begin_and_end_with_makes_nothing_alike(self):
         rows = texts(random_sequences(np.random.default_rng(7), 200, 40))
@@ -120,13 +120,13 @@ class TestClusters:
     @settings(max_examples=15, deadline=None)
     def test_the_order_of_the_sequences_does_not_matter(self, seed):
         rng = np.random.default_rng(seed)
-        first = random_sequences(rng, 12, 90)
-        family = [mutated(rng, first[rng.integers(12)], rng.random() / 4) for _ in range(60)]
-        sequences = texts([*first, *family])
+        originals = random_sequences(rng, 12, 90)
+        copies = [mutated(rng, originals[rng.integers(12)], rng.random() / 4) for _ in range(60)]
+        sequences = texts([*originals, *copies])
         order = rng.permutation(len(sequences))
-        found = np.empty(len(order), np.int64)
-        found[order] = clusters([sequences[at] for at in order])
-        assert partition(found) == partition(clusters(sequences))
+        labels = np.empty(len(order), np.int64)
+        labels[order] = clusters([sequences[row] for row in order])
+        assert partition(labels) == partition(clusters(sequences))
 
     def test_neither_blocks_nor_a_share_of_the_kmers_change_the_clusters(self, monkeypatch):
         rng = np.random.default_rng(11)
@@ -153,9 +153,9 @@ class TestSharedBetween:
         train = random_sequences(rng, 300, 101)
         test = texts([*random_sequences(rng, 100, 101), *(mutated(rng, r, 0.02) for r in train)])
         table = KmerTable.of(texts(train), share=0.25)
-        found = shared_between(table, test)
-        assert (found == shared_between(texts(train), test)).all()
-        assert len(found) == 300
+        pairs = shared_between(table, test)
+        assert (pairs == shared_between(texts(train), test)).all()
+        assert len(pairs) == 300
 
     def test_what_a_bundle_keeps_comes_back_as_it_was(self, tmp_path):
         rng = np.random.default_rng(14)
@@ -163,13 +163,13 @@ class TestSharedBetween:
         table = KmerTable.to_store(train)
         file = tmp_path / "kmers.safetensors"
         file.write_bytes(table.to_bytes())
-        again = KmerTable.from_file(file)
-        assert again.share == table.share == 0.25
+        loaded = KmerTable.from_file(file)
+        assert loaded.share == table.share == 0.25
         for name in ("hashes", "sizes"):
-            assert (getattr(again, name) == getattr(table, name)).all()
-        assert (again.rows == table.rows).all()
+            assert (getattr(loaded, name) == getattr(table, name)).all()
+        assert (loaded.rows == table.rows).all()
         assert shared_between(
-            again, [train[8], as_text(random_sequences(rng, 1, 80)[0])]
+            loaded, [train[8], as_text(random_sequences(rng, 1, 80)[0])]
         ).tolist() == [[8, 0]]
         assert KmerTable.from_file(file).to_bytes() == file.read_bytes()
 

@@ -1,4 +1,4 @@
-"""What the columns of a table of labels ask for."""
+"""Targets of training from the columns of a table of labels: classes, numbers or several labels a sample."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def table(*labels, column="y"):
         ([str(n) for n in range(20)], False),
         ([str(n) for n in range(21)], True),
         (["a", "b", "0.5"], False),
-        (["NA", "0.5", "0.7"], True),  # a fault to be told, and no three classes
+        (["NA", "0.5", "0.7"], True),  # an error to be reported, and no three classes
         ([], False),
     ],
 )
@@ -31,26 +31,26 @@ def test_which_numbers_are_measured(values, measured):
     assert are_measured(values) is measured
 
 
-def test_what_was_chosen_is_told():
-    found = targets_of(table("0.1", "0.2"), {"y": "y"})
-    assert found.numbers == {"y"}
-    assert "numbers to be predicted (--target classes" in found.notes[0]
+def test_notes_name_the_kind_of_target_that_was_chosen():
+    targets = targets_of(table("0.1", "0.2"), {"y": "y"})
+    assert targets.numbers == {"y"}
+    assert "numbers to be predicted (--target classes" in targets.notes[0]
     assert "2 whole numbers, taken for classes" in targets_of(table("0", "1"), {"y": "y"}).notes[0]
     assert targets_of(table("a", "b"), {"y": "y"}).notes == ()
 
 
-def test_what_is_asked_for_comes_first():
+def test_the_requested_kind_of_target_comes_first():
     assert targets_of(table("0", "1"), {"y": "y"}, REGRESSION).numbers == {"y"}
     assert targets_of(table("0.1", "0.7"), {"y": "y"}, CLASSES).numbers == set()
     assert targets_of(table("A;B", "A"), {"y": "y"}, CLASSES).heads == {"y": "y"}
 
 
 def test_several_labels_become_yes_and_no():
-    found = targets_of(table("A;B", "A", "-", ".", "B; C d"), {"h": "y"})
-    assert found.heads == {"y_A": "y_A", "y_B": "y_B", "y_C_d": "y_C_d"}
-    assert found.table.columns["y_A"] == ("yes", "yes", "no", None, "no")
-    assert found.table.columns["y_C_d"] == ("no", "no", "no", None, "yes")
-    dev = found.of(table("C d", "A"))
+    targets = targets_of(table("A;B", "A", "-", ".", "B; C d"), {"h": "y"})
+    assert targets.heads == {"y_A": "y_A", "y_B": "y_B", "y_C_d": "y_C_d"}
+    assert targets.table.columns["y_A"] == ("yes", "yes", "no", None, "no")
+    assert targets.table.columns["y_C_d"] == ("no", "no", "no", None, "yes")
+    dev = targets.of(table("C d", "A"))
     assert dev.columns == {"y_A": ("no", "yes"), "y_B": ("no", "no"), "y_C_d": ("yes", "no")}
 
 
@@ -62,6 +62,6 @@ def test_labels_that_would_have_one_name_are_refused():
 
 
 def test_a_validation_set_of_words_among_numbers_is_refused():
-    found = targets_of(table("0.1", "0.2"), {"y": "y"})
+    targets = targets_of(table("0.1", "0.2"), {"y": "y"})
     with pytest.raises(InputError, match=r"labels.tsv:3: label 'x' is no number"):
-        found.of(table("0.4", "x"))
+        targets.of(table("0.4", "x"))

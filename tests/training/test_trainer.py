@@ -32,14 +32,14 @@ class Problem:
         rng = np.random.default_rng(31)
         self.copies = torch.from_numpy(rng.integers(-1, 3, (40, 12)))
         self.labels = {"pop": torch.from_numpy(rng.integers(0, 2, 40))}
-        self.dies_at = None
+        self.fails_at = None
 
     def network(self):
         torch.manual_seed(7)
         return attach_heads(SitesNetwork(SitesConfig(sites=12, width=8, dropout=0.3)), {"pop": 2})
 
     def loss_at(self, network, step):
-        if step == self.dies_at:
+        if step == self.fails_at:
             raise InterruptionError
         rows = np.random.default_rng([1, step]).choice(40, 8)
         return cross_entropy(logits(network, self.copies[rows]), {"pop": self.labels["pop"][rows]})
@@ -48,8 +48,8 @@ class Problem:
         with torch.no_grad():
             return float(cross_entropy(logits(network, self.copies), self.labels))
 
-    def loop(self, file=None, changed=SETTINGS, seed=3):
-        return Loop(self.network(), changed, seed=seed, device=CPU, checkpoint_file=file)
+    def loop(self, file=None, optimization=SETTINGS, seed=3):
+        return Loop(self.network(), optimization, seed=seed, device=CPU, checkpoint_file=file)
 
     def fit(self, loop):
         return loop.fit(self.loss_at, self.validation_loss, lambda *_: None)
@@ -61,14 +61,14 @@ def problem():
 
 
 class TestLoop:
-    @pytest.mark.parametrize("dies_at", [20, 27, 59])
-    def test_an_interrupted_run_goes_on_bit_for_bit(self, problem, tmp_path, dies_at):
+    @pytest.mark.parametrize("fails_at", [20, 27, 59])
+    def test_an_interrupted_run_goes_on_bit_for_bit(self, problem, tmp_path, fails_at):
         uninterrupted = problem.loop()
         best = problem.fit(uninterrupted)
-        problem.dies_at = dies_at
+        problem.fails_at = fails_at
         with pytest.raises(InterruptionError):
             problem.fit(problem.loop(tmp_path / "state.pt"))
-        problem.dies_at = None
+        problem.fails_at = None
         torch.manual_seed(999)
         resumed = problem.loop(tmp_path / "state.pt")
         assert problem.fit(resumed) == best
@@ -84,10 +84,10 @@ class TestLoop:
 
         uninterrupted = problem.loop()
         fit(uninterrupted)
-        problem.dies_at = 27
+        problem.fails_at = 27
         with pytest.raises(InterruptionError):
             fit(problem.loop(tmp_path / "state.pt"))
-        problem.dies_at = None
+        problem.fails_at = None
         resumed = problem.loop(tmp_path / "state.pt")
         assert fit(resumed) == 0.5
         assert same(resumed.network.state_dict(), uninterrupted.network.state_dict())
@@ -96,7 +96,7 @@ class TestLoop:
         first = problem.loop(tmp_path / "state.pt")
         problem.fit(first)
         again = problem.loop(tmp_path / "state.pt")
-        problem.dies_at = 60
+        problem.fails_at = 60
         problem.fit(again)
         assert same(again.network.state_dict(), first.network.state_dict())
 
@@ -110,33 +110,33 @@ class TestLoop:
 
     def test_the_best_weights_are_restored_after_patience_has_run_out(self, problem):
         losses = iter([0.9, 0.5, 0.7, 0.6, 0.55, 0.1])
-        seen = []
+        states = []
 
         def validation_loss(network):
-            seen.append({name: t.clone() for name, t in network.state_dict().items()})
+            states.append({name: t.clone() for name, t in network.state_dict().items()})
             return next(losses)
 
-        settings_ = Optimization(steps=60, batch_size=8, evaluate_every=5, patience=3)
-        loop = problem.loop(changed=settings_)
+        optimization = Optimization(steps=60, batch_size=8, evaluate_every=5, patience=3)
+        loop = problem.loop(optimization=optimization)
         assert loop.fit(problem.loss_at, validation_loss, lambda *_: None) == 0.5
         assert loop.progress.step == 25
-        assert same(loop.network.state_dict(), seen[1])
+        assert same(loop.network.state_dict(), states[1])
         assert not loop.network.training
 
     def test_progress_renews_the_patience(self, problem):
         losses = iter([0.9, 0.95, 0.5, 0.6, 0.7, 0.8])
-        loop = problem.loop(changed=Optimization(steps=60, evaluate_every=5, patience=2))
+        loop = problem.loop(optimization=Optimization(steps=60, evaluate_every=5, patience=2))
         loop.fit(problem.loss_at, lambda _: next(losses), lambda *_: None)
         assert loop.progress.step == 25
 
     def test_equal_losses_are_no_progress(self, problem):
-        loop = problem.loop(changed=Optimization(steps=60, evaluate_every=5, patience=2))
+        loop = problem.loop(optimization=Optimization(steps=60, evaluate_every=5, patience=2))
         loop.fit(problem.loss_at, lambda _: 0.5, lambda *_: None)
         assert loop.progress.step == 15
 
     def test_the_last_step_is_evaluated(self, problem):
         steps = []
-        loop = problem.loop(changed=Optimization(steps=7, evaluate_every=5))
+        loop = problem.loop(optimization=Optimization(steps=7, evaluate_every=5))
         loop.fit(problem.loss_at, problem.validation_loss, lambda step, *_: steps.append(step))
         assert steps == [5, 7]
 
@@ -157,8 +157,8 @@ class TestLoop:
     def test_it_overfits_one_batch(self, problem):
         config = SitesConfig(sites=12, width=32, dropout=0.0)
         network = attach_heads(SitesNetwork(config), {"pop": 2})
-        settings_ = Optimization(steps=150, learning_rate=0.02, evaluate_every=50, average=0.5)
-        loop = Loop(network, settings_, seed=1, device=CPU)
+        optimization = Optimization(steps=150, learning_rate=0.02, evaluate_every=50, average=0.5)
+        loop = Loop(network, optimization, seed=1, device=CPU)
         rows = slice(0, 10)
         labels = {"pop": problem.labels["pop"][rows]}
 
@@ -181,10 +181,10 @@ class TestLoop:
         def loss_at(trained, step):
             return trained(torch.ones(1, 1)).sum() * (step + 1)
 
-        def watch(step, loss):
+        def record_weight(step, loss):
             weights.append(float(network.weight.detach()))
 
-        loop.fit(loss_at, validation_loss, lambda *_: None, watch)
+        loop.fit(loss_at, validation_loss, lambda *_: None, record_weight)
         expected = [weights[0]]
         for updates, weight in enumerate(weights[1:], start=1):
             keep = (updates + 1) / (updates + 10)
@@ -202,8 +202,8 @@ class TestLoop:
         assert float(average.weights[0]) == pytest.approx(1 - SETTINGS.average)
 
     def test_the_learning_rate_warms_up_and_falls_to_nothing(self):
-        settings_ = Optimization(steps=100, warmup=0.1, learning_rate=1.0)
-        rates = [learning_rate(step, settings_) for step in range(100)]
+        optimization = Optimization(steps=100, warmup=0.1, learning_rate=1.0)
+        rates = [learning_rate(step, optimization) for step in range(100)]
         assert rates[:10] == pytest.approx([0.1 * n for n in range(1, 11)])
         assert rates[10] == 1.0
         assert rates[10:] == sorted(rates[10:], reverse=True)

@@ -20,13 +20,13 @@ PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 
 
 def program_or_skip(name):
-    beside = str(Path(sys.executable).parent)
-    found = shutil.which(name, path=f"{beside}:{os.environ['PATH']}")
+    interpreter_folder = str(Path(sys.executable).parent)
+    found = shutil.which(name, path=f"{interpreter_folder}:{os.environ['PATH']}")
     return found or pytest.skip(f"{name} is not installed")
 
 
 @pytest.fixture
-def here(tmp_path):
+def workdir(tmp_path):
     """A folder with a sheet of two files, and the program of this checkout in the path."""
     program = tmp_path / "bin" / "genomai"
     program.parent.mkdir()
@@ -37,14 +37,21 @@ def here(tmp_path):
     return tmp_path
 
 
-def snakemake(here, *more):
-    words = [program_or_skip("snakemake"), "-s", REPOSITORY / "workflows/snakemake/Snakefile"]
-    words += ["-c", "1", "--config", "sheet=samples.tsv", "options=--model ancestry-967", *more]
-    path = f"{here}/bin:{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "PYTHONPATH": str(REPOSITORY), "HOME": str(here)}
+def snakemake(workdir, *options):
+    command = [program_or_skip("snakemake"), "-s", REPOSITORY / "workflows/snakemake/Snakefile"]
+    command += [
+        "-c",
+        "1",
+        "--config",
+        "sheet=samples.tsv",
+        "options=--model ancestry-967",
+        *options,
+    ]
+    path = f"{workdir}/bin:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(REPOSITORY), "HOME": str(workdir)}
     return subprocess.run(
-        list(map(str, words)),
-        cwd=here,
+        list(map(str, command)),
+        cwd=workdir,
         env=environment,
         capture_output=True,
         text=True,
@@ -53,29 +60,29 @@ def snakemake(here, *more):
 
 
 @pytest.mark.slow
-def test_snakemake_makes_one_table_and_goes_on_where_it_failed(here):
-    whole = (here / "samples.tsv").read_text()
-    broken = here / "broken.vcf"
+def test_snakemake_makes_one_table_and_goes_on_where_it_failed(workdir):
+    sheet = (workdir / "samples.tsv").read_text()
+    broken = workdir / "broken.vcf"
     broken.write_text("##fileformat=VCFv4.2\n")
-    (here / "samples.tsv").write_text(whole + f"broken\t{broken}\n")
-    failed = snakemake(here, "--keep-going")
+    (workdir / "samples.tsv").write_text(sheet + f"broken\t{broken}\n")
+    failed = snakemake(workdir, "--keep-going")
     assert failed.returncode != 0
-    assert "no #CHROM line" in (here / "results/logs/broken.log").read_text()
-    assert not (here / "results/populations.tsv").exists()
-    done = (here / "results/calls/fa.tsv").stat().st_mtime_ns
-    (here / "samples.tsv").write_text(whole)
-    ended = snakemake(here)
-    assert ended.returncode == 0, ended.stderr
-    assert (here / "results/calls/fa.tsv").stat().st_mtime_ns == done
-    with (here / "results/populations.tsv").open(newline="") as table:
+    assert "no #CHROM line" in (workdir / "results/logs/broken.log").read_text()
+    assert not (workdir / "results/populations.tsv").exists()
+    modified = (workdir / "results/calls/fa.tsv").stat().st_mtime_ns
+    (workdir / "samples.tsv").write_text(sheet)
+    completed = snakemake(workdir)
+    assert completed.returncode == 0, completed.stderr
+    assert (workdir / "results/calls/fa.tsv").stat().st_mtime_ns == modified
+    with (workdir / "results/populations.tsv").open(newline="") as table:
         rows = list(csv.DictReader(table, delimiter="\t"))
     assert [row["set"] for row in rows] == ["vcf.gz"] * 12 + ["fa"] * 12
     assert rows[0]["superpop"] == rows[12]["superpop"]
-    record = json.loads((here / "results/calls/fa.json").read_text())
+    record = json.loads((workdir / "results/calls/fa.json").read_text())
     assert record["status"] == "done"
-    counted = (here / "results/flags.tsv").read_text().splitlines()
-    assert sum(int(line.split("\t")[2]) for line in counted[1:] if line.startswith("fa\t")) >= 12
-    assert "Nothing to be done" in snakemake(here).stderr
+    flag_rows = (workdir / "results/flags.tsv").read_text().splitlines()
+    assert sum(int(line.split("\t")[2]) for line in flag_rows[1:] if line.startswith("fa\t")) >= 12
+    assert "Nothing to be done" in snakemake(workdir).stderr
 
 
 def test_the_recipe_needs_what_the_package_needs():
@@ -93,7 +100,7 @@ def test_the_versions_of_containers_and_modules_are_the_program_s():
 
 
 def test_options_in_modules_and_tools_are_the_program_s():
-    said = run("classify --help").stdout
+    help_text = run("classify --help").stdout
     tool = ElementTree.parse(REPOSITORY / "packaging/galaxy/genomai_classify.xml")
     assert tool.getroot().get("version").startswith(__version__)
     texts = [
@@ -102,13 +109,13 @@ def test_options_in_modules_and_tools_are_the_program_s():
     ]
     texts.append((REPOSITORY / "workflows/snakemake/Snakefile").read_text())
     for text in texts:
-        called = re.search(
+        call = re.search(
             r"genomai classify(.*?)(?:'\$genotypes'|\$genotypes|\{input)", text, re.DOTALL
         )
-        for option in re.findall(r"--[a-z-]+", called[1]):
-            assert option in said, option
+        for option in re.findall(r"--[a-z-]+", call[1]):
+            assert option in help_text, option
 
 
 def test_the_dockerfile_is_linted():
-    lint = program_or_skip("hadolint")
-    subprocess.run([lint, REPOSITORY / "containers/Dockerfile"], check=True)
+    hadolint = program_or_skip("hadolint")
+    subprocess.run([hadolint, REPOSITORY / "containers/Dockerfile"], check=True)
