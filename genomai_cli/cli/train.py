@@ -336,7 +336,7 @@ def _heads(recipe: "Recipe", table: "LabelTable", head_options: list[str]) -> "M
     pairs = [_head(text) for text in head_options]
     if len(dict(pairs)) < len(pairs):
         raise UsageError("--head: two heads of one name")
-    return heads_of(recipe, table.columns, dict(pairs))
+    return heads_of(recipe, table, dict(pairs))
 
 
 def _head(text: str) -> tuple[str, str]:

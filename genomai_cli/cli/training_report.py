@@ -82,12 +82,15 @@ def _facts(run: Run) -> dict[str, str]:
 
 def _report_classifier(run: Run, finetuned: "Finetuned", output: Path) -> None:
     from genomai_cli.bundles import catalog
+    from genomai_cli.training.validation_limits import limits_in_words
 
     weights = catalog.sha256(output / catalog.WEIGHTS)
     run.used_model(finetuned.bundle.name, finetuned.bundle.version, weights)
     for head, scores in finetuned.validation.items():
         run.console.say(f"{head}: {_result(scores)} on {scores['n']} held-out samples")
     _report_mean(run, finetuned.validation)
+    for limit in limits_in_words(finetuned.validation):
+        run.console.warn(limit)
     run.note(validation=finetuned.validation)
     run.console.say(f"wrote {output}")
 

@@ -41,12 +41,14 @@ class Table:
 
 @dataclass(frozen=True)
 class LabelTable:
-    """Labels of samples, None where missing; `lines` holds the line of each sample."""
+    """Labels of samples, None where missing; `lines` holds the line of each sample, `sample_column` the name of their
+    column, if a file has one."""
 
     path: str
     samples: tuple[str, ...]
     columns: Mapping[str, tuple[str | None, ...]]
     lines: tuple[int, ...]
+    sample_column: str = ""
 
     def column(self, name: str) -> dict[str, str]:
         """The samples that have a label in this column, with the label; InputError for one that is no plain text."""
@@ -206,12 +208,12 @@ def labels_of(table: Table) -> LabelTable:
     if not len(table):
         raise InputError("a header, but no samples", path=table.path)
     if column is None:
-        samples = tuple(name.strip() for name in table.columns[first])
+        samples, sample_column = tuple(name.strip() for name in table.columns[first]), first
     else:
-        samples = tuple(name for name, *_ in sequences_of(table, column))
+        samples, sample_column = tuple(name for name, *_ in sequences_of(table, column)), ""
     _check_samples(samples, table)
     columns = {name: tuple(map(_label, table.columns[name])) for name in others}
-    return LabelTable(table.path, samples, columns, table.lines)
+    return LabelTable(table.path, samples, columns, table.lines, sample_column)
 
 
 def sequence_column(table: Table) -> str | None:

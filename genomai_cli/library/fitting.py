@@ -38,6 +38,7 @@ from genomai_cli.training.finetuning import Finetuned
 from genomai_cli.training.model_card import classifier_card
 from genomai_cli.training.recipe import Recipe
 from genomai_cli.training.targets import targets_for
+from genomai_cli.training.validation_limits import limits_in_words
 
 HEAD = "label"  # of labels that are given in memory
 LABELS_PATH = "<labels>"
@@ -77,7 +78,7 @@ class Training:
     ) -> "Fitted":
         """Gather and train."""
         samples = self._labelled(inputs_of(records), labels)
-        heads = recipes.heads_of(self.recipe, samples.labels.columns)
+        heads = recipes.heads_of(self.recipe, samples.labels)
         targets = targets_for(self.recipe, samples.labels, heads, self.target)
         evaluation = EvaluationInputs()
         if validation is not None:
@@ -108,6 +109,8 @@ class Training:
                 report=self._step,
             )
         finetuned.bundle.config["provenance"] |= gathered.facts()
+        for limit in limits_in_words(finetuned.validation):
+            self.listener.warn(limit)
         return Fitted(finetuned, gathered, targets.heads, self.recipe, self.text, self.call)
 
     def _labelled(self, inputs: Iterable[Input], labels: Labels | None) -> LabelledInput:

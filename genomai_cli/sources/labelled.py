@@ -17,7 +17,7 @@ from genomai_cli.population.panel import Panel
 from genomai_cli.records import SequenceRecord
 from genomai_cli.sources.observer import Observer
 from genomai_cli.sources.records import VariantSettings, in_coordinates, read_records
-from genomai_cli.training.label_faults import check_labels, check_names
+from genomai_cli.training.label_faults import check_header, check_labels, check_names
 from genomai_cli.training.labelled_data import gather, with_validation
 from genomai_cli.training.recipe import Recipe
 from genomai_cli.training.similarity import KmerTable, shared_between
@@ -100,6 +100,7 @@ class LabelledReader:
         samples = self._samples(
             sources, table, targets, strata=strata, merge_near_duplicates=merge_near_duplicates
         )
+        check_header(table, self.names)
         self._report_near_duplicates(samples, split=evaluation.validation is None)
         tests = {source.path: self._sequences(source) for source in evaluation.tests}
         combined, rows = samples, None
@@ -108,6 +109,7 @@ class LabelledReader:
             dev = self._samples(
                 [source], targets.of(validation_labels), targets, classes=samples.classes
             )
+            check_header(validation_labels, self.names)
             combined, rows = with_validation(samples, dev)
             self._warn_of_leaks(samples, {source.path: dev.sequences})
         if merge_near_duplicates:

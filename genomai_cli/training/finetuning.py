@@ -24,6 +24,7 @@ from genomai_cli.bundles.bundle import Bundle, build
 from genomai_cli.errors import TrainingError
 from genomai_cli.inputs.base import InputKind
 from genomai_cli.inputs.samples import Hints, Rows, SampleRows, Samples, TrainingBatch, Views
+from genomai_cli.metrics.classification import accuracy, confusion_matrix
 from genomai_cli.objectives.base import cross_entropy
 from genomai_cli.training.adaptation import Adaptation
 from genomai_cli.training.calibration import HeldOut, calibrate
@@ -49,6 +50,7 @@ from genomai_cli.training.trainer import (
     step_seed,
     unstopped,
 )
+from genomai_cli.training.validation_limits import class_limits
 
 ROWS_AT_ONCE = 128
 FULL_ADAPTATION = Adaptation()
@@ -260,12 +262,14 @@ class Finetuning:
             known = held_out.labels[head] != MISSING
             if not known.any():
                 continue
-            truth = held_out.labels[head][known]
-            is_correct = log_BC.argmax(1)[known] == truth
+            truth, predicted = held_out.labels[head][known], log_BC.argmax(1)[known]
+            classes = self.samples.classes[head]
+            matrix = confusion_matrix(truth.cpu().numpy(), predicted.cpu().numpy(), len(classes))
             measures[head] = {
                 "n": len(truth),
-                "accuracy": round(float(is_correct.double().mean()), 4),
+                "accuracy": round(accuracy(matrix), 4),
                 "majority": round(float(truth.bincount().max() / len(truth)), 4),
+                **class_limits(matrix, classes),
             }
         return measures
 

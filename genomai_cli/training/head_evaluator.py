@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from genomai_cli.alphabet import MISSING
 from genomai_cli.inputs.samples import Rows, Samples
 from genomai_cli.metrics.classification import (
+    Counts,
     accuracy,
     confusion_matrix,
     majority_matrix,
@@ -21,6 +23,7 @@ from genomai_cli.metrics.classification import (
 )
 from genomai_cli.metrics.numbers import correlations
 from genomai_cli.training.sequence_parts import LabelledCodes
+from genomai_cli.training.validation_limits import class_limits, number_limits
 
 COVERAGE = 0.9  # of the intervals of numbers
 MAIN_MEASURES = {"mcc": "MCC", "pearson": "r"}  # those that messages show, and how
@@ -36,15 +39,30 @@ class HeadEvaluator:
     def measures(self, head: str, outputs_NC: Tensor, rows: Rows) -> dict[str, float]:
         """How well a head does: accuracy and Matthews correlation, of numbers see `correlations`."""
         if head in self.data.scales:
-            truth_N = self.samples.values[head][rows]
-            known_N = np.isfinite(truth_N)
-            predicted_N = self.unscaled(head, outputs_NC).numpy()
-            return correlations(truth_N[known_N], predicted_N[known_N])
+            return correlations(*self._numbers(head, outputs_NC, rows))
+        matrix = self._matrix(head, outputs_NC, rows)
+        return {"accuracy": accuracy(matrix), "mcc": matthews(matrix)}
+
+    def limits(self, head: str, outputs_NC: Tensor, rows: Rows) -> dict[str, Any]:
+        """What these samples do not show of a head, by `validation_limits`."""
+        if head in self.data.scales:
+            return number_limits(*self._numbers(head, outputs_NC, rows))
+        return class_limits(self._matrix(head, outputs_NC, rows), self.samples.classes[head])
+
+    def _numbers(
+        self, head: str, outputs_N1: Tensor, rows: Rows
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The true and the predicted numbers of the samples whose number is known."""
+        truth_N = self.samples.values[head][rows]
+        known_N = np.isfinite(truth_N)
+        return truth_N[known_N], self.unscaled(head, outputs_N1).numpy()[known_N]
+
+    def _matrix(self, head: str, outputs_NC: Tensor, rows: Rows) -> Counts:
+        """The confusion matrix of the samples that have a label."""
         labels = self.samples.labels[head][rows]
         known = labels != MISSING
         predicted = outputs_NC.argmax(1).numpy()[known]
-        matrix = confusion_matrix(labels[known], predicted, self.data.classes[head])
-        return {"accuracy": accuracy(matrix), "mcc": matthews(matrix)}
+        return confusion_matrix(labels[known], predicted, self.data.classes[head])
 
     def baseline(self, head: str, rows: Rows) -> dict[str, Any]:
         """The number of these samples that have a label, and the baseline that needs no sequences: the share of the
@@ -58,7 +76,8 @@ class HeadEvaluator:
         return {"n": len(known), "majority": round(majority, 4)}
 
     def validation(self, head: str, outputs: Mapping[str, Tensor], rows: Rows) -> dict[str, Any]:
-        """The measures of the outputs (N, C) `together`, the baseline, and the measures of every candidate."""
+        """The measures of the outputs (N, C) `together`, their limits, the baseline, and the measures of every
+        candidate."""
         measured = {
             name: {measure: round(value, 4) for measure, value in values.items()}
             for name, values in (
@@ -66,7 +85,8 @@ class HeadEvaluator:
                 for name, outputs_NC in outputs.items()
             )
         }
-        return self.baseline(head, rows) | measured["together"] | {"candidates": measured}
+        limits = self.limits(head, outputs["together"], rows)
+        return self.baseline(head, rows) | measured["together"] | limits | {"candidates": measured}
 
     def unscaled(self, head: str, outputs_N1: Tensor) -> Tensor:
         """The numbers (N,) that these outputs mean."""

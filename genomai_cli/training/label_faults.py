@@ -51,9 +51,17 @@ def _lines(table: LabelTable, column: str) -> Lines:
     return [(line, labels[name]) for name, line in pairs if name in labels]
 
 
+def check_header(table: LabelTable, names: Collection[str]) -> None:
+    """InputError for a table whose first line names a sample that has no other, as that without a header does."""
+    is_sample = table.sample_column in _with_individuals(names)
+    if is_sample and table.sample_column not in table.samples:
+        message = f"no header: the first line is of the sample {table.sample_column} (a header is, say, name, label)"
+        raise InputError(message, path=table.path, line=1)
+
+
 def check_names(table: LabelTable, names: Collection[str]) -> None:
     """InputError for labels of samples that are none of these names, or NAME of haplotypes NAME_A and NAME_B."""
-    known = {*names, *(name[:-2] for name in names if name.endswith(("_A", "_B")))}
+    known = _with_individuals(names)
     unknown = [
         (line, name)
         for name, line in zip(table.samples, table.lines, strict=True)
@@ -65,6 +73,11 @@ def check_names(table: LabelTable, names: Collection[str]) -> None:
         if len(unknown) > 1:
             message += f", and there is none for {len(unknown)} of {len(table.samples)} labels"
         raise InputError(message, path=table.path, line=line)
+
+
+def _with_individuals(names: Collection[str]) -> set[str]:
+    """The names, and NAME for every NAME_A and NAME_B."""
+    return {*names, *(name[:-2] for name in names if name.endswith(("_A", "_B")))}
 
 
 def is_number(text: str) -> bool:

@@ -9,6 +9,7 @@ from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.training.finetuning import Finetuned
 from genomai_cli.training.pretraining import Pretrained
 from genomai_cli.training.pretraining_report import PretrainedReport
+from genomai_cli.training.validation_limits import limits_in_words
 
 CLASS_MEASURES = {"accuracy": "accuracy", "mcc": "MCC"}
 
@@ -95,7 +96,7 @@ optimistic):
 ## Limits
 
 Labels that are not in the training data are never answered. {novelty_in_words(config)}
-
+{_limits(fitted.validation)}
 ## Reproduce
 
 ```
@@ -104,6 +105,11 @@ Labels that are not in the training data are never answered. {novelty_in_words(c
 
 {facts["seconds"]} s on {facts["device"]} with {facts["program"]}, torch {facts["torch"]}, seed {facts["seed"]}.
 """
+
+
+def _limits(validation: Mapping[str, Any]) -> str:
+    """What the held-out samples do not show, a paragraph each."""
+    return "".join(f"\n{limit}.\n" for limit in limits_in_words(validation))
 
 
 def _intervals(config: Mapping[str, Any]) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 from genomai_cli import registry
 from genomai_cli.backbones.base import network_class
-from genomai_cli.errors import UsageError
+from genomai_cli.errors import InputError, UsageError
+from genomai_cli.formats.tables import LabelTable
 from genomai_cli.inputs.base import InputKind, input_class
 from genomai_cli.objectives.base import check_objective, objective_class
 from genomai_cli.training.corpus import CorpusRecipe
@@ -93,18 +94,24 @@ def input_of(
 
 
 def heads_of(
-    recipe: Recipe, columns: Iterable[str], columns_of: Mapping[str, str] | None = None
+    recipe: Recipe, labels: LabelTable, columns_of: Mapping[str, str] | None = None
 ) -> Mapping[str, str]:
     """The column of labels of every head: as asked for, else as the recipe says, else every column under its name.
 
-    Raises UsageError for a name that no head can have.
+    Raises UsageError for a name that no head can have, InputError for that of a column.
     """
-    heads = columns_of or recipe.heads or {column: column for column in columns}
+    named_heads = columns_of or recipe.heads
+    heads = named_heads or {column: column for column in labels.columns}
     for name in heads:
         try:
             check_head_name(name)
         except ValueError as error:
-            raise UsageError(str(error)) from error
+            if named_heads:
+                raise UsageError(str(error)) from error
+            message = (
+                f"{error}; is this line a header (name, label)? --head NAME={name} renames a column"
+            )
+            raise InputError(message, path=labels.path, line=1) from error
     return heads
 
 

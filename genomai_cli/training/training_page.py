@@ -26,6 +26,7 @@ from genomai_cli.training.model_card import (
     start_in_words,
 )
 from genomai_cli.training.pretraining_page import Text, on_one_line, provenance, title
+from genomai_cli.training.validation_limits import limits_in_words
 
 # The measures of a head's validation: key, name, the key of the baseline or its value, and the baseline's name.
 OF_LABELS = (
@@ -63,6 +64,7 @@ def training_page(fitted: Finetuned, log: Rows, facts: Text) -> Page:
         "they are slightly optimistic.",
         "Labels that are not in the training data are never answered. "
         + novelty_in_words(bundle.config),
+        *(f"{limit}." for limit in limits_in_words(fitted.validation)),
     ]
     sections += [
         Facts("How it was made", {name: text for name, text in all_facts.items() if text}),

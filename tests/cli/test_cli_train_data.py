@@ -1,6 +1,7 @@
 """The data of `genomai train`: tables of sequences, a validation set, tests, and labels that are wrong."""
 
 import json
+import re
 from functools import partial
 
 import numpy as np
@@ -136,6 +137,7 @@ def test_labels_of_sequences_that_are_not_there_are_refused(tmp_path, rows, file
         (lambda text: text.replace("s2\tgc", "s1\tgc"), ":4: sample s1 again (first in line 3)"),
         (lambda text: text.replace("s2\tgc", "s2\tg\xe9"), r":4: 'g\xe9' has bytes that are no"),
         (lambda text: text.replace("s", "t"), ": none of the 24 samples has a label"),
+        (lambda text: text.replace("kind", "a kind"), ":1: head 'a kind': a name is letters"),
     ],
 )
 def test_a_wrong_label_file_gets_one_line(tmp_path, files, edit, message):
@@ -144,6 +146,34 @@ def test_a_wrong_label_file_gets_one_line(tmp_path, files, edit, message):
     result = run(["train", fasta, "--labels", labels, "-o", tmp_path / "m", *RECIPE])
     assert refused(result, 1, f"{labels}{message}")
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("kinds", "message"),
+    [
+        ({}, ":1: no header: the first line is of the sample s0"),
+        ({"at": "1", "gc": "0"}, ":1: head '0': a name is letters, .* is this line a header"),
+    ],
+)
+@pytest.mark.parametrize("separator", ["\t", ","])
+def test_labels_without_a_header_are_refused(tmp_path, rows, kinds, message, separator):
+    """Else the first sample would be taken for names of columns, and its label for that of a head."""
+    fasta, labels = tmp_path / "x.fa", tmp_path / "y.tsv"
+    fasta.write_text(as_fasta(rows))
+    lines = [f"s{n}{separator}{kinds.get(kind, kind)}\n" for n, (_, kind) in enumerate(rows)]
+    labels.write_text("".join(lines))
+    result = run(["train", fasta, "--labels", labels, "-o", tmp_path / "m", *RECIPE])
+    assert result.status == 1
+    assert re.search(f"{labels}{message}", result.stderr.splitlines()[-1])
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_sample_may_be_called_as_its_column(tmp_path, rows):
+    fasta, labels = tmp_path / "x.fa", tmp_path / "y.tsv"
+    fasta.write_text(as_fasta(rows).replace(">s0\n", ">name\n"))
+    labels.write_text(as_labels(rows).replace("s0\t", "name\t"))
+    result = run(["train", fasta, "--labels", labels, "-o", tmp_path / "m", *RECIPE])
+    assert result.status == 0, result.stderr
 
 
 def test_a_label_of_the_validation_set_that_nothing_is_trained_on(tmp_path, rows, files):
