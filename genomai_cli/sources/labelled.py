@@ -17,7 +17,12 @@ from genomai_cli.population.panel import Panel
 from genomai_cli.records import SequenceRecord
 from genomai_cli.sources.observer import Observer
 from genomai_cli.sources.records import VariantSettings, in_coordinates, read_records
-from genomai_cli.training.label_faults import check_header, check_labels, check_names
+from genomai_cli.training.label_faults import (
+    check_header,
+    check_labels,
+    check_names,
+    unlikely_labels,
+)
 from genomai_cli.training.labelled_data import gather, with_validation
 from genomai_cli.training.recipe import Recipe
 from genomai_cli.training.similarity import KmerTable, shared_between
@@ -96,6 +101,8 @@ class LabelledReader:
         """The samples of all inputs, also those for validation; InputError for wrong labels, by file and line."""
         table, merge_near_duplicates = targets.table, self.kind.merges_near_duplicates
         check_labels(table, targets.heads, one_kind=merge_near_duplicates, numbers=targets.numbers)
+        for sentence in unlikely_labels(table, targets.heads):
+            self.observer.console.warn(sentence)
         strata = self._strata(table)
         samples = self._samples(
             sources, table, targets, strata=strata, merge_near_duplicates=merge_near_duplicates

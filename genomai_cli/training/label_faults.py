@@ -1,11 +1,16 @@
 """Checks of a table of labels, whose errors name file and line, before anything is trained."""
 
-from collections.abc import Collection, Mapping
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping
 
 from genomai_cli.errors import InputError
 from genomai_cli.formats.tables import LabelTable
 
 MAX_NUMBER = 1e30  # single precision ends at 3e38
+MAX_CLASSES = 20  # different numbers that may still be classes
+DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
+NOT_AVAILABLE = {"na", "n/a", "#n/a", "nan", "null"}  # what programs write for a missing value
 
 
 Lines = list[tuple[int, str]]  # labels with their lines
@@ -31,6 +36,7 @@ def check_labels(
             message = f"head {head}: needs two labels at least, and all are {label}"
             raise InputError(message, path=table.path, line=line)
         if one_kind:
+            _check_commas(table, lines)
             _check_kind(table, lines)
 
 
@@ -49,6 +55,21 @@ def _lines(table: LabelTable, column: str) -> Lines:
     labels = table.column(column)
     pairs = zip(table.samples, table.lines, strict=True)
     return [(line, labels[name]) for name, line in pairs if name in labels]
+
+
+def unlikely_labels(table: LabelTable, heads: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for every label of these heads that may not be meant as one: a missing value, or one that only case
+    tells from another. `heads` are the names of columns by head."""
+    for head, column in heads.items():
+        counts = Counter(label for _, label in _lines(table, column))
+        spellings = defaultdict(list)
+        for label, count in counts.items():
+            spellings[label.casefold()].append(label)
+            if label.casefold() in NOT_AVAILABLE:
+                yield f"{head}: {label} is taken for a label, of {count} samples (. or nothing is a missing one)"
+        for same in spellings.values():
+            if len(same) > 1:
+                yield f"{head}: {' and '.join(same)} are taken for different labels"
 
 
 def check_header(table: LabelTable, names: Collection[str]) -> None:
@@ -86,6 +107,19 @@ def is_number(text: str) -> bool:
         return abs(float(text)) < float("inf")
     except ValueError:
         return False
+
+
+def _check_commas(table: LabelTable, lines: Lines) -> None:
+    """InputError for numbers with decimal commas, each of which would be a class."""
+    if len({label for _, label in lines}) <= MAX_CLASSES:
+        return
+    if all(DECIMAL_COMMA.fullmatch(label) or is_number(label) for _, label in lines):
+        for line, label in lines:
+            if not is_number(label):
+                message = (
+                    f"label {label!r} is no number (with a point it is: {label.replace(',', '.')})"
+                )
+                raise InputError(message, path=table.path, line=line)
 
 
 def _check_kind(table: LabelTable, lines: Lines) -> None:

@@ -42,7 +42,7 @@ def gather(
     """
     labelled: list[SequenceRecord] = []
     rows: list[list[str | None]] = []
-    unlabelled = 0
+    unlabelled, first_unlabelled = 0, ""
     for record in records:
         row = [_label(record.name, column) for column in labels.values()]
         if any(label is not None for label in row):
@@ -51,8 +51,11 @@ def gather(
             rows.append(row)
         else:
             unlabelled += 1
+            first_unlabelled = first_unlabelled or record.name
     if not labelled:
-        raise TrainingError(f"none of the {unlabelled} samples has a label")
+        raise TrainingError(
+            f"none of the {unlabelled} samples has a label{_example_of_names(first_unlabelled, labels)}"
+        )
     columns = dict(zip(labels, zip(*rows, strict=True), strict=True))
     values = {head: _values(head, columns.pop(head)) for head in sorted(numbers)}
     if classes is None:
@@ -76,6 +79,14 @@ def gather(
         near_duplicate_count,
         values,
     ), unlabelled
+
+
+def _example_of_names(sample: str, labels: Mapping[str, Mapping[str, str]]) -> str:
+    """How the names of samples and those of the labels differ, as text; nothing where one of them is missing."""
+    labelled_name = next((name for column in labels.values() for name in column), "")
+    if not sample or not labelled_name:
+        return ""
+    return f": the first is called {sample}, the first in the table {labelled_name}"
 
 
 def with_validation(train: Samples, validation: Samples) -> tuple[Samples, Rows]:

@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from genomai_cli.errors import UsageError
 from genomai_cli.formats.label_sets import has_label_sets, with_label_columns
 from genomai_cli.formats.tables import LabelTable
-from genomai_cli.training.label_faults import check_numbers, is_number
+from genomai_cli.training.label_faults import MAX_CLASSES, check_numbers, is_number
 from genomai_cli.training.recipe import Recipe, is_selected
 
 SEQUENCES = "sequence"  # the kind of input whose labels may be numbers
 AUTO, CLASSES, REGRESSION = "auto", "classes", "regression"
-MAX_CLASSES = 20  # different whole numbers that are still taken for classes
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,10 @@ def test_labels_of_sequences_that_are_not_there_are_refused(tmp_path, rows, file
         (lambda text: text.replace("s2\tgc", "s2\t0.5"), ":4: label '0.5' is a number"),
         (lambda text: text.replace("s2\tgc", "s1\tgc"), ":4: sample s1 again (first in line 3)"),
         (lambda text: text.replace("s2\tgc", "s2\tg\xe9"), r":4: 'g\xe9' has bytes that are no"),
-        (lambda text: text.replace("s", "t"), ": none of the 24 samples has a label"),
+        (
+            lambda text: text.replace("s", "t"),
+            ": none of the 24 samples has a label: the first is called s0, the first in the table t0",
+        ),
         (lambda text: text.replace("kind", "a kind"), ":1: head 'a kind': a name is letters"),
     ],
 )

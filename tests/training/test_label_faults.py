@@ -4,7 +4,13 @@ import pytest
 
 from genomai_cli.errors import InputError
 from genomai_cli.formats.tables import labels_of, parse_table
-from genomai_cli.training.label_faults import check_labels, check_names, is_number
+from genomai_cli.training.label_faults import (
+    check_header,
+    check_labels,
+    check_names,
+    is_number,
+    unlikely_labels,
+)
 
 
 def table(*labels):
@@ -20,6 +26,10 @@ def table(*labels):
         (["0.5", "NA", "1e3"], r"labels\.tsv:3: label 'NA' is no number, where most are numbers"),
         (["0", "1", "nan"], r"labels\.tsv:4: label 'nan' is no number"),
         (["x", "y", "3"], r"labels\.tsv:4: label '3' is a number, where most are words"),
+        (
+            ["1", *(f"-{n},5" for n in range(30))],
+            r"labels\.tsv:3: label '-0,5' is no number \(with a point it is: -0\.5\)",
+        ),
     ],
 )
 def test_faults_are_told(labels, message):
@@ -27,13 +37,38 @@ def test_faults_are_told(labels, message):
         check_labels(table(*labels), {"kind": "kind"}, one_kind=True)
 
 
-@pytest.mark.parametrize("labels", [["x", "y"], ["0", "1", "."], ["-1.5", "2e3"], [".", "."]])
+@pytest.mark.parametrize(
+    "labels", [["x", "y"], ["0", "1", "."], ["-1.5", "2e3"], [".", "."], ["1,2", "2,3", "1,2"]]
+)
 def test_labels_without_fault_pass(labels):
     check_labels(table(*labels), {"kind": "kind"}, one_kind=True)
 
 
 def test_words_and_numbers_may_be_mixed_where_that_is_usual():
     check_labels(table("1", "2", "X"), {"kind": "kind"}, one_kind=False)
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentences"),
+    [
+        (["x", "y", ".", "none"], []),
+        (["x", "NA", "y", "NA"], ["head: NA is taken for a label, of 2 samples"]),
+        (["x", "X", "y"], ["head: x and X are taken for different labels"]),
+        (["nan", "NaN"], ["nan is taken", "NaN is taken", "nan and NaN are taken"]),
+    ],
+)
+def test_labels_that_may_not_be_meant(labels, sentences):
+    found = list(unlikely_labels(table(*labels), {"head": "kind"}))
+    assert len(found) == len(sentences)
+    assert all(text in sentence for text, sentence in zip(sentences, found, strict=True))
+
+
+@pytest.mark.parametrize("names", [{"name", "s0"}, {"name_A", "name_B"}])
+def test_a_header_that_names_a_sample_is_none(names):
+    with pytest.raises(InputError, match=r"labels\.tsv:1: no header: .* sample name "):
+        check_header(table("x", "y"), names)
+    check_header(table("x", "y"), {"s0", "s1"})
+    check_header(labels_of(parse_table(b"s0\tkind\ns0\tx\n", "labels.tsv")), {"s0"})
 
 
 def test_labels_of_sequences_that_are_not_there():
