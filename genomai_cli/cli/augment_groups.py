@@ -90,12 +90,15 @@ def rows_of_views(
     from genomai_cli.formats.outputs import atomic_text
     from genomai_cli.formats.tables import TableWriter
     from genomai_cli.population.augment import known_name
+    from genomai_cli.training.label_faults import check_header
 
     samples = frozenset(table.samples)
 
     def with_label_rows(records: Iterable["SequenceRecord"]) -> Iterator["SequenceRecord"]:
         for record in records:
-            sample = known_name(record.name.rpartition("_view")[0], samples)
+            name = record.name.rpartition("_view")[0]
+            check_header(table, {name})
+            sample = known_name(name, samples)
             if sample is not None:
                 labels = table.row(sample).values()
                 writer.write([record.name, *(label or "." for label in labels)])

@@ -170,5 +170,14 @@ def test_labels_that_name_nobody_are_refused(fasta, tmp_path):
     assert not (tmp_path / "out.tsv").exists()
 
 
+def test_labels_without_a_header_are_refused(fasta, tmp_path):
+    (tmp_path / "l.tsv").write_text("one\tx\ntwo\tx\n")
+    files = ["--labels", tmp_path / "l.tsv", "--labels-out", tmp_path / "out.tsv"]
+    result = run(["augment", "--mask", "0.1", *files, fasta])
+    assert result.status == 1
+    assert "l.tsv:1: no header: the first line is of the sample one" in result.stderr
+    assert not (tmp_path / "out.tsv").exists()
+
+
 def test_torch_stays_closed(fasta):
     assert "torch" not in modules_after(["augment", "--mask", "0.1", str(fasta)])
