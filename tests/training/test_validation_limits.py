@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from genomai_cli.metrics.classification import confusion_matrix
 from genomai_cli.training.validation_limits import (
     class_limits,
+    correlation_p,
     independence_p,
     limits_in_words,
     number_limits,
@@ -29,6 +31,21 @@ def test_the_p_value_is_one_that_the_order_of_labels_does_not_change(pairs):
     assert independence_p(confusion_matrix(2 - truth, 2 - predicted, 3)) == pytest.approx(p)
 
 
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=50))
+def test_the_p_value_is_that_of_scipy(pairs):
+    matrix = confusion_matrix(*np.array(pairs).T, 3)
+    occurring = matrix[matrix.any(axis=1)][:, matrix.any(axis=0)]
+    expected = stats.chi2_contingency(occurring, correction=False).pvalue
+    assert independence_p(matrix) == pytest.approx(expected)
+
+
+@given(st.integers(3, 30), st.integers(0, 2**32), st.floats(-1, 1))
+def test_the_p_value_of_a_correlation_is_that_of_scipy(count, seed, slope):
+    x, noise = np.random.default_rng(seed).normal(size=(2, count))
+    expected = stats.pearsonr(x, slope * x + noise, alternative="greater").pvalue
+    assert correlation_p(x, slope * x + noise) == pytest.approx(expected)
+
+
 def test_always_the_same_call_is_chance():
     assert independence_p(np.array([[90, 0], [10, 0]])) == 1
 
@@ -41,10 +58,10 @@ def test_labels_that_no_sample_has_are_named():
     assert words[1].startswith("kind: no held-out sample is rare (nor 1 other labels)")
 
 
-@pytest.mark.parametrize(("mcc", "said"), [(0.9, False), (-0.9, True)])
-def test_calls_that_are_worse_than_chance_are_no_better(mcc, said):
-    measures = {"mcc": mcc, **class_limits(np.array([[20, 1], [1, 20]]), CLASSES[:2])}
-    assert bool(list(limits_in_words({"kind": measures}))) is said
+@pytest.mark.parametrize(("right", "said"), [(20, False), (1, True)])
+def test_calls_that_are_worse_than_chance_are_no_better(right, said):
+    limits = class_limits(np.array([[right, 21 - right], [21 - right, right]]), CLASSES[:2])
+    assert bool(list(limits_in_words({"kind": limits}))) is said
 
 
 def test_numbers_have_to_rise_with_the_true_ones():
