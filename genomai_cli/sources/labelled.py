@@ -101,7 +101,7 @@ class LabelledReader:
         """The samples of all inputs, also those for validation; InputError for wrong labels, by file and line."""
         table, merge_near_duplicates = targets.table, self.kind.merges_near_duplicates
         check_labels(table, targets.heads, one_kind=merge_near_duplicates, numbers=targets.numbers)
-        for sentence in unlikely_labels(table, targets.heads):
+        for sentence in unlikely_labels(table, targets.classes):
             self.observer.console.warn(sentence)
         strata = self._strata(table)
         samples = self._samples(

@@ -26,6 +26,11 @@ class Targets:
         default_factory=dict
     )  # the columns that became others, and which
 
+    @property
+    def classes(self) -> dict[str, str]:
+        """The column of every head that is classes."""
+        return {head: column for head, column in self.heads.items() if head not in self.numbers}
+
     def of(self, other: LabelTable) -> LabelTable:
         """The table of a validation set with the same columns; InputError for labels that are not numbers where they
         should be."""

@@ -161,21 +161,19 @@ def test_sequences_cannot_be_crossed(fasta, tmp_path):
     assert f"{fasta}:1: one is no barcode of an installed panel" in result.stderr
 
 
-def test_labels_that_name_nobody_are_refused(fasta, tmp_path):
-    (tmp_path / "l.tsv").write_text("sample\tgroup\nthree\tx\n")
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sample\tgroup\nthree\tx\n", "l.tsv: none of the records is in it"),
+        ("one\tx\ntwo\tx\n", "l.tsv:1: no header: the first line is of the sample one"),
+    ],
+)
+def test_labels_that_name_nobody_or_have_no_header_are_refused(fasta, tmp_path, text, message):
+    (tmp_path / "l.tsv").write_text(text)
     files = ["--labels", tmp_path / "l.tsv", "--labels-out", tmp_path / "out.tsv"]
     result = run(["augment", "--mask", "0.1", *files, fasta])
     assert result.status == 1
-    assert "l.tsv: none of the records is in it" in result.stderr
-    assert not (tmp_path / "out.tsv").exists()
-
-
-def test_labels_without_a_header_are_refused(fasta, tmp_path):
-    (tmp_path / "l.tsv").write_text("one\tx\ntwo\tx\n")
-    files = ["--labels", tmp_path / "l.tsv", "--labels-out", tmp_path / "out.tsv"]
-    result = run(["augment", "--mask", "0.1", *files, fasta])
-    assert result.status == 1
-    assert "l.tsv:1: no header: the first line is of the sample one" in result.stderr
+    assert message in result.stderr
     assert not (tmp_path / "out.tsv").exists()
 
 

@@ -319,6 +319,12 @@ def model(genome):
     return genome / "model"
 
 
+def evaluation(model, genome):
+    """The command that measures a model on the tracks of a genome."""
+    files = ["--reference", genome / "ref.fa", "--tracks", genome / "t.tsv"]
+    return ["evaluate", "--task", "tracks", "--model", model, *files]
+
+
 class TestPretraining:
     def test_a_bundle_whose_tracks_are_predicted(self, model, genome, tmp_path):
         config = json.loads((model / "config.json").read_text())
@@ -333,15 +339,7 @@ class TestPretraining:
         assert float(row[4]) > 0
 
     def test_it_is_measured_by_organism(self, model, genome):
-        arguments = [
-            "--model",
-            model,
-            "--reference",
-            genome / "ref.fa",
-            "--tracks",
-            genome / "t.tsv",
-        ]
-        result = run(["evaluate", "--task", "tracks", *arguments])
+        result = run(evaluation(model, genome))
         assert result.status == 0, result.stderr
         rows = [line.split("\t") for line in result.stdout.splitlines()[1:]]
         tracks = {(row[0], row[1], row[2]) for row in rows if row[2] != "."}
@@ -351,15 +349,7 @@ class TestPretraining:
 
     @pytest.mark.parametrize("organism", ["human", "mouse"])
     def test_one_organism_has_the_rows_that_it_has_among_all(self, model, genome, organism):
-        arguments = [
-            "--model",
-            model,
-            "--reference",
-            genome / "ref.fa",
-            "--tracks",
-            genome / "t.tsv",
-        ]
-        arguments = ["evaluate", "--task", "tracks", *arguments, "--resolution", "1024"]
+        arguments = [*evaluation(model, genome), "--resolution", "1024"]
         all_rows = run(arguments).stdout.splitlines()[1:]
         result = run([*arguments, "--organism", organism])
         assert result.status == 0, result.stderr

@@ -39,6 +39,12 @@ def test_notes_name_the_kind_of_target_that_was_chosen():
     assert targets_of(table("a", "b"), {"y": "y"}).notes == ()
 
 
+def test_numbers_are_no_classes():
+    """So that 1e-3 and 1E-3 are not warned of as labels that only case tells apart."""
+    table = labels_of(parse_table(b"name\tx\tkind\na\t1e-3\tP\nb\t1E-3\tQ\n", "l.tsv"))
+    assert targets_of(table, {"x": "x", "head": "kind"}).classes == {"head": "kind"}
+
+
 def test_the_requested_kind_of_target_comes_first():
     assert targets_of(table("0", "1"), {"y": "y"}, REGRESSION).numbers == {"y"}
     assert targets_of(table("0.1", "0.7"), {"y": "y"}, CLASSES).numbers == set()
