@@ -73,7 +73,7 @@ def denoiser_of(
             f"the model {bundle.name!r} restores nothing: its tokens, {tokenizer.kind!r}, are not single letters"
         )
     network = bundle.classifier.networks[0]
-    max_length = network.max_length or MAX_WINDOW
+    max_length = tokenizer.tokens_that_fit(network.max_length) or MAX_WINDOW
     model = MaskedBases(network, head, tokenizer, max_length)
     return SequenceDenoiser(model, settings, bundle.name)
 
@@ -166,7 +166,8 @@ class SequenceDenoiser:
 
 
 class MaskedBases:
-    """A `SequenceModel`: a network of tokens that are bases, with its head."""
+    """A `SequenceModel`: a network of tokens that are bases, with its head; around each window stand the special tokens
+    of the tokenizer's template, as in training."""
 
     def __init__(
         self, network: Network, head: nn.Module, tokenizer: Tokenizer, max_length: int
@@ -175,12 +176,19 @@ class MaskedBases:
         self._network, self._head, self._mask_id = network, head, tokenizer.mask_id
         self._device = next(network.parameters()).device
         self._ids = np.asarray(tokenizer.encode(BASES), np.int64)
+        self._prefix, self._suffix = tokenizer.prefix, tokenizer.suffix
 
     @torch.inference_mode()
     def log_probabilities(self, codes_BT: Codes) -> Probabilities:
         """See `SequenceModel`."""
         known_ids_BT = np.where(codes_BT < 0, self._mask_id, self._ids[codes_BT])
-        ids_BT = torch.from_numpy(known_ids_BT).to(self._device)
-        logits_BTV = self._network.predict_masked(self._head, ids_BT)
-        log_BT4 = logits_BTV[..., self._ids].double().log_softmax(2)
+        before, (rows, bases) = len(self._prefix), codes_BT.shape
+        special = [
+            np.tile(np.array(ids, np.int64), (rows, 1)) for ids in (self._prefix, self._suffix)
+        ]
+        ids_BT = np.concatenate([special[0], known_ids_BT, special[1]], axis=1)
+        logits_BTV = self._network.predict_masked(
+            self._head, torch.from_numpy(ids_BT).to(self._device)
+        )
+        log_BT4 = logits_BTV[:, before : before + bases, self._ids].double().log_softmax(2)
         return log_BT4.cpu().numpy()

@@ -43,7 +43,8 @@ class ParsedCalls:
 @dataclass(frozen=True, eq=False)
 class Outcome:
     """The restored calls: `first` and `second` alleles (N,) of those that are `filled` or `corrected` (N,), how
-    probable they are, and the genotypes' probabilities (N, G), 0 of those whose call stays and is missing."""
+    probable they are, and the genotypes' probabilities (N, G), 0 of those whose call stays and is missing, or is of
+    another number of alleles than one or two, or of alleles that the record lacks."""
 
     first: Numbers
     second: Numbers
@@ -93,7 +94,9 @@ def outcome(
         np.where(swapped_N, second_N, first_N),
         np.where(swapped_N, first_N, second_N),
     )
-    written_NG = np.where((parsed.changeable | ~parsed.missing)[:, None], genotypes_NG, 0)
+    is_read_N = (parsed.genotypes != MISSING).all(axis=1)
+    has_genotype_N = is_read_N | (parsed.missing & parsed.changeable)
+    written_NG = np.where(has_genotype_N[:, None], genotypes_NG, 0)
     return Outcome(first_N, second_N, filled_N, corrected_N, probability_N, written_NG)
 
 
@@ -281,13 +284,15 @@ def allele_counts(parsed: ParsedCalls, restored: Outcome | None, count: int) -> 
 
 
 def recounted(info: bytes, before: Sequence[int], after: Sequence[int]) -> bytes:
-    """INFO with AN, AC and AF of the new calls, if AN and AC were those of the calls before; else as it is."""
+    """INFO with AN, AC and AF of the new calls, if those of AN and AC that it has were those of the calls before; else,
+    or with neither of them, as it is."""
     fields = dict(field.partition(b"=")[::2] for field in info.split(b";"))
     old, new = _allele_number_fields(before), _allele_number_fields(after)
-    if any(fields.get(key) != value for key, value in old.items()):
+    known = [key for key in old if key in fields]
+    if not known or any(fields[key] != old[key] for key in known):
         return info
     total = max(1, sum(after))
-    if b"AF" in fields:
+    if b"AF" in fields and b"AC" in known:
         new[b"AF"] = b",".join(f"{count / total:g}".encode() for count in after[1:])
     texts = info.split(b";")
     keys = [text.partition(b"=")[0] for text in texts]

@@ -33,7 +33,7 @@ from genomai_cli.alphabet import (
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.diffusion import Kernel
 from genomai_cli.diffusion.denoisers import NoisedTokens, TokenDenoiser
-from genomai_cli.diffusion.kernel import MASKED, InitialTokens, Sampling, Schedule
+from genomai_cli.diffusion.kernel import InitialTokens, Sampling, Schedule
 from genomai_cli.diffusion.phenotypes import REFERENCE, Phenotypes
 from genomai_cli.errors import BundleError, UsageError
 from genomai_cli.inference.augment import UnchangedView
@@ -184,7 +184,8 @@ class SequenceGenerator:
             raise BundleError(
                 f"the model {bundle.name!r} generates no DNA: its tokens do not spell it"
             )
-        self.windows = Windows.of_half_overlap(self.tokenizer, network.max_length)
+        max_tokens = self.tokenizer.tokens_that_fit(network.max_length)
+        self.windows = Windows.of_half_overlap(self.tokenizer, max_tokens)
         self.device = next(self.network.parameters()).device
         self.phenotypes = phenotypes_of(bundle)
         self.default_phenotypes = [REFERENCE] if self.phenotypes else []  # where none is asked for
@@ -253,34 +254,34 @@ class SequenceGenerator:
         """The bases of whole tokens, some of them drawn."""
         shape = (len(codes_BL), -1, self.tokens.bases)
         codes_BTK, to_draw_BTK = codes_BL.reshape(shape), to_draw_BL.reshape(shape)
-        chosen_BT: Flags = np.logical_or.reduce(to_draw_BTK, axis=2)
-        if not chosen_BT.any():
+        drawn_BT: Flags = np.logical_or.reduce(to_draw_BTK, axis=2)
+        if not drawn_BT.any():
             return codes_BL
-        tokens_BT = self._tokens(codes_BL)
-        unknown_BT = (tokens_BT == MASKED) & ~chosen_BT
-        fixed_BT = np.where(unknown_BT, self.tokenizer.unk_id or 0, self.tokens.mask_id)
+        ids_BT = encode_rows(self.tokenizer, CODE_LETTERS[codes_BL])  # special tokens around
+        before, after = len(self.tokenizer.prefix), len(self.tokenizer.suffix)
+        chosen_BT = np.pad(drawn_BT, ((0, 0), (before, after)))
         given_BTK = np.where(to_draw_BTK, UNKNOWN_CODE, codes_BTK)
-        constrained = bool((chosen_BT[:, :, None] & (given_BTK != UNKNOWN_CODE)).any())
+        forbidden_BTV: Flags | None = None
+        if (drawn_BT[:, :, None] & (given_BTK != UNKNOWN_CODE)).any():
+            excluded_BTV = _excluded_tokens(given_BTK, self._spelling)
+            forbidden_BTV = np.pad(excluded_BTV, ((0, 0), (before, after), (0, 0)))
         denoiser = TokenDenoiser(
             self.network,
             self.head,
             self.tokens,
-            self._tensor(fixed_BT),
-            self._tensor(_excluded_tokens(given_BTK, self._spelling)) if constrained else None,
+            self._tensor(np.where(chosen_BT, self.tokens.mask_id, ids_BT)),
+            None if forbidden_BTV is None else self._tensor(forbidden_BTV),
             soft_masked=self.kernel.substitutions,
             condition=None if conditions is None else torch.tensor(conditions, device=self.device),
             guidance=self.settings.guidance,
         )
+        tokens_BT = self.tokens.token_of_id[ids_BT]  # MASKED where one is unknown, or special
         initial = InitialTokens(self._tensor(tokens_BT), self._tensor(~chosen_BT))
         sampling = self.settings.sampling(self.schedule, self.tokens.size)
         sampled_BT = self.kernel.sample(denoiser, initial, seeds, sampling)
-        sampled_BTK = self._spelling[sampled_BT.clamp(min=0).cpu().numpy()]
-        return np.where(chosen_BT[:, :, None], sampled_BTK, codes_BTK).reshape(codes_BL.shape)
-
-    def _tokens(self, codes_BL: Codes) -> NDArray[np.int64]:
-        """The tokens (B, T) of bases, `MASKED` where one is unknown."""
-        ids_BT = encode_rows(self.tokenizer, CODE_LETTERS[codes_BL])
-        return self.tokens.token_of_id[ids_BT]
+        tokens = slice(before, before + drawn_BT.shape[1])
+        sampled_BTK = self._spelling[sampled_BT[:, tokens].clamp(min=0).cpu().numpy()]
+        return np.where(drawn_BT[:, :, None], sampled_BTK, codes_BTK).reshape(codes_BL.shape)
 
     def _tensor(self, values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(values).to(self.device)

@@ -1,7 +1,9 @@
 """`genomai generate` with models of DNA, which `genomai pretrain --objective diffusion` makes of FASTA."""
 
 import json
+from dataclasses import asdict
 
+import likelihood_bundles
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from conftest import changes, run
 
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.inference.generate_diffusion import SequenceGenerator, SequenceRequest, Settings
+from genomai_cli.objectives.diffusion import DiffusionSettings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -99,6 +102,26 @@ def test_seed_batch_and_number_do_what_they_say(model):
         )
     assert outputs[0] == outputs[1] != outputs[2]
     assert generated(model, "-n", "4")[:2] == generated(model, "-n", "2")
+
+
+@pytest.mark.parametrize("kernel", ["absorbing", "uniform"])
+def test_special_tokens_around_a_window_are_read_and_never_drawn(kernel):
+    sizes = {"width": 8, "heads": 2, "layers": 1, "feed_forward": 8, "positions": 16}
+    tokenizer = {"kind": "dna_characters", "cls": True}
+    bundle = likelihood_bundles.bundle("transformer", tokenizer, "diffusion", **sizes)
+    bundle.config["provenance"]["settings"] = {"diffusion": asdict(DiffusionSettings(kernel))}
+    generator, inputs = SequenceGenerator(bundle, Settings(4)), []
+    bundle.classifier.networks[0].register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+    for length in (5, 14, 40):
+        (record,) = generator.records(SequenceRequest(1, length, "GATN"))
+        assert len(record.sequence) == length
+        assert record.sequence.startswith("GAT")
+        assert set(record.sequence) <= set("ACGT")
+    special = bundle.tokenizer.special
+    for ids_BT in inputs:
+        assert (ids_BT[:, 0] == special["cls"]).all()
+        assert (ids_BT[:, -1] == special["sep"]).all()
+        assert ids_BT.shape[1] <= 16
 
 
 def test_windows_cover_everything_and_overlap_by_half(model):

@@ -1,15 +1,19 @@
 """The parts of `genomai denoise`: entries byte for byte, positions left out, posteriors by hand, calls in VCF."""
 
 import io
+from dataclasses import replace
 
+import likelihood_bundles
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from genomai_cli.denoising import vcf_calls as writing
 from genomai_cli.denoising.base import Settings, choose, leave_out, posterior_given_observed
 from genomai_cli.denoising.fasta import DenoisedEntry, denoise_entries, entries_of_samples
+from genomai_cli.denoising.sequences import denoiser_of
 from genomai_cli.denoising.vcf_calls import ParsedCalls, outcome
 from genomai_cli.formats.fasta import read_entries
 from genomai_cli.formats.kinds import Kind
@@ -245,6 +249,16 @@ def test_a_call_that_may_not_change_has_no_probabilities():
     assert (gp, ds) == ([b"."], [b"."])
 
 
+def test_a_call_that_cannot_be_read_has_no_probabilities():
+    """Of three alleles, say, or of an allele that the record lacks: neither missing nor known."""
+    parsed = parsed_calls([[-1, -1], [0, -1], [1, 1]], changeable=[False, False, True])
+    parsed = replace(parsed, missing=np.zeros(3, bool))
+    pairs = np.full((3, 2, 2), 0.25, np.float32)
+    called = outcome(parsed, pairs, np.zeros(3, bool), Settings())
+    gp, ds = map(writing.texts_of, writing.probability_words(called, np.zeros(3, bool), 2))
+    assert (gp, ds) == ([b".", b".", b"0,0,1"], [b".", b".", b"2"])
+
+
 def test_calls_of_three_alleles_are_written_side_by_side():
     pairs = np.zeros((3, 3, 3), np.float32)
     pairs[0, 2, 1], pairs[1, 0, 0], pairs[2, 2, 2] = 1, 1, 0.33335
@@ -286,6 +300,8 @@ def test_counts_in_info_are_brought_up_to_date_where_they_were_right():
     assert writing.recounted(b"X;AC=2;AF=0.7;AN=3;Y=1", *counts) == b"X;AC=4;AF=0.8;AN=5;Y=1"
     assert writing.recounted(b"AC=2;AN=802", *counts) == b"AC=2;AN=802"
     assert writing.recounted(b".", *counts) == b"."
+    assert writing.recounted(b"AF=0.7;AN=3", *counts) == b"AF=0.7;AN=5"  # AF of we know not whom
+    assert writing.recounted(b"AF=0.7", *counts) == b"AF=0.7"
 
 
 def test_fields_added_to_genotypes():
@@ -441,3 +457,24 @@ def test_entries_leave_in_order_and_pairs_are_read_together():
     assert two.batches == [[("a_A",), ("q_A",)], [("q_B",)]]
     assert isinstance(found[-1], DenoisedEntry)
     assert found[-1].model is None
+
+
+@pytest.mark.parametrize("cls", [False, True])
+def test_a_missing_base_is_predicted_between_the_special_tokens_of_the_model(cls):
+    tokenizer = {"kind": "dna_characters", "cls": cls}
+    sizes = {"width": 8, "heads": 2, "layers": 1, "feed_forward": 8, "positions": 16}
+    bundle = likelihood_bundles.bundle("transformer", tokenizer, "masked", **sizes)
+    tokens = bundle.tokenizer
+    ids = tokens.template(tokens.encode("ACGTTGCA")).astype(np.int64)
+    at = len(tokens.prefix) + 3
+    ids[at] = tokens.mask_id
+    with torch.inference_mode():
+        network = bundle.classifier.networks[0]
+        logits = network.predict_masked(bundle.auxiliary["masked"], torch.from_numpy(ids)[None])
+    expected = logits[0, at, tokens.encode("ACGT").tolist()].softmax(0)
+    denoiser = denoiser_of(bundle, Settings(), ())
+    (restored,) = denoise_entries([[*read_entries(source_of(b">s\nACGNTGCA\n"))]], [denoiser])
+    assert restored.proposal.probabilities.tolist() == pytest.approx([float(expected.max())])
+    entries = read_entries(source_of(b">s\n" + b"ACGNTGCA" * 9 + b"\n"))
+    (restored,) = denoise_entries([[*entries]], [denoiser])
+    assert len(restored.proposal.positions) == 9  # in windows that the network can read
