@@ -16,6 +16,7 @@ import numpy as np
 from genomai_cli.formats.parquet import COUNT, NUMBER, TEXT, Columns
 from genomai_cli.inference.likelihood import (
     MASKED,
+    NEXT_TOKEN,
     STRETCHES_PER_BATCH,
     Likelihood,
     Logs,
@@ -23,6 +24,7 @@ from genomai_cli.inference.likelihood import (
     chunks,
 )
 from genomai_cli.records import SequenceRecord, Text
+from genomai_cli.tokenizers import Tokenizer
 
 COLUMNS: Columns = (
     ("id", TEXT),
@@ -100,15 +102,27 @@ def score_sequences(
 def _windows(likelihood: Likelihood, text: Text) -> Iterator[tuple[Stretch, bool]]:
     """The windows of a text, whose own letters follow on each other, each with whether it is the last."""
     size, step = likelihood.window or max(1, len(text)), likelihood.tokenizer.stride
+    if likelihood.method == NEXT_TOKEN and size < len(text):
+        size = _whole_tokens(size, likelihood.tokenizer)
     half = max(step, size // 2 // step * step)
     starts = [0, *range(half, max(1, len(text) - size + half), half)]
     ends = [min(start + size, len(text)) for start in starts]
     cuts = [0, *ends]
     if likelihood.method == MASKED or likelihood.settings.both_strands:
         middles = [(start + end) // 2 for start, end in zip(starts[1:], ends, strict=False)]
+        if likelihood.method == NEXT_TOKEN:
+            middles = [_whole_tokens(middle, likelihood.tokenizer) for middle in middles]
         cuts = [0, *middles, len(text)]
     for start, window_end, (begin, end) in zip(starts, ends, pairwise(cuts), strict=True):
         yield Stretch(text[start:window_end], begin - start, end - start), window_end == len(text)
+
+
+def _whole_tokens(letters: int, tokenizer: Tokenizer) -> int:
+    """How many of so many letters, from the first, whole tokens cover: a token's letters are all of one window, since
+    its log-likelihood is at one letter and counts for all."""
+    return max(
+        tokenizer.k, (letters - tokenizer.k) // tokenizer.stride * tokenizer.stride + tokenizer.k
+    )
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,20 @@ class TestNextToken:
         assert both.log_likelihood == pytest.approx((one.log_likelihood + other.log_likelihood) / 2)
         assert both.bases == (one.bases + other.bases) / 2
 
+    @pytest.mark.parametrize("both_strands", [False, True])
+    @pytest.mark.parametrize("window", range(36, 48))
+    def test_windows_of_any_length_score_the_same_letters_of_several_at_once(
+        self, causal, window, both_strands
+    ):
+        for tokenizer in ({"k": 3, "stride": 3}, {"k": 6, "stride": 6}, {"k": 4, "stride": 2}):
+            triplets = likelihood_bundles.bundle(
+                tiny_causal.KIND, {"kind": "kmers", **tokenizer}, "causal"
+            )
+            (score,) = scores(
+                triplets, "ACGTTGATCATT" * 20, window=window, both_strands=both_strands
+            )
+            assert score.bases == 240 - tokenizer["k"]  # all but the first token's
+
     def test_masking_is_not_for_it(self, causal):
         with pytest.raises(UsageError, match="--mask-every"):
             Likelihood(causal, Settings(mask_every=4))
