@@ -1,5 +1,6 @@
 """The table that `genomai classify` writes against a table of the truth: matching columns and samples, and scores."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -213,15 +214,21 @@ def with_label_sets(truth: LabelTable, table: PredictionTable) -> LabelTable:
 
 
 def numbers_of(texts: Sequence[str], lines: Sequence[int], path: str) -> NDArray[np.float64]:
-    """The numbers that a column holds, NaN where one is missing; InputError for what is none, with its line."""
+    """The numbers that a column holds, NaN where one is missing; InputError for what is none, or not finite, with its
+    line."""
     return np.array([_number(text, line, path) for text, line in zip(texts, lines, strict=True)])
 
 
 def _number(text: str, line: int, path: str) -> float:
+    if text in MISSING_VALUES:
+        return math.nan
     try:
-        return float("nan") if text in MISSING_VALUES else float(text)
+        value = float(text)
     except ValueError:
-        raise InputError(f"{text!r} is no number", path=path, line=line) from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"{text!r} is no number", path=path, line=line)
+    return value
 
 
 def _list(names: Iterable[str]) -> str:

@@ -17,11 +17,18 @@ Numbers = NDArray[np.float64]
 
 def pearson(truth_N: Numbers, predicted_N: Numbers) -> float:
     """The correlation coefficient; 0 where one of the two does not vary."""
-    truth_centred, predicted_centred = truth_N - truth_N.mean(), predicted_N - predicted_N.mean()
+    truth_centred, predicted_centred = _centred(truth_N), _centred(predicted_N)
     scale = math.sqrt(
         float(truth_centred @ truth_centred) * float(predicted_centred @ predicted_centred)
     )
     return float(truth_centred @ predicted_centred) / scale if scale > 0 else 0.0
+
+
+def _centred(values_N: Numbers) -> Numbers:
+    """The values less their mean: exactly 0 where they are all the same, though rounding takes the mean off them."""
+    if (values_N == values_N[:1]).all():
+        return np.zeros_like(values_N)
+    return np.asarray(values_N - values_N.mean())
 
 
 def spearman(truth_N: Numbers, predicted_N: Numbers) -> float:
@@ -37,7 +44,7 @@ def _ranks(values_N: Numbers) -> Numbers:
 
 def r_squared(truth_N: Numbers, predicted_N: Numbers) -> float:
     """R^2: 1 less the squared error relative to that of the mean; 0 where the truth does not vary."""
-    total = float(np.square(truth_N - truth_N.mean()).sum())
+    total = float(np.square(_centred(truth_N)).sum())
     return 1 - float(np.square(truth_N - predicted_N).sum()) / total if total > 0 else 0.0
 
 
@@ -94,7 +101,7 @@ def score_numbers(
         "pearson": 0.0,
         "spearman": 0.0,
         "r2": 0.0,
-        "rmse": root_mean_square(true - true.mean()),
+        "rmse": root_mean_square(_centred(true)),
     }
     return NumberScores(
         len(truth_N),

@@ -27,6 +27,8 @@ def roc_curve(scores_N: Floats, positive_N: Flags) -> tuple[Floats, Floats]:
 
 def roc_area(scores_N: Floats, positive_N: Flags) -> float:
     """How often a positive scores above a negative, ties counting half; NaN without either."""
+    if not positive_N.any() or positive_N.all():
+        return math.nan
     false_P, true_P = roc_curve(scores_N, positive_N)
     return float(np.trapezoid(true_P, false_P))
 

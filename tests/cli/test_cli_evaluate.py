@@ -21,6 +21,7 @@ c\tYRI\tAFR\tmale
 d\tCDX\tEAS\tfemale
 e\tPUR\tAMR\tmale
 """
+NUMBERS = "sample\tage\tage_low\tage_high\na\t51\t40\t62\nb\t42\t31\t53\n"
 
 
 @pytest.fixture
@@ -154,6 +155,12 @@ def test_report_json_counts(tables, tmp_path):
         (PREDICTIONS.replace("0.99", "1.5"), TRUTH, "predictions.tsv:2: superpop_p is '1.5'"),
         (PREDICTIONS.replace("0.95", "high"), TRUTH, "predictions.tsv:4: superpop_p is 'high'"),
         (PREDICTIONS.replace("\tAFR", ""), TRUTH, "predictions.tsv:4: 8 columns"),
+        (NUMBERS, "sample\tage\na\t50\nb\tnan\n", "truth.tsv:3: 'nan' is no number"),
+        (
+            NUMBERS.replace("51", "inf"),
+            "sample\tage\na\t5\nb\t6\n",
+            "predictions.tsv:2: 'inf' is no",
+        ),
     ],
 )
 def test_bad_tables_are_refused(tables, predictions, truth, message):
@@ -217,6 +224,13 @@ def test_the_page_has_the_roc_curve_of_two_labels(tables, tmp_path):
         / len(negatives)
     )
     assert f"Of the probability of yes: area {auc:.4f}" in text
+
+
+def test_a_page_of_calls_that_are_all_unknown(tables, tmp_path):
+    calls = "sample\tcase\tcase_p\tcase:no\tcase:yes\na\tUNKNOWN\t.\t.\t.\n"
+    arguments = tables(calls, "sample\tcase\na\tyes\n")
+    assert run([*arguments, "--report", tmp_path / "page.html"]).status == 0
+    assert "Labels of case" in (tmp_path / "page.html").read_text()
 
 
 def test_a_run_that_fails_leaves_no_page(tables, tmp_path):

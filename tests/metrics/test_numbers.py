@@ -41,3 +41,14 @@ def test_nothing_predicted_has_no_measures():
     missing = np.full(3, np.nan)
     predicted = NumberPredictions(missing, missing, missing)
     assert score_numbers(np.arange(3.0), predicted, np.random.default_rng(0)).measures == {}
+
+
+def test_numbers_that_are_all_the_same_do_not_vary_though_their_mean_is_rounded():
+    same = np.full(3, 0.1)
+    assert same.mean() != 0.1
+    assert pearson(same, np.full(3, 0.7)) == pearson(same, np.arange(3.0)) == 0
+    assert r_squared(same, np.arange(3.0)) == 0
+    truth = np.array([0.1, 0.2, 0.3])  # of which a resample may hold one alone
+    predicted = NumberPredictions(truth + 0.05, truth, truth + 0.1)
+    scores = score_numbers(truth, predicted, np.random.default_rng(0))
+    assert -10 < scores.measures["r2"].low <= scores.measures["r2"].value

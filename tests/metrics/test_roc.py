@@ -37,6 +37,7 @@ def test_without_positives_or_negatives_there_is_no_area():
     none_positive = np.zeros(300, bool)
     assert np.isnan(roc_area(SCORES, none_positive))
     assert np.isnan(roc_area(SCORES, ~none_positive))
+    assert np.isnan(roc_area(SCORES[:0], none_positive[:0]))
 
 
 def test_bins_are_those_of_the_calibration_error():
