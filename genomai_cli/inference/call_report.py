@@ -249,8 +249,9 @@ class CallReport:
             )
         for head in self.bundle.numbers:
             yield Column(head, number=True, tip=True)
-            yield Column(f"{head} low", number=True, description="90 % of the true ones lie above")
-            yield Column(f"{head} high", number=True, description="90 % of the true ones lie below")
+            for end in ("low", "high"):
+                description = "of the interval that 90 % of the true ones lie in"
+                yield Column(f"{head} {end}", number=True, description=description)
 
     def _summary(self) -> Table:
         rows = [

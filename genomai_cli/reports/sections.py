@@ -4,6 +4,7 @@ Shape suffixes: N samples, J axes, K labels.
 """
 
 from collections.abc import Mapping, Sequence
+from colorsys import hls_to_rgb
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -30,12 +31,19 @@ CROSS = "M-4 -5L0 -1L4 -5L5 -4L1 0L5 4L4 5L0 1L-4 5L-5 4L-1 0L-5 -4Z"
 
 
 def colours_of(count: int) -> list[str]:
-    """So many colours: the chosen ones, and beyond them hues that go round in golden steps."""
+    """So many colours, in the form that pages and matplotlib both read: the chosen ones, and beyond them hues that go
+    round in golden steps."""
     extra_colours = (
-        f"hsl({round(number * 137.508) % 360} {55 + 15 * (number % 2)}% {45 + 8 * (number % 3)}%)"
+        _hex_colour(round(number * 137.508) % 360, 55 + 15 * (number % 2), 45 + 8 * (number % 3))
         for number in range(count - len(COLOURS))
     )
     return [*COLOURS[:count], *extra_colours]
+
+
+def _hex_colour(hue: int, saturation: int, lightness: int) -> str:
+    """A colour of a hue in degrees, its saturation and lightness in percent, as #rrggbb."""
+    shares = hls_to_rgb(hue / 360, lightness / 100, saturation / 100)
+    return "#" + "".join(f"{round(255 * share):02x}" for share in shares)
 
 
 @dataclass(frozen=True)

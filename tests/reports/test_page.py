@@ -7,11 +7,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from made_up_pages import MADE_UP
+from matplotlib.colors import is_color_like
 
 from genomai_cli.names import caption, printable
 from genomai_cli.reports.drawings import SVG, inlined
 from genomai_cli.reports.page import Page, as_json, digest, rendered
-from genomai_cli.reports.pictures import picture
+from genomai_cli.reports.pictures import picture, samples_picture
 from genomai_cli.reports.sections import (
     COLOURS,
     Column,
@@ -116,7 +117,18 @@ def test_what_is_not_a_number_is_drawn_nowhere():
 
 @pytest.mark.parametrize("count", [1, len(COLOURS), 40])
 def test_every_label_has_a_colour_of_its_own(count):
-    assert len(set(colours_of(count))) == count
+    colours = colours_of(count)
+    assert len(set(colours)) == count
+    assert all(map(is_color_like, colours))  # by matplotlib, which draws --plot
+
+
+def test_bars_of_more_labels_than_there_are_chosen_colours_are_drawn():
+    labels = [f"label {number}" for number in range(len(COLOURS) + 2)]
+    fractions = np.full((3, len(labels)), 1 / len(labels))
+    svg = samples_picture(
+        "t", None, FractionBars("t", "c", ["a", "b", "d"], labels, fractions), ".svg"
+    )
+    assert all(label.encode() in svg for label in labels)
 
 
 def test_the_same_content_is_the_same_bytes():
