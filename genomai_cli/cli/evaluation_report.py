@@ -152,6 +152,7 @@ def _decimal(value: float | None) -> str:
 
 
 def _finite(value: float | None) -> float | None:
+    """The number; None for one that is not finite."""
     return value if value is not None and math.isfinite(value) else None
 
 
@@ -162,4 +163,14 @@ def _lines(rows: list[tuple[str, ...]]) -> str:
 def _document(facts: Mapping[str, Any]) -> str:
     import json
 
-    return json.dumps({"schema_version": SCHEMA_VERSION, **facts}, indent=2) + "\n"
+    document = _without_nan({"schema_version": SCHEMA_VERSION, **facts})
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+
+def _without_nan(value: Any) -> Any:
+    """The value, in which None stands for numbers that JSON cannot hold."""
+    if isinstance(value, Mapping):
+        return {name: _without_nan(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(entry) for entry in value]
+    return _finite(value) if isinstance(value, float) else value

@@ -3,6 +3,7 @@
 Shape suffixes: N samples, K labels.
 """
 
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -87,6 +88,7 @@ class CallReport:
     def __post_init__(self) -> None:
         self._flagged: list[tuple[int, Call]] = []
         self._others: list[tuple[int, Call]] = []
+        self._call_rates = array("d")
 
     def watch(self, calls: Iterable[Call]) -> Iterator[Call]:
         """The calls as they come."""
@@ -95,6 +97,7 @@ class CallReport:
             if len(retained) < MAX_ROWS:
                 retained.append((self.count, call))
             self.count += 1
+            self._call_rates.append(call.call_rate)
             self.unknown += not call.is_known
             self.flagged += bool(call.flags)
             self.flags.update(call.flags)
@@ -186,9 +189,8 @@ class CallReport:
         tiles += [Tile("with a label", f"{self.count - self.unknown:,}")]
         tiles += [Tile("UNKNOWN", f"{self.unknown:,}", warn=self.unknown > 0)]
         tiles += [Tile("with flags", f"{self.flagged:,}", warn=self.flagged > 0)]
-        rates = [call.call_rate for call in self.shown_calls]
-        if rates:
-            tiles.append(Tile("median call rate", f"{float(np.median(rates)):.3f}"))
+        if self.count:
+            tiles.append(Tile("median call rate", f"{float(np.median(self._call_rates)):.3f}"))
         return Tiles(tiles)
 
     def _flags(self) -> Table:

@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 from conftest import run
 
+from genomai_cli.inference import call_report
+from genomai_cli.inference.call_report import CallReport
+from genomai_cli.inference.classify import Call
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 MULTIQC = shutil.which("multiqc")
 
@@ -86,6 +90,16 @@ def test_the_page_names_model_and_inputs(report, tiny_bundle, cohort):
     assert weights in page
     assert f"SHA-256 {checksum}" in page
     assert "neither race nor ethnicity" in page
+
+
+def test_figures_of_more_samples_than_the_table_shows_are_of_all(monkeypatch):
+    monkeypatch.setattr(call_report, "MAX_ROWS", 2)
+    report = CallReport(None, None, ())
+    for rate, flags in ((0.9, ()), (0.8, ()), (0.7, ()), (0.1, ("LOW_CALL_RATE",))):
+        list(report.watch([Call("s", {}, {}, 1, rate, flags)]))
+    assert [call.call_rate for call in report.shown_calls] == [0.9, 0.1]
+    tiles = {tile.label: tile.value for tile in report._tiles().tiles}
+    assert (tiles["samples"], tiles["median call rate"]) == ("4", "0.750")
 
 
 def test_a_model_without_axes_gets_bars_of_probabilities(handmade_bundle, cohort, tmp_path):
