@@ -196,7 +196,8 @@ def as_vcf_alleles(change: Change, reference: IndexedFasta) -> tuple[int, str, s
 
 
 def with_info(raw: bytes, values: Mapping[str, Sequence[str]]) -> bytes:
-    """A VCF line with INFO fields of a value an allele; fields of the same names that it had are replaced."""
+    """A VCF line with INFO fields of a value an allele, those without values left out; fields of the same names that it
+    had are replaced."""
     columns = raw.split(b"\t")
     columns += [b"."] * (_INFO_COLUMN + 1 - len(columns))
     entries = columns[_INFO_COLUMN].split(b";")

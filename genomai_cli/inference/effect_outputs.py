@@ -171,14 +171,13 @@ def vcf_lines(
     effects: Iterable[Effect], names: ColumnNames
 ) -> Iterator[tuple[AlleleRecord, bytes]]:
     """Every record as it came, with the scores of its alleles in INFO; one of which none is scored has no such
-    fields."""
+    fields, not those of an earlier run either."""
     fields = _info_fields(names)
     for record, alleles in group_by_record(effects):
-        values_by_allele = [_info_values(effect, len(fields)) for effect in alleles]
-        scored = any(effect.comparison for effect in alleles)
-        values = (
-            dict(zip(fields, zip(*values_by_allele, strict=True), strict=True)) if scored else {}
-        )
+        values: dict[str, Sequence[str]] = dict.fromkeys(fields, ())
+        if any(effect.comparison for effect in alleles):
+            values_by_allele = [_info_values(effect, len(fields)) for effect in alleles]
+            values = dict(zip(fields, zip(*values_by_allele, strict=True), strict=True))
         yield record, with_info(record.raw, values) + b"\n"
 
 

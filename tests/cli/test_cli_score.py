@@ -339,6 +339,16 @@ class TestVariants:
                         expected if expected is None else pytest.approx(expected, rel=1e-5)
                     )
 
+    def test_scores_of_an_earlier_run_do_not_stay(self, score):
+        earlier = vcf((50, 1, "<DEL>"), (60, 1, other_base(60))).replace(
+            "DP=9", "DP=9;GENOMAI_DELTA=7"
+        )
+        result = score("--to", "vcf", "--window", 64, stdin=earlier)
+        infos = [line.split("\t")[7] for line in result.stdout.splitlines() if line[0] != "#"]
+        assert infos[0] == "DP=9"
+        assert infos[1].startswith("DP=9;GENOMAI_REF=")
+        assert "GENOMAI_DELTA=7" not in infos[1]
+
 
 class TestMismatches:
     BAD = vcf(
