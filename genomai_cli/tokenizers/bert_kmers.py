@@ -80,7 +80,7 @@ class BertKmers(Tokenizer):
         letters = np.full(len(id_array) + self.k - 1, UNKNOWN_LETTER, np.uint8)
         known = np.flatnonzero(id_array >= len(SPECIALS))
         bases = np.frombuffer(ORDER.encode(), np.uint8)
-        for offset in reversed(range(self.k)):
+        for offset in range(self.k):  # the first k-mer over a letter comes last
             digit = (id_array[known] - len(SPECIALS)) // 4 ** (self.k - 1 - offset) % 4
             letters[known + offset] = bases[digit]
         return letters.tobytes().decode()

@@ -242,6 +242,14 @@ def test_overlapping_kmers_decode_to_the_whole_sequence(sequence):
     assert tokenizer.decode(tokenizer.encode(sequence)) == sequence
 
 
+@pytest.mark.parametrize("kind", ["kmers", "bert_kmers"])
+def test_where_overlapping_kmers_disagree_the_first_counts(kind):
+    tokenizer = from_config({"kind": kind, "k": 3})
+    ids = [tokenizer.vocabulary.index(kmer) for kmer in ("AAA", "CCC", "GGT")]
+    assert tokenizer.decode(ids) == "AAACT"
+    assert tokenizer.decode([tokenizer.unk_id, *ids[1:]]) == "NCCCT"
+
+
 @given(sequence=st.text("ACGTRYSWKMN", max_size=60))
 def test_barcodes_decode_to_themselves(sequence):
     tokenizer = from_config({"kind": "iupac"})
