@@ -127,7 +127,7 @@ def evaluate(
     For every head: accuracy, balanced accuracy, MCC, macro F1, expected calibration error and, from a table with
     --probs, log loss and Brier score; each with a 95 % interval (Wilson for accuracy, else bootstrap) and the value
     that always calling the majority class would have. UNKNOWN counts as wrong. For predicted numbers: Pearson's and
-    Spearman's correlation, R^2, root mean squared error, and the share of true numbers inside the interval.
+    Spearman's correlation, R^2, root mean squared error, and the share of true numbers inside the interval (Wilson).
 
     With --task generation, REAL being the training samples: allele frequencies, linkage (correlation of r^2 over all
     pairs of sites, and by distance), nearest-neighbour adversarial accuracy (0.5 is ideal), exact copies, distance of

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.metrics import resampling
-from genomai_cli.metrics.classification import Estimate
+from genomai_cli.metrics.classification import Estimate, wilson_interval
 
 Numbers = NDArray[np.float64]
 
@@ -97,6 +97,7 @@ def score_numbers(
 
     values = measures(np.arange(len(true)))
     intervals = resampling.bootstrap_intervals(measures, len(true), rng)
+    intervals["covered"] = wilson_interval(int(covered.sum()), len(true))
     baseline = {
         "pearson": 0.0,
         "spearman": 0.0,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from genomai_cli.metrics.classification import wilson_interval
 from genomai_cli.metrics.numbers import (
     NumberPredictions,
     correlations,
@@ -52,3 +53,11 @@ def test_numbers_that_are_all_the_same_do_not_vary_though_their_mean_is_rounded(
     predicted = NumberPredictions(truth + 0.05, truth, truth + 0.1)
     scores = score_numbers(truth, predicted, np.random.default_rng(0))
     assert -10 < scores.measures["r2"].low <= scores.measures["r2"].value
+
+
+def test_a_share_that_is_one_in_a_few_samples_may_be_less():
+    truth = np.arange(12.0)
+    predicted = NumberPredictions(truth, truth - 1, truth + 1)
+    covered = score_numbers(truth, predicted, np.random.default_rng(0)).measures["covered"]
+    assert (covered.value, covered.low, covered.high) == (1, *wilson_interval(12, 12))
+    assert covered.low == pytest.approx(0.757, abs=1e-3)
