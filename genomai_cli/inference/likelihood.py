@@ -131,8 +131,10 @@ class NextToken:
         if len(tokens):
             last = tokens * self.tokenizer.stride + self.tokenizer.k - 1
             new = min(self.tokenizer.stride, self.tokenizer.k)
+            known = self._known(self.tokenizer.encode(stretch.text))
+            tells_all = (tokens == 0) | ~known[tokens - 1]  # nothing of it has been read before
             for back in range(1, self.tokenizer.k):
-                logs_L[last[(back < new) | (tokens == 0)] - back] = 0.0
+                logs_L[last[(back < new) | tells_all] - back] = 0.0
             logs_L[last] = answers[0]
         return logs_L
 
@@ -140,11 +142,14 @@ class NextToken:
         """The numbers of the tokens that have something before them, are known, and end in the letters that count."""
         ids = self.tokenizer.encode(stretch.text)
         ends = np.arange(len(ids)) * self.tokenizer.stride + self.tokenizer.k - 1
-        known = self.tokenizer.is_dna(ids) if self.only_bases else self.tokenizer.is_known(ids)
-        counts = known & (ends >= stretch.scored.start) & (ends < stretch.scored.stop)
+        counts = self._known(ids) & (ends >= stretch.scored.start) & (ends < stretch.scored.stop)
         if not self.tokenizer.prefix:
             counts[:1] = False
         return np.flatnonzero(counts)
+
+    def _known(self, ids: Ids) -> NDArray[np.bool_]:
+        """Which tokens count, whatever comes before them."""
+        return self.tokenizer.is_dna(ids) if self.only_bases else self.tokenizer.is_known(ids)
 
 
 @dataclass(frozen=True)

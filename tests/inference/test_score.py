@@ -146,6 +146,11 @@ class TestNextToken:
             )
             assert score.bases == 240 - tokenizer["k"]  # all but the first token's
 
+    def test_a_token_behind_an_unknown_letter_counts_all_its_letters(self, causal):
+        triplets = likelihood_bundles.bundle(tiny_causal.KIND, {"kind": "kmers", "k": 3}, "causal")
+        scored = ~np.isnan(log_probabilities(triplets, "ACGTNACGTACG"))
+        assert scored.tolist() == [False] * 3 + [True, False] + [True] * 7
+
     def test_masking_is_not_for_it(self, causal):
         with pytest.raises(UsageError, match="--mask-every"):
             Likelihood(causal, Settings(mask_every=4))
