@@ -110,6 +110,7 @@ def phenotypes_of(bundle: Bundle) -> Phenotypes | None:
 
 SEQUENCES_PER_BATCH = 32
 LABEL_STREAM = 1  # of random numbers, besides that of the letters
+PARTIAL_STREAM = 0x9A27  # of those that tell which tokens with unknown letters keep the others
 Flags = NDArray[np.bool_]
 
 
@@ -261,6 +262,9 @@ class SequenceGenerator:
         before, after = len(self.tokenizer.prefix), len(self.tokenizer.suffix)
         chosen_BT = np.pad(drawn_BT, ((0, 0), (before, after)))
         given_BTK = np.where(to_draw_BTK, UNKNOWN_CODE, codes_BTK)
+        if self.settings.start_time < 1:
+            kept_BT = self._kept_in_part(codes_BTK, seeds)
+            given_BTK = np.where(kept_BT[:, :, None], codes_BTK, given_BTK)
         forbidden_BTV: Flags | None = None
         if (drawn_BT[:, :, None] & (given_BTK != UNKNOWN_CODE)).any():
             excluded_BTV = _excluded_tokens(given_BTK, self._spelling)
@@ -282,6 +286,15 @@ class SequenceGenerator:
         tokens = slice(before, before + drawn_BT.shape[1])
         sampled_BTK = self._spelling[sampled_BT[:, tokens].clamp(min=0).cpu().numpy()]
         return np.where(drawn_BT[:, :, None], sampled_BTK, codes_BTK).reshape(codes_BL.shape)
+
+    def _kept_in_part(self, codes_BTK: Codes, seeds: Sequence[Sequence[int]]) -> Flags:
+        """Of which tokens (B, T) with unknown bases, which are none that could be noised, the others stay: as often as
+        a token is as it was at the start time."""
+        is_partial_BT: Flags = (codes_BTK == UNKNOWN_CODE).any(axis=2)
+        alpha = float(self.schedule.alpha(np.array(self.settings.start_time)))
+        rngs = [np.random.default_rng([*seed, PARTIAL_STREAM]) for seed in seeds]
+        uniform_BT = np.stack([rng.random(is_partial_BT.shape[1]) for rng in rngs])
+        return is_partial_BT & (uniform_BT < alpha)
 
     def _tensor(self, values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(values).to(self.device)
@@ -319,8 +332,8 @@ class SequenceDiffuser:
                 yield from self._diffused(chunk)
 
     def _diffused(self, views: list[UnchangedView]) -> Iterator[UnchangedView]:
-        if not views[0].letters.shape[1]:
-            yield from views
+        if not views[0].letters.shape[1] or not self.generator.settings.start_time:
+            yield from views  # at time 0 every letter is as it was
             return
         codes_BL = codes_of(np.concatenate([view.letters for view in views]))
         seeds = [[*view.seed, VIEW_STREAM] for view in views]

@@ -1,14 +1,23 @@
 """`genomai augment --diffuse`: barcodes and DNA that are noised and denoised."""
 
+from dataclasses import asdict
+
+import likelihood_bundles
 import numpy as np
 import pytest
+import torch
 from conftest import SITES, run
 from test_cli_augment import records
 from test_cli_generate import pretrained
 from test_cli_generate_dna import pretrained as pretrained_dna
 
+from genomai_cli.inference.augment import Changes
+from genomai_cli.inference.augment import augmented as views_of
+from genomai_cli.inference.generate_diffusion import SequenceDiffuser, Settings
+from genomai_cli.objectives.diffusion import DiffusionSettings
 from genomai_cli.population.barcode import letters_to_genotypes
 from genomai_cli.population.panel import Panel
+from genomai_cli.records import SequenceRecord
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -173,6 +182,28 @@ def test_dna_is_sampled_again(dna, tmp_path):
     assert (
         records(augmented(dna, "--diffuse", "0.4", alone).stdout)["s3_view1"] == views["s3_view1"]
     )
+
+
+@pytest.mark.parametrize("kernel", ["absorbing", "uniform"])
+@pytest.mark.parametrize(("time", "least"), [(0.0, 1.0), (0.05, 0.9)])
+def test_letters_beside_missing_ones_are_noised_no_more_than_others(kernel, time, least):
+    """Also where a token holds both: those of three letters with an N, or that reach over the end."""
+    sizes = {"width": 8, "heads": 2, "layers": 1, "feed_forward": 8, "positions": 32}
+    tokenizer = {"kind": "kmers", "k": 3, "stride": 3}
+    bundle = likelihood_bundles.bundle("transformer", tokenizer, "diffusion", **sizes)
+    bundle.config["provenance"]["settings"] = {"diffusion": asdict(DiffusionSettings(kernel))}
+    with torch.no_grad():  # says nothing
+        for values in bundle.auxiliary["diffusion"].parameters():
+            values.zero_()
+    diffuser = SequenceDiffuser(bundle, Settings(64, start_time=time))
+    texts = [("ACN" + "TNG" + "NNA") * 8 + "GT"[:end] for end in (0, 1, 2)]
+    made = [SequenceRecord(str(number), text) for number, text in enumerate(texts)]
+    found = list(views_of(made, Changes(diffuse=time), views=20, diffuser=diffuser))
+    pairs = [
+        pair for view in found for pair in zip(texts[int(view.name[0])], view.sequence, strict=True)
+    ]
+    assert all((before == "N") == (after == "N") for before, after in pairs)
+    assert np.mean([a == b for a, b in pairs if a != "N"]) >= least
 
 
 def test_groups_are_for_people(dna, cohort, tmp_path):
