@@ -160,6 +160,15 @@ def test_known_genotypes_are_certain_and_half_known_ones_half():
     assert found[2] == pytest.approx([0.64, 0.16, 0.16, 0.04])
 
 
+def test_the_known_half_of_a_genotype_without_phase_is_on_either_haplotype():
+    calls = calls_of([[0, 1, 1], [-1, -1, 0]])
+    calls = replace(calls, phased=np.zeros_like(calls.phased))
+    found = posterior(FixedProbabilities([0.2, 0, 0.5]), calls, Settings())[0]
+    assert found[0] == pytest.approx(np.array([0.64, 0.16, 0.16, 0]) / 0.96)
+    assert found[1] == pytest.approx([0, 1 / 3, 1 / 3, 1 / 3])  # though the model excludes it
+    assert found[2].tolist() == [0, 0, 1, 0]
+
+
 def test_a_genotype_in_doubt_by_hand():
     settings = Settings(error_rate=0.1)
     found = genotypes_of(posterior(FixedProbabilities([0.01]), calls_of([[1], [1]]), settings))[

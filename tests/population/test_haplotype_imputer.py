@@ -20,6 +20,7 @@ from genomai_cli.population.networks.haplotype_imputer import (
     allele_probabilities,
     windows_of,
 )
+from genomai_cli.population.packed_haplotypes import PackedHaplotypes
 from genomai_cli.training import run_folder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -299,6 +300,79 @@ def test_likelihoods_of_missing_genotypes_are_evidence(bundles, tmp_path):
     assert result.status == 0, result.stderr
     found, truth = genotypes(out), alleles.sum(axis=1).T
     assert (found == truth).mean() > 0.85
+
+
+def with_calls(path, calls, header=""):
+    """Rewrite a VCF's calls: `calls` takes the number of a record and its calls, and returns FORMAT and new ones."""
+    lines, number = [], 0
+    for line in path.read_text().splitlines():
+        if line[0] != "#":
+            fields = line.split("\t")
+            line, number = "\t".join([*fields[:8], *calls(number, fields[9:])]), number + 1
+        lines.append(header + line if line.startswith("#CHROM") else line)
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("hidden", ["one site in eight", "one allele of every heterozygote"])
+def test_half_genotypes_without_phase_are_restored(bundles, tmp_path, hidden):
+    folder, alleles = bundles
+    write(tmp_path / "half.vcf", alleles, phased=False)
+    truth = alleles.sum(axis=1).T
+    every_heterozygote = hidden == "one allele of every heterozygote"
+    is_half = (
+        truth == 1 if every_heterozygote else (np.arange(SITES) % 8 == 3)[:, None] & (truth >= 0)
+    )
+    seen = np.random.default_rng(4).integers(0, 2, truth.shape)
+
+    def calls(number, fields):
+        halves = zip(fields, seen[number], is_half[number], strict=True)
+        return ["GT", *(f"{call.split('/')[i]}/." if half else call for call, i, half in halves)]
+
+    with_calls(tmp_path / "half.vcf", calls)
+    out = tmp_path / "restored.vcf"
+    result = run(["denoise", "--model", folder / "one", tmp_path / "half.vcf", "-o", out])
+    assert result.status == 0, result.stderr
+    found = genotypes(out)
+    assert (found == truth)[is_half & (truth == 1)].mean() > (0.85 if every_heterozygote else 0.95)
+    assert (found == truth).mean() > 0.95
+
+
+def test_half_genotypes_without_phase_do_not_mislead_individuals_with_phase(bundles):
+    alleles = mosaics()
+    config = ImputerConfig(people=INDIVIDUALS, sites=SITES)
+    packed = np.packbits(alleles[:INDIVIDUALS].reshape(-1, SITES) == 1, axis=1)
+    reference = PackedHaplotypes([""] * INDIVIDUALS, SITES, packed)
+    imputer = HaplotypeImputer.fitted(config, reference, np.arange(SITES) * float(SPACING))
+    kriging = imputer.kriging_reference(imputer.windows[0])
+    typed = np.where(np.arange(SITES) % TYPED_EVERY, np.int8(-1), alleles[INDIVIDUALS:])
+    sites = np.arange(0, SITES, 3 * TYPED_EVERY)
+    half, missing = typed.copy(), typed.copy()
+    half[:, 0, sites], half[:, 1, sites], missing[:, :, sites] = typed[:, 1, sites], -1, -1
+    phased = np.ones((len(typed), SITES), np.bool_)
+    phased[:, sites] = False
+    with_phase = ((missing[:, 0] != missing[:, 1]) & phased).any(axis=1)
+    assert with_phase.sum() > 3
+    found = [allele_probabilities(kriging, queries, phased) for queries in (half, missing)]
+    np.testing.assert_array_equal(*(probabilities[with_phase] for probabilities in found))
+
+
+def test_half_genotypes_keep_their_half_beside_likelihoods(bundles, tmp_path):
+    folder, alleles = bundles
+    write(tmp_path / "half.vcf", alleles, phased=False)
+    forms = ["0/.:20,3,0", "0/.:0,3,20", "0/.:3,0,3", "1/.:0,3,20", "./1:20,3,0", "1/.:3,0,3"]
+    with_calls(
+        tmp_path / "half.vcf",
+        lambda number, fields: ["GT:PL", *forms] if number % 16 == 8 else ["GT", *fields],
+        '##FORMAT=<ID=PL,Number=G,Type=Integer,Description="x">\n',
+    )
+    out = tmp_path / "restored.vcf"
+    result = run(["denoise", "--model", folder / "one", tmp_path / "half.vcf", "-o", out])
+    assert "read 36 by PL" in result.stderr
+    restored = [x.split("\t")[9:] for x in out.read_text().splitlines() if "GT:PL" in x]
+    assert len(restored) == 6
+    for calls in restored:
+        for form, call in zip(forms, calls, strict=True):
+            assert form[:3].strip("./") in call.split(":")[0].split("/")
 
 
 @pytest.fixture(scope="module")

@@ -72,13 +72,15 @@ def batch_size(sites: int) -> int:
 
 PAIRS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 COPIES = PAIRS.sum(axis=1)
+HAS_ALLELE = np.stack([COPIES < 2, COPIES > 0])  # which pairs have the allele 0, and 1
+TINY = 1e-30  # so that pairs which a model excludes are in proportion
 
 
 @dataclass(frozen=True, eq=False)
 class Calls:
     """The calls of individuals: alleles (B, 2, S), 0, 1 or `MISSING`; whether they are `phased` (B, S); which
     individuals (B,) are `haploid`: haplotypes rather than genotypes, each allele read by itself; and, for models that
-    read them, likelihoods (B, S, 3) of genotypes that are unknown, equal where there are none."""
+    read them, likelihoods (B, S, 3) of genotypes of which an allele is unknown, equal where there are none."""
 
     names: Sequence[str]
     alleles: Alleles
@@ -102,6 +104,15 @@ class Calls:
         """The calls without the alleles at some sites."""
         alleles = np.where(sites_BS[:, None], np.int8(MISSING), self.alleles)
         return replace(self, alleles=alleles)
+
+    @property
+    def certain(self) -> Flags:
+        """Which alleles (B, 2, S) are known to lie on that haplotype, or on either: all that are known but that of a
+        genotype half of which is missing, without phase."""
+        known = self.alleles != MISSING
+        unplaced_BS = ~known.all(axis=1) & ~self.phased
+        certain: Flags = known & ~unplaced_BS[:, None]
+        return certain
 
     @property
     def correctable(self) -> Flags:
@@ -128,11 +139,12 @@ def posterior_in(
     all other calls the prior. At most the model's `batch_size` individuals.
     """
     probability_B2S = model.haplotypes(calls, window)
-    probability_B2S = np.where(calls.alleles == MISSING, probability_B2S, calls.alleles)
+    probability_B2S = np.where(calls.certain, calls.alleles, probability_B2S)
     correctable_BS = calls.correctable
     if settings.error_rate is None or not correctable_BS.any():
-        return pairs_of(probability_B2S[..., window.output])
-    pairs_BS4: Probabilities = pairs_of(probability_B2S)
+        output_calls = calls.at(window.output)
+        return _with_halves(pairs_of(probability_B2S[..., window.output]), output_calls)
+    pairs_BS4 = _with_halves(pairs_of(probability_B2S), calls)
     left_out_BS2 = leave_out(
         lambda masked_BS: model.haplotypes(calls.masked(masked_BS), window).swapaxes(1, 2),
         correctable_BS,
@@ -143,6 +155,14 @@ def posterior_in(
     corrected = normalised(left_out_BS4[correctable_BS] * likelihood_BS4[correctable_BS])
     pairs_BS4[correctable_BS] = corrected
     return pairs_BS4[:, window.output]
+
+
+def _with_halves(pairs_BS4: Probabilities, calls: Calls) -> Probabilities:
+    """The pairs, of which only those remain that have the known allele of a genotype half of which is missing."""
+    unplaced_BS = ((calls.alleles != MISSING) & ~calls.certain).any(axis=1)
+    has_seen_N4 = HAS_ALLELE[calls.alleles.max(axis=1)[unplaced_BS]]
+    pairs_BS4[unplaced_BS] = normalised(np.maximum(pairs_BS4[unplaced_BS], TINY) * has_seen_N4)
+    return pairs_BS4
 
 
 def _likelihood(calls: Calls, error_rate: float) -> Probabilities:

@@ -94,7 +94,9 @@ class PanelSiteModel:
         likelihoods_NS3 = _likelihoods(calls, model)
         if likelihoods_NS3 is not None:
             uncertain_NS = (likelihoods_NS3 != likelihoods_NS3[..., :1]).any(axis=2)
-            alleles_N2S = np.where(uncertain_NS[:, None], np.int8(MISSING), alleles_N2S)
+            # The known half of a genotype stays, beside its likelihoods.
+            doubtful_NS = uncertain_NS & known_NS
+            alleles_N2S = np.where(doubtful_NS[:, None], np.int8(MISSING), alleles_N2S)
         self._known_NS = (alleles_N2S != MISSING).all(axis=1)
         self.usable: Flags = (alleles_N2S != MISSING).any(axis=(1, 2))
         if likelihoods_NS3 is not None:

@@ -96,8 +96,8 @@ class HaplotypeReference:
     ) -> Floats:
         """The probabilities (B, S, 4) of ordered pairs of alleles, given those that are known, -1 the others, and of
         whom (B,) it is known which lies on which haplotype. With `excluded_B`, indices of individuals of the reference,
-        nobody copies that one. Likelihoods of genotypes, equal where they are uninformative, are used where the alleles
-        are unknown.
+        nobody copies that one. Likelihoods of genotypes, equal where they are uninformative, are used where an allele
+        is unknown.
         """
         pairs_BS4 = np.empty((len(alleles_B2S), len(self.position), 4), np.float32)
         excluded_B = np.full(len(phased_B), -1) if excluded_B is None else excluded_B
@@ -135,11 +135,12 @@ class HaplotypeReference:
         known_BS = np.any(alleles_B2S >= 0, axis=1)
         soft_BS = np.zeros_like(known_BS)
         if likelihoods_BS3 is not None:
-            soft_BS = ~known_BS & np.any(likelihoods_BS3 != likelihoods_BS3[..., :1], axis=2)
-        heterozygous_BS = (alleles_B2S >= 0).all(axis=1) & (alleles_B2S[:, 0] != alleles_B2S[:, 1])
+            soft_BS = np.any(alleles_B2S < 0, axis=1)
+            soft_BS &= np.any(likelihoods_BS3 != likelihoods_BS3[..., :1], axis=2)
+        differing_BS = alleles_B2S[:, 0] != alleles_B2S[:, 1]  # heterozygotes, and half genotypes
         soft_B = soft_BS.any(axis=1)
-        # The order of a single heterozygote's alleles is arbitrary.
-        phased_B = phased_B | (heterozygous_BS.sum(axis=1) <= 1)
+        # The order of the alleles is arbitrary where they differ at a single site.
+        phased_B = phased_B | (differing_BS.sum(axis=1) <= 1)
         phased_B = phased_B & ~soft_B
         read_BS = np.where(soft_B[:, None], known_BS | soft_BS, _thinned(known_BS, MAX_TYPED))
         if phased_B.any():
@@ -174,13 +175,15 @@ def _thinned(known_BS: Flags, max_sites: int) -> Flags:
 
 def likelihoods_of(alleles_B2S: Alleles, fallback_BS3: Floats | None = None) -> Floats:
     """The likelihoods (B, S, 3) of genotypes: 1 for one that is known and 0 for others; those of the fallback, or 1,
-    where no allele is known. With one known allele both genotypes that it allows have 1."""
+    where no allele is known. With one known allele both genotypes that it allows have 1, or those of the fallback."""
     copies = np.arange(3)
     known_BS = (alleles_B2S >= 0).sum(axis=1)
     sum_BS = (alleles_B2S == 1).sum(axis=1)
     likelihoods_BS3 = (copies >= sum_BS[..., None]) & (copies <= (sum_BS + 2 - known_BS)[..., None])
     if fallback_BS3 is not None:
-        likelihoods_BS3 = np.where((known_BS == 0)[..., None], fallback_BS3, likelihoods_BS3)
+        allowed_BS3 = fallback_BS3 * likelihoods_BS3
+        soft_BS = (known_BS < 2) & allowed_BS3.any(axis=2)
+        likelihoods_BS3 = np.where(soft_BS[..., None], allowed_BS3, likelihoods_BS3)
     return np.asarray(likelihoods_BS3, np.float32)
 
 

@@ -175,13 +175,15 @@ def allele_probabilities(
 ) -> Array:
     """The probability (B, 2, S) of allele 1 on each haplotype, given the alleles 0 and 1 among alleles (B, 2, S).
 
-    Unphased heterozygotes have no order of alleles. Two haplotypes are independent given what is known, as far as
-    genotypes allow it; where their order is arbitrary, the first is the one with the higher probability of allele 1.
-    Likelihoods of genotypes are used where the alleles are unknown. For kriging without haplotypes,
+    Unphased heterozygotes have no order of alleles; of unphased genotypes half of which is missing it is not known
+    which haplotype the other half lies on. Two haplotypes are independent given what is known, as far as genotypes
+    allow it; where their order is arbitrary, the first is the one with the higher probability of allele 1.
+    Likelihoods of genotypes are used where an allele is unknown. For kriging without haplotypes,
     `predict_unordered` gives the probabilities (B, 2, S) that order them, from the alleles and where phase is unknown.
     """
     known_BS = (alleles_B2S >= 0).all(axis=1)
-    unordered_BS = known_BS & ~phased_BS & (alleles_B2S[:, 0] != alleles_B2S[:, 1])
+    alleles_B2S = _without_unplaced(alleles_B2S, phased_BS)
+    unordered_BS = ~phased_BS & (alleles_B2S[:, 0] != alleles_B2S[:, 1])
     genotypes_BS3, pairs_BS4 = kriging.genotypes(
         alleles_B2S, ~unordered_BS.any(axis=1), likelihoods_BS3
     )
@@ -197,6 +199,17 @@ def allele_probabilities(
     half_known_B = ((alleles_B2S >= 0).any(axis=1) & ~known_BS).sum(axis=1)
     use_pairs_B = known_BS.sum(axis=1) >= half_known_B
     return np.where(use_pairs_B[:, None, None], paired_B2S, unpaired_B2S)
+
+
+def _without_unplaced(alleles_B2S: Alleles, phased_BS: Flags) -> Alleles:
+    """The alleles, in individuals with phase without those of unphased genotypes half of which is missing: on the wrong
+    haplotype they would mislead more than they tell."""
+    known_BS = (alleles_B2S >= 0).all(axis=1)
+    differing_BS = alleles_B2S[:, 0] != alleles_B2S[:, 1]
+    heterozygous_BS, unplaced_BS = known_BS & differing_BS, ~known_BS & differing_BS & ~phased_BS
+    ordered_B = (heterozygous_BS & phased_BS).any(axis=1)
+    ordered_B &= ~(heterozygous_BS & ~phased_BS).any(axis=1)
+    return np.where((unplaced_BS & ordered_B[:, None])[:, None], np.int8(-1), alleles_B2S)
 
 
 def haplotypes_of(genotypes_BS3: Array, first_BS: Flags) -> Array:

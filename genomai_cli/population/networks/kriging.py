@@ -100,7 +100,7 @@ class KrigingReference:
         haplotypes' own (B, S, 4), if there are any: those of ordered pairs of alleles, not calibrated.
 
         `phased_B` is whether it is known which allele lies on which haplotype. Likelihoods of genotypes, equal where
-        they are uninformative, are used where the alleles are unknown; individuals with any are predicted by the
+        they are uninformative, are used where an allele is unknown; individuals with any are predicted by the
         haplotypes alone.
         """
         copies_BS = copies_of(alleles_B2S)
@@ -129,7 +129,7 @@ class KrigingReference:
             )
         if likelihoods_BS3 is not None and pairs_BS4 is not None:
             informative_BS = (likelihoods_BS3 != likelihoods_BS3[..., :1]).any(axis=2)
-            soft_B = (informative_BS & (alleles_B2S < 0).all(axis=1)).any(axis=1)
+            soft_B = (informative_BS & (alleles_B2S < 0).any(axis=1)).any(axis=1)
             genotypes_BS3[soft_B] = genotypes_of(pairs_BS4[soft_B])
         return genotypes_BS3, pairs_BS4
 

@@ -193,8 +193,7 @@ class RegionNetwork(GenotypeDenoiser):
                 self.reference, *queries, predict_unordered=self._array_probabilities
             )
             return torch.from_numpy(probability_B2S).to(self.frequency)
-        known_BS = (alleles_B2S >= 0).all(dim=1)
-        unordered_BS = known_BS & ~phased_BS & (alleles_B2S[:, 0] != alleles_B2S[:, 1])
+        unordered_BS = ~phased_BS & (alleles_B2S[:, 0] != alleles_B2S[:, 1])
         return self._network_probabilities(alleles_B2S, unordered_BS)
 
     def _array_probabilities(self, *arrays: NDArray[Any]) -> NDArray[Any]:
@@ -204,7 +203,8 @@ class RegionNetwork(GenotypeDenoiser):
         return probability_B2S
 
     def _network_probabilities(self, alleles_B2S: Tensor, unordered_BS: Tensor) -> Tensor:
-        """The network's probabilities (B, 2, S) of allele 1 without a phenotype, of heterozygotes without phase."""
+        """The network's probabilities (B, 2, S) of allele 1 without a phenotype; alleles whose order is not known
+        (`unordered_BS`) are not read."""
         null_BP = torch.zeros(len(alleles_B2S), len(self.frequency)).to(self.frequency)
         null_BP[:, 0] = 1
         ordered_B2S = alleles_B2S.masked_fill(unordered_BS[:, None], -1)
