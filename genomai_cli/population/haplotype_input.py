@@ -300,6 +300,7 @@ def frequencies(
         alternate_PS[number] = alternate_NS[has_label_N].sum(axis=0)
         total_PS[number] = total_NS[has_label_N].sum(axis=0)
     frequency_PS = (alternate_PS + 0.5) / (total_PS + 1)
+    frequency_PS = np.where(total_PS > 0, frequency_PS, frequency_PS[:1])  # else everybody's
     finest = len(list(phenotypes.labels.values())[-1]) if phenotypes.labels else 0
     if finest > 2:  # to predict one population takes two others
         counts = alternate_PS[-finest:], total_PS[-finest:]

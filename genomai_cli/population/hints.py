@@ -18,7 +18,7 @@ from torch import Tensor
 from genomai_cli.inputs.samples import Letters, Rows
 from genomai_cli.population.barcode import letters_to_genotypes
 from genomai_cli.population.networks.likelihood_fit import population_counts
-from genomai_cli.population.panel import Panel
+from genomai_cli.population.panel import Panel, with_mean_of_others
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class LetterHints:
         """From barcodes of samples whose groups are numbered from 0; half a count is added to either allele."""
         copies_NS = letters_to_genotypes(letters_NS, panel)
         alternate_GS, total_GS = population_counts(copies_NS, groups_N, int(groups_N.max()) + 1)
-        frequency_GS = (alternate_GS + 0.5) / (total_GS + 1)
+        frequency_GS = with_mean_of_others((alternate_GS + 0.5) / (total_GS + 1), total_GS)
         log_AGS = np.log(np.stack([1 - frequency_GS, frequency_GS]))
         log_AGS -= log_AGS.mean(axis=1, keepdims=True)
         log_AGS /= max(np.sqrt(np.mean(log_AGS**2)), 1e-9)

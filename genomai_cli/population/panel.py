@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -206,12 +206,28 @@ def informativeness(copies: NDArray[np.int8], groups: NDArray[np.int64]) -> NDAr
     """I_n of every site, in nats: the mutual information of an allele and its group.
 
     `copies` (samples, sites) counts alternate alleles, -1 where missing; `groups` (samples,) numbers the
-    groups from 0, all of them taken as equally frequent. Source: Rosenberg et al. 2003, Am J Hum Genet
-    73:1402, equation 4.
+    groups from 0, all of them taken as equally frequent; one without a known allele at a site tells nothing there.
+    Source: Rosenberg et al. 2003, Am J Hum Genet 73:1402, equation 4.
     """
-    return allele_information(
-        np.stack([_frequency(copies[groups == g]) for g in np.unique(groups)])
-    )
+    members = [copies[groups == g] for g in np.unique(groups)]
+    known_GS = np.stack([(of_group >= 0).sum(axis=0) for of_group in members])
+    frequency_GS = np.stack([_frequency(of_group) for of_group in members])
+    return allele_information(with_mean_of_others(frequency_GS, known_GS))
+
+
+def with_mean_of_others(
+    frequency_GS: NDArray[np.float64], known_GS: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Allele frequencies of groups; where a group has no known allele (`known_GS` is 0), as of an array that lacks the
+    site, the mean of the groups that have, and 0.5 where none has."""
+    seen_GS = known_GS > 0
+    if seen_GS.all():
+        return frequency_GS
+    groups_S = seen_GS.sum(axis=0)
+    sum_S = np.where(seen_GS, frequency_GS, 0).sum(axis=0)
+    mean_S = np.where(groups_S > 0, sum_S / np.maximum(groups_S, 1), 0.5)
+    filled: NDArray[np.float64] = np.where(seen_GS, frequency_GS, mean_S)
+    return filled
 
 
 def allele_information(frequency_GS: NDArray[np.float64]) -> NDArray[np.float64]:

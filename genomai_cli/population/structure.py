@@ -25,6 +25,7 @@ from genomai_cli.bundles import catalog
 from genomai_cli.errors import BundleError
 from genomai_cli.population.mixtures import Genotypes, independent_fractions
 from genomai_cli.population.networks.likelihood_fit import signs
+from genomai_cli.population.panel import with_mean_of_others
 
 Array = NDArray[np.float64]
 AXES = 10
@@ -179,16 +180,23 @@ def _frequencies(
     count: int,
     mixed_N: NDArray[np.bool_] | None,
 ) -> Array:
-    """The frequencies (K, S) of each label's members that are no mixtures, or of its component if all are."""
+    """The frequencies (K, S) of each label's members that are no mixtures, or of its component if all are; the mean of
+    the others' at sites that are known of none."""
     members = [np.flatnonzero(labels_N == label) for label in range(count)]
     pure = [m if mixed_N is None else m[~mixed_N[m]] for m in members]
     pure = pure if any(map(len, pure)) else members
-    frequencies = [_frequency(copies_NS[rows]) if len(rows) else np.empty(0) for rows in pure]
-    known = np.stack([f for f in frequencies if len(f)])
-    for label in range(count):
-        if not len(frequencies[label]):
-            frequencies[label] = _component(copies_NS[members[label]], _bounded(known))
-    return np.stack(frequencies)
+    known_KS = np.stack([(copies_NS[rows] >= 0).sum(0) for rows in pure])
+    frequency_KS = np.stack([_frequency(copies_NS[rows]) for rows in pure])
+    frequency_KS = with_mean_of_others(frequency_KS, known_KS)
+    has_pure_K = np.array([len(rows) > 0 for rows in pure])
+    known_sources_KS = _bounded(frequency_KS[has_pure_K])
+    for label in np.flatnonzero(~has_pure_K):
+        of_members_NS = copies_NS[members[label]]
+        component_S = _component(of_members_NS, known_sources_KS)
+        frequency_KS[label] = np.where(
+            (of_members_NS >= 0).any(0), component_S, frequency_KS[label]
+        )
+    return frequency_KS
 
 
 def _frequency(copies_NS: NDArray[np.int8]) -> Array:

@@ -22,6 +22,7 @@ from genomai_cli.population.generation.denoiser import (
 )
 from genomai_cli.population.generation.requests import parsed_request, quotas_of, requests_of
 from genomai_cli.population.generation.sampler import Chromosomes
+from genomai_cli.population.haplotype_input import frequencies as frequencies_of
 from genomai_cli.population.haplotype_rows import HaplotypeRows
 from genomai_cli.population.networks import linkage_fit
 from genomai_cli.population.networks.denoiser import (
@@ -483,3 +484,14 @@ def test_attention_is_to_the_phenotypes_that_count_whoever_else_is_in_the_batch(
     for number in range(3):
         alone = attention(summary[number : number + 1], weights[number : number + 1])
         torch.testing.assert_close(together[number : number + 1], alone, atol=1e-6, rtol=1e-5)
+
+
+def test_a_label_without_a_call_at_a_site_has_everybodys_frequency():
+    phenotypes = Phenotypes({"superpop": ["EUR", "AFR"]})
+    layout = HaplotypeRows(2, 1)
+    alleles = np.array([[[0, 1], [0, 1]], [[0, 1], [0, 0]], [[-1, 0], [-1, 0]]], np.int8)
+    rows = [layout.row(own, [label]) for own, label in zip(alleles, (1, 1, 2), strict=True)]
+    corpus = SimpleNamespace(training_letters=lambda: np.stack(rows))
+    found = frequencies_of(corpus, layout, phenotypes)
+    assert found[:, 0] == pytest.approx(0.1)  # of 0 among the 4 alleles that are known
+    assert found[:, 1] == pytest.approx([3.5 / 7, 3.5 / 5, 0.5 / 3])

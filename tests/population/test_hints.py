@@ -53,3 +53,12 @@ def test_rare_alleles_of_small_groups_stay_finite(cohort):
     assert np.isfinite(hints.log_odds).all()
     assert np.mean(hints.log_odds.astype(float) ** 2) == pytest.approx(1, abs=1e-5)
     assert hints.log_odds.mean(axis=2) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_site_without_a_call_in_one_of_two_groups_speaks_for_neither(cohort):
+    _, panel = labelled_samples(cohort)
+    letters = np.stack([panel.ref_codes, panel.alt_codes]).repeat(4, axis=0)
+    letters[4:, 3] = ord("N")
+    log_odds = LetterHints.fit(letters, np.arange(8) // 4, panel).log_odds
+    assert log_odds[:, 3] == pytest.approx(0)
+    assert np.abs(np.delete(log_odds, 3, axis=1)).min() > 0.9

@@ -181,13 +181,27 @@ def test_frequencies_of_two_populations_are_drawn_towards_each_other():
     found = shrunken_frequencies(alternate, total, 20.0)
     # With one other population there is nothing to regress on: the prediction is its frequency.
     assert found[0] == pytest.approx([(3 + 20 * raw[1, 0]) / 30, raw[1, 1]])
-    assert found[1] == pytest.approx((alternate[1] + 20 * raw[0]) / (total[1] + 20))
+    # One of which nothing is known at a site draws nobody there.
+    drawn_to = np.array([raw[0, 0], raw[1, 1]])
+    assert found[1] == pytest.approx((alternate[1] + 20 * drawn_to) / (total[1] + 20))
 
 
 def test_frequencies_without_shrinkage_are_those_counted(rng):
     total = np.full((3, 12), 50.0)
     alternate = rng.binomial(50, 0.4, (3, 12)).astype(float)
     np.testing.assert_allclose(shrunken_frequencies(alternate, total, 0.0), alternate / total)
+
+
+def test_without_shrinkage_alleles_that_were_never_seen_and_sites_of_no_call_give_no_nan(rng):
+    frequency = rng.beta(0.4, 1, (3, 200))
+    populations = np.repeat(np.arange(3), 40)
+    copies = rng.binomial(2, frequency[populations]).astype(np.int8)
+    copies[populations == 2, :20] = -1
+    likelihood = fit_likelihood(copies, populations, 3, axes=2, shrinkage=0.0)
+    scores = likelihood.scores(torch.from_numpy(copies).long())
+    assert not any(bool(score.isnan().any()) for score in scores.values())
+    right = scores["likelihood"].argmax(1).numpy() == populations
+    assert right.mean() > 0.95
 
 
 def test_predicted_frequencies_agree_with_ridge_regression(rng):
@@ -325,6 +339,16 @@ def test_informativeness_by_hand():
     found = informativeness(np.concatenate([first, second]), np.array([0, 0, 1, 1]))
     quarter = -0.25 * np.log(0.25) - 0.75 * np.log(0.75)
     assert found == pytest.approx([np.log(2), 0, np.log(2) - quarter], abs=1e-9)
+
+
+def test_a_group_without_a_call_tells_nothing_of_a_site():
+    groups = np.repeat([0, 1, 2], 2)
+    copies = np.array([[1, 0], [1, 0], [-1, 1], [-1, 1], [1, 1], [1, 1]], np.int8)
+    found = informativeness(copies, groups)
+    assert found[0] == pytest.approx(0)
+    assert most_informative(copies, groups, 1).tolist() == [1]
+    nobody = np.full((6, 1), -1, np.int8)
+    assert informativeness(nobody, groups) == pytest.approx([0])
 
 
 def test_informativeness_takes_groups_as_equally_frequent_and_skips_missing_calls():

@@ -195,6 +195,18 @@ class TestStructure:
         structure = fit_structure(*labelled, CLASSES, CLASSES["pop"])
         assert np.isfinite(structure.sources["group"].frequency).all()
 
+    def test_a_group_typed_at_some_sites_only_is_a_source_of_its_members(self):
+        rng = np.random.default_rng(12)
+        ancestral = rng.beta(0.6, 1.4, 600).clip(0.02, 0.98)
+        frequency = np.stack([rng.beta(19 * ancestral, 19 * (1 - ancestral)) for _ in range(4)])
+        groups = np.repeat(np.arange(4), 60)
+        copies, others = (rng.binomial(2, frequency[groups]).astype(np.int8) for _ in range(2))
+        copies[groups == 3, 200:] = -1  # by an array that lacks most of the sites
+        structure = fit_structure(copies, {"group": groups}, {"group": list("ABCD")}, [])
+        found = independent_fractions(Genotypes.of(others), structure.sources["group"].frequency)
+        own = found.fractions[np.arange(len(groups)), groups]
+        assert own[groups == 3].mean() > 0.7
+
     def test_others_lie_where_the_trained_ones_do(self, structure, sources):
         copies = alleles(np.tile(sources[0], (50, 1)), np.random.default_rng(12))
         found = structure.axes.coordinates(Genotypes.of(copies), 2)

@@ -17,11 +17,12 @@ from genomai_cli.population.networks.genotype_mlp import allele_counts
 from genomai_cli.population.networks.laplace import curvature, mode
 from genomai_cli.population.networks.likelihood import PopulationLikelihood
 from genomai_cli.population.networks.novelty import novelty_axes
-from genomai_cli.population.panel import informativeness
+from genomai_cli.population.panel import informativeness, with_mean_of_others
 
 Array = NDArray[np.float64]
 RIDGE = 0.03  # of the regression, per site
 MIN_FREQUENCY = 0.004  # no predicted frequency is nearer than this to 0 or 1
+NEVER = 1e-6  # the frequency of an allele that was never seen, without shrinkage
 AXIS_SCALE = 0.3  # root mean square of an axis, on the logit scale
 PRIOR_MEMBERS = 5  # without any spread, added to a population's own
 SHRINKAGES = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 80.0, 120.0, 160.0, 240.0, 400.0)  # haplotypes
@@ -105,13 +106,17 @@ def shrunken_frequencies(alternate_PS: Array, total_PS: Array, shrinkage: float 
 def _shrunken(
     alternate_PS: Array, total_PS: Array, predicted_PS: Array, shrinkage: float | Array
 ) -> Array:
-    frequency_PS: Array = (alternate_PS + shrinkage * predicted_PS) / (total_PS + shrinkage)
-    return frequency_PS
+    weight_PS = total_PS + shrinkage
+    sum_PS = alternate_PS + shrinkage * predicted_PS
+    known_PS = weight_PS > 0  # without shrinkage nothing may be known of a population at a site
+    frequency_PS = np.where(known_PS, sum_PS / np.where(known_PS, weight_PS, 1), predicted_PS)
+    bounded_PS: Array = np.clip(frequency_PS, NEVER, 1 - NEVER)
+    return bounded_PS
 
 
 def predicted_frequencies(alternate_PS: Array, total_PS: Array) -> Array:
     """The frequencies (P, S) of each population as the others predict them."""
-    raw_PS = (alternate_PS + 0.5) / (total_PS + 1)
+    raw_PS = with_mean_of_others((alternate_PS + 0.5) / (total_PS + 1), total_PS)
     return np.stack([_predicted(raw_PS, number) for number in range(len(raw_PS))])
 
 
