@@ -76,6 +76,19 @@ class Panel:
         """ASCII codes of the alternate letters."""
         return np.frombuffer("".join(self.alt).encode(), np.uint8)
 
+    @cached_property
+    def build(self) -> str:
+        """The build that has the more of the positions, GRCh37 where both have as many."""
+        return max(BUILDS, key=lambda name: int((self.positions[name] > 0).sum()))
+
+    @cached_property
+    def shown_positions(self) -> NDArray[np.int64]:
+        """The position (sites,) by which each site is named and drawn: that in `build`, or else in the other one."""
+        other = next(name for name in BUILDS if name != self.build)
+        positions = self.positions[self.build]
+        shown: NDArray[np.int64] = np.where(positions > 0, positions, self.positions[other])
+        return shown
+
     def subset(self, indices: Sequence[int] | NDArray[np.int64], *, name: str = "") -> "Panel":
         """The sites at the given indices, in the given order."""
         chosen = np.asarray(indices, np.int64)
@@ -264,10 +277,9 @@ LINKAGE_DISTANCE = 2_000_000
 def coordinates(panel: Panel) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The number of each site's chromosome (S,) and its position there (S,).
 
-    Positions are those of the build that has the more of them; a site without one there is on a chromosome of its own.
+    Positions are those of the panel's `build`; a site without one there is on a chromosome of its own.
     """
-    build = max(BUILDS, key=lambda name: int((panel.positions[name] > 0).sum()))
-    position_S = panel.positions[build].astype(np.float64)
+    position_S = panel.positions[panel.build].astype(np.float64)
     _, contig_S = np.unique(np.array(panel.chrom), return_inverse=True)
     contig_S = contig_S.astype(np.int64)
     unplaced = np.flatnonzero(position_S == 0)

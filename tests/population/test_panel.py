@@ -112,3 +112,21 @@ def test_the_sites_of_a_vcf_with_and_without_samples(samples, tmp_path):
     assert (panel.chrom, panel.ref, panel.alt) == (("1",), ("A",), ("G",))
     assert panel.positions["GRCh38"].tolist() == [5]
     assert panel.positions["GRCh37"].tolist() == [0]
+
+
+def test_sites_of_one_build_alone_are_named_and_drawn_by_it(tmp_path):
+    pytest.importorskip("matplotlib")
+    from genomai_cli.population.alignment.manhattan import axis_of, site_names
+    from genomai_cli.population.evaluation.detection import site_name
+
+    rows = ["1\t.\t1000000", "1\t.\t200000000", "2\t7000000\t5000000", "2\t9000\t."]
+    lines = ["chrom\tpos_grch37\tpos_grch38\tref\talt", *(f"{row}\tA\tG" for row in rows)]
+    (tmp_path / "panel.tsv").write_text("\n".join(lines) + "\n")
+    panel = Panel.read(tmp_path / "panel.tsv")
+    assert panel.build == "GRCh38"
+    names = ["1:1000000", "1:200000000", "2:5000000", "2:9000"]
+    assert site_names(panel) == names
+    assert [site_name(panel, site) for site in range(4)] == names
+    first, second, third, _ = axis_of(panel).position
+    assert second - first == 199_000_000
+    assert third > second

@@ -17,7 +17,7 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from genomai_cli.names import caption
-from genomai_cli.population.panel import BUILDS, Panel
+from genomai_cli.population.panel import Panel
 
 # Genes of sites whose effect on a trait has been shown, by the rsID of dbSNP.
 GENES = {
@@ -71,7 +71,7 @@ class Axis:
 
 def site_names(panel: Panel) -> list[str]:
     """Names of the sites: the rsID, with the gene where that is well known, else chromosome and position."""
-    positions = panel.positions[BUILDS[0]].tolist()
+    positions = panel.shown_positions.tolist()
     sites = zip(panel.rsid, panel.chrom, positions, strict=True)
     return [
         (f"{rsid} {GENES[rsid]}" if rsid in GENES else rsid)
@@ -95,7 +95,7 @@ def split(values: NDArray[np.float64]) -> tuple[list[int], list[int]]:
 
 def axis_of(panel: Panel) -> Axis:
     """The chromosomes in the order of their numbers, those without one at the end, one after the other."""
-    positions = panel.positions[BUILDS[0]].astype(float)
+    positions = panel.shown_positions.astype(float)
     position, odd = np.zeros(len(panel)), np.zeros(len(panel), bool)
     middles, start = {}, 0.0
     chroms = np.array(panel.chrom)

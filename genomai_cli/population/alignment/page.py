@@ -15,7 +15,7 @@ from genomai_cli.population.alignment.manhattan import (
     split,
     top_sites,
 )
-from genomai_cli.population.panel import BUILDS, Panel
+from genomai_cli.population.panel import Panel
 from genomai_cli.population.phenotypes import PhenotypeTable
 from genomai_cli.reports.drawings import inlined
 from genomai_cli.reports.page import Page
@@ -49,11 +49,11 @@ def page(
 
 def _table(tracks: Sequence[Track], panel: Panel, names: Sequence[str]) -> Table:
     """The top sites of every track."""
-    positions = panel.positions[BUILDS[0]].tolist()
+    positions = panel.shown_positions.tolist()
     columns = [
         Column("site"),
         Column("of", filtered=True),
-        Column(BUILDS[0]),
+        Column(panel.build),
         Column("alleles"),
         Column("mean", number=True, description="mean attribution to the similarity"),
     ]

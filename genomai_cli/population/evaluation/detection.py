@@ -234,5 +234,4 @@ def _pairs(
 
 def site_name(panel: Panel, site: int) -> str:
     """A site's chromosome and position."""
-    positions = (found[site] for found in panel.positions.values() if found[site] > 0)
-    return f"{panel.chrom[site]}:{next(positions, '.')}"
+    return f"{panel.chrom[site]}:{panel.shown_positions[site]}"

@@ -19,7 +19,7 @@ from genomai_cli.population.evaluation import privacy, structure
 from genomai_cli.population.evaluation.detection import areas, detection
 from genomai_cli.population.evaluation.genotypes import SampleGenotypes
 from genomai_cli.population.evaluation.simple_generators import SIMPLE, Generator
-from genomai_cli.population.panel import BUILDS, Panel
+from genomai_cli.population.panel import Panel
 
 Measures = dict[str, Estimate]
 Report = dict[str, Measures]
@@ -194,7 +194,7 @@ def decay_measures(comparison: Comparison) -> Measures:
     """By the distance of two sites: the number of pairs, the mean r^2 of real and generated samples, and Pearson's r of
     r^2 over the pairs."""
     panel = comparison.panel
-    positions = max((panel.positions[build] for build in BUILDS), key=np.count_nonzero)
+    positions = panel.positions[panel.build]
     position_S = np.where(positions > 0, positions.astype(np.float64), np.nan)
     real_SS, other_SS = map(structure.linkage, (comparison.real, comparison.synthetic))
     measures: Measures = {}

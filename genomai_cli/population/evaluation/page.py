@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from genomai_cli.population.evaluation import structure
 from genomai_cli.population.evaluation.generation import Comparison, Measures, Report
 from genomai_cli.population.evaluation.genotypes import SampleGenotypes
-from genomai_cli.population.panel import BUILDS, Panel
+from genomai_cli.population.panel import Panel
 from genomai_cli.reports import drawings
 from genomai_cli.reports.evaluation import estimate_cells
 from genomai_cli.reports.page import Page
@@ -104,7 +104,7 @@ class Frequencies:
         cls, real: NDArray[np.float64], generated: SampleGenotypes, panel: Panel
     ) -> "Frequencies":
         """The frequencies of generated samples, and given ones of real samples."""
-        positions = panel.positions[BUILDS[0]].tolist()
+        positions = panel.shown_positions.tolist()
         names = [f"{c}:{p}" for c, p in zip(panel.chrom, positions, strict=True)]
         return cls(names, real, structure.frequencies(generated))
 
