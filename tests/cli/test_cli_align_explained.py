@@ -217,6 +217,27 @@ def test_the_attribution_of_a_site_by_the_definition(model):
     np.testing.assert_allclose(attributions.values, by_site, atol=1e-9)
 
 
+def test_likelihoods_alone_are_no_letters_of_a_network_that_reads_letters(model):
+    """They are known to the reader of a model whose own networks read them."""
+    import torch
+
+    from genomai_cli.bundles import bundle as bundles
+    from genomai_cli.population.alignment.similarity import Aligner
+    from genomai_cli.population.barcode_reader import with_uncertain
+    from genomai_cli.population.phenotypes import read_phenotypes
+    from genomai_cli.records import SequenceRecord, UncertainGenotypes
+
+    bundle = bundles.load(str(model), torch.device("cpu"))
+    aligner = Aligner(bundle, read_phenotypes(model / "phenotypes.tsv"))
+    read, sites = aligner._reader, len(aligner.panel)
+    values = np.tile(np.array([1, 0.5, 0.01], np.float16), (sites, 1))
+    evidence = UncertainGenotypes(values, np.zeros(sites, np.bool_))
+    aligner._reader = lambda record: with_uncertain(read(record), evidence, np.full(sites, 0.5))
+    assert aligner._reader(SequenceRecord("x", "N" * sites)).used_letters == sites
+    (found,) = aligner.align([SequenceRecord("x", "N" * sites)])
+    assert found.similarities is None
+
+
 # --- pictures -----------------------------------------------------------------------------------
 
 

@@ -19,8 +19,9 @@ from torch.nn import functional
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.inference.batching import Batching, score
 from genomai_cli.inference.integrated_gradients import METHOD, mean_gradients
-from genomai_cli.inputs.base import InputKind
+from genomai_cli.inputs.base import InputKind, ModelInput
 from genomai_cli.population.alignment.attributions_hdf5 import Attention, Explanations
+from genomai_cli.population.barcode_calls import BarcodeModelInput
 from genomai_cli.population.networks.crossmodal import crossmodal_of, genotypes_of
 from genomai_cli.population.networks.phenotype_embedding import PhenotypeRecords
 from genomai_cli.population.phenotype_encoding import encode
@@ -96,7 +97,9 @@ class Aligner:
         Raises InputError for a record that is no barcode of the model's panel.
         """
         readings = map(self._reader, records)
-        items = ((reading, reading.windows if reading.used_letters else []) for reading in readings)
+        items = (
+            (reading, reading.windows if _has_letters(reading) else []) for reading in readings
+        )
         pad_id = self.bundle.tokenizer.pad_id
         scored = score(
             self._similarities, items, pad_id=pad_id, device=self._device, batching=batching
@@ -161,6 +164,11 @@ class Aligner:
 
     def _vectors(self, summed_BD: Tensor) -> Tensor:
         return functional.normalize(self._dna.vectors(summed_BD, self._vocabulary_VD)[0], dim=1)
+
+
+def _has_letters(reading: ModelInput) -> bool:
+    """Whether a genotype is known: likelihoods count as used too, but are no letters."""
+    return isinstance(reading, BarcodeModelInput) and bool((reading.copies >= 0).any())
 
 
 class Explainer:
