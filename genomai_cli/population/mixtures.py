@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 Small = NDArray[np.float32]
 NEWTON_STEPS = 12
 INNER_STEPS = 60  # of the quadratic problem in a Newton step
-MIN_GAIN = 1e-3  # nats to gain at most: the search has ended
+MIN_GAIN = 1e-6  # nats that a step gains at least: else the search has ended
 _LIKELIHOODS_OF_COPIES = np.array(
     [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]], np.float32
 )  # the last is -1, missing
@@ -82,25 +82,25 @@ class Fractions:
 def independent_fractions(
     genotypes: Genotypes, sources_KS: Array, start: Array | None = None, steps: int = NEWTON_STEPS
 ) -> Fractions:
-    """The likeliest fractions if every allele is drawn by itself; the search starts at `start`, or at equal ones."""
+    """The likeliest fractions if every allele is drawn by itself; the search starts at `start`, or at equal ones. It
+    ends for each sample by itself, so that others beside it do not matter."""
     samples, sources = len(genotypes.likelihood), len(sources_KS)
     polynomial = _Polynomial(genotypes.likelihood.astype(np.float64))
     q_NK = np.full((samples, sources), 1 / sources) if start is None else start
     log_likelihood_N, gradient_NK, curvature_NKK = polynomial.with_derivatives(q_NK, sources_KS)
+    active_N = np.ones(samples, np.bool_)
     for _ in range(steps):
         target_NK = _quadratic_maximum(gradient_NK, curvature_NKK, q_NK)
-        q_NK = _line_search(polynomial, sources_KS, q_NK, target_NK, log_likelihood_N)
+        next_NK = _line_search(polynomial, sources_KS, q_NK, target_NK, log_likelihood_N)
+        q_NK = np.where(active_N[:, None], next_NK, q_NK)
         before_N = log_likelihood_N
         log_likelihood_N, gradient_NK, curvature_NKK = polynomial.with_derivatives(q_NK, sources_KS)
-        if (log_likelihood_N - before_N).max() < MIN_GAIN:
+        active_N &= log_likelihood_N - before_N >= MIN_GAIN
+        if not active_N.any():
             break
-    scale_N = genotypes.ploidy / 2
-    return Fractions(
-        q_NK,
-        _laplace_errors(
-            q_NK, gradient_NK * scale_N[:, None], curvature_NKK * scale_N[:, None, None]
-        ),
-    )
+    scale_N1 = genotypes.ploidy[:, None] / 2
+    errors_NK = _laplace_errors(q_NK, gradient_NK * scale_N1, curvature_NKK * scale_N1[..., None])
+    return Fractions(q_NK, errors_NK)
 
 
 class _Polynomial:

@@ -236,8 +236,8 @@ def _axes(copies_NS: NDArray[np.int8], groups: Mapping[str, NDArray[np.bool_]]) 
     """The leading components of the standardised genotypes (Patterson et al. 2006, PLoS Genet 2:e190).
 
     Coordinates of samples that the axes were found on are larger than those of others, whose errors the axes have not
-    seen; at few sites and many samples by half and more. The ratio is measured by leaving out a fifth of the samples at
-    a time, and given to the directions, so that coordinates of new samples are on the scale of the true ones
+    seen; at few sites and many samples by half and more. The ratio is measured by leaving out a fifth of the samples,
+    and given to the directions, so that coordinates of new samples are on the scale of the true ones
     (Wang et al. 2015, Am J Hum Genet 96:926, correct the same by augmentation).
     """
     axes = min(AXES, len(copies_NS) // 4, copies_NS.shape[1] // 4)

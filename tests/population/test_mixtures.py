@@ -98,6 +98,18 @@ class TestIndependentFractions:
         )
         assert np.allclose(forward, reverse[::-1], atol=1e-6)
 
+    def test_the_samples_beside_one_do_not_matter(self):
+        rng = np.random.default_rng(13)
+        sources = rng.beta(0.6, 1.4, (20, 400)).clip(0.02, 0.98)
+        shares = rng.dirichlet(np.full(20, 0.3), 12)
+        copies = rng.binomial(2, shares @ sources).astype(np.int8)
+        copies[6:, 40:] = -1
+        together = independent_fractions(Genotypes.of(copies), sources)
+        for number in range(12):
+            alone = independent_fractions(Genotypes.of(copies[[number]]), sources)
+            assert together.fractions[number] == pytest.approx(alone.fractions[0], abs=1e-5)
+            assert together.errors[number] == pytest.approx(alone.errors[0], abs=1e-4)
+
 
 class TestLinkedFractions:
     def test_chromosomes_of_one_source_each_are_told_apart(self, sources, panel):
