@@ -1,5 +1,7 @@
 """The measures of generated samples: values worked out by hand, and what has to hold for any data."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import panel_text
@@ -122,6 +124,23 @@ def test_exact_copies_of_haplotypes_and_samples():
     assert privacy.exact_copies(all_missing, all_missing) == (0, 0)
     assert rows_equal == 4
     assert samples_equal == 1  # the second, whose haplotypes stand the other way round
+
+
+@pytest.mark.parametrize("phased", [True, False])
+def test_missing_calls_of_real_samples_hide_no_copy(phased):
+    real = random_samples(1, 20, 100)
+    incomplete = np.where(
+        np.random.default_rng(3).random(real.alleles.shape) < 0.02, np.int8(-1), real.alleles
+    )
+    synthetic = real.chosen(np.arange(5))
+    sparse = np.where(np.arange(100) % 5 == 0, np.int8(-1), real.alleles)
+    found = []
+    for alleles in (incomplete, sparse):
+        known, generated = replace(real, alleles=alleles), synthetic
+        if not phased:
+            known, generated = known.without_phase(), generated.without_phase()
+        found.append(privacy.exact_copies(generated, known))
+    assert found == [((10, 5) if phased else (5, 5)), (0, 0)]  # too little is known of the sparse
 
 
 def test_another_haplotype_of_the_same_sample_is_no_other():
@@ -295,6 +314,12 @@ def test_genotypes_of_a_vcf(panel, cohort):
     assert not unphased.phased
     assert (unphased.copies == found.copies).all()
     assert unphased.rows.shape == (len(cohort.names), 2 * 120)
+    unphased_path.write_text(text.replace("0|1", "./1", 1))
+    half = genotypes_of_variants(open_inputs([unphased_path]), full)
+    assert half.phased  # without phase is half a genotype, which is missing
+    changed = np.argwhere(half.alleles != found.alleles)
+    assert len(changed) == 2
+    assert half.copies[changed[0, 0], changed[0, 2]] == -1
 
 
 def test_the_sites_of_a_vcf(cohort, tmp_path):

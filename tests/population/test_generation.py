@@ -20,6 +20,7 @@ from genomai_cli.population.generation.denoiser import (
     HaplotypeNoising,
     draw_conditions,
 )
+from genomai_cli.population.generation.output import sites
 from genomai_cli.population.generation.requests import parsed_request, quotas_of, requests_of
 from genomai_cli.population.generation.sampler import Chromosomes
 from genomai_cli.population.haplotype_input import frequencies as frequencies_of
@@ -474,6 +475,12 @@ def test_genotypes_are_written_phased():
     assert "##contig=<ID=1,length=100,assembly=GRCh37>" in header
     assert rows[1] == "1 10 rs1 A G . PASS . GT 0|1 0|0".replace(" ", "\t")
     assert rows[2] == "1 20 . C T . PASS . GT 1|1 0|0".replace(" ", "\t")
+
+
+def test_the_mitochondrial_contig_has_the_name_that_goes_with_the_build():
+    positions = {build: np.array([73]) for build in ("GRCh37", "GRCh38")}
+    panel = Panel("mt", ("MT",), positions, (".",), ("A",), ("G",), (".",))
+    assert [sites(panel, build)[0].contig for build in positions] == ["MT", "chrM"]
 
 
 def test_attention_is_to_the_phenotypes_that_count_whoever_else_is_in_the_batch():

@@ -214,7 +214,7 @@ def neighbour_measures(real: SampleGenotypes, other: SampleGenotypes, seed: int)
 
 
 def copy_measures(real: SampleGenotypes, other: SampleGenotypes) -> Measures:
-    """How many haplotypes (if phased) and samples equal a real one at every site."""
+    """How many haplotypes (if phased) and samples equal a real one at every site known of both."""
     rows, samples = privacy.exact_copies(other, real)
     measures = {"exact_haplotypes": rows} if other.phased else {}
     return {name: _without_interval(n) for name, n in {**measures, "exact_people": samples}.items()}

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from genomai_cli.alphabet import UNKNOWN_CODE
 from genomai_cli.errors import InputError
 from genomai_cli.formats.fasta import read_sequences
 from genomai_cli.formats.streams import Input, open_input
@@ -101,12 +102,16 @@ def genotypes_of(
 
 
 def genotypes_of_variants(sources: Iterable[Input], panel: Panel) -> SampleGenotypes:
-    """The samples of VCFs at the panel's sites; phased if no heterozygote is without its phase."""
+    """The samples of VCFs at the panel's sites; phased if no heterozygote is without its phase. Half a genotype without
+    phase is missing."""
     names: list[str] = []
     parts, phased = [], True
     for cohort in read_cohorts(sources, panel, phased=True):
         calls, _ = cohort.calls(absent_is_ref=False)
-        phased &= bool((calls.phased | (calls.codes[:, :, 0] == calls.codes[:, :, 1])).all())
+        unordered = calls.unordered()
+        half_known = (calls.codes == UNKNOWN_CODE).any(axis=2)
+        phased &= not (unordered & ~half_known).any()
+        calls.codes[unordered & half_known] = UNKNOWN_CODE
         parts.append(calls.alleles(panel))
         names += cohort.samples
     samples = SampleGenotypes(

@@ -46,8 +46,8 @@ DESCRIPTIONS = {
         "aats_synthetic": "the share of generated samples that are nearer to a generated one",
     },
     "copies": {
-        "exact_haplotypes": "haplotypes that a real person has at every site",
-        "exact_people": "generated people who equal a real one at every site",
+        "exact_haplotypes": "haplotypes that a real person has at every known site",
+        "exact_people": "generated people who equal a real one at every known site",
     },
     "nearest_real": {
         "minimum": "the smallest distance of a generated sample from its nearest real one",

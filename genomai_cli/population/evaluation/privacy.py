@@ -22,6 +22,7 @@ from genomai_cli.population.evaluation.genotypes import SampleGenotypes
 Alleles = NDArray[np.int8]
 Distances = NDArray[np.float32]
 EXTREME = 0.01  # the share of samples that count as extremely near
+MIN_SHARED = 0.9  # share of a row's known alleles that a copy has in common with it
 _ROWS_PER_BLOCK = 2048  # rows at once: a block of distances to 10,000 others takes 80 MB
 
 
@@ -118,15 +119,24 @@ def _thinned(samples: SampleGenotypes, count: int, rng: np.random.Generator) -> 
 
 
 def exact_copies(synthetic: SampleGenotypes, real: SampleGenotypes) -> tuple[int, int]:
-    """How many rows and how many samples (phase aside) equal a real one at every site."""
+    """How many rows and how many samples (phase aside) equal a real one at every site that is known of both, which must
+    be the share `MIN_SHARED` of those known of the generated one: a missing call hides no copy."""
     rows = _equal(synthetic.rows, real.rows)
-    return rows, _equal(synthetic.copies, real.copies)
+    return rows, _equal(synthetic.without_phase().rows, real.without_phase().rows)
 
 
-def _equal(first: NDArray[np.int8], second: NDArray[np.int8]) -> int:
-    real_rows = {row.tobytes() for row in second}
-    has_known_allele = (first >= 0).any(axis=1)  # a row without a known allele is no copy
-    return sum(row.tobytes() in real_rows for row in first[has_known_allele])
+def _equal(first_RA: Alleles, second_QA: Alleles) -> int:
+    known_RA, known_QA = first_RA >= 0, second_QA >= 0
+    if known_RA.all() and known_QA.all():
+        real_rows = {row.tobytes() for row in second_QA}
+        return sum(row.tobytes() in real_rows for row in first_RA)
+    count, known_QA = 0, known_QA.astype(np.float32)
+    for start, distance_RQ in _blocks(first_RA, second_QA):
+        known = known_RA[start : start + len(distance_RQ)].astype(np.float32)
+        needed_R1 = np.maximum(MIN_SHARED * known.sum(axis=1, keepdims=True), 1)
+        is_copy_RQ = (distance_RQ == 0) & (known @ known_QA.T >= needed_R1)
+        count += int(is_copy_RQ.any(axis=1).sum())
+    return count
 
 
 def nearest_by_sample(samples: SampleGenotypes, others: SampleGenotypes) -> Distances:

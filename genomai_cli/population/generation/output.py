@@ -116,5 +116,5 @@ def sites(panel: Panel, build: str) -> list[Site]:
 
 
 def _contig(name: str, build: str) -> str:
-    """Contigs as the 1000 Genomes Project names them: 1 in GRCh37, chr1 in GRCh38."""
-    return f"chr{name}" if build == GRCH38 else name
+    """Contigs as the 1000 Genomes Project names them: 1 and MT in GRCh37, chr1 and chrM in GRCh38."""
+    return f"chr{'M' if name == 'MT' else name}" if build == GRCH38 else name
