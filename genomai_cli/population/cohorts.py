@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from genomai_cli.errors import InputError
 from genomai_cli.formats.call_quality import DEFAULT_RULES, CallRules, count_no_calls
@@ -49,8 +50,8 @@ from genomai_cli.population.site_records import (
 
 MAX_GENOTYPES = 1 << 30  # of all samples at all sites, of two bytes each
 MAX_PACKED_GENOTYPES = 1 << 33  # the same, of two bits each
-# Share of common sites above which equal names cannot be the same individuals.
-_MAX_DISAGREEMENT = 0.1
+# Share of the calls in two files above which equal names cannot be the same individuals; one is judged by so many.
+_MAX_DISAGREEMENT, _MIN_COMMON_CALLS = 0.1, 20
 # Records, without any homozygous reference call, from which a list of variants is evidence.
 _MIN_RECORDS = 30
 _NO_MATCH_HINT = (
@@ -96,19 +97,34 @@ class Cohort:
         ):
             for key, samples in file_flags.items():
                 cohort_flags[key] = samples | cohort_flags.get(key, False)
-        common = different = 0
+        common_N, different_N = np.zeros((2, len(self.samples)), np.int64)
         for key, record in file_records.records.items():
             before = self._records.get(key)
             self._records[key] = record if before is None else before.joined(record)
             if before is not None and before.rank == record.rank:
-                common += 1
-                different += bool(before.conflict(record).any())
+                common_N += before.known() & record.known()
+                different_N += before.conflict(record)
+        self._require_same_individuals(common_N, different_N, file.path)
+
+    def _require_same_individuals(
+        self, common_N: NDArray[np.int64], different_N: NDArray[np.int64], path: str
+    ) -> None:
+        """InputError where too many of the calls that two files have in common differ, of all samples or of one: more
+        than errors are."""
+        common, different = int(common_N.sum()), int(different_N.sum())
         if different > _MAX_DISAGREEMENT * common:
             message = (
-                f"the same samples as {self.path}, but other genotypes at {different} of {common} "
-                "sites in both: other individuals under the same names? rename one of them"
+                f"the same samples as {self.path}, but {different} of {common} calls in both are other genotypes: "
+                "other individuals under the same names? rename one of them"
             )
-            raise InputError(message, path=file.path)
+            raise InputError(message, path=path)
+        is_other_N = (different_N > _MAX_DISAGREEMENT * common_N) & (common_N >= _MIN_COMMON_CALLS)
+        for sample in np.flatnonzero(is_other_N).tolist():
+            message = (
+                f"sample {self.samples[sample]} is in {self.path} too, but {different_N[sample]} of "
+                f"{common_N[sample]} calls in both are other genotypes: another individual under the same name?"
+            )
+            raise InputError(message, path=path)
 
     def _count_contigs(self, contigs: dict[str, int | None]) -> None:
         for name, count in contigs.items():

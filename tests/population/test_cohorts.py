@@ -121,6 +121,30 @@ def test_more_genotypes_than_are_held_are_refused_before_a_record_is_read(
         read_packed_haplotypes(open_inputs([path]), PANEL)
 
 
+def test_errors_of_single_calls_make_no_other_individuals(tmp_path: Path) -> None:
+    """A fifth of the sites have a call that differs, but only a thirtieth of the calls of all six samples."""
+    first, errors = write(tmp_path, ROWS), []
+    for number, row in enumerate(ROWS):
+        sample = 9 + number // 5 % SAMPLES
+        call = "0/1" if row[sample] != "0/1" else "1/1"
+        errors.append([*row[:sample], call, *row[sample + 1 :]] if number % 5 == 0 else row)
+    found = read(first, write(tmp_path, errors, name="errors.vcf"))
+    assert found.report.conflicting == SITES / 5
+    letters = LETTERS.copy()
+    for site in range(0, SITES, 5):
+        letters[site // 5 % SAMPLES, site] = ord("N")
+    assert (found.letters == letters).all()
+
+
+def test_two_samples_exchanged_among_many_are_named(tmp_path: Path) -> None:
+    exchanged = [[*row[:9], row[10], row[9], *row[11:]] for row in ROWS]
+    rows = [[*row, *row[9:] * 9] for row in ROWS]  # sixty samples
+    others = [[*row, *old[9:] * 9] for row, old in zip(exchanged, ROWS, strict=True)]
+    message = refusal(write(tmp_path, rows), write(tmp_path, others, name="exchanged.vcf"))
+    assert "sample S0 is in" in message
+    assert "another individual under the same name?" in message
+
+
 @pytest.mark.parametrize("change", [complemented, lambda row: swapped(complemented(row))])
 def test_a_file_on_the_other_strand_is_turned(tmp_path: Path, change) -> None:
     found = read(write(tmp_path, [change(row) for row in ROWS]))
