@@ -85,7 +85,6 @@ class Denoiser(Protocol):
 class SiteModel(Protocol):
     """A model's predictions for the samples of one VCF at its sites, made before anything is written."""
 
-    haploid: bool  # whether a call that is a single dot is one allele
     reports_quality: bool  # of each site it restores, see `vcf_calls.dosage_r2`
     usable: Flags  # (N,) who has anything known
     phased: Flags  # (N,) of whom it is known which allele lies on which haplotype
@@ -101,6 +100,9 @@ class SiteModel(Protocol):
 
     def pair_probabilities(self, site: int, alleles: Sequence[str]) -> Shares:
         """The probabilities (N, A, A) of ordered pairs of a record's alleles; what they lack to 1 is other alleles."""
+
+    def haploid_at(self, site: int) -> Flags:
+        """Which samples (N,) have one allele there, in a record that lacks the site or where their call is a dot."""
 
     def known(self, site: int) -> Flags:
         """Which samples (N,) have a known allele there."""

@@ -238,8 +238,7 @@ class RecordEditor:
         missing = (genotypes == MISSING).any(axis=1)
         haploid = genotypes[:, 1] == ABSENT
         phased &= ~haploid
-        if not self.model.haploid:
-            haploid &= ~missing
+        haploid &= ~missing | self.model.haploid_at(number)
         changeable_N = ~self.model.locked(number)
         if missing.any():
             texts = calls.split(b"\t")
@@ -313,7 +312,7 @@ class RecordEditor:
     def _added(self, sites: Sequence[tuple[int, int, Site]], contig: bytes) -> Iterator[bytes]:
         """The records of sites, by their numbers and positions, that have equally many alleles: all calls at once."""
         samples, count = len(self._samples), len(self._samples) * len(sites)
-        haploid = np.full(count, self.model.haploid)
+        haploid = np.concatenate([self.model.haploid_at(number) for number, _, _ in sites])
         unknown = np.full((count, 2), MISSING, np.int16)
         unknown[haploid, 1] = ABSENT
         no_call, every_call = np.zeros(count, np.bool_), np.ones(count, np.bool_)
@@ -326,22 +325,23 @@ class RecordEditor:
         restored = outcome(parsed, np.concatenate(pairs), no_call, self._settings)
         self._count(restored, parsed)
         texts, text_of_call_N = new_calls(restored, haploid, np.tile(self.model.phased, len(sites)))
-        before = b"." if self.model.haploid else b"./."
+        missing = [b"./.", b"."]  # of two alleles, and of one
         if self._report is not None:
             for n in np.flatnonzero(restored.changed).tolist():
                 location = f"{text_of(contig)}:{sites[n // samples][1]}"
+                before = missing[haploid[n]]
                 self._report_change(
                     n % samples, location, before, texts[text_of_call_N[n]], restored.probability[n]
                 )
-        calls = call_words([before, *texts])
+        calls = call_words([*missing, *texts])
         assert calls is not None  # alleles of sites are few
-        call_N = np.where(restored.changed, calls[1:][text_of_call_N], calls[0])
+        call_N = np.where(restored.changed, calls[2:][text_of_call_N], calls[haploid.astype(int)])
         words = np.hstack(
             [call_N[:, None], *probability_words(restored, haploid, pairs[0].shape[1])]
         )
-        calls_SNG = restored.genotypes.reshape(len(sites), samples, -1)
-        has_quality = self.model.reports_quality and not self.model.haploid
-        r2_S = dosage_r2(calls_SNG) if has_quality else [None] * len(sites)
+        diploid_NG = np.where(haploid[:, None], 0, restored.genotypes)
+        calls_SNG = diploid_NG.reshape(len(sites), samples, -1)
+        r2_S = dosage_r2(calls_SNG) if self.model.reports_quality else [None] * len(sites)
         for row, (_, position, site) in enumerate(sites):
             rows = slice(row * samples, (row + 1) * samples)
             self.counts["added"] += 1

@@ -227,7 +227,7 @@ class GenomeSiteModel:
 
     def __init__(self, model: GenomeModel, genomes: Genomes, settings: Settings) -> None:
         contig = genomes.contig
-        self.haploid: bool = genomes.haploid
+        self._haploid = genomes.haploid
         self.reports_quality: bool = False
         self.file_contigs: Collection[str] = {contig}
         self.contig_lengths: Mapping[str, int] = {contig: len(model.reference)}
@@ -296,6 +296,11 @@ class GenomeSiteModel:
             return prior_N4
         observed = np.where(codes_N == UNKNOWN_CODE, MISSING, codes_N.astype(np.int64))
         return posterior_given_observed(prior_N4, observed, self._settings.error_rate)
+
+    def haploid_at(self, site: int) -> Flags:
+        """See `SiteModel`: all, where the file's calls have one allele."""
+        del site
+        return np.full(len(self.usable), self._haploid)
 
     def known(self, site: int) -> Flags:
         """See `SiteModel`."""

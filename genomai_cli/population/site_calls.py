@@ -22,7 +22,7 @@ class SiteCalls:
     carries another allele than the panel's there; `strand` (sites,) is 1 where the record has the panel's letters, -1
     where it has their complements and 0 where that is not known. `assumed` (samples,) counts the calls that are not
     in the file, but taken for reference. `uncertain` are likelihoods of genotypes that are missing or doubtful, if
-    requested.
+    requested. `haploid` (sites, samples) is whose calls have one allele, None where nobody's have.
     """
 
     codes: NDArray[np.uint8]
@@ -32,6 +32,7 @@ class SiteCalls:
     strand: NDArray[np.int8]
     assumed: NDArray[np.int64]
     uncertain: UncertainCalls | None = None
+    haploid: Flags | None = None
 
     def unordered(self, sites: slice = slice(None)) -> Flags:
         """Where it is not known of some sites which allele lies on which haplotype (sites, samples)."""
@@ -72,10 +73,14 @@ class PlacedCalls:
         codes, phased = np.full((*shape, 2), UNKNOWN_CODE, np.uint8), np.ones(shape, np.bool_)
         foreign, strand = np.zeros(shape, np.bool_), np.ones(len(site_indices), np.int8)
         uncalled: dict[int, Flags] = {}
+        haploid: Flags | None = None
         for row, (site, record) in enumerate(zip(site_indices, records, strict=True)):
             if record is not None:
                 codes[row], phased[row] = record.codes, record.phased
                 strand[row] = 0 if record.unclear else -1 if record.turned else 1
+                if record.packed_haploid is not None:
+                    haploid = np.zeros(shape, np.bool_) if haploid is None else haploid
+                    haploid[row] = record.packed_haploid.array()
             elif self.assumed[site]:
                 codes[row] = CODES[self.panel.ref[site]]
             removed = self.removed.get(site)
@@ -89,4 +94,5 @@ class PlacedCalls:
             codes[row, samples] = UNKNOWN_CODE
         assumed_N = (codes[assumed] != UNKNOWN_CODE).all(axis=2).sum(axis=0)
         uncertain = UncertainCalls.of(records, self.samples, uncalled)
-        return SiteCalls(codes, phased, self.recorded[sites], foreign, strand, assumed_N, uncertain)
+        recorded = self.recorded[sites]
+        return SiteCalls(codes, phased, recorded, foreign, strand, assumed_N, uncertain, haploid)

@@ -51,6 +51,7 @@ class SiteRecord:
 
     turned: its letters are the complement of the panel's; unclear: palindromic, on a strand that is not known;
     alternate: which samples have an alternate allele, where the record begins before the site or has several bases;
+    packed_haploid: whose calls have one allele, None of nobody's;
     no_calls: why calls that the file writes are none; filters: what the record failed by; uncertain: (samples, 3) what
     `source` has for 0, 1 and 2 of the panel's alternate alleles, three equal values where the letters count.
     """
@@ -68,6 +69,7 @@ class SiteRecord:
     filters: tuple[str, ...] = ()
     uncertain: Uncertain | None = None
     source: str = ""
+    packed_haploid: BitPlanes | None = None
 
     @classmethod
     def of(
@@ -129,6 +131,7 @@ class SiteRecord:
             filters=self.filters and other.filters,
             uncertain=uncertain,
             source=self.source or other.source,
+            packed_haploid=self.packed_haploid or other.packed_haploid,
         )
 
     def _without(self, lower: "SiteRecord") -> "SiteRecord":
@@ -242,6 +245,8 @@ class FileRecords:
         if haploid.any():
             codes_N2[haploid, 1] = codes_N2[haploid, 0]
         record = SiteRecord.of(codes_N2, variant.phased, rank, self.path)
+        haploid &= codes_N2[:, 0] != UNKNOWN_CODE
+        record.packed_haploid = BitPlanes.of(haploid) if haploid.any() else None
         record.swapped = self.ordered and letters[0] == site_alleles[1]
         record.no_calls, record.filters = variant.no_calls, variant.filters
         if variant.evidence is not None:

@@ -313,6 +313,44 @@ def with_calls(path, calls, header=""):
     path.write_text("\n".join(lines) + "\n")
 
 
+@pytest.mark.parametrize("name", ["one", "several"])
+def test_who_has_one_allele_gets_one(bundles, tmp_path, name):
+    """As men on X; and outside of X's ends, where they have two."""
+    folder, alleles = bundles
+    alleles = alleles.copy()
+    alleles[:3, 1] = alleles[:3, 0]
+    typed, out = range(0, SITES, TYPED_EVERY), tmp_path / "restored.vcf"
+    write(tmp_path / "typed.vcf", alleles, typed)
+
+    def calls(number, fields):
+        haploid = [True, number % 3 > 0, number < len(typed) / 2]
+        shown = [f[0] if one else f for f, one in zip(fields[:3], haploid, strict=True)]
+        return ["GT", shown[0], shown[1] if haploid[1] else ".", *shown[2:], *fields[3:]]
+
+    diploid = run(["denoise", "--model", folder / name, tmp_path / "typed.vcf"])
+    with_calls(tmp_path / "typed.vcf", calls)
+    result = run(["denoise", "--model", folder / name, tmp_path / "typed.vcf", "-o", out])
+    assert result.status == 0, result.stderr
+    before, after = (
+        [line.split("\t") for line in text.splitlines() if line[0] != "#"]
+        for text in (diploid.output.decode(), out.read_text())
+    )
+    right = []
+    for site, (old, new) in enumerate(zip(before, after, strict=True)):
+        assert [call[:3] for call in old[12:]] == [call[:3] for call in new[12:]]
+        in_haploid_part = site < SITES / 2 - TYPED_EVERY / 2
+        for sample, call in enumerate(new[9 : 12 if in_haploid_part else 11]):
+            genotype, *rest = call.split(":")
+            assert genotype in ("0", "1")
+            if rest:  # else nothing is restored in the record
+                none, one = map(float, rest[0].split(","))
+                assert none + one == pytest.approx(1, abs=1e-3)
+                assert one == pytest.approx(float(rest[1]), abs=1e-3)
+            right.append(int(genotype) == alleles[sample, 0, site])
+        assert ("|" in new[11].split(":")[0]) != in_haploid_part
+    assert np.mean(right) > 0.9
+
+
 @pytest.mark.parametrize("hidden", ["one site in eight", "one allele of every heterozygote"])
 def test_half_genotypes_without_phase_are_restored(bundles, tmp_path, hidden):
     folder, alleles = bundles

@@ -68,8 +68,6 @@ def _selection_warnings(model: "PanelSiteModel", samples: Sequence[str]) -> Iter
 class PanelSiteModel:
     """A `SiteModel` of samples at the sites of a panel."""
 
-    haploid: bool = False  # a single dot is a missing genotype
-
     def __init__(
         self,
         model: GenotypeModel,
@@ -98,6 +96,7 @@ class PanelSiteModel:
             doubtful_NS = uncertain_NS & known_NS
             alleles_N2S = np.where(doubtful_NS[:, None], np.int8(MISSING), alleles_N2S)
         self._known_NS = (alleles_N2S != MISSING).all(axis=1)
+        self._haploid_SN = _haploid(calls, self.panel.chrom, self._positions)
         self.usable: Flags = (alleles_N2S != MISSING).any(axis=(1, 2))
         if likelihoods_NS3 is not None:
             self.usable |= uncertain_NS.any(axis=1)
@@ -146,6 +145,12 @@ class PanelSiteModel:
         """See `SiteModel`."""
         window, pairs_SN4 = self._window(site)
         table: Shares = pairs_SN4[site - window.first].reshape(-1, 2, 2)
+        haploid_N = self.haploid_at(site)
+        if haploid_N.any():
+            share_N2 = (table.sum(axis=1) + table.sum(axis=2)) / 2
+            table = np.where(
+                haploid_N[:, None, None], share_N2[:, None] * np.eye(2, dtype=np.float32), table
+            )
         return table if alleles[0] == self._record_alleles(site)[0] else table[:, ::-1, ::-1]
 
     def _record_alleles(self, site: int) -> tuple[str, str]:
@@ -155,6 +160,13 @@ class PanelSiteModel:
             return alleles
         ref, alt = complements(alleles)
         return ref, alt
+
+    def haploid_at(self, site: int) -> Flags:
+        """See `SiteModel`: as the nearest call of the sample on the chromosome, as of men on X."""
+        if self._haploid_SN is None:
+            return np.zeros(len(self._known_NS), np.bool_)
+        haploid: Flags = self._haploid_SN[site]
+        return haploid
 
     def known(self, site: int) -> Flags:
         """See `SiteModel`."""
@@ -188,6 +200,26 @@ def _likelihoods(calls: SiteCalls, model: GenotypeModel) -> NDArray[np.float32] 
     samples = range(calls.codes.shape[1])
     by_sample = [likelihoods_of(calls.uncertain.of_sample(n), model.frequency) for n in samples]
     return np.stack(by_sample)
+
+
+def _haploid(calls: SiteCalls, chrom: Sequence[str], position_S: NDArray[np.int64]) -> Flags | None:
+    """Who (S, N) has one allele at each site: whose nearest call on the chromosome has; None if nobody's has."""
+    if calls.haploid is None:
+        return None
+    haploid_SN, contig_S = calls.haploid.copy(), np.array(chrom)
+    for contig in np.unique(contig_S[haploid_SN.any(axis=1)]):
+        sites = np.flatnonzero(contig_S == contig)
+        sites = sites[np.argsort(position_S[sites], kind="stable")]
+        called_SN = (calls.codes[sites] != UNKNOWN_CODE).all(axis=2) & calls.recorded[sites, None]
+        for sample in np.flatnonzero(calls.haploid[sites].any(axis=0)):
+            has_call_S = called_SN[:, sample] | calls.haploid[sites, sample]
+            called, positions = sites[has_call_S], position_S[sites]
+            behind = np.searchsorted(position_S[called], positions).clip(max=len(called) - 1)
+            before = (behind - 1).clip(min=0)
+            gaps = [np.abs(positions - position_S[called[side]]) for side in (before, behind)]
+            nearest = called[np.where(gaps[0] < gaps[1], before, behind)]
+            haploid_SN[sites, sample] = calls.haploid[nearest, sample]
+    return haploid_SN
 
 
 def phased(alleles_N2S: Alleles, phased_NS: Flags) -> Flags:
