@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from genomai_cli.population.networks.genotype_mlp import allele_counts
 from genomai_cli.population.networks.likelihood_fit import shrunken_frequencies
 from genomai_cli.population.networks.novelty import (
     Novelty,
@@ -101,6 +102,27 @@ def test_the_bound_of_a_label_lies_above_that_of_the_flag(fitted):
 def test_populations_of_the_groups_that_nobody_saw_keep_their_label(rng, populations, fitted):
     related = [drifted(rng, populations[number], WITHIN) for number in range(8)]
     assert (margin(fitted, samples_of(rng, related)[0]) > 1).mean() < 0.05
+
+
+def test_haplotypes_are_fitted_on_as_they_are_scored(rng, populations):
+    """One allele a site: read as homozygotes they have a drift that none has who is scored, and hide outsiders."""
+
+    def haplotypes(frequencies):
+        copies = np.concatenate([rng.binomial(1, f, (MEMBERS, SITES)) for f in frequencies])
+        return 2 * copies.astype(np.int8), np.repeat(np.arange(len(frequencies)), MEMBERS)
+
+    copies, numbers = haplotypes(populations[:8])
+    samples = LabelledGenotypes(copies, numbers, [0, 0, 1, 1, 2, 2, 3, 3])
+    assert (samples.counts()[1] == MEMBERS).all()
+    novelty = fit_novelty(samples, lambda *counts: shrunken_frequencies(*counts, 20.0))
+    frequency = torch.from_numpy(shrunken_frequencies(*samples.counts(), 20.0))
+    members, outsiders = (
+        novelty(*allele_counts(torch.from_numpy(found).long(), torch.float64), frequency)
+        for found, _ in (haplotypes(populations[:8]), haplotypes(populations[8:]))
+    )
+    assert float((members.margin > 0).double().mean()) < 0.02
+    assert float(members.outsider_probability.mean()) < 0.1
+    assert float(outsiders.outsider_probability.mean()) > 0.5
 
 
 def test_a_haplotype_has_no_drift():

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from genomai_cli.population.networks.genotype_mlp import allele_counts
+from genomai_cli.population.networks.genotype_mlp import allele_counts, is_haploid
 from genomai_cli.population.networks.laplace import curvature, mode
 from genomai_cli.population.networks.likelihood import PopulationLikelihood
 from genomai_cli.population.networks.novelty import novelty_axes
@@ -195,9 +195,11 @@ def population_counts(
     count: int,
     rows: NDArray[np.bool_] | None = None,
 ) -> tuple[Array, Array]:
-    """Alternate alleles and all alleles of every population (P, S), of all samples or of some."""
+    """Alternate alleles and all alleles of every population (P, S), of all samples or of some; a haplotype has one
+    allele a site."""
     member_PN = populations == np.arange(count)[:, None]
     member_PN = (member_PN if rows is None else member_PN & rows).astype(np.float32)
+    member_PN *= np.where(is_haploid(torch.from_numpy(copies_NS)).numpy(), 0.5, 1)
     # Counts are exact in float32.
     alternate_PS = member_PN @ np.maximum(copies_NS, 0).astype(np.float32)
     known_PS = member_PN @ (copies_NS >= 0).astype(np.float32)

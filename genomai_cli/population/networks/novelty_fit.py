@@ -37,6 +37,7 @@ MIN_CONFUSION = 5e-3  # with less, labels are wrong for other reasons than chanc
 DEFAULT_CONFUSION = 0.25  # that at 1000 Genomes sites, where too few labels are wrong for a fit
 FALSE_ALARMS = 0.006  # of members with each subset of sites; at most 0.01 of new ones are promised
 WITHHELD_MEMBERS, WITHHELD_UNSEEN = 0.0005, 0.02
+MIN_DEVIATION = 1e-6  # of a measure that varies among members
 MIN_GAP = 1.0  # standard deviations between both bounds
 BANDWIDTH = 0.35  # log information within which subsets share their bounds
 TARGET_ACCURACY = 0.95  # of the labels of groups, where sites are sufficient
@@ -105,7 +106,9 @@ def _fit_expectations(novelty: Novelty, results: TrialMeasures) -> None:
     levels = range(int(level_N.max()) + 1)
     deviation_LM = torch.stack([squared_NM[level_N == k].mean(0).sqrt() for k in levels])
     for row_K, deviation_L in zip(novelty.deviations, deviation_LM.T, strict=True):
-        row_K.copy_(_smooth(novelty.curve, log_L, deviation_L))
+        smooth_K = _smooth(novelty.curve, log_L, deviation_L)
+        # Haplotypes have no drift, and tell nothing of the drift of others: it is in standard deviations as it is.
+        row_K.copy_(torch.where(smooth_K > MIN_DEVIATION, smooth_K, 1.0))
 
 
 def _log_information(results: TrialMeasures) -> Tensor:

@@ -8,12 +8,14 @@ Shape suffixes: N samples, P populations, G groups, S sites, J axes, M measures.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genomai_cli.population.networks.genotype_mlp import is_haploid
 from genomai_cli.population.networks.likelihood_fit import population_counts
 from genomai_cli.population.networks.novelty import (
     NoveltyMeasures,
@@ -60,10 +62,16 @@ class LabelledGenotypes:
         """Alternate alleles and all alleles of every population (P, S), of all samples or some."""
         return population_counts(self.copies, self.populations, len(self.groups), rows)
 
+    @cached_property
+    def haploid(self) -> Tensor:
+        """Which samples (N,) are single haplotypes, by all their sites."""
+        return is_haploid(torch.from_numpy(self.copies))
+
     def alleles(self, rows: Rows, sites: Rows | slice) -> tuple[Tensor, Tensor]:
-        """Alternate alleles and all alleles of some samples at some sites, both (N, S)."""
+        """Alternate alleles and all alleles of some samples at some sites, both (N, S); a haplotype has one a site."""
         copies = torch.from_numpy(self.copies[rows][:, sites])
-        return copies.clamp(min=0).float(), 2.0 * (copies >= 0).float()
+        share_N1 = torch.where(self.haploid[rows], 0.5, 1.0)[:, None]
+        return copies.clamp(min=0) * share_N1, 2.0 * (copies >= 0) * share_N1
 
 
 @dataclass(frozen=True)
