@@ -156,6 +156,19 @@ def mixed_builds(header: Iterable[str], contigs: Iterable[str]) -> str | None:
     )
 
 
+def mixed_files(build: str | None, matches: Mapping[str, Mapping[str, int]]) -> str | None:
+    """A message if one of the files of a cohort, which is in a build by all of them, is in the other by its own matches
+    (by file and build)."""
+    for path, matched in matches.items():
+        own = max(BUILDS, key=lambda name: matched[name])
+        if build not in (None, own) and matched[own] >= max(_MIN_SITES, 2 * matched[build]):
+            return (
+                f"by their sites, {path} is of {own} and the other files of its samples of {build}: "
+                "records of two builds do not make one cohort"
+            )
+    return None
+
+
 @dataclass(frozen=True)
 class BuildMatches:
     """Matches of a file's records with a panel's sites in one build.

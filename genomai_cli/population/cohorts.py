@@ -33,6 +33,7 @@ from genomai_cli.population.builds import (
     header_build,
     human_contig,
     mixed_builds,
+    mixed_files,
 )
 from genomai_cli.population.match_report import MAX_NAMED_CHROMOSOMES, MatchReport, warnings_of
 from genomai_cli.population.panel import BUILDS, Panel
@@ -83,6 +84,7 @@ class Cohort:
         self._header: list[str] = []
         self._contigs: dict[str, int | None] = {}
         self._with_genotypes = 0
+        self._matches_of_file: dict[str, dict[str, int]] = {}
 
     def add(self, file: VariantFile, sites: SiteIndex) -> None:
         """Take in the records of one more file of these samples."""
@@ -90,6 +92,7 @@ class Cohort:
         self._header += file.header
         self._count_contigs(file.contigs)
         self._with_genotypes += file_records.with_genotypes
+        self._matches_of_file[file.path] = file_records.matches()
         self._other_alleles |= file_records.other_allele_sites
         for cohort_flags, file_flags in (
             (self._carriers, file_records.carriers),
@@ -198,6 +201,7 @@ class Cohort:
         reason = self._no_match_reason(matched, assembly, absent_is_ref) if build is None else None
         reason = reason or (build and matches[build].contradiction(assembly))
         reason = reason or mixed_builds(self._header, self._contigs)
+        reason = reason or mixed_files(build, self._matches_of_file)
         if reason:
             raise InputError(reason, path=self.path)
         if not self._with_genotypes:

@@ -4,6 +4,7 @@ A record is on the other strand if its alleles are the complement of the panel's
 alleles do not show it; there the file's other records do, or the order of REF and ALT, or the site is left out.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -213,6 +214,11 @@ class FileRecords:
                 file_records._add_variant(key, variant)
         file_records._resolve_strands()
         return file_records
+
+    def matches(self) -> dict[str, int]:
+        """How many sites have a record of the panel's alleles by build, reference blocks aside, which tell no build."""
+        matched = Counter(key[0] for key, record in self.records.items() if record.rank != BLOCK)
+        return {build: matched[build] for build in BUILDS}
 
     def _add_variant(self, key: SiteKey, variant: Variant) -> None:
         site_alleles = (self.panel.ref[key[1]], self.panel.alt[key[1]])

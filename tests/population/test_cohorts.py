@@ -136,6 +136,26 @@ def test_errors_of_single_calls_make_no_other_individuals(tmp_path: Path) -> Non
     assert (found.letters == letters).all()
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_files_of_two_builds_make_no_cohort(tmp_path: Path, order: int) -> None:
+    """Also if each has the header of all contigs of its build."""
+    positions = PANEL.positions["GRCh37"] + np.random.default_rng(0).integers(2000, 90_000, SITES)
+    panel = replace(PANEL, positions={**PANEL.positions, "GRCh38": positions})
+    paths = []
+    for build, contigs in (("GRCh37", "123"), ("GRCh38", "X")):
+        lengths = contig_lengths(build).items()
+        meta = "".join(f"##contig=<ID=chr{name},length={length}>\n" for name, length in lengths)
+        rows = [
+            [row[0], str(panel.positions[build][site]), *row[2:]]
+            for site, row in enumerate(ROWS)
+            if row[0] in contigs
+        ]
+        paths.append(write(tmp_path, rows, meta, f"{build}.vcf"))
+    with pytest.raises(InputError, match=r"GRCh38\.vcf is of GRCh38 and the other files of its"):
+        read_barcodes(open_inputs(paths[::order]), panel)
+    assert (read_barcodes(open_inputs(paths[1:]), panel).letters != ord("N")).mean() == 0.25
+
+
 def test_two_samples_exchanged_among_many_are_named(tmp_path: Path) -> None:
     exchanged = [[*row[:9], row[10], row[9], *row[11:]] for row in ROWS]
     rows = [[*row, *row[9:] * 9] for row in ROWS]  # sixty samples
