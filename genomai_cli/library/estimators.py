@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from genomai_cli.errors import UsageError
 from genomai_cli.formats.tables import UNKNOWN_LABEL
-from genomai_cli.library.fitting import Labels, Settings, Training, columns_of, in_file, text_of
+from genomai_cli.library.fitting import (
+    Labels,
+    Settings,
+    Training,
+    columns_of,
+    in_file,
+    require_as_many,
+    text_of,
+)
 from genomai_cli.library.inputs import File, Progress, Records
 from genomai_cli.library.results import Calls, Numbers
 from genomai_cli.metrics.numbers import r_squared
@@ -48,6 +56,8 @@ class SequenceEstimator(Settings, ABC):
         `validation` are samples to choose, stop and calibrate by, and never to train on; else a part is held out,
         near-duplicates together. Raises InputError for bad records and labels, TrainingError where they cannot teach.
         """
+        if labels is not None and not in_file(labels):
+            labels = columns_of(labels)  # of an iterator, which is read once
         training = Training(self, self._target, f"genomai_cli.{self!r}.fit(records, labels)")
         self._fitted = training.fit(records, labels, validation)
         self.validation_: Mapping[str, Any] = self._fitted.finetuned.validation
@@ -64,7 +74,7 @@ class SequenceEstimator(Settings, ABC):
 
     @abstractmethod
     def score(self, records: Records, labels: Labels) -> float:
-        """How good the answers are, 1 at best, for labels in memory."""
+        """How good the answers are, 1 at best, for labels in memory; records without a label are left out."""
 
     def classify(self, records: Records) -> Calls:
         """What `genomai classify` tells of records, with flags."""
@@ -113,6 +123,19 @@ class SequenceEstimator(Settings, ABC):
             target_tags=utils.TargetTags(required=True),
             input_tags=utils.InputTags(two_d_array=False, string=True),
         )
+
+    def _truth(self, labels: Labels, count: int) -> dict[str, list[object]]:
+        """Labels in memory of so many records by head, None where missing; InputError where there are not as many,
+        UsageError for a head of which none is there."""
+        by_head = {
+            head: [None if text_of(value) is None else value for value in column]
+            for head, column in self._by_head(labels).items()
+        }
+        require_as_many(by_head, count)
+        for head, column in by_head.items():
+            if all(value is None for value in column):
+                raise UsageError(f"none of the {count} records has a label of {head}")
+        return by_head
 
     def _by_head(self, labels: Labels) -> dict[str, list[object]]:
         """Labels in memory of each of the heads; UsageError where some are missing."""
@@ -164,12 +187,15 @@ class SequenceClassifier(SequenceEstimator):
         return calls.probabilities(head)[:, order]
 
     def score(self, records: Records, labels: Labels) -> float:
-        """The share of records whose label is right, of several heads all of whose labels are."""
+        """The share of records whose label is right, of several heads all of whose labels are; a missing label is
+        neither right nor wrong."""
         predicted = self.predict(records)
-        correct = predicted == _matrix(
-            [np.array(column) for column in self._by_head(labels).values()]
+        truth = list(self._truth(labels, len(predicted)).values())
+        correct = (predicted == _matrix([np.array(column) for column in truth])).reshape(
+            len(predicted), -1
         )
-        return float(np.mean(correct.reshape(len(correct), -1).all(axis=1)))
+        known = np.array([[value is not None for value in column] for column in truth]).T
+        return float(np.mean((correct | ~known).all(axis=1)[known.any(axis=1)]))
 
     def __sklearn_tags__(self) -> Any:
         """See `SequenceEstimator`."""
@@ -212,8 +238,10 @@ class SequenceRegressor(SequenceEstimator):
         """R^2, of several heads their mean; where the model can tell nothing, nothing is explained: the mean is
         taken."""
         calls, by_head = self.classify(records), []
-        for head, column in self._by_head(labels).items():
+        for head, column in self._truth(labels, len(calls)).items():
             true_N, predicted_N = np.array(column, np.float64), calls.numbers(head)[:, 0]
+            known_N = ~np.isnan(true_N)
+            true_N, predicted_N = true_N[known_N], predicted_N[known_N]
             predicted_N = np.where(np.isnan(predicted_N), true_N.mean(), predicted_N)
             by_head.append(r_squared(true_N, predicted_N))
         return float(np.mean(by_head))

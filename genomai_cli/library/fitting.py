@@ -43,8 +43,8 @@ from genomai_cli.training.validation_limits import limits_in_words
 HEAD = "label"  # of labels that are given in memory
 LABELS_PATH = "<labels>"
 Labels = File | Iterable[object] | Mapping[str, Iterable[object]]
-"""A value for each record in order (None, NaN, '' or '.': no label), several such columns by the names of their heads
-(a mapping or a data frame), or a table whose first column names the record."""
+"""A value for each record in order (None, NaN, pandas.NA, '' or '.': no label), several such columns by the names of
+their heads (a mapping or a data frame), or a table whose first column names the record."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -194,19 +194,33 @@ def values_of(column: object) -> list[object]:
 
 def text_of(value: object) -> str | None:
     """A label as a bundle keeps it; None for a missing one."""
-    if value is None or (isinstance(value, float) and value != value):
+    if value is None or _is_nan(value):
         return None
     text = str(value).strip()
     return None if text in MISSING_VALUES else text
 
 
+def _is_nan(value: object) -> bool:
+    """Whether it is NaN of any type, or pandas.NA."""
+    try:
+        return bool(value != value)
+    except TypeError:  # pandas.NA is neither equal to itself nor different
+        return True
+
+
+def require_as_many(columns: Mapping[str, Sequence[object]], count: int) -> None:
+    """InputError unless every column has so many labels, one for each of the records."""
+    for head, column in columns.items():
+        if len(column) != count:
+            counted = f"{len(column)} labels" if head == HEAD else f"{len(column)} labels of {head}"
+            raise InputError(f"{counted} for {count} records", path=LABELS_PATH)
+
+
 def _table(names: list[str], columns: Mapping[str, Sequence[object]]) -> LabelTable:
     """Labels in the order of records; InputError where there are not as many, for what is no label, and for two
     records of one name."""
-    for head, column in columns.items():
-        if len(names) != len(column):
-            counted = f"{len(column)} labels" if head == HEAD else f"{len(column)} labels of {head}"
-            raise InputError(f"{counted} for {len(names)} records", path=LABELS_PATH)
+    require_as_many(columns, len(names))
+    for column in columns.values():
         for number, value in enumerate(column, start=1):
             if isinstance(value, Collection) and not isinstance(value, str | bytes):
                 message = f"{value!r} is no label: several of a record are given as a mapping from heads to labels"

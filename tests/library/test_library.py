@@ -17,7 +17,7 @@ from genomai_cli.backbones.sequence_ensemble import ConvolutionConfig
 from genomai_cli.formats.fasta import write_fasta
 from genomai_cli.inference.classify import write_calls
 from genomai_cli.inference.effect_outputs import format_number
-from genomai_cli.library.fitting import columns_of
+from genomai_cli.library.fitting import columns_of, text_of
 from genomai_cli.training import selection
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -357,6 +357,53 @@ class TestTrain:
                 texts[:30], labels, validation=(texts[30:], kinds[30:]), time="1s", device="cpu"
             )
         assert classifier.validation_["label"]["n"] == 10
+
+    def test_labels_are_read_once(self, small_networks, labelled):
+        texts, kinds = labelled
+        levels = np.array(["low", "high"])[kinds].tolist()
+        expected = genomai.train(texts, levels, time="1s", device="cpu")
+        classifier = genomai.train(iter(texts), iter(levels), time="1s", device="cpu")
+        assert classifier.classes_.tolist() == ["high", "low"]
+        assert classifier.predict(texts).tolist() == expected.predict(texts).tolist()
+        one_head = {"level": iter(levels)}
+        assert genomai.train(texts, one_head, time="1s", device="cpu").classes_.tolist() == [
+            "high",
+            "low",
+        ]
+
+    def test_a_score_is_of_records_with_labels(self, small_networks, labelled):
+        texts, kinds = labelled
+        classifier = genomai.train(texts, kinds, time="1s", device="cpu")
+        missing = [None, float("nan"), np.float32("nan"), ".", *kinds[4:]]
+        assert classifier.score(texts, missing) == classifier.score(texts[4:], kinds[4:])
+        with pytest.raises(genomai.InputError, match=f"1 labels for {len(texts)} records"):
+            classifier.score(texts, kinds[:1])
+        with pytest.raises(genomai.UsageError, match="none of the 2 records has a label of label"):
+            classifier.score(texts[:2], [None, ""])
+
+    def test_a_score_of_several_heads_leaves_out_what_is_missing(self, small_networks, labelled):
+        texts, kinds = labelled
+        levels = np.array(["low", "high"])[kinds]
+        classifier = genomai.train(texts, {"kind": kinds, "word": levels}, time="1s", device="cpu")
+        wrong = {"kind": [1 - kinds[0], None, kinds[2]], "word": [None, None, levels[2]]}
+        assert classifier.predict(texts[2:3]).tolist() == [[kinds[2], levels[2]]]
+        assert classifier.score(texts[:3], wrong) == 0.5
+
+    def test_a_score_of_numbers_leaves_out_what_is_missing(self, small_networks, labelled):
+        texts, _ = labelled
+        shares = [text.count("G") / len(text) + 0.001 for text in texts]
+        regressor = genomai.SequenceRegressor(time="1s", device="cpu").fit(texts, shares)
+        missing = [None, ".", *shares[2:]]
+        assert regressor.score(texts, missing) == regressor.score(texts[2:], shares[2:])
+        with pytest.raises(genomai.InputError, match="1 labels for"):
+            regressor.score(texts, shares[:1])
+
+    def test_labels_that_pandas_calls_missing(self):
+        pandas = pytest.importorskip("pandas")
+        series = pandas.Series(["low", None, "high"], dtype="string")
+        assert [text_of(value) for value in columns_of(series)["label"]] == ["low", None, "high"]
+        assert text_of(pandas.NaT) is None
+        assert text_of(np.float32("nan")) is None
 
     def test_another_recipe(self, labelled):
         """Its four steps teach nothing, which is said."""
