@@ -36,8 +36,9 @@ def gather(
 
     `labels[head]` maps a sample's name to its label; a haplotype NAME_A or NAME_B goes by NAME as well.
     `check` may refuse a record (InputError). `strata` maps names to finer groups, as in `Samples`. With
-    `merge_near_duplicates`, near-duplicates are one individual, unless haplotypes' names say who is. `classes` are
-    those of the samples to train on, if these are not; `numbers` are the heads whose labels are numbers themselves.
+    `merge_near_duplicates`, near-duplicates are one individual, unless half of the names or more are those of
+    haplotypes, which say who is. `classes` are those of the samples to train on, if these are not; `numbers` are the
+    heads whose labels are numbers themselves.
     Raises TrainingError where there is nothing to learn.
     """
     labelled: list[SequenceRecord] = []
@@ -64,8 +65,9 @@ def gather(
     class_numbers = {head: _numbers(column, class_names[head]) for head, column in columns.items()}
     names = [record.name for record in labelled]
     sequences = [record.held for record in labelled]
-    individuals, near_duplicate_count = _individuals(names, labels), None
-    if merge_near_duplicates and len(np.unique(individuals)) == len(set(names)):
+    individual_names, near_duplicate_count = _individual_names(names, labels), None
+    individuals = np.asarray(np.unique(individual_names, return_inverse=True)[1])
+    if merge_near_duplicates and not _are_haplotypes(names, individual_names):
         groups = clusters(sequences)
         individuals, near_duplicate_count = joined(individuals, groups), near_duplicates(groups)
     finer_groups = _strata(names, strata)
@@ -159,10 +161,15 @@ def _individual(name: str, known: Mapping[str, str]) -> str:
     return stem if stem in known and name not in known else name
 
 
-def _individuals(names: list[str], labels: Mapping[str, Mapping[str, str]]) -> Rows:
+def _individual_names(names: list[str], labels: Mapping[str, Mapping[str, str]]) -> list[str]:
     known = {*names, *(name for column in labels.values() for name in column)}
-    individuals = [_individual_of(name, known) for name in names]
-    return np.asarray(np.unique(individuals, return_inverse=True)[1])
+    return [_individual_of(name, known) for name in names]
+
+
+def _are_haplotypes(names: Sequence[str], individual_names: Sequence[str]) -> bool:
+    """Whether most samples are haplotypes by their names: a pair of other sequences may end in _A and _B by chance."""
+    pairs = zip(names, individual_names, strict=True)
+    return 2 * sum(name != individual for name, individual in pairs) >= len(names)
 
 
 def _individual_of(name: str, known: set[str]) -> str:

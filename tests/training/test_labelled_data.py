@@ -121,6 +121,17 @@ class TestSamples:
         assert samples.individuals.tolist() == [0, 0, 1, 1]
         assert samples.near_duplicates is None
 
+    def test_a_pair_of_names_like_haplotypes_does_not_hide_near_duplicates(self):
+        rng = np.random.default_rng(7)
+        texts = ["".join(rng.choice(list("ACGT"), 60)) for _ in range(4)]
+        sequences = [texts[0], texts[0][1:] + "A", texts[1], texts[2], texts[3]]
+        names = ["a", "b", "c", "chain_A", "chain_B"]
+        records = [SequenceRecord(n, s) for n, s in zip(names, sequences, strict=True)]
+        labels = {"kind": dict(zip(names, "xyxyx", strict=True))}
+        samples, _ = gather(records, labels, merge_near_duplicates=True)
+        assert samples.individuals.tolist() == [0, 0, 1, 2, 2]
+        assert samples.near_duplicates == 2
+
     def test_a_repeated_name_is_one_individual_whatever_its_sequences(self):
         rng = np.random.default_rng(6)
         records = [SequenceRecord(n, "".join(rng.choice(list("ACGT"), 60))) for n in "aab"]
