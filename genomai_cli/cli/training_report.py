@@ -89,7 +89,7 @@ def _report_classifier(run: Run, finetuned: "Finetuned", output: Path) -> None:
     for head, scores in finetuned.validation.items():
         run.console.say(f"{head}: {_result(scores)} on {scores['n']} held-out samples")
     _report_mean(run, finetuned.validation)
-    for limit in limits_in_words(finetuned.validation):
+    for limit in limits_in_words(finetuned.validation, finetuned.bundle.heads):
         run.console.warn(limit)
     run.note(validation=finetuned.validation)
     run.console.say(f"wrote {output}")

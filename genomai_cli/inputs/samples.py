@@ -4,7 +4,7 @@ Shape suffixes: N samples, B samples of a batch, L letters, T tokens, C classes,
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -42,6 +42,18 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def at(self, rows: Rows) -> "Samples":
+        """The samples in these rows; classes and the number of near-duplicates are those of all."""
+        return replace(
+            self,
+            names=[self.names[row] for row in rows],
+            sequences=[self.sequences[row] for row in rows],
+            labels={head: numbers[rows] for head, numbers in self.labels.items()},
+            individuals=self.individuals[rows],
+            strata=None if self.strata is None else self.strata[rows],
+            values={head: numbers[rows] for head, numbers in self.values.items()},
+        )
 
     @property
     def letters(self) -> Letters:

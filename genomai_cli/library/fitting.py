@@ -109,7 +109,7 @@ class Training:
                 report=self._step,
             )
         finetuned.bundle.config["provenance"] |= gathered.facts()
-        for limit in limits_in_words(finetuned.validation):
+        for limit in limits_in_words(finetuned.validation, finetuned.bundle.heads):
             self.listener.warn(limit)
         return Fitted(finetuned, gathered, targets.heads, self.recipe, self.text, self.call)
 

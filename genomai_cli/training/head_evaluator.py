@@ -36,6 +36,12 @@ class HeadEvaluator:
     samples: Samples
     data: LabelledCodes
 
+    def is_known(self, head: str, rows: Rows) -> bool:
+        """Whether some of these samples have a label of the head, or a number."""
+        if head in self.data.scales:
+            return bool(np.isfinite(self.samples.values[head][rows]).any())
+        return bool((self.samples.labels[head][rows] != MISSING).any())
+
     def measures(self, head: str, outputs_NC: Tensor, rows: Rows) -> dict[str, float]:
         """How well a head does: accuracy and Matthews correlation, of numbers see `correlations`."""
         if head in self.data.scales:

@@ -96,7 +96,7 @@ optimistic):
 ## Limits
 
 Labels that are not in the training data are never answered. {novelty_in_words(config)}
-{_limits(fitted.validation)}
+{_limits(fitted)}
 ## Reproduce
 
 ```
@@ -107,9 +107,10 @@ Labels that are not in the training data are never answered. {novelty_in_words(c
 """
 
 
-def _limits(validation: Mapping[str, Any]) -> str:
+def _limits(fitted: Finetuned) -> str:
     """What the held-out samples do not show, a paragraph each."""
-    return "".join(f"\n{limit}.\n" for limit in limits_in_words(validation))
+    limits = limits_in_words(fitted.validation, fitted.bundle.heads)
+    return "".join(f"\n{limit}.\n" for limit in limits)
 
 
 def _intervals(config: Mapping[str, Any]) -> str:

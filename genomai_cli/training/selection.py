@@ -194,6 +194,12 @@ class Trials:
         return HeadEvaluator(self.samples, self.data)
 
     @property
+    def training_rows(self) -> Rows:
+        """The rows of all samples but those of a validation set that is given."""
+        empty = np.array([], np.int64)
+        return remaining_rows(self.samples, empty if self.val_rows is None else self.val_rows)
+
+    @property
     def outputs(self) -> int:
         """The number of outputs of all heads."""
         return sum(self.data.outputs.values())
@@ -266,10 +272,12 @@ class Trials:
         )
 
     def _summary(self, logits_NO: Tensor, rows: Rows) -> str:
-        """The main measure of every head, as text."""
+        """The main measure of every head that some of the samples have, as text."""
         outputs = self.data.by_head(logits_NO).items()
         return ", ".join(
-            f"{h} {main_measure(self.evaluator.measures(h, x, rows))}" for h, x in outputs
+            f"{h} {main_measure(self.evaluator.measures(h, x, rows))}"
+            for h, x in outputs
+            if self.evaluator.is_known(h, rows)
         )
 
     def _checkpoint(self, config: ConvolutionConfig, number: int) -> Path | None:
@@ -315,9 +323,11 @@ class Trials:
     def validation(
         self, candidates: Sequence[Candidate], stacks: Mapping[str, Stack], held_out: Rows
     ) -> dict[str, Any]:
-        """By head, the measures of every candidate and of all together on the held-out samples."""
+        """By head that some held-out samples have, the measures of every candidate and of all together on these."""
         measures = {}
         for head, logits_GNC in self.by_head(candidates).items():
+            if not self.evaluator.is_known(head, held_out):
+                continue
             outputs = dict(zip((c.name for c in candidates), logits_GNC, strict=True))
             outputs["together"] = stacks[head](logits_GNC)
             measures[head] = self.evaluator.validation(head, outputs, held_out)
@@ -325,10 +335,11 @@ class Trials:
 
     def novelty(self) -> SequenceNovelty:
         """The novelty of sequences unlike the samples to train on."""
-        parts = folds(self.samples, FOLDS, self.seed)
-        validation = np.array([], np.int64) if self.val_rows is None else self.val_rows
-        training = (np.setdiff1d(part, validation) for part in parts)
-        return fit_novelty(self.data, [part for part in training if len(part)])
+        rows = self.training_rows
+        parts = [rows[part] for part in folds(self.samples.at(rows), FOLDS, self.seed)]
+        if sum(map(bool, map(len, parts))) < 2:  # all are near-duplicates of one another
+            parts = np.array_split(np.random.default_rng(self.seed).permutation(rows), FOLDS)
+        return fit_novelty(self.data, [part for part in parts if len(part)])
 
     def by_head(self, candidates: Sequence[Candidate]) -> dict[str, Tensor]:
         """The logits (G, N, C) of every head, of the samples of all folds so far; if these are the same, the means of
@@ -403,9 +414,7 @@ class Assembly:
         part = build_part(candidate.config, trials.outputs).to(trials.device)
         if not isinstance(part, KmerRegression | PositionRegression):
             return [fit.part for fit in candidate.fits]
-        empty = np.array([], np.int64)
-        rows = remaining_rows(trials.samples, empty if trials.val_rows is None else trials.val_rows)
-        fit_regression(part, trials.data, rows, candidate.penalty, trials.device)
+        fit_regression(part, trials.data, trials.training_rows, candidate.penalty, trials.device)
         return [part]
 
     def _config(self, parts: Sequence[PartConfig]) -> dict[str, Any]:

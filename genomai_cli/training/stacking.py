@@ -22,7 +22,7 @@ STIFFNESS = 1e-4  # keeps a weight that the samples say nothing about where it i
 @dataclass(frozen=True, eq=False)
 class Stack:
     """A weight (G,) for each model and a bias (C,), and the loss that they gave: the cross-entropy in nats a sample, of
-    numbers half the mean squared error."""
+    numbers half the mean squared error, 0 without samples, for which weights are equal."""
 
     weight: Tensor
     bias: Tensor
@@ -54,7 +54,8 @@ def _stack(logits_GNC: Tensor, loss_of: Callable[[Tensor], Tensor]) -> Stack:
     def loss() -> Tensor:
         joined_NC = torch.einsum("g,gnc->nc", log_G.exp(), logits_GNC) + bias_C
         spread = (log_G - even).square().sum() + bias_C.square().sum()
-        return loss_of(joined_NC) + STIFFNESS * spread
+        fit = loss_of(joined_NC) if len(joined_NC) else 0.0
+        return fit + STIFFNESS * spread
 
     minimise([log_G, bias_C], loss, iterations=ITERATIONS)
     with torch.no_grad():

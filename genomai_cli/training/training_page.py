@@ -64,7 +64,7 @@ def training_page(fitted: Finetuned, log: Rows, facts: Text) -> Page:
         "they are slightly optimistic.",
         "Labels that are not in the training data are never answered. "
         + novelty_in_words(bundle.config),
-        *(f"{limit}." for limit in limits_in_words(fitted.validation)),
+        *(f"{limit}." for limit in limits_in_words(fitted.validation, fitted.bundle.heads)),
     ]
     sections += [
         Facts("How it was made", {name: text for name, text in all_facts.items() if text}),

@@ -1,7 +1,7 @@
 """What the held-out samples do not show of a classifier: that it does better than chance, or how it calls a label that
 none of them has."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import sqrt
 from typing import Any
 
@@ -49,8 +49,16 @@ def correlation_p(truth_N: Numbers, predicted_N: Numbers) -> float:
     return float(special.stdtr(degrees, -t))
 
 
-def limits_in_words(validation: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """A sentence for each limit of each head's validation."""
+def limits_in_words(
+    validation: Mapping[str, Mapping[str, Any]], heads: Iterable[str] = ()
+) -> Iterator[str]:
+    """A sentence for each limit of each head's validation, and for each of the `heads` that has none."""
+    for head in heads:
+        if head not in validation:
+            yield (
+                f"{head}: no held-out sample has a label: how well it is called is not known, and its probabilities "
+                "are not calibrated"
+            )
     for head, measures in validation.items():
         p, unmeasured = measures.get("chance_p", 0.0), measures.get("unmeasured", ())
         if p > SIGNIFICANCE:

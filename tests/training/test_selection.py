@@ -207,6 +207,34 @@ def test_a_validation_set_is_evaluated_once_and_never_trained_on(motifs, monkeyp
     assert trained_rows == set(range(40, len(motifs)))
 
 
+def test_a_head_that_no_held_out_sample_has_is_left_out_of_the_results(motifs, tmp_path):
+    rare = np.full(160, -1)
+    rare[100:104] = [0, 1, 0, 1]
+    samples = replace(
+        motifs,
+        labels=motifs.labels | {"rare": rare},
+        classes=motifs.classes | {"rare": ["x", "y"]},
+    )
+    lines = []
+    fitted_model = fitted(samples, validation=np.arange(0, 40), budget=0.2, report=lines.append)
+    assert set(fitted_model.validation) == {"label"}
+    assert not [line for line in lines if "nan" in line]
+    assert np.isfinite(list(fitted_model.bundle.config["provenance"]["race"].values())).all()
+    weights_bytes(fitted_model, tmp_path / "m")
+    assert "rare: no held-out sample has a label" in classifier_card(fitted_model, "")
+    logs = load(tmp_path / "m", torch.device("cpu")).classifier(torch.zeros(2, 30).long())
+    assert logs["rare"].isfinite().all()
+
+
+def test_near_duplicates_of_one_another_can_be_trained_on_beside_a_validation_set(motifs):
+    individuals = np.where(np.arange(160) < 40, np.arange(160), 40)
+    fitted_model = fitted(
+        replace(motifs, individuals=individuals), validation=np.arange(0, 40), budget=0.2
+    )
+    assert fitted_model.validation["label"]["n"] == 40
+    assert fitted_model.bundle.classifier.evidence.bounds.isfinite().all()
+
+
 def test_a_small_budget_has_fewer_folds(motifs):
     assert fitted(motifs, budget=0.2).bundle.config["provenance"]["folds"] < selection.FOLDS
 

@@ -75,5 +75,11 @@ def test_numbers_have_to_rise_with_the_true_ones():
     assert number_limits(truth[:2], truth[:2]) == {"chance_p": 1.0}
 
 
+def test_a_head_that_no_held_out_sample_has_is_named():
+    measures = {"n": 10, "accuracy": 0.5, "majority": 0.5}
+    (words,) = limits_in_words({"kind": measures}, ["kind", "rare"])
+    assert words.startswith("rare: no held-out sample has a label")
+
+
 def test_measures_of_older_models_have_no_limits():
     assert not list(limits_in_words({"kind": {"n": 10, "accuracy": 0.5, "majority": 0.5}}))
