@@ -136,6 +136,7 @@ class Finetuning:
         self.input, self.samples = kind.select_sites(
             samples, remaining_rows(samples, self.parts[0]), recipe
         )
+        self.training_rows = remaining_rows(samples, validation)  # of the finished model
         self.fits_in_closed_form = network_class(recipe.network["kind"]).fits_in_closed_form
         self.adaptation = adaptation
         adaptation.check(has_start=start is not None, fits_in_closed_form=self.fits_in_closed_form)
@@ -150,22 +151,19 @@ class Finetuning:
     def fit(self) -> Finetuned:
         """Train, calibrate and assemble."""
         began = time.monotonic()
-        rows = SampleRows(self.samples)
+        rows = SampleRows(self.samples, self.training_rows)
+        training_samples = self.samples.at(self.training_rows)
         config = self._config(rows)
         classifier = build(config, self.input)
         self.input.initialize(classifier, rows, self.recipe, self.tokenizer)
         held_out_by_member = [self._train(classifier, number) for number in range(len(self.parts))]
         joined = HeldOut.joined([part for member in held_out_by_member for part in member])
         calibrate(classifier.fusion.to("cpu"), joined)
-        no_rows = np.empty(0, np.int64)
-        training_rows = remaining_rows(
-            self.samples, no_rows if self.validation_rows is None else self.validation_rows
-        )
         if self.fits_in_closed_form:
-            self._solve(classifier, training_rows)
+            self._solve(classifier, self.training_rows)
         if classifier.evidence is not None:
-            fitted = self.input.fit_evidence(self.samples, training_rows, self.recipe)
-            self.input.complete_evidence(fitted, self.samples, self.recipe)
+            fitted = self.input.fit_evidence(self.samples, self.training_rows, self.recipe)
+            self.input.complete_evidence(fitted, training_samples, self.recipe)
             classifier.evidence.load_state_dict(fitted.state_dict())
         validation = self._validation(
             classifier, HeldOut.joined([member[0] for member in held_out_by_member])
@@ -178,7 +176,7 @@ class Finetuning:
             origin = {"model": self.start.name, "sha256": self.start.weights_sha256}
             config["provenance"]["adapt"] = origin | self.adaptation.provenance(self.trained_values)
         classifier = classifier.float().to(self.device).eval()
-        kind = self.input.with_training_summary(self.samples, self.recipe)
+        kind = self.input.with_training_summary(training_samples, self.recipe)
         return Finetuned(Bundle(config, classifier, kind), validation)
 
     def _config(self, rows: SampleRows) -> dict[str, Any]:
@@ -197,7 +195,7 @@ class Finetuning:
         }
         evidence = self.recipe.evidence
         if evidence is not None:
-            nested = nesting(self.samples, evidence.head)
+            nested = nesting(self.samples.at(self.training_rows), evidence.head)
             config[str(self.input.evidence_kind)] = evidence.config(nested)
         return config
 

@@ -1,6 +1,6 @@
 """Measures of predictions for held-out samples, by one part of a model or by all together.
 
-Shape suffixes: N samples, C outputs of a head: its classes, or 1 of numbers.
+Shape suffixes: N samples, C outputs of a head: its classes, or 1 of numbers, O outputs of all heads.
 """
 
 import math
@@ -48,6 +48,14 @@ class HeadEvaluator:
             return correlations(*self._numbers(head, outputs_NC, rows))
         matrix = self._matrix(head, outputs_NC, rows)
         return {"accuracy": accuracy(matrix), "mcc": matthews(matrix)}
+
+    def summary(self, outputs_NO: Tensor, rows: Rows) -> str:
+        """The main measure of every head that some of these samples have, as text."""
+        return ", ".join(
+            f"{head} {_main_measure(self.measures(head, outputs_NC, rows))}"
+            for head, outputs_NC in self.data.by_head(outputs_NO).items()
+            if self.is_known(head, rows)
+        )
 
     def limits(self, head: str, outputs_NC: Tensor, rows: Rows) -> dict[str, Any]:
         """What these samples do not show of a head, by `validation_limits`."""
@@ -109,7 +117,7 @@ class HeadEvaluator:
         return {"coverage": COVERAGE, "half_width": float(errors[rank - 1])}
 
 
-def main_measure(measures: Mapping[str, float]) -> str:
+def _main_measure(measures: Mapping[str, float]) -> str:
     """The measure that matters most, as text."""
     return next(
         f"{word} {measures[name]:.3f}" for name, word in MAIN_MEASURES.items() if name in measures

@@ -229,9 +229,9 @@ def sample_counts(samples: Samples, validation: Rows | None) -> dict[str, int]:
     return counts
 
 
-def remaining_rows(samples: Samples, rows: Rows) -> Rows:
-    """All rows but these."""
-    return np.setdiff1d(np.arange(len(samples)), rows)
+def remaining_rows(samples: Samples, rows: Rows | None) -> Rows:
+    """All rows but these, if there are any."""
+    return np.setdiff1d(np.arange(len(samples)), [] if rows is None else rows)
 
 
 def require_all_classes(samples: Samples, validation: Rows) -> None:

@@ -49,7 +49,7 @@ from genomai_cli.inputs.base import InputKind
 from genomai_cli.inputs.samples import Rows, SampleRows, Samples
 from genomai_cli.training.calibration import HeldOut, calibrate
 from genomai_cli.training.finetuning import Finetuned
-from genomai_cli.training.head_evaluator import HeadEvaluator, main_measure
+from genomai_cli.training.head_evaluator import HeadEvaluator
 from genomai_cli.training.initialization import initial_config
 from genomai_cli.training.labelled_data import (
     folds,
@@ -196,8 +196,7 @@ class Trials:
     @property
     def training_rows(self) -> Rows:
         """The rows of all samples but those of a validation set that is given."""
-        empty = np.array([], np.int64)
-        return remaining_rows(self.samples, empty if self.val_rows is None else self.val_rows)
+        return remaining_rows(self.samples, self.val_rows)
 
     @property
     def outputs(self) -> int:
@@ -258,7 +257,9 @@ class Trials:
                 candidate.penalty = best_penalty(part, self.data, train, held_out, self.device)
         logits_NO = logits_at(part, self.data, held_out, self.device)
         candidate.fits.append(FoldFit(part, logits_NO))
-        self.report(f"{candidate.name}, fold {number + 1}: {self._summary(logits_NO, held_out)}")
+        self.report(
+            f"{candidate.name}, fold {number + 1}: {self.evaluator.summary(logits_NO, held_out)}"
+        )
 
     def _log_step(self, name: str, part: Convolution, held_out: Rows, latest: Evaluation) -> None:
         """Log and report an evaluation of a convolution."""
@@ -268,16 +269,7 @@ class Trials:
         time_left = self.pace.time_left(cost_of(part.config) * latest.step / latest.steps)
         self.report(
             f"{name}, step {latest.step} of {latest.steps}: held-out loss {best:.4f}, "
-            f"{self._summary(latest.outputs_held_out, held_out)}, {time_left}"
-        )
-
-    def _summary(self, logits_NO: Tensor, rows: Rows) -> str:
-        """The main measure of every head that some of the samples have, as text."""
-        outputs = self.data.by_head(logits_NO).items()
-        return ", ".join(
-            f"{h} {main_measure(self.evaluator.measures(h, x, rows))}"
-            for h, x in outputs
-            if self.evaluator.is_known(h, rows)
+            f"{self.evaluator.summary(latest.outputs_held_out, held_out)}, {time_left}"
         )
 
     def _checkpoint(self, config: ConvolutionConfig, number: int) -> Path | None:
@@ -336,10 +328,11 @@ class Trials:
     def novelty(self) -> SequenceNovelty:
         """The novelty of sequences unlike the samples to train on."""
         rows = self.training_rows
-        parts = [rows[part] for part in folds(self.samples.at(rows), FOLDS, self.seed)]
-        if sum(map(bool, map(len, parts))) < 2:  # all are near-duplicates of one another
-            parts = np.array_split(np.random.default_rng(self.seed).permutation(rows), FOLDS)
-        return fit_novelty(self.data, [part for part in parts if len(part)])
+        parts = [rows[part] for part in folds(self.samples.at(rows), FOLDS, self.seed) if len(part)]
+        if len(parts) < 2:  # all are near-duplicates of one another
+            shuffled = np.random.default_rng(self.seed).permutation(rows)
+            parts = np.array_split(shuffled, min(FOLDS, len(rows)))
+        return fit_novelty(self.data, parts)
 
     def by_head(self, candidates: Sequence[Candidate]) -> dict[str, Tensor]:
         """The logits (G, N, C) of every head, of the samples of all folds so far; if these are the same, the means of

@@ -145,6 +145,29 @@ class TestFit:
         for part in trained_on:
             assert part.tolist() == remaining_rows(samples, rows).tolist()
 
+    def test_what_a_model_knows_without_training_is_not_of_a_validation_set(
+        self, labelled_panel, tmp_path
+    ):
+        samples, panel = labelled_panel
+        rows = np.arange(0, 75, 5)
+        train = remaining_rows(samples, rows)
+        recipe = from_tables(RECIPE | {"split": {"folds": 1}})
+        bundle = finetuning.fit(samples, recipe, BarcodeInput(panel), validation=rows).bundle
+        copies = letters_to_genotypes(samples.letters, panel)[train]
+        frequency = bundle.classifier.networks[0].frequency.numpy()
+        assert frequency == pytest.approx(copies.mean(axis=0) / 2, abs=1e-6)
+        kind = BarcodeInput(panel)
+        evidence = kind.fit_evidence(samples, train, recipe)
+        kind.complete_evidence(evidence, samples.at(train), recipe)
+        for name, expected in evidence.state_dict().items():
+            found = bundle.classifier.evidence.state_dict()[name]
+            assert torch.allclose(found, expected.to(found)), name
+        expected = kind.with_training_summary(samples.at(train), recipe).structure
+        files = tmp_path / "expected", tmp_path / "found"
+        for file, structure in zip(files, (expected, bundle.input.structure), strict=True):
+            structure.write(file)
+        assert files[0].read_bytes() == files[1].read_bytes()
+
     def test_the_tokens_mean_the_panels_alleles(self, labelled_panel, fitted):
         _, panel = labelled_panel
         bundle = fitted[0].bundle
