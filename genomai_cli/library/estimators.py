@@ -5,6 +5,7 @@ Shape suffixes: N records, H heads, C labels.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
@@ -154,6 +155,32 @@ class SequenceEstimator(Settings, ABC):
             raise UsageError("not fitted yet: call fit first")
 
 
+@dataclass(frozen=True, eq=False)
+class Classes:
+    """The labels of a head as they were given (C,), and the texts that they have in a bundle."""
+
+    values: NDArray[Any]
+    texts: list[str]
+
+    @classmethod
+    def of(cls, column: Iterable[object]) -> Self:
+        """The different labels of a column in the order of scikit-learn."""
+        value_of = {text: value for value in column if (text := text_of(value)) is not None}
+        values, texts = np.array(list(value_of.values())), list(value_of)
+        order = np.argsort(values, kind="stable")
+        return cls(values[order], [texts[index] for index in order])
+
+    def originals(self, predicted_N: NDArray[np.str_]) -> NDArray[Any]:
+        """Predicted labels as they were given; others are `UNKNOWN`, or None where labels are no text."""
+        if predicted_N.size and not set(predicted_N.tolist()) <= set(self.texts):
+            unknown = UNKNOWN_LABEL if self.values.dtype.kind == "U" else None
+            originals = dict(zip(self.texts, self.values.tolist(), strict=True))
+            return np.array(
+                [originals.get(label, unknown) for label in predicted_N.tolist()], object
+            )
+        return self.values[[self.texts.index(label) for label in predicted_N.tolist()]]
+
+
 class SequenceClassifier(SequenceEstimator):
     """A classifier of DNA with the methods of scikit-learn's.
 
@@ -168,9 +195,7 @@ class SequenceClassifier(SequenceEstimator):
         """The labels (N,) of records, (N, H) of several heads; where the model can tell nothing `UNKNOWN`, or None if
         labels are no text."""
         calls = self.classify(records)
-        return _matrix(
-            [_original_labels(calls.labels(head), c) for head, c in self._classes.items()]
-        )
+        return _matrix([c.originals(calls.labels(head)) for head, c in self._classes.items()])
 
     def predict_proba(self, records: Records) -> Numbers:
         """Calibrated probabilities (N, C) in the order of `classes_`; NaN where the model can tell nothing.
@@ -183,7 +208,7 @@ class SequenceClassifier(SequenceEstimator):
             raise UsageError(f"there are several heads, {heads}: classify tells of all")
         ((head, classes),) = self._classes.items()
         calls = self.classify(records)
-        order = [calls.heads[head].index(str(text_of(label))) for label in classes.tolist()]
+        order = [calls.heads[head].index(text) for text in classes.texts]
         return calls.probabilities(head)[:, order]
 
     def score(self, records: Records, labels: Labels) -> float:
@@ -206,17 +231,12 @@ class SequenceClassifier(SequenceEstimator):
     def _note_labels(self, labels: Labels | None) -> None:
         """Keep the labels of every head in the order of scikit-learn, as they were given."""
         if labels is None or in_file(labels):
-            known = self.model_.heads
-            values_by_head: Mapping[str, Iterable[object]] = {
-                head: known[head] for head in self._fitted.columns
-            }
+            heads = self.model_.heads
+            labels_by_head = {head: heads[head] for head in self._fitted.columns}
+            self._classes = {h: Classes(np.array(c), c) for h, c in labels_by_head.items()}
         else:
-            values_by_head = {
-                head: np.unique([value for value in column if text_of(value) is not None])
-                for head, column in self._by_head(labels).items()
-            }
-        self._classes = {head: np.array(labels) for head, labels in values_by_head.items()}
-        classes = list(self._classes.values())
+            self._classes = {h: Classes.of(c) for h, c in self._by_head(labels).items()}
+        classes = [classes.values for classes in self._classes.values()]
         self.classes_: Any = classes if len(classes) > 1 else classes[0]
 
 
@@ -251,16 +271,6 @@ class SequenceRegressor(SequenceEstimator):
         tags = super().__sklearn_tags__()
         tags.regressor_tags = import_module("sklearn.utils").RegressorTags()
         return tags
-
-
-def _original_labels(predicted_N: NDArray[np.str_], classes_C: NDArray[Any]) -> NDArray[Any]:
-    """Predicted labels as the classes were given; others are `UNKNOWN`, or None where classes are no text."""
-    texts = [text_of(label) for label in classes_C.tolist()]
-    if predicted_N.size and not set(predicted_N.tolist()) <= set(texts):
-        unknown = UNKNOWN_LABEL if classes_C.dtype.kind == "U" else None
-        originals = dict(zip(texts, classes_C.tolist(), strict=True))
-        return np.array([originals.get(label, unknown) for label in predicted_N.tolist()], object)
-    return classes_C[[texts.index(label) for label in predicted_N.tolist()]]
 
 
 def _matrix(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:

@@ -3,7 +3,7 @@ does."""
 
 import os
 import tempfile
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeGuard
@@ -187,9 +187,17 @@ def columns_of(labels: Labels) -> dict[str, list[object]]:
 
 
 def values_of(column: object) -> list[object]:
-    """The labels of one head as Python's own values."""
+    """The labels of one head as Python's own values, of equal ones (1 and 1.0) the first, text without blanks around
+    it."""
     values: object = getattr(column, "tolist", lambda: column)()
-    return list(values) if isinstance(values, Iterable) else [values]
+    if not isinstance(values, Iterable):
+        return [values]
+    first: dict[object, object] = {}
+    stripped = (value.strip() if isinstance(value, str) else value for value in values)
+    return [
+        first.setdefault(value, value) if isinstance(value, Hashable) else value
+        for value in stripped
+    ]
 
 
 def text_of(value: object) -> str | None:

@@ -371,6 +371,21 @@ class TestTrain:
             "low",
         ]
 
+    def test_equal_labels_are_one_class(self, small_networks, labelled):
+        texts, kinds = labelled
+        words = [f"{'low' if kind else 'high'}{' ' * (n % 3)}" for n, kind in enumerate(kinds)]
+        for labels, classes in (
+            (words, ["high", "low"]),
+            ([kind if n % 3 else float(kind) for n, kind in enumerate(kinds)], [0, 1]),
+            ([0 if kind else 1.0 for kind in kinds], [0, 1]),
+            ([np.float32(0.1 + kind) for kind in kinds], [np.float32(0.1), np.float32(1.1)]),
+        ):
+            classifier = genomai.train(texts, labels, time="1s", device="cpu")
+            assert classifier.classes_.tolist() == classes
+            assert len(classifier.model_.heads["label"]) == 2
+            assert classifier.predict_proba(texts).sum(axis=1) == pytest.approx(1)
+            assert classifier.score(texts, labels) > 0.9
+
     def test_a_score_is_of_records_with_labels(self, small_networks, labelled):
         texts, kinds = labelled
         classifier = genomai.train(texts, kinds, time="1s", device="cpu")
