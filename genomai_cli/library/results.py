@@ -154,6 +154,10 @@ class Embeddings(tuple[list[str], Vectors]):
         embeddings.attributes = attributes
         return embeddings
 
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        """What `__new__` needs for a copy, also by pickle."""
+        return *self, self.attributes
+
     @property
     def names(self) -> list[str]:
         """The records' names."""

@@ -35,7 +35,12 @@ from genomai_cli.population.panel import Panel
 from genomai_cli.records import SequenceRecord
 from genomai_cli.sources.installed import DEFAULT_MODEL, installed_panels, installed_references
 from genomai_cli.sources.observer import Observer
-from genomai_cli.sources.records import VariantSettings, read_records
+from genomai_cli.sources.records import (
+    VariantSettings,
+    read_records,
+    with_unknown_gaps,
+    without_gaps,
+)
 
 PEEKED_RECORDS = 16  # records
 MIN_PLAIN_SHARE = 0.99  # of the letters of DNA that is nobody's genotypes: A, C, G, T or N
@@ -97,7 +102,9 @@ def open_model(
             part=part,
         )
         return OpenModel(model, bundle, records)
-    initial = read_records(observer, [first], lambda: bundle.coordinates, variants=variants)
+    initial = read_records(
+        observer, [first], lambda: bundle.coordinates, variants=variants, keep_gaps=True
+    )
     model, initial, reject_others = _model_of_sequences(observer, initial, panel_model, dna_model)
     bundle = load_model(observer, model, compute)
     remaining = read_records(
@@ -106,6 +113,7 @@ def open_model(
         lambda: bundle.coordinates,
         variants=variants,
         likelihoods=bundle.input.reads_likelihoods(bundle),
+        plain=lambda: bundle.input.coordinates is None,
     )
     records = part.part(reject_others(chain(initial, remaining)))
     return OpenModel(model, bundle, _with_fault_warnings(observer, bundle, records))
@@ -197,35 +205,42 @@ def model_of_variants(
 def _model_of_sequences(
     observer: Observer, records: Records, panel_model: str, dna_model: str | None
 ) -> tuple[str, Records, Callable[[Records], Records]]:
-    """The model that the first records speak for, all records, and a filter that refuses records of another kind.
+    """The model that the first records speak for, all records with their gaps as it reads them, and a filter that
+    refuses records of another kind.
 
     A record of a panel's length whose letters are alleles is a barcode unless it belongs to a reference. If none of the
     first records is either, `dna_model` is chosen; InputError if there is none, or they have other letters.
     """
     installed = _InstalledCoordinates(installed_references(), installed_panels(), panel_model)
     if not installed.references:
-        return panel_model, records, iter
+        return panel_model, map(with_unknown_gaps, records), iter
     peeked: list[SequenceRecord] = []
-    for record in islice(records, PEEKED_RECORDS):
-        peeked.append(record)
+
+    def all_records() -> Records:
+        return map(with_unknown_gaps, chain(peeked, records))
+
+    for gapped in islice(records, PEEKED_RECORDS):
+        peeked.append(gapped)
+        record = with_unknown_gaps(gapped)
         name = installed.model_of(record)
         if name in installed.references:
             reference = installed.references[name]
             observer.console.say(f"{record.name} belongs to {reference.name}: model {name}")
-            return name, chain(peeked, records), partial(installed.reject_barcodes, model=name)
+            return name, all_records(), partial(installed.reject_barcodes, model=name)
         if name is not None:
-            return name, chain(peeked, records), installed.reject_genomes
-    if dna_model is not None and peeked and all(map(is_plain_dna, peeked)):
+            return name, all_records(), installed.reject_genomes
+    initial = [with_unknown_gaps(record) for record in peeked]
+    if dna_model is not None and initial and all(map(is_plain_dna, initial)):
         observer.console.say(
             f"{peeked[0].name} belongs to no other installed model: model {dna_model}"
         )
         return (
             dna_model,
-            chain(peeked, records),
+            without_gaps(observer, chain(peeked, records)),
             partial(installed.reject_barcodes, model=dna_model, others="other DNA"),
         )
-    if peeked:
-        raise installed.unread_error(peeked[0])
+    if initial:
+        raise installed.unread_error(initial[0])
     return panel_model, records, iter
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from itertools import groupby
 from typing import Any, Protocol
 
+from genomai_cli.alphabet import UNKNOWN
 from genomai_cli.errors import UsageError
 from genomai_cli.formats.call_quality import CallRules
 from genomai_cli.formats.fasta import read_sequences
@@ -60,6 +61,7 @@ def read_records(
     refuse_others: str = "",
     tokenizer: Callable[[], Tokenizer] | None = None,
     plain: Callable[[], bool] = lambda: False,
+    keep_gaps: bool = False,
 ) -> Iterator[SequenceRecord]:
     """The records of all inputs in their order, counted as read.
 
@@ -68,7 +70,8 @@ def read_records(
     With `likelihoods` barcodes come with what is known of genotypes that are missing or doubtful.
     VCFs that stand side by side are read together, since they may be one cohort in pieces. `coordinates` is called only
     if there is a VCF, and `tokenizer`, which says how sequences are to be read, only if there is a sequence; so is
-    `plain`, whether they are DNA in no coordinates: then gaps of an alignment are taken out, with a warning.
+    `plain`, whether they are DNA in no coordinates: then gaps of an alignment are taken out, with a warning. Others are
+    unknown letters, but with `keep_gaps` they stay.
     """
     other_letters = OtherLetters()
     for has_variants, group in groupby(inputs, key=lambda source: source.has_variants):
@@ -88,9 +91,9 @@ def read_records(
             with source:
                 loaded_tokenizer, is_plain = tokenizer and tokenizer(), plain()
                 options = _read_options(loaded_tokenizer)
-                records = read_sequences(source, **options, keep_gaps=is_plain)
+                records = read_sequences(source, **options, keep_gaps=is_plain or keep_gaps)
                 remove_gaps = is_plain and not options.get("any_text")
-                for record in _without_gaps(observer, records) if remove_gaps else records:
+                for record in without_gaps(observer, records) if remove_gaps else records:
                     observer.count(read=1)
                     if loaded_tokenizer is not None:
                         other_letters.count(record, loaded_tokenizer)
@@ -123,9 +126,7 @@ class OtherLetters:
         )
 
 
-def _without_gaps(
-    observer: Observer, records: Iterable[SequenceRecord]
-) -> Iterator[SequenceRecord]:
+def without_gaps(observer: Observer, records: Iterable[SequenceRecord]) -> Iterator[SequenceRecord]:
     """The records without the gaps of an alignment, and a warning if there were any."""
     count, letters = 0, 0
     for record in records:
@@ -136,6 +137,13 @@ def _without_gaps(
         observer.console.warn(
             f"{letters} gaps of an alignment (- or .) in {count} sequences: taken out"
         )
+
+
+def with_unknown_gaps(record: SequenceRecord) -> SequenceRecord:
+    """The record with unknown letters for the gaps of an alignment, which keep positions comparable."""
+    if not record.sequence.count("-"):
+        return record
+    return replace(record, sequence=record.sequence.replace("-", UNKNOWN))
 
 
 def _read_options(tokenizer: Tokenizer | None) -> dict[str, bool]:

@@ -1,6 +1,8 @@
 """`import genomai_cli as genomai`: the answers of the commands, for files and for records in memory."""
 
+import copy
 import io
+import pickle
 from functools import partial
 
 import likelihood_bundles
@@ -175,6 +177,27 @@ class TestVectorsAndScores:
         assert np.isnan(embeddings.vectors).all(axis=1).tolist() == [True, False]
         assert embeddings.attributes["model_name"] == "tiny-sequences"
         assert embeddings.names == ["1", "2"]
+
+    def test_vectors_can_be_copied(self, tiny_sequence_bundle):
+        embeddings = genomai.load(tiny_sequence_bundle, device="cpu").embed(["ACGTACGT"])
+        for copied in (pickle.loads(pickle.dumps(embeddings)), copy.deepcopy(embeddings)):
+            assert type(copied) is type(embeddings)
+            assert copied.names == embeddings.names
+            assert np.array_equal(copied.vectors, embeddings.vectors)
+            assert copied.attributes == embeddings.attributes
+
+    @pytest.mark.parametrize("model", [None, "kmers"])
+    def test_gaps_are_taken_out_whoever_chooses_the_model(self, shipped_only, tmp_path, model):
+        rng = np.random.default_rng(4)
+        text = "".join(rng.choice(list("ACGT"), 300))
+        gapped = "-".join(text[start : start + 7] for start in range(0, 300, 7))
+        paths = [tmp_path / name for name in ("one.fa", "other.fa")]
+        for path in paths:
+            path.write_text(f">{path.stem}\n{gapped}\n")
+        _, expected = genomai.embed([text], "kmers", device="cpu")
+        with pytest.warns(genomai.GenomaiWarning, match="gaps of an alignment .* taken out"):
+            _, vectors = genomai.embed(paths, model, device="cpu")
+        assert np.array_equal(vectors, np.repeat(expected, 2, axis=0))
 
     @pytest.mark.parametrize("objective", ["causal", "masked"])
     def test_likelihoods_are_those_of_the_command(self, likely, tmp_path, objective):
