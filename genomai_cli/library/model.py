@@ -66,13 +66,12 @@ class Model:
 
     @property
     def heads(self) -> dict[str, list[str]]:
-        """The labels of every head; none for a model that was only pretrained."""
+        """The labels of every head; none for a model that was only pretrained, or that predicts numbers."""
         return self.bundle.heads
 
     def __repr__(self) -> str:
-        return (
-            f"<genomai model {self.name}@{self.version}, heads: {', '.join(self.heads) or 'none'}>"
-        )
+        heads = ", ".join([*self.heads, *self.bundle.numbers]) or "none"
+        return f"<genomai model {self.name}@{self.version}, heads: {heads}>"
 
     def classify(
         self,

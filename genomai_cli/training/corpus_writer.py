@@ -47,9 +47,9 @@ Record = tuple[str, Letters]
 
 @dataclass(frozen=True)
 class PieceCutter:
-    """How records become pieces: of at most `max_length` letters and at least `min_length`, free of runs of
-    `gap` or more N. With `sites`, every record is one row of so many letters and one piece. With `by_record` whole
-    records are held out, however few there are."""
+    """How records become pieces: of at least `min_length` letters and, where that leaves a choice, at most
+    `max_length`, free of runs of `gap` or more N. With `sites`, every record is one row of so many letters and one
+    piece. With `by_record` whole records are held out, however few there are."""
 
     max_length: int = 0
     min_length: int = 1
@@ -64,7 +64,8 @@ class PieceCutter:
                 yield 0, self.sites
             return
         for begin, end in self._stretches(letters):
-            count = max(1, -(-(end - begin) // self.max_length))
+            length = end - begin
+            count = max(1, min(-(-length // self.max_length), length // self.min_length))
             bounds = np.linspace(begin, end, count + 1).astype(np.int64).tolist()
             yield from pairwise(bounds)
 

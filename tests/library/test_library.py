@@ -517,6 +517,7 @@ class TestTrain:
         regressor = genomai.SequenceRegressor(time="1s", device="cpu").fit(texts, labels)
         predicted = regressor.predict(texts)
         assert predicted.shape == (len(texts), 2)
+        assert repr(regressor.model_).endswith(", heads: a, g>")
         errors = np.square(predicted - np.array(list(labels.values())).T).mean(axis=0)
         assert regressor.score(texts, labels) == pytest.approx(1 - errors.mean() / np.var(shares))
 

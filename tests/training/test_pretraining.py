@@ -119,6 +119,13 @@ class TestPieceCutter:
         sizes = [e - b for b, e in PieceCutter(10, 3, 6).pieces(letters("ACGTA" * 9))]
         assert sizes == [9, 9, 9, 9, 9]
 
+    @given(st.integers(5, 20), st.integers(0, 20), st.integers(1, 200))
+    def test_no_piece_is_shorter_than_the_shortest(self, min_length, more, length):
+        cutter = PieceCutter(min_length + more, min_length, 6)
+        sizes = [end - begin for begin, end in cutter.pieces(letters("A" * length))]
+        assert sum(sizes) == (length if length >= min_length else 0)
+        assert all(min_length <= size < 2 * (min_length + more) for size in sizes)
+
     def test_rows_without_a_known_letter_are_skipped(self):
         cutter = PieceCutter(sites=4)
         assert list(cutter.pieces(letters("NNNN"))) == []
