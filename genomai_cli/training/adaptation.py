@@ -46,6 +46,13 @@ class Adaptation:
                 low_rank = LowRank(layer.weight, self.rank, self.alpha)
                 parametrize.register_parametrization(layer, "weight", low_rank)
 
+    def training_mode(self, network: nn.Module) -> None:
+        """Put the network in training mode, of a probe its heads alone: no dropout in the vectors that they read, and
+        statistics of normalisation stay."""
+        network.train(self.kind != PROBE)
+        if self.kind == PROBE:
+            network.get_submodule(HEADS.rstrip(".")).train()
+
     def trainable_count(self, network: nn.Module) -> int:
         """How many values training changes."""
         return sum(p.numel() for p in network.parameters() if p.requires_grad)

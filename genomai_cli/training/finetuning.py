@@ -226,6 +226,7 @@ class Finetuning:
                     checkpoint_file=self.work / f"member-{number}.pt" if self.work else None,
                     report=lambda step, loss, best: self.report(number, step, loss, best),
                     stop=stop,
+                    training_mode=self.adaptation.training_mode,
                 )
         self.adaptation.merge(network)
         evidence = None
@@ -303,10 +304,17 @@ def train_member(
     checkpoint_file: Path | None,
     report: Report,
     stop: Callable[[], bool] = never,
+    training_mode: Callable[[nn.Module], object] = nn.Module.train,
 ) -> None:
     """Train the network; it ends with the averaged weights that were best on the validation samples."""
     loop = Loop(
-        network, settings, seed=seed, device=device, checkpoint_file=checkpoint_file, stop=stop
+        network,
+        settings,
+        seed=seed,
+        device=device,
+        checkpoint_file=checkpoint_file,
+        stop=stop,
+        training_mode=training_mode,
     )
     batches = [
         member.views.plain(member.validation, share, seed) for share in member.validation_masked

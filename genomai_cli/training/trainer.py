@@ -169,7 +169,8 @@ class Loop:
     """One run of training; `fit` leaves the best averaged weights in the network.
 
     `loss_at(network, step)` gives the loss of a step's batch, `validation_loss(network)` that of the
-    held-out samples. `notes` are numbers of the caller's that travel with the checkpoint. When `stop` says so, the run
+    held-out samples, and `training_mode` prepares the network for a step. `notes` are numbers of the caller's that
+    travel with the checkpoint. When `stop` says so, the run
     ends after the step with a checkpoint and raises Stopped. Raises TrainingError when a loss is not finite.
     """
 
@@ -183,6 +184,7 @@ class Loop:
         checkpoint_file: Path | None = None,
         processes: Processes = ONE_PROCESS,
         stop: Callable[[], bool] = never,
+        training_mode: Callable[[nn.Module], object] = nn.Module.train,
     ) -> None:
         self.network = network
         self.trained = processes.parallel(network, device)
@@ -190,7 +192,7 @@ class Loop:
         self.seed = seed
         self.device = device
         self.processes = processes
-        self.stop = stop
+        self.stop, self.training_mode = stop, training_mode
         self.progress = Progress()
         self.notes: dict[str, float] = {}
         self.average = Average(network, settings.average)
@@ -230,7 +232,7 @@ class Loop:
         torch.manual_seed(step_seed(self.seed, step) + self.processes.rank)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(step, self.settings)
-        self.network.train()
+        self.training_mode(self.network)
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
             loss = loss_at(self.trained, step)
         self._require_finite(float(loss.detach()))

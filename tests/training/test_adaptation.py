@@ -60,6 +60,15 @@ class TestAdaptation:
         assert changed == {name for name in before if name.startswith("heads.")}
         assert all(parameter.requires_grad for parameter in backbone.parameters())
 
+    def test_the_network_of_a_probe_is_not_in_training_mode(self):
+        for kind, modes in (("probe", {False}), ("lora", {True}), ("full", {True})):
+            backbone, adaptation = network().eval(), Adaptation(kind)
+            adaptation.apply(backbone)
+            adaptation.training_mode(backbone)
+            assert {m.training for m in backbone.heads.modules()} == {True}
+            heads = set(backbone.heads.modules())
+            assert {m.training for m in backbone.modules() if m not in heads} == modes
+
     def test_low_rank_changes_begin_with_nothing(self):
         backbone = network()
         before = logits(backbone, TOKENS)["kind"]
@@ -176,7 +185,7 @@ class TestCommand:
     @pytest.mark.parametrize("adapt", ["probe", "lora"])
     @pytest.mark.parametrize("kind", ["causal", "masked"])
     def test_the_network_is_the_models_own_and_the_bundle_plain(
-        self, tiny_causal_registered, files, tmp_path, kind, adapt
+        self, tiny_causal_registered, files, tmp_path, monkeypatch, kind, adapt
     ):
         start = likelihood_bundles.saved(getattr(likelihood_bundles, kind)(), tmp_path / "start")
         fasta, labels = files
@@ -198,8 +207,16 @@ class TestCommand:
             assert result.status == 1
             assert "no linear layers" in result.stderr
             return
+        dropped, forward = set(), nn.Dropout.forward
+
+        def spy(module, values):
+            dropped.add(module.training)
+            return forward(module, values)
+
+        monkeypatch.setattr(nn.Dropout, "forward", spy)
         result = run([*arguments, "--lora-rank", 2, "-o", tmp_path / "made", *changes])
         assert result.status == 0, result.stderr
+        assert kind == "causal" or (True in dropped) is (adapt == "lora")
         adapted, initial = bundles.load(tmp_path / "made", CPU), bundles.load(start, CPU)
         assert adapted.config["network"] == initial.config["network"]
         assert adapted.config["provenance"]["adapt"]["kind"] == adapt
