@@ -137,7 +137,8 @@ StepCallback = Callable[[int, Tensor], None]
 class Optimization:
     """AdamW with linear warm-up and cosine decay, and an exponential average of the weights.
 
-    Besides at every evaluation, a checkpoint is written every `checkpoint_every` seconds.
+    Gradients whose norm is above `clip` are scaled down to it, with 0 none are. Besides at every evaluation, a
+    checkpoint is written every `checkpoint_every` seconds.
     """
 
     steps: int = 1200
@@ -239,7 +240,8 @@ class Loop:
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
+        if self.settings.clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.average.update()

@@ -103,6 +103,19 @@ def test_the_text_is_kept_with_the_changes_noted(toml):
         (MINIMAL + "[views]\ncross = 1.5", r"views\.cross is from 0 to 1, not 1\.5"),
         (MINIMAL + "[views]\ncros = 0.5", r"unknown key views\.cros \(there are: hide, "),
         (MINIMAL + "[optimization]\nsteps = 3.5", r"optimization\.steps is a int, not 3\.5"),
+        (MINIMAL + "[optimization]\nclip = -1.0", r"optimization\.clip is at least 0, not -1\.0"),
+        (
+            MINIMAL + "[optimization]\nweight_decay = -1.0",
+            r"optimization\.weight_decay is at least 0, not -1\.0",
+        ),
+        (
+            MINIMAL + "[optimization]\naverage = -3.0",
+            r"optimization\.average is from 0 to 1, not -3\.0",
+        ),
+        (
+            MINIMAL + "[optimization]\nwarmup = 2.0",
+            r"optimization\.warmup is from 0 to 1, not 2\.0",
+        ),
         (MINIMAL + "[optimization]\nsteps = true", r"optimization\.steps is a int, not True"),
         (
             MINIMAL + "[optimization]\nlearning_rate = '1'",

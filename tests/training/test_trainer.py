@@ -1,5 +1,7 @@
 """The loop: interrupted and resumed, averaged, stopped; and its checkpoints."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -168,6 +170,13 @@ class TestLoop:
         before = float(loss(network).detach())
         after = loop.fit(loss, lambda trained: float(loss(trained).detach()), lambda *_: None)
         assert after < 0.05 < before
+
+    def test_gradients_are_not_clipped_where_that_is_switched_off(self, problem):
+        fits = [
+            problem.fit(problem.loop(optimization=replace(SETTINGS, clip=clip)))
+            for clip in (0.0, 1e9)
+        ]
+        assert fits[0] == fits[1]
 
     def test_what_is_kept_is_the_average_of_the_weights(self, problem):
         network = torch.nn.Linear(1, 1, bias=False)
