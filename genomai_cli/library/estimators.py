@@ -22,6 +22,7 @@ from genomai_cli.library.fitting import (
     Training,
     columns_of,
     in_file,
+    number_of,
     require_as_many,
     text_of,
 )
@@ -259,7 +260,7 @@ class SequenceRegressor(SequenceEstimator):
         taken."""
         calls, by_head = self.classify(records), []
         for head, column in self._truth(labels, len(calls)).items():
-            true_N, predicted_N = np.array(column, np.float64), calls.numbers(head)[:, 0]
+            true_N, predicted_N = np.array([*map(number_of, column)]), calls.numbers(head)[:, 0]
             known_N = ~np.isnan(true_N)
             true_N, predicted_N = true_N[known_N], predicted_N[known_N]
             predicted_N = np.where(np.isnan(predicted_N), true_N.mean(), predicted_N)

@@ -1,12 +1,14 @@
 """Training on labelled sequences given in memory or as files: from records and labels to a bundle, as `genomai train`
 does."""
 
+import math
 import os
 import tempfile
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import index
 from pathlib import Path
-from typing import TypeGuard
+from typing import SupportsIndex, TypeGuard
 
 from genomai_cli import device as devices
 from genomai_cli.bundles import bundle as bundles
@@ -35,6 +37,7 @@ from genomai_cli.sources.labelled import (
 from genomai_cli.training import finetuning, recipe_tables, selection
 from genomai_cli.training import recipe as recipes
 from genomai_cli.training.finetuning import Finetuned
+from genomai_cli.training.label_faults import is_number
 from genomai_cli.training.model_card import classifier_card
 from genomai_cli.training.recipe import Recipe
 from genomai_cli.training.targets import targets_for
@@ -65,7 +68,7 @@ class Training:
     def __init__(self, settings: Settings, target: str, call: str) -> None:
         self.settings, self.target, self.call = settings, target, call
         self.listener = Listener(settings.progress)
-        self.budget = selection.seconds_of(settings.time)
+        self.budget, self.seed = selection.seconds_of(str(settings.time)), seed_of(settings.seed)
         self.recipe, self.text = recipes.read(os.fspath(settings.recipe), settings.changes)
         self.kind = recipes.input_of(self.recipe, {}, None)
         self.reader = LabelledReader(self.listener, self.kind, self.recipe, AS_WRITTEN)
@@ -86,7 +89,7 @@ class Training:
             evaluation = EvaluationInputs(lambda: held_out)
         gathered = self.reader.gather([samples.source], targets, evaluation)
         device = devices.choose(self.settings.device)
-        validation_rows, seed = gathered.validation, self.settings.seed
+        validation_rows, seed = gathered.validation, self.seed
         if recipes.is_selected(self.recipe):
             finetuned = selection.fit(
                 gathered.samples,
@@ -172,6 +175,23 @@ class Fitted:
         finetuned = replace(self.finetuned, bundle=replace(self.finetuned.bundle, config=config))
         extras = Extras(classifier_card(finetuned, self.call), self.text, self.files)
         bundles.save(finetuned.bundle, folder, extras)
+
+
+def seed_of(value: object) -> int:
+    """A seed as Python's own integer; UsageError for what is none."""
+    if isinstance(value, SupportsIndex) and index(value) >= 0:
+        return index(value)
+    raise UsageError(f"seed {value!r}: a whole number, 0 or more")
+
+
+def number_of(value: object) -> float:
+    """A label that is a number, NaN for a missing one; InputError for any other."""
+    text = text_of(value)
+    if text is None:
+        return math.nan
+    if not is_number(text):
+        raise InputError(f"label {value!r} is no number", path=LABELS_PATH)
+    return float(text)
 
 
 def in_file(labels: Labels) -> TypeGuard[File]:

@@ -435,6 +435,29 @@ class TestTrain:
         assert regressor.score(texts, missing) == regressor.score(texts[2:], shares[2:])
         with pytest.raises(genomai.InputError, match="1 labels for"):
             regressor.score(texts, shares[:1])
+        with pytest.raises(genomai.InputError, match="label 'a' is no number"):
+            regressor.score(texts[:2], ["a", 1])
+
+    def test_a_seed_of_numpy_is_one(self, small_networks, labelled):
+        fits = [
+            genomai.train(*labelled, time="1s", seed=seed, device="cpu")
+            for seed in (3, np.int64(3))
+        ]
+        texts = labelled[0]
+        assert np.array_equal(*(classifier.predict_proba(texts) for classifier in fits))
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"seed": -1}, "seed -1: a whole number"),
+            ({"seed": None}, "seed None: a whole number"),
+            ({"seed": 0.5}, r"seed 0\.5: a whole number"),
+            ({"time": 60}, "time 60: write a time such as 90s"),
+        ],
+    )
+    def test_settings_that_are_wrong(self, small_networks, labelled, settings, message):
+        with pytest.raises(genomai.UsageError, match=message):
+            genomai.train(*labelled, **settings)
 
     def test_labels_that_pandas_calls_missing(self):
         pandas = pytest.importorskip("pandas")
