@@ -40,7 +40,8 @@ CPU = torch.device("cpu")
 MAX_EPOCHS = 30
 TIMED_STEPS = 8
 TRAINING_SHARE = 0.9  # of the time in steps, the rest in evaluations
-EVALUATIONS = 15
+EVALUATIONS = 3, 15  # of a run, at least and at most
+EVALUATION_COST = 1 / 3  # of a sequence, relative to a training step's: no gradients
 CNN_BATCH, CNN_LEARNING_RATE = 64, 1e-3
 PRESET_BATCH = 32  # of the designs of presets
 EVALUATION_BATCH = 512
@@ -85,14 +86,21 @@ class StepTimer:
         yield self
 
 
-def _optimization(steps: int, batch: int, rate: float) -> Optimization:
+def evaluations_of(steps: int, batch: int, held_out: int) -> int:
+    """So many evaluations on the held-out sequences as the rest of the time has room for."""
+    sequences = steps * batch * (1 - TRAINING_SHARE) / TRAINING_SHARE / EVALUATION_COST
+    return int(np.clip(sequences / held_out, *EVALUATIONS))
+
+
+def _optimization(steps: int, batch: int, rate: float, held_out: int) -> Optimization:
+    evaluations = evaluations_of(steps, batch, held_out)
     return Optimization(
         steps=steps,
         batch_size=batch,
         learning_rate=rate,
         average=0.99,
-        evaluate_every=max(1, steps // EVALUATIONS),
-        patience=EVALUATIONS,
+        evaluate_every=max(1, steps // evaluations),
+        patience=evaluations,
     )
 
 
@@ -149,7 +157,7 @@ def cnn(task: Task, seed: int, minutes: float) -> MethodResult:
     def fit(steps: int, stop: Callable[[], bool]) -> tuple[Cnn, float]:
         torch.manual_seed(seed)
         network = Cnn(task.classes, both_strands=not task.stranded)
-        settings = _optimization(steps, CNN_BATCH, CNN_LEARNING_RATE)
+        settings = _optimization(steps, CNN_BATCH, CNN_LEARNING_RATE, len(held_out))
         loop = Loop(network, settings, seed=seed, device=CPU, stop=stop)
 
         def loss_at(model: nn.Module, step: int) -> Tensor:
@@ -229,7 +237,7 @@ def _finetune(
     changes = [*changes, f"views.reverse_complement={reverse_share}"]
 
     def fit(steps: int, stopping: Stopping) -> finetuning.Finetuned:
-        recipe = _recipe_with_steps(preset, changes, steps)
+        recipe = _recipe_with_steps(preset, changes, steps, len(held_out))
         kind = SequenceInput()
         return finetuning.fit(
             task.train, recipe, kind, seed=seed, start=start, validation=held_out, stopping=stopping
@@ -247,12 +255,13 @@ def _finetune(
     )
 
 
-def _recipe_with_steps(preset: str, changes: list[str], steps: int) -> Recipe:
+def _recipe_with_steps(preset: str, changes: list[str], steps: int, held_out: int) -> Recipe:
+    evaluations = evaluations_of(steps, PRESET_BATCH, held_out)
     step_changes = (
         f"optimization.steps={steps}",
         f"optimization.batch_size={PRESET_BATCH}",
-        f"optimization.evaluate_every={max(1, steps // EVALUATIONS)}",
-        f"optimization.patience={EVALUATIONS}",
+        f"optimization.evaluate_every={max(1, steps // evaluations)}",
+        f"optimization.patience={evaluations}",
     )
     return read(preset, [*changes, *step_changes])[0]
 
