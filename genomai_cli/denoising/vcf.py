@@ -367,7 +367,7 @@ class RecordEditor:
 def _undeclared(
     declared: Sequence[bytes], contigs: Iterable[str], lengths: Mapping[str, int]
 ) -> Iterator[bytes]:
-    matches = (re.match(rb"##contig=<(?:.*?,)?ID=([^,>]+)", line) for line in declared)
+    matches = (re.match(rb"##contig=<(?:.*?,)??ID=([^,>]+)", line) for line in declared)
     names = {text_of(match[1]) for match in matches if match}
     for contig in contigs:
         if contig not in names:

@@ -82,7 +82,7 @@ def _names_by_number(
     """Names by number: the IDX field where there is one, the order of first appearance otherwise."""
     names = {name: number for number, name in enumerate(initial)}
     for line in lines:
-        match = re.match(r"##(\w+)=<(?:.*?,)?ID=([^,>]+)", line)
+        match = re.match(r"##(\w+)=<(?:.*?,)??ID=([^,>]+)", line)
         if match and match[1] in kinds and match[2] not in names:
             index = re.search(r",IDX=(\d+)>?\s*$", line)
             names[match[2]] = int(index[1]) if index else len(names)

@@ -8,8 +8,9 @@ those.
 Shape suffixes: N samples.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,11 +41,9 @@ _IMPUTED = "DS"
 _MAX_FILTERED = 0.1  # share of calls whose records failed; above it FILTER may mean something else
 _MAX_NAMED = 5  # values in a message
 _MAX_MISFITS = 0.03  # share of sites with reads
-_QUALITIES = (
-    "GQ",
-    "RGQ",
-    "GQX",
-)  # of the genotype: the first that is there; GATK's of a reference call, Strelka's
+# Of a call the first that it has a value of: its genotype quality (GATK's of a reference call, Strelka's), and depth.
+_QUALITIES = ("GQ", "RGQ", "GQX")
+_DEPTHS = ("MIN_DP", "DP")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +81,6 @@ class CallRules:
 
     def _failing(self, fields: SampleFields, called: Flags) -> Iterator[tuple[int, Flags]]:
         """Reasons, and whose calls (N,) they hold for."""
-        quality = next(filter(fields.has, _QUALITIES), _QUALITIES[0])
-        depth = "MIN_DP" if fields.has("MIN_DP") else "DP"
         if fields.has("FT"):
             yield FT, fields.not_passed("FT")
         if not fields.has(_IMPUTED):
@@ -92,16 +89,32 @@ class CallRules:
                     yield NO_READS, fields.zeros(key, called)
             if fields.has("RO") and fields.has("AO"):  # freebayes
                 yield NO_READS, fields.zeros("RO", called) & fields.zeros("AO", called)
-        if fields.has(quality):
-            yield GQ_0, fields.zeros(quality, called)
+        yield GQ_0, _of_first_given(fields, _QUALITIES, lambda key: fields.zeros(key, called))
         if not fields.has(_IMPUTED):
             for key in ("PL", "GL"):
                 if fields.has(key):
                     yield FLAT, fields.flat(key, called)
-        if self.min_dp is not None and fields.has(depth):
-            yield MIN_DP, fields.below(depth, self.min_dp)
-        if self.min_gq is not None and fields.has(quality):
-            yield MIN_GQ, fields.below(quality, self.min_gq)
+        for reason, keys, least in (
+            (MIN_DP, _DEPTHS, self.min_dp),
+            (MIN_GQ, _QUALITIES, self.min_gq),
+        ):
+            if least is not None:
+                yield reason, _of_first_given(fields, keys, partial(fields.below, minimum=least))
+
+
+def _of_first_given(
+    fields: SampleFields, keys: Iterable[str], test: Callable[[str], Flags]
+) -> Flags | np.bool_:
+    """Whose (N,) first field, of these that they have a value of, passes the test: of merged files the samples have
+    different ones."""
+    passing: Flags | np.bool_ = np.bool_(False)
+    undecided: Flags | np.bool_ = np.bool_(True)
+    present = [*filter(fields.has, keys)]
+    for key in present:
+        passing = passing | (undecided & test(key))
+        if key != present[-1]:
+            undecided = undecided & ~fields.given(key)
+    return passing
 
 
 DEFAULT_RULES = CallRules()

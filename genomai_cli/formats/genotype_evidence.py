@@ -144,9 +144,9 @@ def _most_informative_key(alleles: int, fields: SampleFields) -> str | None:
 
 
 def _may_be_uncertain(fields: SampleFields, key: str) -> Flags | np.bool_:
-    """Whose calls may be uncertain; GQ tells it of calls that were made from reads."""
+    """Whose calls may be uncertain; GQ tells it of calls that were made from reads, where they have one."""
     if key in ("PL", "GL") and fields.has("GQ"):
-        return fields.below("GQ", MIN_CERTAIN_GQ)
+        return fields.below("GQ", MIN_CERTAIN_GQ) | ~fields.given("GQ")
     return np.bool_(True)
 
 

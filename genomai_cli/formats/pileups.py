@@ -26,6 +26,7 @@ from genomai_cli.formats.streams import Input
 MIN_MAPPING_QUALITY, MIN_BASE_QUALITY = 20, 10  # phred
 MAX_BASE_QUALITY = 30  # since reads are mapped wrongly more often than better bases are wrong
 _SKIPPED = pysam.FUNMAP | pysam.FSECONDARY | pysam.FQCFAIL | pysam.FDUP | pysam.FSUPPLEMENTARY
+_NO_NAMES = (None, "", "*")  # of reads whose names were left out: nobody's mates
 _MAX_DEPTH = 2000  # reads over a position; more are ignored
 _CODES = {base: code for code, base in enumerate(BASES)}
 # Operations of CIGAR.
@@ -50,11 +51,12 @@ class AlignedReads:
 
     def pileup(self, contig: str, position: int) -> PileupColumn:
         """The bases at a position, from 1."""
-        by_fragment: dict[str, tuple[int, int]] = {}
-        for read in islice(self._file.fetch(contig, position - 1, position), _MAX_DEPTH):
+        by_fragment: dict[str | int, tuple[int, int]] = {}
+        reads = islice(self._file.fetch(contig, position - 1, position), _MAX_DEPTH)
+        for number, read in enumerate(reads):
             base = _base_over(read, position - 1)
             if base is not None:
-                name = str(read.query_name)
+                name = number if read.query_name in _NO_NAMES else str(read.query_name)
                 by_fragment[name] = (
                     _merged_mates(by_fragment[name], base) if name in by_fragment else base
                 )

@@ -57,9 +57,10 @@ def covered_end(raw: bytes) -> int:
     return max(by_ref, info_end(columns[7])) if has_symbolic(columns[4]) else by_ref
 
 
-def is_symbolic(alts: Iterable[str]) -> bool:
-    """Whether one of these alternate alleles has no letters, so that a record may reach beyond its REF."""
-    return any(alt.startswith("<") or alt == "." for alt in alts)
+def is_symbolic(alts: Collection[str]) -> bool:
+    """Whether one of these alternate alleles has no letters, or there is none (`.`), so that a record may reach beyond
+    its REF."""
+    return not alts or any(alt.startswith("<") or alt == "." for alt in alts)
 
 
 def has_symbolic(alt: bytes) -> bool:

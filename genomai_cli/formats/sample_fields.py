@@ -38,6 +38,9 @@ class SampleFields(Protocol):
     def has(self, key: str) -> bool:
         """Whether the record has the field."""
 
+    def given(self, key: str) -> Flags:
+        """Which samples have a first value."""
+
     def zeros(self, key: str, samples: Flags) -> Flags:
         """Which samples have nothing but zeros."""
 
@@ -89,6 +92,12 @@ class TextFields:
         end = self._calls.find(b"\t", start)
         return self._calls[start : len(self._calls) if end < 0 else end].split(b":", 1)[0]
 
+    def given(self, key: str) -> Flags:
+        """See `SampleFields`."""
+        first = self._text[self._begin(key)]
+        given: Flags = (first != _DOT) & (first != _TAB) & (first != _COLON)
+        return given
+
     def zeros(self, key: str, samples: Flags) -> Flags:
         """See `SampleFields`."""
         starts = self._begin(key)
@@ -96,7 +105,8 @@ class TextFields:
         zeros: Flags = (c0 == _ZERO) & ((c1 == _TAB) | (c1 == _COLON))
         c2 = self._text[starts + 2]
         has_more = (c1 == _COMMA) & ((c2 == _ZERO) | (c2 == _DOT))
-        for sample in np.flatnonzero(samples & (c0 == _ZERO) & (has_more | (c1 == _DOT))):
+        unclear = ((c0 == _ZERO) & (has_more | (c1 == _DOT))) | ((c0 == _DOT) & (c1 == _COMMA))
+        for sample in np.flatnonzero(samples & unclear):
             zeros[sample] = _is_zero(self._field(starts[sample]))
         return zeros
 
@@ -129,7 +139,9 @@ class TextFields:
         """See `SampleFields`."""
         starts = self._begin(key)
         as_text = np.stack([self._text[starts + at] for at in range(4)], axis=1)
+        end = self._text[starts + 4]
         passed = (as_text == np.frombuffer(b"PASS", np.uint8)).all(axis=1)
+        passed &= (end == _TAB) | (end == _COLON)
         for sample in np.flatnonzero(~passed):
             passed[sample] = self._field(starts[sample]).upper() in _PASSED
         failed: Flags = ~passed
@@ -181,6 +193,11 @@ class BcfFields:
     def rows(self, key: str, samples: NDArray[np.int64]) -> Numbers:
         """See `SampleFields`."""
         return self._required(key)[samples]
+
+    def given(self, key: str) -> Flags:
+        """See `SampleFields`."""
+        given: Flags = ~np.isnan(self._required(key)[:, 0])
+        return given
 
     def zeros(self, key: str, samples: Flags) -> Flags:
         """See `SampleFields`."""

@@ -36,7 +36,7 @@ from genomai_cli.formats.sample_fields import SampleFields, TextFields
 from genomai_cli.formats.streams import Input, text_of
 from genomai_cli.names import first_duplicate
 
-_INFO_REACH = 1000  # END stands within so many bytes after POS in the blocks of every known caller
+_INFO_REACH = 1000  # bytes after POS, within which nearly every INFO ends
 _Line = tuple[bytes, int | None, int]  # the line, its number, a position within its block or 0
 _PASSED = (b".", b"PASS")
 _TRUNCATED = "truncated in the middle of a record"
@@ -257,8 +257,7 @@ class _RequestedLines:
         source, covering = self.source, self.covering
         covered_until, ordered = covered_end if covering else block_end, OrderedSites()
         contig, positions = b"", self._positions(b"")
-        number = contig_start = line
-        raw = b"\n"
+        number, contig_start, raw = line, line, b"\n"
         for number, raw in enumerate(source.stream, start=line + 1):
             first_tab = raw.find(b"\t")
             second_tab = raw.find(b"\t", first_tab + 1)
@@ -275,16 +274,18 @@ class _RequestedLines:
                 yield raw, number, 0
             if not positions:
                 continue
-            if raw.find(b"END=", second_tab, second_tab + _INFO_REACH) > 0:
+            end = raw.find(b"END=", second_tab, second_tab + _INFO_REACH)
+            if end < 0 and raw.find(b"\tGT", second_tab, second_tab + _INFO_REACH) < 0:
+                end = raw.find(b"END=", second_tab)
+            if end > 0:
                 for site in ordered.within(positions, pos + 1, covered_until(raw)):
                     yield raw, number, site
             elif covering:
                 ref = raw.find(b"\t", second_tab + 1) + 1
                 if raw[ref + 1 : ref + 2] == b"\t":  # one base, as nearly always
                     continue
-                for site in ordered.within(
-                    positions, pos + 1, pos + raw.find(b"\t", ref) - ref - 1
-                ):
+                last = pos + raw.find(b"\t", ref) - ref - 1
+                for site in ordered.within(positions, pos + 1, last):
                     yield raw, number, site
         self._count(contig, number - contig_start)
         if not raw.endswith(b"\n"):

@@ -171,7 +171,7 @@ def _merged_header(headers: Sequence[list[bytes]]) -> list[bytes]:
 def _key_of(line: bytes) -> bytes:
     """What a ## line is about: its key, and the ID if it has one."""
     key = line.partition(b"=")[0]
-    found = re.match(rb"##[^=]+=<(?:.*?,)?ID=([^,>]+)", line)
+    found = re.match(rb"##[^=]+=<(?:.*?,)??ID=([^,>]+)", line)
     return key if found is None else key + b"=" + found[1]
 
 

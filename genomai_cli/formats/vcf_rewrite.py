@@ -57,7 +57,7 @@ class _ContigOrder:
     """The contigs in the order of their records in the output, and the file's names of them."""
 
     def __init__(self, header: Sequence[bytes], default_order: Sequence[str]) -> None:
-        matches = (re.match(rb"##contig=<(?:.*?,)?ID=([^,>]+)", line) for line in header)
+        matches = (re.match(rb"##contig=<(?:.*?,)??ID=([^,>]+)", line) for line in header)
         names = [match[1] for match in matches if match]
         self._names = {normal_contig(text_of(name)): name for name in reversed(names)}
         self._declared = bool(names)

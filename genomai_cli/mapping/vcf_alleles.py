@@ -20,6 +20,7 @@ from genomai_cli.formats.contigs import PLINK_CODES, contig_length, normal_conti
 from genomai_cli.formats.genotypes import ABSENT
 from genomai_cli.formats.regions import NO_VARIANT, Sites
 from genomai_cli.formats.vcf import Variant
+from genomai_cli.mapping.heteroplasmy import resolved_calls
 from genomai_cli.mapping.reference import Reference
 from genomai_cli.mapping.reference_fit import is_of_plink
 
@@ -29,6 +30,8 @@ _INDEL_ANCHOR, REFERENCE_BASE, _MIXED, ALTERNATE_BASE, DELETED = 8, 16, 24, 32, 
 CODE = 7  # the bits of a call that are the base's code
 NO_CALL = 5
 MIXED_N, _DELETED_N = _MIXED + UNKNOWN_CODE, DELETED + UNKNOWN_CODE
+_YORUBA = 16571  # letters
+_SYMBOLIC_DELETIONS = ("<DEL", "<CN0")
 
 
 def position_calls(
@@ -36,19 +39,39 @@ def position_calls(
 ) -> Iterator[tuple[int, Calls]]:
     """Positions, from 0, that a record is about, each with a call (N,)."""
     table = allele_calls(variant, codes_R, circular=circular)
-    first, second = variant.genotypes[:, 0], variant.genotypes[:, 1]
-    second = np.where(second == ABSENT, first, second)
     for offset, column in enumerate(table.T):
-        first_calls, second_calls = (
-            column[first],
-            column[second],
-        )  # a missing allele is -1: the last row
-        agree = (first_calls & CODE) == (second_calls & CODE)
-        calls = np.where(agree, np.maximum(first_calls, second_calls), MIXED_N).astype(np.uint8)
+        calls = _calls_of_genotypes(column, variant.genotypes)
         yield (variant.position - 1 + offset) % len(codes_R), calls
 
 
-def merged_calls(one: Calls, other: Calls) -> Calls:
+def symbolic_deletion_calls(variant: Variant) -> Calls | None:
+    """The calls (N,) at a position that a record reaches by its END, of which only deletions (<DEL>) say something.
+
+    None where nobody has one.
+    """
+    is_deletion = [alt.startswith(_SYMBOLIC_DELETIONS) for alt in variant.alts]
+    if not any(is_deletion):
+        return None
+    calls = [_DELETED_N if deleted else NO_CALL for deleted in (False, *is_deletion, False)]
+    calls_N = _calls_of_genotypes(np.array(calls, np.uint8), resolved_calls(variant).genotypes)
+    return calls_N if (calls_N != NO_CALL).any() else None
+
+
+def _calls_of_genotypes(column: Calls, genotypes: NDArray[np.int16]) -> Calls:
+    """The calls (N,) of genotypes (N, 2) from those of alleles (A + 1,), of which the last is that of a missing one."""
+    first, second = genotypes[:, 0], genotypes[:, 1]
+    first_calls, second_calls = column[first], column[np.where(second == ABSENT, first, second)]
+    agree = (first_calls & CODE) == (second_calls & CODE)
+    return np.where(agree, np.maximum(first_calls, second_calls), MIXED_N).astype(np.uint8)
+
+
+def add_calls(calls_by_position: dict[int, Calls], position: int, calls: Calls) -> None:
+    """Take in the calls (N,) of one more record for a position."""
+    before = calls_by_position.get(position)
+    calls_by_position[position] = calls if before is None else _merged_calls(before, calls)
+
+
+def _merged_calls(one: Calls, other: Calls) -> Calls:
     """The calls (N,) of two records for one position; two different alternate bases leave N."""
     both = (one >= ALTERNATE_BASE) & (other >= ALTERNATE_BASE) & (one != other)
     calls = np.maximum(one, other)
@@ -197,3 +220,10 @@ def header_lengths(header: Iterable[str], reference: Reference) -> set[int]:
     names = contig_names(reference)
     contigs = filter(None, map(contig_length, header))
     return {length for name, length in contigs if name in names}
+
+
+def other_reference_hint(reference: Reference, length: int) -> str:
+    """A guess at the other reference of a file, by the contig's length or by the last position of a record."""
+    is_yoruba = normal_contig(reference.name) == "MT" and len(reference) < length <= _YORUBA
+    perhaps = f", perhaps the Yoruba chrM of hg19 (NC_001807, {_YORUBA} letters)" * is_yoruba
+    return f"{perhaps}: call the variants against {reference.name}"

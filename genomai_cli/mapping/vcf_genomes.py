@@ -40,21 +40,20 @@ from genomai_cli.mapping.vcf_alleles import (
     REFERENCE_BASE,
     Calls,
     ContigPositions,
+    add_calls,
     conflicting_length,
     contig_names,
     header_lengths,
-    merged_calls,
+    other_reference_hint,
     position_calls,
+    symbolic_deletion_calls,
 )
 from genomai_cli.records import SequenceRecord
 
 _SAMPLES_PER_BLOCK = 512  # samples whose letters are put together at once
-_YORUBA = 16571
 _LOW_COVERAGE = 0.5  # of the positions: fewer look like a list of variants
-_REFERENCE_POSITIONS, _REFERENCE_SHARE = (
-    3,
-    0.5,
-)  # without a variant: with so many a file lists no variants
+# Positions without a variant: no list of variants has so many.
+_REFERENCE_POSITIONS, _REFERENCE_SHARE = 3, 0.5
 _MAX_UNRESOLVED = 0.25  # share of a sample's variants that are not settled
 _MAX_SHOWN = 5  # positions that a message names
 _NUCLEAR = frozenset([*map(str, range(1, 23)), "X", "Y"])
@@ -156,9 +155,8 @@ class Genomes:
         self._absent_is_ref = absent_is_ref
         self._calls: dict[int, Calls] = {}  # by position from 0, one call a sample
         self._has_genotypes = False
-        self._variant_positions: set[int] = (
-            set()
-        )  # positions, from 0, at which a call has another allele, settled or not
+        # Positions, from 0, at which a call has another allele, settled or not.
+        self._variant_positions: set[int] = set()
         self._counts = _Counts()
         self._contigs: dict[str, int | None] = {}
         self._no_calls: list[Reasons | None] = []
@@ -170,6 +168,9 @@ class Genomes:
         is_length = len(self._reference) in header_lengths(file.header, self._reference)
         fit = FileFit(file.path, self._reference, is_of_plink(file.header), is_length)
         for record in file.records:
+            if record.offset:
+                self._add_covered(record)
+                continue
             self._check_position(record, file)
             self._no_calls.append(record.no_calls)
             self._filters.update(record.filters)
@@ -199,11 +200,16 @@ class Genomes:
         for position, calls in position_calls(
             variant, self._codes, circular=self._reference.circular
         ):
-            previous = self._calls.get(position)
-            self._calls[position] = calls if previous is None else merged_calls(previous, calls)
+            add_calls(self._calls, position, calls)
             unresolved_N |= two_N & (calls == MIXED_N)
             variant_N |= calls >= ALTERNATE_BASE
         self._counts.count(variant, unresolved_N, variant_N)
+
+    def _add_covered(self, variant: Variant) -> None:
+        """Take in what a record says of a position after its first, beyond the letters of its alleles."""
+        calls = symbolic_deletion_calls(variant)
+        if calls is not None:
+            add_calls(self._calls, variant.position - 1, calls)
 
     def _check_position(self, variant: Variant, file: VariantFile) -> None:
         """InputError for a record that does not lie within the reference."""
@@ -213,7 +219,7 @@ class Genomes:
         where = f"{variant.contig}:{variant.position}"
         name = self._reference.name
         message = f"a record at {where}, where {name} has {len(self._reference)} letters"
-        hint = _hint(self._reference, variant.position + size - 1)
+        hint = other_reference_hint(self._reference, variant.position + size - 1)
         raise InputError(
             f"{message}: made with another reference{hint}", path=file.path, line=variant.line
         )
@@ -399,7 +405,9 @@ def read_genomes(
     for source in inputs:
         with source:
             contig_positions = ContigPositions(reference, source.path, refuse_others)
-            file = read_variants(source, contig_positions, with_fields=True, rules=rules)
+            file = read_variants(
+                source, contig_positions, covering=True, with_fields=True, rules=rules
+            )
             cohort = cohorts.get(file.samples)
             if cohort is None:
                 cohort = Genomes(reference, file, absent_is_ref=absent_is_ref)
@@ -418,12 +426,5 @@ def _check_header(file: VariantFile, reference: Reference) -> None:
     length = conflicting_length(file.header, reference)
     if length is not None:
         message = f"{reference.name} has {len(reference)} letters, but in the header {length}"
-        hint = _hint(reference, length)
+        hint = other_reference_hint(reference, length)
         raise InputError(f"{message}: made with another reference{hint}", path=file.path)
-
-
-def _hint(reference: Reference, length: int) -> str:
-    """A guess at the other reference, by its length or by the last position of a record."""
-    is_yoruba = normal_contig(reference.name) == "MT" and len(reference) < length <= _YORUBA
-    perhaps = f", perhaps the Yoruba chrM of hg19 (NC_001807, {_YORUBA} letters)" * is_yoruba
-    return f"{perhaps}: call the variants against {reference.name}"

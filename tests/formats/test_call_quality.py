@@ -77,6 +77,9 @@ def reasons(variant: Variant) -> list[str]:
         ("GT:AD", "0/1:0,0", "no_reads"),
         ("GT:AD", "0/0:0,5", ""),
         ("GT:AD", "0/1:.,.", ""),
+        ("GT:AD", "0/1:0,.", "no_reads"),
+        ("GT:AD", "0/1:.,0", "no_reads"),
+        ("GT:AD", "0/1:.,3", ""),
         ("GT:GQ", "0/0:0", "gq_0"),
         ("GT:GQ", "0/0:1", ""),
         ("GT:RGQ", "0/0:0", "gq_0"),
@@ -93,6 +96,7 @@ def reasons(variant: Variant) -> list[str]:
         ("GT:DP:FT", "0/0:9:LowGQ", "ft"),
         ("GT:DP:FT", "0/0:9:PASS", ""),
         ("GT:DP:FT", "0/0:9:pass", ""),
+        ("GT:DP:FT", "0/0:9:PASSED_ONE_OF_2", "ft"),
         ("GT:FT:DP", "0/0:.:9", ""),
         ("GT:DP:FT", "0/0:9", ""),
         ("GT:DP:DS:PL", "0/1:0:0.98:0,0,0", ""),
@@ -142,6 +146,24 @@ def test_thresholds_are_for_calls_that_have_the_field(tmp_path: Path) -> None:
     ]
     found = read(tmp_path, *rows, rules=CallRules(min_gq=20, min_dp=8))
     assert [reasons(row) for row in found] == [["min_dp", "min_gq"], ["", ""], ["", ""]]
+
+
+def test_samples_of_merged_files_go_by_the_fields_that_they_have(tmp_path: Path) -> None:
+    rows = [  # as `bcftools merge --gvcf` puts a reference block beside a variant
+        "1 100 . A G . . . GT:DP:GQ:MIN_DP 0/0:30:60:5 0/1:7:40:.",
+        "1 101 . A G . . . GT:MIN_DP:DP 0/0:12:30 0/1:.:12",
+        "1 102 . A G . . . GT:GQ:RGQ 0/1:60:. 0/0:.:19",
+        "1 103 . A G . . . GT:GQ:RGQ:GQX 0/1:.:.:0 0/0:.:0:9",
+        "1 104 . A G . . . GT:DP:MIN_DP 0/1:7 0/0",
+    ]
+    found = read(tmp_path, *rows, rules=CallRules(min_gq=20, min_dp=8))
+    assert [reasons(row) for row in found] == [
+        ["min_dp", "min_dp"],
+        ["", ""],
+        ["", "min_gq"],
+        ["gq_0", "gq_0"],
+        ["min_dp", ""],
+    ]
 
 
 def test_counts_are_reported_by_reason(tmp_path: Path) -> None:

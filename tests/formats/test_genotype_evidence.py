@@ -85,6 +85,11 @@ def test_gq_tells_which_calls_are_doubtful(tmp_path):
     assert variant.evidence.is_informative().tolist() == [False, True, True]
 
 
+def test_a_call_without_gq_beside_one_that_has_it_is_doubtful_by_its_likelihoods(tmp_path):
+    variant = read(tmp_path, "A G PASS GT:GQ:PL 0/0:60:0,3,30 0/0:.:0,3,30 0/0:.:0,60,255")
+    assert variant.evidence.is_informative().tolist() == [False, True, False]
+
+
 @pytest.mark.parametrize(
     ("row", "rules"),
     [

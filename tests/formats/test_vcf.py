@@ -24,6 +24,7 @@ COLUMNS = "#CHROM POS ID REF ALT QUAL FILTER INFO FORMAT"
 META = (
     '##fileformat=VCFv4.2\n##contig=<ID=1>\n##contig=<ID=2>\n##FILTER=<ID=low,Description="">\n'
     '##INFO=<ID=DP,Number=1,Type=Integer,Description="">\n'
+    '##INFO=<ID=END,Number=1,Type=Integer,Description="">\n'
     '##FORMAT=<ID=DP,Number=1,Type=Integer,Description="">\n'
     '##FORMAT=<ID=GT,Number=1,Type=String,Description="">\n'
 )
@@ -378,11 +379,35 @@ def test_letters_reach_no_further_than_ref_whatever_end_says(tmp_path: Path, bin
     ]
     path = tmp_path / "x.vcf"
     content = vcf(*rows)
-    path.write_bytes(as_bcf(tmp_path, content) if binary else content)
+    path.write_bytes(as_bcf(tmp_path, content, "-Ob") if binary else content)
     with open_input(path) as source:
         file = read_variants(source, {"1": {101, 110}}, covering=True)
         found = [(variant.position, variant.ref, variant.alts) for variant in file.records]
     assert found == [(101, "GA", ("G",)), (101, "G", ("T", "<*>")), (110, "G", ("T", "<*>"))]
+
+
+@pytest.mark.parametrize("binary", [False, pytest.param(True, marks=needs_bcftools)])
+@pytest.mark.parametrize("covering", [False, True])
+@pytest.mark.parametrize("alt", [".", "<*>", "<NON_REF>"])
+def test_blocks_reach_to_their_end_whatever_stands_for_no_variant(
+    tmp_path: Path, alt: str, covering: bool, binary: bool
+) -> None:
+    path = tmp_path / "x.vcf"
+    content = vcf(f"1 100 . G {alt} . . END=120 GT 0/0 0/0")
+    path.write_bytes(as_bcf(tmp_path, content, "-Ob") if binary else content)
+    with open_input(path) as source:
+        file = read_variants(source, {"1": {101, 120, 121}}, covering=covering)
+        found = [(variant.position, variant.ref) for variant in file.records]
+    assert found == [(101, ""), (120, "")]
+
+
+@pytest.mark.parametrize("alt", ["<*>", "<DEL>"])
+def test_an_end_behind_many_fields_of_info_is_found(tmp_path: Path, alt: str) -> None:
+    path = tmp_path / "x.vcf"
+    path.write_bytes(vcf(f"1 100 . G {alt} . . A={'0,' * 999}0;END=120 GT 0/0 0/0"))
+    with open_input(path) as source:
+        file = read_variants(source, {"1": {120}}, covering=True)
+        assert [variant.position for variant in file.records] == [120]
 
 
 @pytest.mark.parametrize(
@@ -413,3 +438,13 @@ def test_a_last_call_without_a_line_end_is_refused_if_it_is_shorter_than_the_oth
         assert error.line == content.count(b"\n") + 1
     else:
         assert len(read(tmp_path, content)) == 1
+
+
+@needs_bcftools
+def test_ids_within_descriptions_name_nothing(tmp_path: Path) -> None:
+    described = '##FILTER=<ID=low,Description="fields NAME,ID=GT,and more">'
+    rows = ["1 5 . A G . PASS . GT 0/1 0/0", "1 6 . A G . low . GT 0/1 0/0"]
+    content = vcf(*rows).replace(b'##FILTER=<ID=low,Description="">', described.encode())
+    found = read(tmp_path, as_bcf(tmp_path, content, "-Ob"))
+    assert [variant.filters for variant in found] == [(), ("low",)]
+    assert found[0].genotypes.tolist() == [[0, 1], [0, 0]]

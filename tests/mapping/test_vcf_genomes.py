@@ -160,6 +160,26 @@ def test_blocks_of_a_gvcf_are_the_reference(read):
     assert found == {2: "A", 3: "T", 4: "T", 5: "A", 6: "G"}
 
 
+@pytest.mark.parametrize(
+    ("alt", "calls", "missing"),
+    [
+        ("<DEL>", ("1", "0"), set(range(6, 13))),
+        ("<DEL:ME>", ("1", "."), set(range(6, 13))),
+        ("<DUP>", ("1", "0"), set()),
+        ("C,<DEL>", ("2", "1"), set(range(6, 13))),
+    ],
+)
+def test_symbolic_deletions_reach_to_their_end(read, alt, calls, missing):
+    lines = vcf([f"5 A {alt} {' '.join(calls)}", "9 A T 0 0"], samples=("a", "b")).splitlines()
+    lines[-2] = lines[-2].replace("\t.\t.\t.\tGT", "\t.\t.\tEND=12\tGT")
+    found = read("\n".join([*lines, ""]), absent_is_ref=True)
+    unknown = {
+        name: {n for n, x in enumerate(text, start=1) if x == "N" and 5 < n < 15}
+        for name, text in found.items()
+    }
+    assert unknown == {"a": missing, "b": set()}
+
+
 def test_files_of_the_same_samples_are_one_cohort(read):
     assert letters(read(vcf(["3 T C 1"]), vcf(["4 T G 1"]))["a"]) == {3: "C", 4: "G"}
     two = read(vcf(["3 T C 1"]), vcf(["4 T G 1"], samples=("b",)))

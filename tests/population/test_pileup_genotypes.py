@@ -9,7 +9,8 @@ import pysam
 import pytest
 from conftest import SITES, run, site
 
-from genomai_cli.formats.pileups import PileupColumn
+from genomai_cli.formats.pileups import PileupColumn, aligned_reads
+from genomai_cli.formats.streams import open_input
 from genomai_cli.population.builds import contig_lengths
 from genomai_cli.population.pileup_genotypes import call_genotype
 
@@ -163,6 +164,16 @@ def test_what_does_not_count(cohort, tmp_path):
     assert run([*barcode, bam]).stdout.splitlines()[1][0] == ref
     six_reads = write(tmp_path / "y.bam", [*counted[:6], counted[0]], header)
     assert run([*barcode, six_reads]).stdout.splitlines()[1][0] == "N"
+
+
+def test_reads_whose_names_were_left_out_are_nobodys_mates(tmp_path):
+    header = header_of()
+    reads = [segment("*", 0, 1000, base, header=header) for base in "AAACCC"]
+    with (
+        open_input(write(tmp_path / "x.bam", reads, header)) as source,
+        aligned_reads(source) as file,
+    ):
+        assert file.pileup("chr1", 1000).codes.tolist() == [0, 0, 0, 1, 1, 1]
 
 
 def pileup_column(bases, quality=30):
