@@ -89,7 +89,10 @@ class CallRules:
                     yield NO_READS, fields.zeros(key, called)
             if fields.has("RO") and fields.has("AO"):  # freebayes
                 yield NO_READS, fields.zeros("RO", called) & fields.zeros("AO", called)
-        yield GQ_0, _of_first_given(fields, _QUALITIES, lambda key: fields.zeros(key, called))
+        zero_quality = _of_first_given(
+            fields, _QUALITIES, called, partial(fields.zeros, samples=called)
+        )
+        yield GQ_0, zero_quality
         if not fields.has(_IMPUTED):
             for key in ("PL", "GL"):
                 if fields.has(key):
@@ -99,16 +102,16 @@ class CallRules:
             (MIN_GQ, _QUALITIES, self.min_gq),
         ):
             if least is not None:
-                yield reason, _of_first_given(fields, keys, partial(fields.below, minimum=least))
+                below = partial(fields.below, minimum=least)
+                yield reason, _of_first_given(fields, keys, called, below)
 
 
 def _of_first_given(
-    fields: SampleFields, keys: Iterable[str], test: Callable[[str], Flags]
-) -> Flags | np.bool_:
-    """Whose (N,) first field, of these that they have a value of, passes the test: of merged files the samples have
-    different ones."""
-    passing: Flags | np.bool_ = np.bool_(False)
-    undecided: Flags | np.bool_ = np.bool_(True)
+    fields: SampleFields, keys: Iterable[str], called: Flags, test: Callable[[str], Flags]
+) -> Flags:
+    """Which of those called (N,) pass the test of the first of these fields that they have a value of: samples of
+    merged files have different ones."""
+    passing, undecided = np.zeros_like(called), called
     present = [*filter(fields.has, keys)]
     for key in present:
         passing = passing | (undecided & test(key))
