@@ -176,6 +176,8 @@ def score(
     from genomai_cli.sources.model_choice import load_model
 
     variants.resolve_format(output, per_base, plot)
+    if variants.mutate_all and inputs:
+        raise UsageError("--mutate-all scores the --regions: leave the other variants out")
     part = Shard.parsed(shard)
     needs_all_rows = plot is not None or report is not None
     in_lines = not needs_all_rows and variants.in_lines and not is_stream(output)

@@ -49,7 +49,9 @@ def likelihood_for(
     of_variants: bool = False,
 ) -> Likelihood:
     """The model's likelihood, by default in windows as long as it can read, of masked models and of variants of at most
-    1,024 letters. BundleError for a model that has none."""
+    1,024 letters. BundleError for a model that has none, UsageError for settings that are not for sequences."""
+    if not of_variants:
+        _require_settings_of_sequences(reading)
     window = reading.window
     if window is None and (of_variants or likelihood_of(bundle)[0] == MASKED):
         window = min(DEFAULT_WINDOW, window_letters(bundle, None) or DEFAULT_WINDOW)
@@ -61,6 +63,21 @@ def likelihood_for(
         window_by_window=of_variants and reads_window_by_window(bundle),
     )
     return Likelihood(bundle, settings, batching)
+
+
+def _require_settings_of_sequences(reading: ScoringOptions) -> None:
+    set_options = {"flank": reading.flank is not None, **_track_options(reading)}
+    if names := [name for name, is_set in set_options.items() if is_set]:
+        raise UsageError(f"--{names[0]} is for variants: every letter of a sequence counts")
+
+
+def _track_options(reading: ScoringOptions) -> dict[str, bool]:
+    """The settings that are about tracks, and which of them are set."""
+    return {
+        "only": bool(reading.only),
+        "organism": reading.organism is not None,
+        "aggregation": reading.aggregation != MEAN,
+    }
 
 
 def reads_window_by_window(bundle: Bundle) -> bool:
@@ -79,13 +96,8 @@ def scorer_for(
     both_strands = reading.both_strands
     if has_tracks(bundle):
         return _track_scorer(bundle, reading)
-    track_options = {
-        "only": bool(reading.only),
-        "organism": reading.organism is not None,
-        "aggregation": reading.aggregation != MEAN,
-    }
-    if set_options := [name for name, value in track_options.items() if value]:
-        raise UsageError(f"--{set_options[0]}: the model {bundle.name!r} has no tracks")
+    if names := [name for name, is_set in _track_options(reading).items() if is_set]:
+        raise UsageError(f"--{names[0]}: the model {bundle.name!r} has no tracks")
     has_heads = bool(bundle.heads or bundle.numbers)
     odds = LabelOdds(bundle, both_strands=both_strands, batching=batching) if has_heads else None
     likelihood = None

@@ -532,6 +532,11 @@ class TestResume:
         ("--plot p.png", "--plot is for --mutate-all"),
         ("--reference r.fa --per-base b.h5", "--per-base is for sequences"),
         ("--reference r.fa --flank 3", "--flank is for the likelihood of masked models"),
+        ("--flank 3", "--flank is for variants"),
+        ("--only liver", "--only is for variants"),
+        ("--organism human", "--organism is for variants"),
+        ("--aggregation max", "--aggregation is for variants"),
+        ("--reference r.fa --mutate-all --regions r.bed x.vcf", "leave the other variants out"),
         ("--shard 3/2", "--shard 3/2: I/N"),
     ],
 )
