@@ -119,9 +119,7 @@ class Backbone(Network):
     has_token_vectors = True
     has_token_gradients = True
     has_pooler: bool = False  # a trained vector of the sequence, see `pooler_output`
-    causal: ClassVar[bool] = (
-        False  # a token's hidden state sees no later token, and predicts the next one
-    )
+    causal: bool = False  # a token's hidden state sees no later token, and predicts the next one
 
     @property
     def token_embedding(self) -> nn.Embedding:
@@ -253,6 +251,13 @@ def max_length(config: Mapping[str, Any]) -> int | None:
     """How many tokens a network of this config can read at once; None where unbounded. It is built without memory."""
     with torch.device("meta"):
         return build_network(config).max_length
+
+
+def is_causal(config: Mapping[str, Any]) -> bool:
+    """Whether no token of a network of this config sees a later one. It is built without memory."""
+    with torch.device("meta"):
+        network = build_network(config)
+    return isinstance(network, Backbone) and network.causal
 
 
 def gradient_at(module: nn.Module, value: Callable[[], Tensor]) -> Tensor:

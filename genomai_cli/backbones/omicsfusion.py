@@ -91,13 +91,14 @@ class OmicsFusionNetwork(Backbone):
     features_read = frozenset({VALUES, KNOWN})
     has_token_gradients = False
     restores_tracks = True
-    causal = True
+    causal = True  # unless it is bidirectional
 
     def __init__(self, config: OmicsFusionConfig) -> None:
         super().__init__()
         self.config = config
         self.hidden_size, self.num_layers = config.width, config.layers + 1
         self.max_length = config.positions
+        self.causal = not config.bidirectional
         self.block_values = 1 << 23  # numbers of a block, see `hyenadna`
         self.embed = TokenEmbedding(config)
         width = config.width
@@ -130,19 +131,19 @@ class OmicsFusionNetwork(Backbone):
         layer: int | None = None,
         features: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """The hidden states after `layer` layers."""
-        del mask_BT
+        """The hidden states after `layer` layers; the mask is for what reads backward, which begins with the last real
+        token."""
         tokens_BTD = self.embed(ids_BT)
         hidden_BTD: Tensor = self.join(
             torch.cat([tokens_BTD, self._tracks(ids_BT, features)], dim=2)
         )
         for number, block in list(enumerate(self.layers))[:layer]:
-            reversed_BTD = hidden_BTD.flip(1)  # a copy: blocks may work in place
+            # a copy: blocks may work in place
+            reversed_BTD = _reversed(hidden_BTD, mask_BT) if self.backward_layers else hidden_BTD
             hidden_BTD = block(hidden_BTD, self.block_values)
             for backward_block in self.backward_layers[number : number + 1]:
-                hidden_BTD = (
-                    hidden_BTD + backward_block(reversed_BTD, self.block_values).flip(1)
-                ) / 2
+                backward_BTD = backward_block(reversed_BTD, self.block_values)
+                hidden_BTD = (hidden_BTD + _reversed(backward_BTD, mask_BT)) / 2
         if layer is None or layer == self.num_layers:
             hidden_BTD = self.norm(hidden_BTD)
         return hidden_BTD
@@ -218,6 +219,16 @@ class OmicsFusionNetwork(Backbone):
             head(hidden).float().unflatten(-1, (self.config.k, BASES)).log_softmax(-1)
         )
         return log_probabilities
+
+
+def _reversed(x_BTD: Tensor, mask_BT: Tensor | None) -> Tensor:
+    """The real tokens in reverse order, padding behind them as before."""
+    if mask_BT is None or mask_BT.all():
+        return x_BTD.flip(1)
+    length_B1 = mask_BT.sum(1, keepdim=True)
+    position_T = torch.arange(x_BTD.shape[1], device=x_BTD.device)
+    source_BT = torch.where(position_T < length_B1, length_B1 - 1 - position_T, position_T)
+    return x_BTD.gather(1, source_BT.unsqueeze(2).expand_as(x_BTD))
 
 
 def token_bases(config: OmicsFusionConfig, device: torch.device) -> Tensor:

@@ -18,6 +18,7 @@ from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import UsageError
 from genomai_cli.formats.bigwig import Values
 from genomai_cli.formats.track_table import strand_partners
+from genomai_cli.inference.batching import padding_mask
 from genomai_cli.inference.label_odds import Odds
 from genomai_cli.inference.letter_effects import letter_changes
 from genomai_cli.inference.likelihood import Stretch
@@ -32,7 +33,6 @@ class OmicsFusionReader:
     splicing_heads: ClassVar[Mapping[int, str]] = {}
     junctions: frozenset[int] = frozenset()
     step = 1
-    is_bidirectional = False
     reads_tracks = True
     organism = ""
 
@@ -49,6 +49,7 @@ class OmicsFusionReader:
         self.partners = strand_partners(self.tracks)
         self.max_length = int(network.max_length or 0)
         self.tail = self.tokenizer.k - 1
+        self.is_bidirectional = network.config.bidirectional
 
     @property
     def remarks(self) -> str:
@@ -60,11 +61,14 @@ class OmicsFusionReader:
     ) -> list[Block]:
         """See `TrackReader`; the values that are known are given in all windows or in none."""
         del bases
-        ids_BT = padded([self.tokenizer.encode(text) for text, _ in windows], self.tokenizer.pad_id)
+        window_ids = [self.tokenizer.encode(text) for text, _ in windows]
+        ids_BT = padded(window_ids, self.tokenizer.pad_id)
         device = self.network.norm.weight.device
         with torch.inference_mode():
             features = self._features(ids_BT.shape, windows)
-            hidden_BTD = self.network(torch.from_numpy(ids_BT).to(device), features=features)
+            tokens_BT = torch.from_numpy(ids_BT).to(device)
+            mask_BT = padding_mask(window_ids, tokens_BT, left=False)
+            hidden_BTD = self.network(tokens_BT, mask_BT, features=features)
             logits_BTC = self.network.track_logits(hidden_BTD, features)[..., list(columns)]
             probabilities_BTC = logits_BTC.float().sigmoid().cpu().numpy()
         longest = max(len(text) for text, _ in windows)

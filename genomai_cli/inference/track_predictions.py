@@ -71,6 +71,8 @@ class TrackPredictor:
         self.tracks = [self.reader.tracks[column] for column in self.columns]
         self.window = window_for(self.reader, options.window)
         self.overlap = self.window // 4 if options.overlap is None else options.overlap
+        if self.reader.is_bidirectional:  # nothing is taken from the letters that have no value
+            self.overlap = max(self.overlap, self.reader.tail)
         self._check()
 
     def _check(self) -> None:

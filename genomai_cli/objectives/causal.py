@@ -18,7 +18,7 @@ from torch import Tensor
 from genomai_cli import registry
 from genomai_cli.alphabet import Letters
 from genomai_cli.augmentations import reverse_complement_rows
-from genomai_cli.backbones.base import Backbone, network_class
+from genomai_cli.backbones.base import Backbone, is_causal, network_class
 from genomai_cli.errors import TrainingError
 from genomai_cli.objectives.base import NO_TARGET, Alphabet, Model, ProcessGroup, Views
 from genomai_cli.objectives.masked import masked_cross_entropy
@@ -49,11 +49,16 @@ class Causal:
         """TrainingError for a network that sees later tokens, and for rows of sites, which have no order to follow."""
         del settings
         kind = recipe.network["kind"]
-        if not _is_causal(kind):
-            kinds = [name for name in registry.NETWORKS if _is_causal(name)]
+        if not _is_causal_kind(kind):
+            kinds = [name for name in registry.NETWORKS if _is_causal_kind(name)]
             raise TrainingError(
                 f"recipe {recipe.name}: the objective causal needs a network that sees no later token"
                 f" ({' or '.join(kinds) or 'there is none yet'}), not {kind!r}"
+            )
+        if not is_causal(recipe.network):
+            raise TrainingError(
+                f"recipe {recipe.name}: the objective causal needs a network that sees no later token, which this "
+                f"{kind} does"
             )
         if alphabet.aligned:
             raise TrainingError(f"recipe {recipe.name}: the objective causal is for sequences")
@@ -85,6 +90,6 @@ class Causal:
         return nats / math.log(2) / self.alphabet.tokenizer.stride
 
 
-def _is_causal(kind: str) -> bool:
+def _is_causal_kind(kind: str) -> bool:
     network = network_class(kind)
     return issubclass(network, Backbone) and network.causal

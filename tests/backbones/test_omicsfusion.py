@@ -91,6 +91,27 @@ def test_padding_at_the_right_changes_nothing_directly(inputs):
         assert torch.allclose(direct(*padded)[:, :40], short, atol=1e-5)
 
 
+@pytest.mark.parametrize("layer", [None, 1])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_padding_at_the_right_changes_nothing(inputs, bidirectional, layer):
+    """A sequence has the same hidden states in any batch: what reads backward begins with its last token."""
+    network, ids = small_network(bidirectional=bidirectional), inputs[0]
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    mask = torch.arange(40) < torch.tensor([[40], [23]])
+    padded = torch.where(mask, ids, network.config.pad_id)
+    with torch.inference_mode():
+        both = network(padded, mask, layer=layer)
+        alone = network(ids[1:, :23], layer=layer)
+        assert torch.allclose(both[1:, :23], alone, atol=1e-5)
+        assert torch.allclose(both[:1], network(ids[:1], layer=layer), atol=1e-5)
+
+
+def test_two_sided_networks_are_not_causal():
+    assert small_network().causal
+    assert not small_network(bidirectional=True).causal
+
+
 def test_without_features_no_track_is_known(inputs):
     network, (ids, values, known) = small_network(), inputs
     assert torch.equal(network(ids), hidden_states(network, ids, values, torch.zeros_like(known)))

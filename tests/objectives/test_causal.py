@@ -147,6 +147,18 @@ class TestBaseline:
 
 
 class TestRefusals:
+    @pytest.mark.parametrize("bidirectional", [False, True])
+    def test_a_network_is_told_by_its_sizes_too(self, bidirectional):
+        sizes = {"tracks": 1, "width": 8, "layers": 1, "feed_forward": 8, "positions": 40}
+        network = {"kind": "omicsfusion", "bidirectional": bidirectional, **sizes}
+        recipe = from_tables(TABLES | {"network": network})
+        alphabet = Alphabet(tokenizers.from_config({"kind": "kmers", "k": 6, "stride": 1}))
+        if not bidirectional:
+            Causal.check(None, alphabet, recipe)
+            return
+        with pytest.raises(TrainingError, match="sees no later token, which this omicsfusion does"):
+            Causal.check(None, alphabet, recipe)
+
     def test_a_network_that_sees_later_tokens_is_refused(self):
         recipe = from_tables(TABLES | {"network": {"kind": "transformer"}})
         with pytest.raises(
