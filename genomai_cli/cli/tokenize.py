@@ -97,6 +97,13 @@ class TokenOptions:
     k: K = None
     stride: Stride = None
 
+    def check(self, to: Target, *, words: bool) -> None:
+        """UsageError for options about tokens that the format does not hold."""
+        if words and to is not Target.TSV:
+            raise UsageError(f"--words is for the table: --to {to} writes none")
+        if to is Target.FASTA and (self.k or self.stride):
+            raise UsageError("-k and --stride are about tokens: --to fasta writes letters")
+
     def build(self, model: str | None, default: Kind) -> "Tokenizer":
         """The tokenizer that is asked for, else the model's, else the default; UsageError for sizes that it lacks."""
         from genomai_cli.tokenizers import from_config
@@ -125,6 +132,8 @@ class ReadingOptions(VariantOptions, PanelOptions):
             raise UsageError("--reference and --regions go together")
         if self.haplotypes and self.reference is not None:
             raise UsageError("--haplotypes is about a panel's sites: leave it out with --reference")
+        if self.panel is not None and self.reference is not None:
+            raise UsageError("--panel is about barcodes: leave it out with --reference")
         if (self.haplotypes or self.reference is not None) and not has_variants:
             raise UsageError(f"{'--haplotypes' if self.haplotypes else '--reference'} needs a VCF")
 
@@ -163,6 +172,7 @@ def tokenize(
     from genomai_cli.formats.tokens import write_tsv
 
     part = Shard.parsed(shard)
+    tokens.check(to, words=words)
     first, sources = open_run_inputs(run)
     reading.check(has_variants=first.has_variants)
     tokenizer = tokens.build(reading.model, _default_kind(first.has_variants, reading))

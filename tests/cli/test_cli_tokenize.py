@@ -158,6 +158,7 @@ def test_haplotype_sequences_of_regions(files, regions):
         ("--reference ref.fa", "go together"),
         ("--regions r.bed", "go together"),
         ("--reference ref.fa --regions r.bed --haplotypes", "leave it out"),
+        ("--reference ref.fa --regions r.bed --panel p.tsv", "leave it out"),
     ],
 )
 def test_options_about_phase_that_contradict_each_other(files, options, message):
@@ -285,6 +286,9 @@ def test_output_beyond_what_is_held_back_streams(monkeypatch):
         ("-k 9", "-k"),
         ("--stride 0", "--stride"),
         ("--tokenizer iupac -k 2", "not for the tokenizer iupac"),
+        ("--words --to fasta", "--words is for the table"),
+        ("--words --to hdf5", "--words is for the table"),
+        ("-k 4 --to fasta", "--to fasta writes letters"),
         ("--haplotypes", "--haplotypes needs a VCF"),
         ("--to parquet", "--to"),
     ],
