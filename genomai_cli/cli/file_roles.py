@@ -16,7 +16,7 @@ from genomai_cli.errors import UsageError
 # The options that name what is written; a file or folder that any other option or argument names is read.
 OUTPUTS = frozenset(
     ("output", "report_json", "changes_file", "attention", "plot", "quality", "per_base", "labels_out", "confusion",
-     "q", "eigenvec", "motifs", "motif_plot", "report")
+     "q", "eigenvec", "motifs", "motif_plot", "report", "contacts")
 )  # fmt: skip
 OPTION_NAMES = {
     "inputs": "the input",

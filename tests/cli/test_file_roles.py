@@ -1,6 +1,7 @@
 """No output overwrites an input or another output, however its path is spelled."""
 
 import os
+import re
 
 import pytest
 from conftest import run
@@ -22,7 +23,8 @@ def test_every_option_that_says_it_writes_is_known_as_an_output():
     for name in COMMANDS:
         for option in options_of(load_command(name)):
             help_text = getattr(option, "help", None) or ""
-            writes = help_text.startswith("Write ") and "FILE" in str(option.metavar)
+            says_so = re.search(r"\b(write|draw)\b", help_text, re.IGNORECASE)
+            writes = says_so and "FILE" in str(option.metavar)
             assert not writes or option.name in OUTPUTS, f"{name}: {option.name}"
 
 
