@@ -30,6 +30,7 @@ LIBRARIES = [
     "typer",
     "rich",
     "matplotlib",
+    "jinja2",
     "isal",
     "numba",
 ]
@@ -43,7 +44,9 @@ EXTRAS = {
     "scikit-learn": ("detection", "boosted trees of `evaluate --task generation`"),
     "pyarrow": ("parquet", "--to parquet"),
     "pyBigWig": ("tracks", "writing bigWig"),
+    "cooler": ("contacts", "contact maps as .cool"),
     "jax": ("jax", "AlphaGenome's official checkpoint"),
+    "orbax-checkpoint": ("jax", "AlphaGenome's official checkpoint"),
 }
 GROUPS = ["AFR", "AMR", "EAS", "EUR", "SAS"]
 

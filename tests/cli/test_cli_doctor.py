@@ -54,6 +54,19 @@ def test_extras_are_those_of_the_package():
         assert any(re.match(rf"{library}\b", requirement) for requirement in expected), library
 
 
+def test_all_libraries_of_the_package_are_looked_for():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    for_developers = {"dev", "docs", "motifs", "notebooks"}
+
+    def names(requirements):
+        return {re.match(r"[\w-]+", requirement)[0] for requirement in requirements}
+
+    assert names(project["dependencies"]) == set(doctor.LIBRARIES)
+    for extra in extras.keys() - for_developers:
+        assert names(extras[extra]) <= doctor.EXTRAS.keys(), extra
+
+
 def test_what_to_cite():
     assert f"genomai {__version__}" in run("cite").stdout
     text = run("cite --model ancestry").stdout
