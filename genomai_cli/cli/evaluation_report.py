@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genomai_cli.cli.json_text import finite, json_text
+
 if TYPE_CHECKING:
     from genomai_cli.inference.coverage_evaluation import CoverageRow
     from genomai_cli.inference.track_evaluation import Row
@@ -144,16 +146,11 @@ def number(value: float | None) -> str:
 
 def estimate_fields(estimate: "Estimate") -> dict[str, float | None]:
     """The value, its interval and its baseline, None for what JSON cannot hold."""
-    return {name: _finite(value) for name, value in asdict(estimate).items()}
+    return {name: finite(value) for name, value in asdict(estimate).items()}
 
 
 def _decimal(value: float | None) -> str:
-    return "." if _finite(value) is None else f"{value:.6f}"
-
-
-def _finite(value: float | None) -> float | None:
-    """The number; None for one that is not finite."""
-    return value if value is not None and math.isfinite(value) else None
+    return "." if finite(value) is None else f"{value:.6f}"
 
 
 def _lines(rows: list[tuple[str, ...]]) -> str:
@@ -161,16 +158,4 @@ def _lines(rows: list[tuple[str, ...]]) -> str:
 
 
 def _document(facts: Mapping[str, Any]) -> str:
-    import json
-
-    document = _without_nan({"schema_version": SCHEMA_VERSION, **facts})
-    return json.dumps(document, indent=2, allow_nan=False) + "\n"
-
-
-def _without_nan(value: Any) -> Any:
-    """The value, in which None stands for numbers that JSON cannot hold."""
-    if isinstance(value, Mapping):
-        return {name: _without_nan(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(entry) for entry in value]
-    return _finite(value) if isinstance(value, float) else value
+    return json_text({"schema_version": SCHEMA_VERSION, **facts})

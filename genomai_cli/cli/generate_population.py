@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from genomai_cli.cli.evaluation_report import SCHEMA_VERSION, estimate_fields, number
+from genomai_cli.cli.json_text import json_text
 from genomai_cli.cli.pages import PageFile, page_file
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import BundleError, UsageError
@@ -288,8 +289,6 @@ def _rows(quality_report: "Quality") -> "Iterator[tuple[str, ...]]":
 
 
 def _json(quality_report: "Quality", bundle: "Bundle", seed: int) -> str:
-    import json
-
     groups = {
         group: {name: estimate_fields(estimate) for name, estimate in measures.items()}
         for group, measures in quality_report.report.items()
@@ -301,4 +300,4 @@ def _json(quality_report: "Quality", bundle: "Bundle", seed: int) -> str:
         "groups": groups,
         "notes": dict(quality_report.notes),
     }
-    return json.dumps(facts, indent=2) + "\n"
+    return json_text(facts)

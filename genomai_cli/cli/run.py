@@ -29,6 +29,7 @@ import typer
 from genomai_cli import __version__
 from genomai_cli.cli.console import Console, RepeatedWarning
 from genomai_cli.cli.file_roles import files_read, require_distinct_files
+from genomai_cli.cli.json_text import json_text
 from genomai_cli.cli.options import Messages
 from genomai_cli.cli.process import require_working_directory
 from genomai_cli.errors import GenomaiError, UsageError
@@ -264,10 +265,8 @@ class RunReport:
 
     def to_json(self) -> str:
         """The document, indented, with a final newline."""
-        import json
-
         head = {"schema_version": SCHEMA_VERSION, "program": "genomai", "version": __version__}
-        return json.dumps({**head, **asdict(self)}, indent=2, default=str) + "\n"
+        return json_text({**head, **asdict(self)}, default=str)
 
     def write(self, path: Path) -> None:
         """Put the document at `path`, whole or not at all."""
