@@ -60,13 +60,16 @@ PairsFile = Annotated[
         show_default=False,
     ),
 ]
+DEFAULT_PERMUTATIONS = 9999
 Permutations = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--permutations",
         metavar="N",
         min=1,
-        help="Random assignments of the phenotypes of --pairs among their samples.",
+        help="Random assignments of the phenotypes of --pairs among their samples.  "
+        f"[default: {DEFAULT_PERMUTATIONS}]",
+        show_default=False,
     ),
 ]
 
@@ -78,12 +81,14 @@ class Ranking:
     top: Top = None
     reverse: Reverse = False
     pairs: PairsFile = None
-    permutations: Permutations = 9999
+    permutations: Permutations = None
 
     def check(self) -> None:
         """UsageError for options that exclude one another."""
         if self.pairs is not None and (self.top is not None or self.reverse):
             raise UsageError("--pairs writes the pairs alone: --top and --reverse are for rankings")
+        if self.pairs is None and self.permutations is not None:
+            raise UsageError("--permutations are of --pairs")
 
 
 @command
@@ -186,7 +191,8 @@ def _write(
             records_of = None if scorer is None else scorer.records_of
             samples = explain_passing(run, explanations, aligner, samples, records_of, stack)
         if scorer is not None:
-            _write_pairs(run, out, samples, scorer, ranking.permutations)
+            permutations = ranking.permutations or DEFAULT_PERMUTATIONS
+            _write_pairs(run, out, samples, scorer, permutations)
         elif ranking.reverse:
             write_by_record(out, samples, table.names, ranking.top)
         else:

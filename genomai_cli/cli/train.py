@@ -13,6 +13,7 @@ from genomai_cli.cli.options import (
     Compute,
     Inputs,
     VariantOptions,
+    check_finite,
     model_option,
     report_option,
 )
@@ -86,13 +87,15 @@ ReferenceFile = Annotated[
         show_default=False,
     ),
 ]
+DEFAULT_TIME, DEFAULT_RANK, DEFAULT_ALPHA = "15m", 8, 16.0
 Budget = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--time",
         metavar="TIME",
         help="How long the recipe auto may train, on two cores: 90s, 15m, 2h. It counts letters, not the clock: "
-        "the same samples give the same model.",
+        f"the same samples give the same model.  [default: {DEFAULT_TIME}]",
+        show_default=False,
     ),
 ]
 TargetOption = Annotated[
@@ -112,11 +115,25 @@ Adapt = Annotated[
     ),
 ]
 LoraRank = Annotated[
-    int, typer.Option("--lora-rank", metavar="N", min=1, help="The rank of LoRA's changes.")
+    int | None,
+    typer.Option(
+        "--lora-rank",
+        metavar="N",
+        min=1,
+        help=f"The rank of LoRA's changes.  [default: {DEFAULT_RANK}]",
+        show_default=False,
+    ),
 ]
 LoraAlpha = Annotated[
-    float,
-    typer.Option("--lora-alpha", metavar="A", min=0.0, help="Their scale: alpha/rank times."),
+    float | None,
+    typer.Option(
+        "--lora-alpha",
+        metavar="A",
+        min=0.0,
+        callback=check_finite,
+        help=f"Their scale: alpha/rank times.  [default: {DEFAULT_ALPHA}]",
+        show_default=False,
+    ),
 ]
 Start = Annotated[
     str | None,
@@ -139,7 +156,7 @@ class LearningOptions:
     recipe: RecipeName = None
     changes: Changes = None
     head: HeadColumns = None
-    time: Budget = "15m"
+    time: Budget = None
     target: TargetOption = TargetKind.AUTO
 
     def read(
@@ -181,14 +198,17 @@ class AdaptOptions:
     """How much of the model to begin from is trained."""
 
     adapt: Adapt = AdaptKind.FULL
-    lora_rank: LoraRank = 8
-    lora_alpha: LoraAlpha = 16.0
+    lora_rank: LoraRank = None
+    lora_alpha: LoraAlpha = None
 
     def adaptation(self) -> "Adaptation":
-        """These options as training reads them."""
+        """These options as training reads them; UsageError for those of LoRA where something else is trained."""
         from genomai_cli.training.adaptation import Adaptation
 
-        return Adaptation(self.adapt.value, self.lora_rank, self.lora_alpha)
+        if self.adapt is not AdaptKind.LORA and (self.lora_rank or self.lora_alpha is not None):
+            raise UsageError("--lora-rank and --lora-alpha are for --adapt lora")
+        alpha = DEFAULT_ALPHA if self.lora_alpha is None else self.lora_alpha
+        return Adaptation(self.adapt.value, self.lora_rank or DEFAULT_RANK, alpha)
 
 
 @command
@@ -227,7 +247,8 @@ def train(
     from genomai_cli.training import labelled_data, run_folder, selection
     from genomai_cli.training import recipe as recipes
 
-    budget = selection.seconds_of(learning.time)
+    adaptation = adapting.adaptation()
+    budget = selection.seconds_of(learning.time or DEFAULT_TIME)
     first, sources = open_run_inputs(run)
     preset = _preset(reading.model, first.has_variants)
     labels, sources = open_labels(run, data.labels, first, sources)
@@ -237,6 +258,10 @@ def train(
     start = bundles.load(reading.model, device) if reading.model else None
     recipe, recipe_text, heads = learning.read(preset, labels, output, start)
     targets = _targets(run, recipe, labels, heads, learning.target)
+    if learning.time is not None and not recipes.is_selected(recipe):
+        raise UsageError(
+            f"--time is for the recipe {SEQUENCES_PRESET}: recipe {recipe.name} counts optimization.steps"
+        )
     files = {"panel": reading.panel, "reference": reading.reference}
     kind = recipes.input_of(recipe, files, start.input if start else None)
     reader = LabelledReader(run, kind, recipe, variants=reading)
@@ -249,8 +274,8 @@ def train(
         "panel": kind.signature().get("panel"),
         "reference": kind.signature().get("reference"),
         "start": start.weights_sha256 if start else None,
-        "adapt": asdict(adapting.adaptation()),
-        "time": learning.time,
+        "adapt": asdict(adaptation),
+        "time": learning.time or DEFAULT_TIME,
         "target": learning.target.value,
     }
     with page_file(report) as page:
@@ -258,7 +283,7 @@ def train(
             output, recipe_text, fingerprint, resume=restart.resume, force=restart.force
         )
         with workspace.removed_unless_begun():
-            finetuned = _fitter(run, recipe, budget, adapting, start, workspace)(
+            finetuned = _fitter(run, recipe, budget, adaptation, start, workspace)(
                 samples,
                 recipe,
                 kind,
@@ -277,7 +302,7 @@ def _fitter(
     run: Run,
     recipe: "Recipe",
     budget: float,
-    adapting: AdaptOptions,
+    adaptation: "Adaptation",
     start: "Bundle | None",
     workspace: "Workspace",
 ) -> "Callable[..., Finetuned]":
@@ -286,11 +311,11 @@ def _fitter(
     from genomai_cli.training.recipe import is_selected
 
     if is_selected(recipe):
-        adapting.adaptation().check(has_start=False, fits_in_closed_form=False)
+        adaptation.check(has_start=False, fits_in_closed_form=False)
         log = partial(workspace.log.add, part=selection.PART)
         return partial(selection.fit, budget=budget, report=run.console.say, log=log)
     report = reporter(run, recipe, workspace)
-    return partial(finetuning.fit, start=start, report=report, adaptation=adapting.adaptation())
+    return partial(finetuning.fit, start=start, report=report, adaptation=adaptation)
 
 
 def _targets(

@@ -290,6 +290,7 @@ def test_a_model_without_records_needs_a_table(handmade_bundle, tmp_path, record
     [
         (["--pairs", "x", "--reverse"], "--pairs writes the pairs alone"),
         (["--pairs", "x", "--top", "2"], "--pairs writes the pairs alone"),
+        (["--permutations", "9"], "--permutations are of --pairs"),
         (["--plot", "x.pdf"], ".png, .svg, .html"),
         (["--plot-of", "NOA"], "--plot-of is for --plot"),
         (["--phenotypes", "-"], "standard input (-) can be read only once"),

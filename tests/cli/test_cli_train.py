@@ -537,3 +537,20 @@ def test_what_is_solved_begins_with_no_model(train, tiny_bundle):
     settings = "split.folds=2 likelihood.axes=2"
     result = train("--recipe", "ancestry", "--model", tiny_bundle, settings=settings)
     assert refused(result, 1, "genotype_regression networks are solved, they begin with no model")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--model m --adapt lora --lora-alpha inf", "not a finite number"),
+        ("--model m --adapt probe --lora-rank 4", "are for --adapt lora"),
+        ("--lora-alpha 0", "are for --adapt lora"),
+        ("--recipe sequences --time 5m", "--time is for the recipe auto"),
+    ],
+)
+def test_options_without_an_effect_are_refused(tmp_path, options, message):
+    (tmp_path / "x.csv").write_text("sequence,label\nACGTACGT,a\nTTGGCCAA,b\n")
+    result = run(["train", tmp_path / "x.csv", "-o", tmp_path / "made", *options.split()])
+    assert result.status == 2, result.stderr
+    assert message in result.stderr
+    assert not (tmp_path / "made").exists()
