@@ -373,6 +373,8 @@ def generate(
         _write_generated(run, generator, individuals.phenotype or [], number, sequences, output)
         return
     _refuse(bundle, dna_options, "makes people of a panel, not DNA")
+    if layout.build and layout.to is Target.FASTA:
+        raise UsageError("--build is for VCF and TSV: barcodes have no positions")
     request = IndividualsRequest(
         model or DEFAULT_GENERATOR,
         individuals.phenotype or [ALL_POPULATIONS],

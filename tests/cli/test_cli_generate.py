@@ -355,6 +355,7 @@ def test_admixed_people_lie_between(generator, tmp_path):
         ("--temperature nan", 2, "--temperature"),
         ("--length 100", 2, "--length does not fit the model maker: it makes people"),
         ("--prompt ACGT", 2, "--prompt does not fit"),
+        ("--build GRCh38", 2, "--build is for VCF and TSV"),
     ],
 )
 def test_what_cannot_be_asked_for(generator, arguments, status, message):
