@@ -12,15 +12,25 @@ from genomai_cli.cli.pages import page_file
 from genomai_cli.cli.pretrain_options import LearningOptions, ReadingOptions, ReportFile, Shard
 from genomai_cli.cli.pretrain_reference import keeps_haplotypes, prepare_reference
 from genomai_cli.cli.run import Run, command
-from genomai_cli.cli.training_options import RestartOptions, Target, named_after, stop_requests
+from genomai_cli.cli.training_options import (
+    RestartOptions,
+    Target,
+    named_after,
+    require_use_of_reference,
+    stop_requests,
+)
 from genomai_cli.cli.training_report import write_pretrained
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from genomai_cli.bundles.bundle import Bundle
     from genomai_cli.inputs.base import InputKind
     from genomai_cli.training.pretraining import Pretrained, RunContext
     from genomai_cli.training.recipe import Recipe
     from genomai_cli.training.run_folder import Workspace
+
+NO_FILTERS = [False, None, None]  # every call counts, and no absent site is as the reference
 
 
 @command
@@ -92,14 +102,19 @@ def pretrain(
         start = bundles.load(reading.model, device) if reading.model else None
         start_input = start.input if start else None
         kind = input_of(recipe, _files(learning, reading), start_input)
+        if reading.regions is None:
+            unless = " without --regions"
+            require_use_of_reference(reading.reference, kind, recipe.name, unless=unless)
         recipe = named_after(recipe, output, learning.recipe_changes)
+        corpus_signature = _corpus_signature(inputs, learning, reading)
+        if not (source or inputs or learning.tracks):
+            corpus_signature = _resumed_signature(corpus_signature, previous)
         fingerprint = {
             "seed": compute.seed,
             "panel": kind.signature().get("panel"),
+            "reference": kind.signature().get("reference"),
             "start": start.weights_sha256 if start else None,
-            "inputs": _signature(inputs, learning, reading)
-            if source or inputs
-            else previous.get("inputs"),
+            **corpus_signature,
             "preset": preset,
             "labels": signature([learning.labels]) if learning.labels else None,
             "phenotypes": signature([learning.phenotypes]) if learning.phenotypes else None,
@@ -134,12 +149,25 @@ def _source(
     return UnlabelledInputs(run, regions, reading, labelled=learning.labels is not None)
 
 
-def _signature(
+def _corpus_signature(
     inputs: list[Path] | None, learning: LearningOptions, reading: ReadingOptions
-) -> list[list[object]]:
-    """The signature of the files that the corpus is written from."""
-    reference_files = [file for file in (reading.reference, reading.regions) if file is not None]
-    return signature(reference_files if learning.tracks else inputs or [])
+) -> dict[str, object]:
+    """What the corpus is written from, files by name and size, and which calls of a VCF count; None for defaults."""
+    files = [file for file in (reading.reference, reading.regions) if file is not None]
+    filters = [reading.absent_is_ref, reading.min_gq, reading.min_dp]
+    return {
+        "inputs": signature(files if learning.tracks else inputs or []),
+        "regions": signature(files) if reading.regions else None,
+        "filters": filters if filters != NO_FILTERS else None,
+    }
+
+
+def _resumed_signature(
+    stated: "Mapping[str, object]", previous: "Mapping[str, object]"
+) -> dict[str, object]:
+    """That of a run that goes on with a finished corpus and names no inputs: what it says, else what it said before."""
+    options = {name: value for name, value in stated.items() if value and name != "inputs"}
+    return {name: previous.get(name) for name in stated} | options
 
 
 def _files(learning: LearningOptions, reading: ReadingOptions) -> dict[str, Path | None]:

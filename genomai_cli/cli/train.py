@@ -26,6 +26,7 @@ from genomai_cli.cli.training_options import (
     TrainingPanel,
     named_after,
     recipe_option,
+    require_use_of_reference,
     stop_requests,
 )
 from genomai_cli.cli.training_report import reporter, write_classifier
@@ -264,6 +265,7 @@ def train(
         )
     files = {"panel": reading.panel, "reference": reading.reference}
     kind = recipes.input_of(recipe, files, start.input if start else None)
+    require_use_of_reference(reading.reference, kind, recipe.name)
     reader = LabelledReader(run, kind, recipe, variants=reading)
     gathered = reader.gather(sources, targets, data.evaluation_inputs(labels))
     samples = gathered.samples

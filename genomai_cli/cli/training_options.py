@@ -6,12 +6,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from genomai_cli.cli.process import ending_signals
-from genomai_cli.errors import Stopped
+from genomai_cli.errors import Stopped, UsageError
+
+if TYPE_CHECKING:
+    from genomai_cli.inputs.base import InputKind
 
 AnyRecipe = TypeVar("AnyRecipe")
 Target = Annotated[
@@ -73,6 +76,14 @@ def named_after(recipe: AnyRecipe, output: Path, changes: list[str]) -> AnyRecip
     if any(change.startswith("name=") for change in changes):
         return recipe
     return named(recipe, output.resolve().name)
+
+
+def require_use_of_reference(
+    reference: Path | None, kind: "InputKind", recipe: str, *, unless: str = ""
+) -> None:
+    """UsageError for a reference that the recipe's kind of input does not read."""
+    if reference is not None and "reference" not in kind.files_used:
+        raise UsageError(f"--reference: the recipe {recipe} has no use for it{unless}")
 
 
 class StopRequest:

@@ -203,7 +203,9 @@ class TestInputs:
         result = pretrain(*options, "--panel", cohort.panel, inputs=[cohort.vcf])
         assert refused(result, 1, "are chosen by labels")
 
-    def test_haplotype_sequences_of_regions(self, pretrain, output, tmp_path):
+    @pytest.fixture
+    def haplotypes(self, tmp_path):
+        """A reference, two regions of it, and a VCF of three samples."""
         reference, bed, vcf = (tmp_path / name for name in ("r.fa", "r.bed", "x.vcf"))
         rng = np.random.default_rng(1)
         reference.write_text(">1\n" + "".join(rng.choice(list("ACGT"), 600)) + "\n")
@@ -215,10 +217,39 @@ class TestInputs:
         ]
         header = "##fileformat=VCFv4.2\n##contig=<ID=1>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT"
         vcf.write_text(f"{header}\tp\tq\tr\n" + "\n".join(lines) + "\n")
+        return reference, bed, vcf
+
+    def test_haplotype_sequences_of_regions(self, pretrain, output, haplotypes):
+        reference, bed, vcf = haplotypes
         result = pretrain("--reference", reference, "--regions", bed, inputs=[vcf])
         assert result.status == 0, result.stderr
         corpus = json.loads((output / "config.json").read_text())["provenance"]["corpus"]
         assert (corpus["records"], corpus["letters"], corpus["by_record"]) == (12, 3600, True)
+
+    def test_a_run_goes_on_as_its_corpus_was_read(
+        self, pretrain, haplotypes, tmp_path, monkeypatch
+    ):
+        """What would have read it otherwise is refused, and not passed over."""
+
+        def interrupted(*_, context, **__):
+            (context.work / "pretraining.pt").touch()
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("genomai_cli.training.pretraining.pretrain", interrupted)
+        reference, bed, vcf = haplotypes
+        regions = ["--reference", reference, "--regions", bed]
+        assert pretrain(*regions, inputs=[vcf]).status == 130
+        other = tmp_path / "other.bed"
+        other.write_text("1\t0\t300\n")
+        for options, message in (
+            (["--reference", reference, "--regions", other], "other regions"),
+            ([], "other regions"),
+            ([*regions, "--min-gq", "20"], "other filters"),
+        ):
+            assert refused(pretrain("--resume", *options, inputs=[vcf]), 2, message)
+        assert refused(pretrain("--resume", "--min-gq", "20", inputs=[]), 2, "other filters")
+        assert pretrain("--resume", *regions, inputs=[vcf]).status == 130
+        assert pretrain("--resume", inputs=[]).status == 130
 
 
 class TestRefusals:
@@ -231,6 +262,7 @@ class TestRefusals:
             (["--recipe", "sequences"], "no objectives to train with"),
             (["--panel", "x.tsv"], "--panel is for barcodes"),
             (["--regions", "r.bed"], "--regions needs a --reference"),
+            (["--reference", "r.fa"], "has no use for it without --regions"),
             (["--set", "masked.share=2"], "masked.share is from 0.001 to 0.95"),
             (["--shard"], "start them with torchrun"),
             (["--model", "ancestry-967"], "has another tokenizer"),

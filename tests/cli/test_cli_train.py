@@ -546,6 +546,7 @@ def test_what_is_solved_begins_with_no_model(train, tiny_bundle):
         ("--model m --adapt probe --lora-rank 4", "are for --adapt lora"),
         ("--lora-alpha 0", "are for --adapt lora"),
         ("--recipe sequences --time 5m", "--time is for the recipe auto"),
+        ("--reference r.fa", "has no use for it"),
     ],
 )
 def test_options_without_an_effect_are_refused(tmp_path, options, message):
