@@ -78,7 +78,6 @@ def pretrain(
     from genomai_cli.training import corpus as corpora
     from genomai_cli.training import distributed, run_folder
     from genomai_cli.training.pretraining import RunContext
-    from genomai_cli.training.recipe import input_of
 
     with (
         distributed.join_processes(compute.device, shard=shard) as (processes, device),
@@ -100,11 +99,7 @@ def pretrain(
         preset = distributed.broadcast_text(processes, preset)
         recipe, recipe_text = learning.read(preset, reading.panel)
         start = bundles.load(reading.model, device) if reading.model else None
-        start_input = start.input if start else None
-        kind = input_of(recipe, _files(learning, reading), start_input)
-        if reading.regions is None:
-            unless = " without --regions"
-            require_use_of_reference(reading.reference, kind, recipe.name, unless=unless)
+        kind = _input_kind(recipe, learning, reading, start)
         recipe = named_after(recipe, output, learning.recipe_changes)
         corpus_signature = _corpus_signature(inputs, learning, reading)
         if not (source or inputs or learning.tracks):
@@ -168,6 +163,19 @@ def _resumed_signature(
     """That of a run that goes on with a finished corpus and names no inputs: what it says, else what it said before."""
     options = {name: value for name, value in stated.items() if value and name != "inputs"}
     return {name: previous.get(name) for name in stated} | options
+
+
+def _input_kind(
+    recipe: "Recipe", learning: LearningOptions, reading: ReadingOptions, start: "Bundle | None"
+) -> "InputKind":
+    """The recipe's kind of input; UsageError for a file that it has no use for."""
+    from genomai_cli.training.recipe import input_of
+
+    kind = input_of(recipe, _files(learning, reading), start.input if start else None)
+    if reading.regions is None:
+        unless = " without --regions"
+        require_use_of_reference(reading.reference, kind, recipe.name, unless=unless)
+    return kind
 
 
 def _files(learning: LearningOptions, reading: ReadingOptions) -> dict[str, Path | None]:
