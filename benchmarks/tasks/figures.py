@@ -112,7 +112,7 @@ def rows_of(
     task: Task, runs: Mapping[tuple[str, int], FinishedRun], seed: int = 0
 ) -> Iterator[Row]:
     """A row for each run of a task that is finished; `seed` draws the resamples."""
-    references = [_reference(runs, names) for names in (KMERS, REGRESSIONS)]
+    references = [reference_of(runs, names) for names in (KMERS, REGRESSIONS)]
     for (method, run_seed), run in runs.items():
         probabilities = run.result.probabilities
         correct = probabilities.argmax(axis=1) == task.labels
@@ -131,7 +131,7 @@ def rows_of(
         )
 
 
-def _reference(runs: Mapping[tuple[str, int], FinishedRun], names: Sequence[str]) -> Array | None:
+def reference_of(runs: Mapping[tuple[str, int], FinishedRun], names: Sequence[str]) -> Array | None:
     """The probabilities of the method with the smallest loss on what it held out; None if one is missing."""
     candidates = [runs.get((name, 0)) for name in names]
     finished = [run for run in candidates if run is not None]

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import matthews_corrcoef
 
-from benchmarks.tasks import classification, figures, methods, networks, regressions
+from benchmarks.tasks import (
+    classification,
+    figures,
+    methods,
+    networks,
+    pretraining_gain,
+    regressions,
+)
 from benchmarks.tasks.classification import Runs
 from benchmarks.tasks.figures import FinishedRun, Row
 from benchmarks.tasks.methods import Budget
@@ -113,6 +120,8 @@ def test_steps_follow_from_the_budget_up_to_some_epochs():
     assert networks.steps_within(1.0, 0.54, 10_000, 10) == 100
     assert networks.steps_within(1e6, 0.01, 100, 10) == networks.MAX_EPOCHS * 10
     assert networks.steps_within(0.0, 1.0, 100, 10) == networks.TIMED_STEPS
+    assert networks.evaluations_of(810, 10, 540) == 5
+    assert [networks.evaluations_of(n, 10, 100) for n in (1, 10_000)] == [3, 15]
 
 
 def test_the_cnn_reads_both_strands_the_same(task):
@@ -267,3 +276,35 @@ def test_a_probe_reads_what_is_pretrained_and_its_control_new_values(task, tiny_
     assert (control.probabilities != first.probabilities).any()
     assert (control.probabilities != other_control.probabilities).any()
     assert control.parameters == first.parameters
+
+
+def test_what_pretraining_adds_is_paired_with_its_controls(data, task, tmp_path):
+    wrong = np.where(np.arange(len(task.labels)) < 15, 1 - task.labels, task.labels)
+    correct_by_method = {
+        "kmers-both": (wrong, 0.5),
+        "kmers-given": (wrong, 0.6),
+        "tuned-tiny": (task.labels, 0.1),
+        "scratch-tiny": (wrong, 0.2),
+        "probe-tiny": (wrong, 0.3),
+        "untrained-tiny": (wrong, 0.3),
+    }
+    for name, (called, held_out) in correct_by_method.items():
+        assert pretraining_gain.tables_of(task, tmp_path, "tiny") is None
+        result = MethodResult(np.eye(2)[called] * 0.8 + 0.1, 1, held_out)
+        FinishedRun(result, 0.0, 0.0).save(
+            tmp_path / task.name / f"{name}.0.npz", {"data": task.digest}
+        )
+    tables = pretraining_gain.tables_of(task, tmp_path, "tiny")
+    np.testing.assert_allclose(tables["kmers+scratch"], tables["kmers"])
+    np.testing.assert_allclose(tables["kmers+tuned"][:15], 0.5)
+    gains = pretraining_gain.gains_of(task, tables, 0)
+    mcc = matthews_corrcoef(task.labels, wrong)
+    rows = {row[:2]: [*map(float, row[2:])] for row in pretraining_gain.rows_of([gains, gains])}
+    one, other, gain, low, high = rows["tf", "tuned"]
+    assert (one, other, gain) == pytest.approx((1, mcc, 1 - mcc), abs=1e-4)
+    assert low < gain < high
+    assert rows["mean", "tuned"] == rows["tf", "tuned"]  # of twice the same task
+    assert rows["tf", "probe"][2:] == [0, 0, 0]
+    assert f"1.000, {mcc:.3f}: {1 - mcc:+.3f}" in pretraining_gain.markdown(
+        [*pretraining_gain.rows_of([gains])], "tiny"
+    )
