@@ -120,7 +120,7 @@ def test_steps_follow_from_the_budget_up_to_some_epochs():
     assert networks.steps_within(1.0, 0.54, 10_000, 10) == 100
     assert networks.steps_within(1e6, 0.01, 100, 10) == networks.MAX_EPOCHS * 10
     assert networks.steps_within(0.0, 1.0, 100, 10) == networks.TIMED_STEPS
-    assert networks.evaluations_of(810, 10, 540) == 5
+    assert networks.evaluations_of(810, 10, 500) == 5
     assert [networks.evaluations_of(n, 10, 100) for n in (1, 10_000)] == [3, 15]
 
 
