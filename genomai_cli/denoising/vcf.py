@@ -329,7 +329,7 @@ class RecordEditor:
         if self._report is not None:
             for n in np.flatnonzero(restored.changed).tolist():
                 location = f"{text_of(contig)}:{sites[n // samples][1]}"
-                before = missing[haploid[n]]
+                before = missing[int(haploid[n])]
                 self._report_change(
                     n % samples, location, before, texts[text_of_call_N[n]], restored.probability[n]
                 )

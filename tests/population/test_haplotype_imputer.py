@@ -329,8 +329,12 @@ def test_who_has_one_allele_gets_one(bundles, tmp_path, name):
 
     diploid = run(["denoise", "--model", folder / name, tmp_path / "typed.vcf"])
     with_calls(tmp_path / "typed.vcf", calls)
-    result = run(["denoise", "--model", folder / name, tmp_path / "typed.vcf", "-o", out])
+    arguments = ["--changes", tmp_path / "changes.tsv", "-o", out]
+    result = run(["denoise", "--model", folder / name, tmp_path / "typed.vcf", *arguments])
     assert result.status == 0, result.stderr
+    changes = [row.split("\t") for row in (tmp_path / "changes.tsv").read_text().splitlines()[1:]]
+    words = {name: {row[2] for row in changes if row[0] == name} for name, *_ in changes}
+    assert [*map(sorted, words.values())][:4] == [["."], ["."], [".", "./."], ["./."]]
     before, after = (
         [line.split("\t") for line in text.splitlines() if line[0] != "#"]
         for text in (diploid.output.decode(), out.read_text())
