@@ -214,7 +214,8 @@ class TestCommand:
             return forward(module, values)
 
         monkeypatch.setattr(nn.Dropout, "forward", spy)
-        result = run([*arguments, "--lora-rank", 2, "-o", tmp_path / "made", *changes])
+        rank = ["--lora-rank", 2] if adapt == "lora" else []
+        result = run([*arguments, *rank, "-o", tmp_path / "made", *changes])
         assert result.status == 0, result.stderr
         assert kind == "causal" or (True in dropped) is (adapt == "lora")
         adapted, initial = bundles.load(tmp_path / "made", CPU), bundles.load(start, CPU)
