@@ -111,6 +111,7 @@ def trained():
         for fold in (1, 2)
         for step in (10, 20, 30)
     ]
+    trained_bundle.heads = {HOSTILE: ["no", "yes"], "unmeasured" + HOSTILE: ["no", "yes"]}
     fitted = SimpleNamespace(bundle=trained_bundle, validation=validation)
     return training_page(fitted, log, FACTS)
 
