@@ -176,19 +176,16 @@ class MaskedBases:
         self._network, self._head, self._mask_id = network, head, tokenizer.mask_id
         self._device = next(network.parameters()).device
         self._ids = np.asarray(tokenizer.encode(BASES), np.int64)
-        self._prefix, self._suffix = tokenizer.prefix, tokenizer.suffix
+        self._template, self._before = tokenizer.template, len(tokenizer.prefix)
 
     @torch.inference_mode()
     def log_probabilities(self, codes_BT: Codes) -> Probabilities:
         """See `SequenceModel`."""
         known_ids_BT = np.where(codes_BT < 0, self._mask_id, self._ids[codes_BT])
-        before, (rows, bases) = len(self._prefix), codes_BT.shape
-        special = [
-            np.tile(np.array(ids, np.int64), (rows, 1)) for ids in (self._prefix, self._suffix)
-        ]
-        ids_BT = np.concatenate([special[0], known_ids_BT, special[1]], axis=1)
+        ids_BT = np.stack([*map(self._template, known_ids_BT)]).astype(np.int64)
         logits_BTV = self._network.predict_masked(
             self._head, torch.from_numpy(ids_BT).to(self._device)
         )
-        log_BT4 = logits_BTV[:, before : before + bases, self._ids].double().log_softmax(2)
+        bases = slice(self._before, self._before + codes_BT.shape[1])
+        log_BT4 = logits_BTV[:, bases, self._ids].double().log_softmax(2)
         return log_BT4.cpu().numpy()

@@ -1,7 +1,6 @@
 """VCF and BCF restored: read once for the samples' genotypes, and once more to be rewritten."""
 
 import copy
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +35,7 @@ from genomai_cli.denoising.vcf_calls import (
     with_quality,
 )
 from genomai_cli.errors import InputError
-from genomai_cli.formats.contigs import normal_contig
+from genomai_cli.formats.contigs import declared_contigs, normal_contig
 from genomai_cli.formats.genotypes import ABSENT, GenotypeError, parse_genotypes
 from genomai_cli.formats.shards import WHOLE, Shard
 from genomai_cli.formats.streams import Input, text_of
@@ -367,8 +366,7 @@ class RecordEditor:
 def _undeclared(
     declared: Sequence[bytes], contigs: Iterable[str], lengths: Mapping[str, int]
 ) -> Iterator[bytes]:
-    matches = (re.match(rb"##contig=<(?:.*?,)??ID=([^,>]+)", line) for line in declared)
-    names = {text_of(match[1]) for match in matches if match}
+    names = declared_contigs(map(text_of, declared))
     for contig in contigs:
         if contig not in names:
             length = lengths.get(normal_contig(contig))

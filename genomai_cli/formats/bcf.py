@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from genomai_cli.alphabet import MISSING
 from genomai_cli.errors import InputError
+from genomai_cli.formats.contigs import declared_id
 from genomai_cli.formats.genotypes import ABSENT
 from genomai_cli.formats.regions import OrderedSites, Sites, is_block, is_symbolic
 from genomai_cli.formats.sample_fields import BcfFields
@@ -82,10 +83,10 @@ def _names_by_number(
     """Names by number: the IDX field where there is one, the order of first appearance otherwise."""
     names = {name: number for number, name in enumerate(initial)}
     for line in lines:
-        match = re.match(r"##(\w+)=<(?:.*?,)??ID=([^,>]+)", line)
-        if match and match[1] in kinds and match[2] not in names:
+        kind, name = declared_id(line) or ("", "")
+        if kind in kinds and name not in names:
             index = re.search(r",IDX=(\d+)>?\s*$", line)
-            names[match[2]] = int(index[1]) if index else len(names)
+            names[name] = int(index[1]) if index else len(names)
     return {number: name for name, number in names.items()}
 
 

@@ -1,6 +1,7 @@
 """One name for each contig, however a file spells it: chr1, Chr01, NC_000001.11, CM000663.2 and GRCh38#0#chr1 are 1."""
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 
 _PLAIN = re.compile(r"(?:chromosome|chrom|chr)?_?0*(\d{1,2}|[XYM]|MT)", re.IGNORECASE)
@@ -39,6 +40,18 @@ def normal_contig(name: str) -> str:
     ):
         return normal_contig(embedded[1])
     return name[3:] if name[:3].lower() == "chr" else name
+
+
+def declared_id(line: str) -> tuple[str, str] | None:
+    """The kind (contig, INFO, ...) and the ID that a line of a VCF's header declares; None for another line. An `,ID=`
+    behind it, as within a description, is none."""
+    found = re.match(r"##([^=]+)=<(?:.*?,)??ID=([^,>]+)", line)
+    return (found[1], found[2]) if found else None
+
+
+def declared_contigs(lines: Iterable[str]) -> list[str]:
+    """The names of the contigs that lines of a VCF's header declare, in their order."""
+    return [name for kind, name in filter(None, map(declared_id, lines)) if kind == "contig"]
 
 
 def contig_length(line: str) -> tuple[str, int] | None:

@@ -5,14 +5,18 @@ overlap.
 """
 
 import io
-import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, Self, cast
 
 from genomai_cli.errors import InputError, shown_path
-from genomai_cli.formats.contigs import contig_length, normal_contig
+from genomai_cli.formats.contigs import (
+    contig_length,
+    declared_contigs,
+    declared_id,
+    normal_contig,
+)
 from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.streams import Input, text_of
 from genomai_cli.formats.vcf_replay import Reopen, replayable_text
@@ -168,11 +172,10 @@ def _merged_header(headers: Sequence[list[bytes]]) -> list[bytes]:
     return [*lines, headers[0][-1]]
 
 
-def _key_of(line: bytes) -> bytes:
+def _key_of(line: bytes) -> tuple[str, ...]:
     """What a ## line is about: its key, and the ID if it has one."""
-    key = line.partition(b"=")[0]
-    found = re.match(rb"##[^=]+=<(?:.*?,)??ID=([^,>]+)", line)
-    return key if found is None else key + b"=" + found[1]
+    text = text_of(line)
+    return declared_id(text) or (text.partition("=")[0].removeprefix("##"),)
 
 
 # --- whether the files are parts of one
@@ -216,9 +219,8 @@ def _check_lengths(parts: Sequence[_Part]) -> None:
 def _in_order(parts: Sequence[_Part], header: Sequence[bytes]) -> list[_Part]:
     """The parts by their first records: contigs as the header has them, and then those it does not declare, as they
     were given; files without records come last."""
-    keys = (_key_of(line) for line in header if line.startswith(b"##contig="))
-    declared = [normal_contig(text_of(key.partition(b"=")[2])) for key in keys]
-    names = [*declared, *(name for part in parts for name in part.spans)]
+    declared = declared_contigs(map(text_of, header))
+    names = [*map(normal_contig, declared), *(name for part in parts for name in part.spans)]
     rank = {name: number for number, name in reversed(list(enumerate(names)))}
 
     def place(part: _Part) -> tuple[int, int]:

@@ -5,7 +5,6 @@ If no record is touched, neither is the header.
 Shape suffixes: N samples, S sites.
 """
 
-import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.errors import InputError
-from genomai_cli.formats.contigs import normal_contig
+from genomai_cli.formats.contigs import declared_contigs, normal_contig
 from genomai_cli.formats.shards import WHOLE, Shard
 from genomai_cli.formats.streams import Input, text_of
 
@@ -57,12 +56,13 @@ class _ContigOrder:
     """The contigs in the order of their records in the output, and the file's names of them."""
 
     def __init__(self, header: Sequence[bytes], default_order: Sequence[str]) -> None:
-        matches = (re.match(rb"##contig=<(?:.*?,)??ID=([^,>]+)", line) for line in header)
-        names = [match[1] for match in matches if match]
-        self._names = {normal_contig(text_of(name)): name for name in reversed(names)}
+        names = declared_contigs(map(text_of, header))
+        self._names = {
+            normal_contig(name): name.encode("utf-8", "surrogateescape") for name in reversed(names)
+        }
         self._declared = bool(names)
-        self._prefix = b"chr" if any(name.startswith(b"chr") for name in names) else b""
-        contigs = [*(normal_contig(text_of(name)) for name in names), *default_order]
+        self._prefix = b"chr" if any(name.startswith("chr") for name in names) else b""
+        contigs = [*map(normal_contig, names), *default_order]
         self._ranks = {name: rank for rank, name in reversed(list(enumerate(contigs)))}
 
     def rank(self, contig: str) -> int:
