@@ -3,7 +3,8 @@
     python -m benchmarks.tasks.pretraining_gain --encoder DIR --markdown benchmarks/tasks/pretraining_gain.md
 
 Reads what `benchmarks.tasks.classification` has finished of the encoder and its controls, and of the regressions on
-k-mers; trains nothing. All differences are of the Matthews correlation, on the same sequences.
+k-mers, and of `auto` where it is there; trains nothing. All differences are of the Matthews correlation, on the same
+sequences.
 
 Shape suffixes: N sequences, C classes, R resamples.
 """
@@ -19,7 +20,7 @@ from benchmarks.command_line import DATA, parser_of, say, write_optional
 from benchmarks.crossvalidation.trials import Array, Rows
 from benchmarks.tasks.classification import RESULTS
 from benchmarks.tasks.figures import FinishedRun, correlation, reference_of
-from benchmarks.tasks.methods import KMERS
+from benchmarks.tasks.methods import AUTO, KMERS
 from benchmarks.tasks.splits import Task, task_folders
 from genomai_cli.metrics.resampling import REPEATS
 
@@ -28,7 +29,10 @@ PAIRS = {  # of methods by their beginnings: the first less the second
     "probe": ("probe", "untrained"),
     "tuned, beside k-mers": ("kmers+tuned", "kmers"),
     "from scratch, beside k-mers": ("kmers+scratch", "kmers"),
+    "tuned, beside auto": ("auto+tuned", "auto"),
+    "from scratch, beside auto": ("auto+scratch", "auto"),
 }
+WEIGHTS = {"kmers": 0.5, "auto": 0.25}  # of the network beside them; not fitted to anything
 MEAN = "mean"
 COLUMNS = ("task", "difference", "first", "second", "gain", "low", "high")
 TITLES = {
@@ -36,13 +40,15 @@ TITLES = {
     "probe": "probe less that of new values",
     "tuned, beside k-mers": "k-mers and tuned less k-mers",
     "from scratch, beside k-mers": "k-mers and from scratch less k-mers",
+    "tuned, beside auto": "`auto` and tuned less `auto`",
+    "from scratch, beside auto": "`auto` and from scratch less `auto`",
 }
 
 
 @dataclass(frozen=True, eq=False)
 class TaskGains:
-    """The correlations of the methods of a task, and the gains of `PAIRS` in all its sequences and in its resamples
-    (R,)."""
+    """The correlations of the methods of a task, and the gains of those of `PAIRS` that are finished, in all its
+    sequences and in its resamples (R,)."""
 
     task: str
     values: Mapping[str, float]
@@ -51,7 +57,7 @@ class TaskGains:
 
 
 def tables_of(task: Task, runs: Path, encoder: str) -> dict[str, Array] | None:
-    """The probabilities (N, C) of the development part, by method; None if something is not finished."""
+    """The probabilities (N, C) of the development part, by method; None if anything but `auto` is not finished."""
 
     def finished(method: str) -> FinishedRun | None:
         return FinishedRun.load(runs / task.name / f"{method}.0.npz", {"data": task.digest})
@@ -63,15 +69,20 @@ def tables_of(task: Task, runs: Path, encoder: str) -> dict[str, Array] | None:
     if kmers is None or not all(networks.values()):
         return None
     tables = {name: run.result.probabilities for name, run in networks.items() if run}
+    others = {"kmers": kmers}
+    if auto := finished(AUTO):
+        others[AUTO] = auto.result.probabilities
     together = {
-        f"kmers+{name}": _mean_of_logs(kmers, tables[name]) for name in ("tuned", "scratch")
+        f"{other}+{name}": _mean_of_logs(table_NC, tables[name], WEIGHTS[other])
+        for other, table_NC in others.items()
+        for name in ("tuned", "scratch")
     }
-    return {"kmers": kmers, **tables, **together}
+    return {**others, **tables, **together}
 
 
-def _mean_of_logs(one_NC: Array, other_NC: Array) -> Array:
-    """Probabilities as both tables say them with equal weights, which are not fitted to anything."""
-    mean_NC = np.sqrt(one_NC.clip(1e-12) * other_NC.clip(1e-12))
+def _mean_of_logs(one_NC: Array, other_NC: Array, weight: float) -> Array:
+    """Probabilities as both tables say them; `weight`, from 0 to 1, is that of the other."""
+    mean_NC = one_NC.clip(1e-12) ** (1 - weight) * other_NC.clip(1e-12) ** weight
     normalised: Array = mean_NC / mean_NC.sum(axis=1, keepdims=True)
     return normalised
 
@@ -86,27 +97,27 @@ def gains_of(task: Task, tables: Mapping[str, Array], seed: int) -> TaskGains:
     samples, rng = len(task.labels), np.random.default_rng(seed)
     values = correlations(np.arange(samples))
     draws = [_gains(correlations(rng.integers(samples, size=samples))) for _ in range(REPEATS)]
-    resampled = {name: np.array([draw[name] for draw in draws]) for name in PAIRS}
+    resampled = {name: np.array([draw[name] for draw in draws]) for name in draws[0]}
     return TaskGains(task.name, values, _gains(values), resampled)
 
 
 def _gains(values: Mapping[str, float]) -> dict[str, float]:
-    return {name: values[one] - values[other] for name, (one, other) in PAIRS.items()}
+    pairs = {name: pair for name, pair in PAIRS.items() if values.keys() >= set(pair)}
+    return {name: values[one] - values[other] for name, (one, other) in pairs.items()}
 
 
 def rows_of(finished: Sequence[TaskGains]) -> Iterator[tuple[str, ...]]:
-    """A row for each task and pair of methods, and for the means over tasks, whose intervals resample the sequences of
-    every task."""
+    """A row for each task and pair of methods, and for the means over the tasks that have the pair, whose intervals
+    resample the sequences of every task."""
     for name, (one, other) in PAIRS.items():
-        for task in finished:
+        tasks = [task for task in finished if name in task.gains]
+        for task in tasks:
             values = task.values[one], task.values[other]
             yield _row(task.task, name, values, task.gains[name], task.resampled[name])
-        if finished:
-            means = [
-                float(np.mean([t.values[method] for t in finished])) for method in (one, other)
-            ]
-            gain = float(np.mean([t.gains[name] for t in finished]))
-            mean_R = np.mean([t.resampled[name] for t in finished], axis=0)
+        if tasks:
+            means = [float(np.mean([t.values[method] for t in tasks])) for method in (one, other)]
+            gain = float(np.mean([t.gains[name] for t in tasks]))
+            mean_R = np.mean([t.resampled[name] for t in tasks], axis=0)
             yield _row(MEAN, name, means, gain, mean_R)
 
 
@@ -132,7 +143,7 @@ def markdown(rows: Sequence[tuple[str, ...]], encoder: str) -> str:
         "| --- |" + " ---: |" * len(PAIRS),
     ]
     for task in dict.fromkeys(task for task, _ in cells):
-        lines.append(f"| {task} | " + " | ".join(cells[task, name] for name in PAIRS) + " |")
+        lines.append(f"| {task} | " + " | ".join(cells.get((task, n), "") for n in PAIRS) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -280,7 +280,7 @@ def test_a_probe_reads_what_is_pretrained_and_its_control_new_values(task, tiny_
 
 def test_what_pretraining_adds_is_paired_with_its_controls(data, task, tmp_path):
     wrong = np.where(np.arange(len(task.labels)) < 15, 1 - task.labels, task.labels)
-    correct_by_method = {
+    called_by_method = {
         "kmers-both": (wrong, 0.5),
         "kmers-given": (wrong, 0.6),
         "tuned-tiny": (task.labels, 0.1),
@@ -288,12 +288,15 @@ def test_what_pretraining_adds_is_paired_with_its_controls(data, task, tmp_path)
         "probe-tiny": (wrong, 0.3),
         "untrained-tiny": (wrong, 0.3),
     }
-    for name, (called, held_out) in correct_by_method.items():
-        assert pretraining_gain.tables_of(task, tmp_path, "tiny") is None
+
+    def save(name, called, held_out):
         result = MethodResult(np.eye(2)[called] * 0.8 + 0.1, 1, held_out)
-        FinishedRun(result, 0.0, 0.0).save(
-            tmp_path / task.name / f"{name}.0.npz", {"data": task.digest}
-        )
+        file = tmp_path / task.name / f"{name}.0.npz"
+        FinishedRun(result, 0.0, 0.0).save(file, {"data": task.digest})
+
+    for name, (called, held_out) in called_by_method.items():
+        assert pretraining_gain.tables_of(task, tmp_path, "tiny") is None
+        save(name, called, held_out)
     tables = pretraining_gain.tables_of(task, tmp_path, "tiny")
     np.testing.assert_allclose(tables["kmers+scratch"], tables["kmers"])
     np.testing.assert_allclose(tables["kmers+tuned"][:15], 0.5)
@@ -308,3 +311,12 @@ def test_what_pretraining_adds_is_paired_with_its_controls(data, task, tmp_path)
     assert f"1.000, {mcc:.3f}: {1 - mcc:+.3f}" in pretraining_gain.markdown(
         [*pretraining_gain.rows_of([gains])], "tiny"
     )
+    assert not any("beside auto" in name for _, name in rows)
+    save("auto", wrong, 0.1)
+    beside = pretraining_gain.tables_of(task, tmp_path, "tiny")
+    odds = beside["auto+tuned"][0] / (1 - beside["auto+tuned"][0])
+    assert sorted(odds) == pytest.approx([9**-0.5, 9**0.5])  # 9 to 1 three quarters against one
+    with_auto = pretraining_gain.gains_of(task, beside, 0)
+    rows = {row[:2]: row[2:] for row in pretraining_gain.rows_of([gains, with_auto])}
+    assert rows["mean", "tuned, beside auto"] == rows["tf", "tuned, beside auto"]  # the one task
+    assert rows["tf", "tuned, beside auto"][2:] == ("0.0000",) * 3
