@@ -12,6 +12,7 @@ control differs from it in nothing else.
 Shape suffixes: W windows, L letters.
 """
 
+import argparse
 import math
 import shutil
 import time
@@ -82,13 +83,31 @@ class Row:
 
 
 def task_of(genome: Path, windows: int, variants: int, seed: int, folder: Path) -> Task:
-    """The parts of a genome, windows and sites spread evenly over what is held out."""
+    """The parts of a genome: the last tenth of every contig is held out."""
     training, held_out = {}, []
+    for name, text in sequences_of(genome):
+        cut = len(text) - len(text) // HELD_OUT_DIVISOR
+        training[name] = text[:cut]
+        held_out.append((f"{name}_end", text[cut + WINDOW :]))
+    return task_between(training, held_out, windows, variants, seed, folder)
+
+
+def sequences_of(genome: Path) -> Iterator[tuple[str, str]]:
+    """Names and letters of a FASTA's sequences."""
     with open_input(genome) as source:
         for record in read_sequences(source):
-            cut = len(record.held) - len(record.held) // HELD_OUT_DIVISOR
-            training[record.name] = record.held[:cut]
-            held_out.append((f"{record.name}_end", record.held[cut + WINDOW :]))
+            yield record.name, record.held
+
+
+def task_between(
+    training: dict[str, str],
+    held_out: Sequence[tuple[str, str]],
+    windows: int,
+    variants: int,
+    seed: int,
+    folder: Path,
+) -> Task:
+    """Sequences to train on, and windows and sites spread evenly over what is held out."""
     folder.mkdir(parents=True, exist_ok=True)
     reference = folder / "held-out.fa"
     reference.write_text("".join(f">{name}\n{text}\n" for name, text in held_out))
@@ -139,6 +158,14 @@ def markov_rows(task: Task, order: int, name: str) -> list[Row]:
             (name, before_WL, False),
             (f"{name}, both sides", both_WL, True),
         )
+    ]
+
+
+def baseline_rows(task: Task) -> list[Row]:
+    """The rows of the Markov models, of order 5 first."""
+    return [
+        *markov_rows(task, 5, "Markov model of order 5"),
+        *markov_rows(task, 10, "Markov models up to order 10, mixed"),
     ]
 
 
@@ -304,6 +331,16 @@ def _mean_with_interval(values: Numbers, seed: int) -> str:
     return f"{values.mean():.4f} ({low:.4f} to {high:.4f})"
 
 
+def add_sizes(parser: argparse.ArgumentParser) -> None:
+    """The options of how much is scored."""
+    parser.add_argument(
+        "--windows", type=int, default=400, help=f"of {WINDOW} letters that are scored"
+    )
+    parser.add_argument(
+        "--variants", type=int, default=2000, help="sites of a transition and its control"
+    )
+
+
 def main() -> None:
     """Print the table."""
     parser = parser_of(
@@ -319,22 +356,14 @@ def main() -> None:
         "--genome", type=Path, default=GENOMES / "yeast_sacCer3.fa.gz", metavar="FASTA"
     )
     parser.add_argument("--minutes", type=float, default=20.0, help="of training each preset")
-    parser.add_argument(
-        "--windows", type=int, default=400, help=f"of {WINDOW} letters that are scored"
-    )
-    parser.add_argument(
-        "--variants", type=int, default=2000, help="sites of a transition and its control"
-    )
+    add_sizes(parser)
     parser.add_argument(
         "--kept", action="store_true", help="train nothing: judge the models of an earlier run"
     )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     task = task_of(options.genome, options.windows, options.variants, options.seed, options.runs)
-    rows = [
-        *markov_rows(task, 5, "Markov model of order 5"),
-        *markov_rows(task, 10, "Markov models up to order 10, mixed"),
-    ]
+    rows = baseline_rows(task)
     for preset in options.methods:
         if options.kept:
             bundle = bundles.load(str(_model_folder(options.runs, preset)), torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""`benchmarks.likelihood.genomes` on a made-up genome: its parts, its rows by hand, and the program as a whole."""
+"""`benchmarks.likelihood` on a made-up genome: its parts, its rows by hand, and the programs as a whole."""
 
 import math
 import subprocess
@@ -113,9 +113,22 @@ def test_the_program_prints_a_row_for_each_model(genome, tmp_path):
         tmp_path,
         *(argument for setting in settings for argument in ("--set", setting)),
     ]
-    command = [sys.executable, "-m", "benchmarks.likelihood.genomes", *map(str, arguments)]
+    printed = run_program("genomes", arguments)
+    assert "| hyenadna-tiny (next-token) |" in printed
+    assert "8 steps" in printed
+    model = tmp_path / "models" / "hyenadna-tiny"
+    other = tmp_path / "other.fa"
+    other.write_text(f">other\n{'ACGT' * 2000}\n")
+    arguments = ["--models", model, "--training", genome, "--genomes", genome, other]
+    arguments += ["--windows", 3, "--variants", 3, "--threads", 1, "--runs", tmp_path]
+    printed = run_program("encoder", arguments)
+    assert printed.count("| hyenadna-tiny (next-token) |") == 2
+    assert "`g.fa`, 3 windows" in printed
+    assert "`other.fa`, 3 windows" in printed
+
+
+def run_program(name, arguments):
+    command = [sys.executable, "-m", f"benchmarks.likelihood.{name}", *map(str, arguments)]
     completed = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
     assert completed.returncode == 0, completed.stderr
-    assert "| hyenadna-tiny (next-token) |" in completed.stdout
-    assert "8 steps" in completed.stdout
-    assert (tmp_path / "models" / "hyenadna-tiny" / "config.json").is_file()
+    return completed.stdout
