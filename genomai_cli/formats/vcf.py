@@ -274,7 +274,7 @@ class _RequestedLines:
                 yield raw, number, 0
             if not positions:
                 continue
-            near = second_tab, second_tab + _INFO_REACH  # of a symbolic allele SVLEN or LEN may say it
+            near = second_tab, second_tab + _INFO_REACH
             reaches = raw.find(b"END=", *near) > 0 or raw.find(b"<", *near) > 0
             if not reaches and raw.find(b"\tGT", *near) < 0:
                 reaches = b"END=" in raw or b"<" in raw
