@@ -401,7 +401,10 @@ def test_blocks_reach_to_their_end_whatever_stands_for_no_variant(
     assert found == [(101, ""), (120, "")]
 
 
-# The last position of records at 100, as htslib 1.24 has it.
+HTSLIB = tuple(map(int, pysam.version.__htslib_version__.split(".")[:2]))
+
+
+# The last position of records at 100, as htslib 1.24 has it; before 1.22 it read END alone.
 @pytest.mark.parametrize("version", ["4.2", "4.4", "4.5"])
 @pytest.mark.parametrize(
     ("row", "last"),
@@ -448,7 +451,7 @@ def test_symbolic_alleles_end_as_in_htslib(
     ):
         for record in source:
             copy.write(record)
-    for path in (text, binary):
+    for path in (text, binary) if HTSLIB >= (1, 22) else (text,):
         for covering in (True, False):
             with open_input(path) as source:
                 file = read_variants(source, {"1": {*range(101, 200)}}, covering=covering)
