@@ -1,15 +1,22 @@
 """The positions requested of a reader of variants, gVCF blocks that cover some, and a big file's lines at them.
 
 Positions are single ones or intervals of a contig. A reference block of a gVCF is one record that says "as the
-reference" from POS to INFO/END. Of an indexed bgzipped VCF only the lines at the positions are read.
+reference" from POS to its end. Of an indexed bgzipped VCF only the lines at the positions are read.
+
+The end of a record without letters is the largest of INFO/END, POS + SVLEN of alleles that span the reference, and that
+of FORMAT/LEN of blocks, whatever version the header names: VCF 4.5 deprecates END, VCF 4.4 has it follow from SVLEN
+where it is not there, and htslib (from 1.22 on) computes the length of a BCF record so.
 """
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from genomai_cli.errors import InputError
+from genomai_cli.formats.sample_fields import TextFields
 from genomai_cli.formats.streams import Input
 from genomai_cli.formats.tabix import Blocks, Index, read_index
 
@@ -38,23 +45,52 @@ SitesByContig = Mapping[str, Sites]  # by normalised contig
 NO_VARIANT = frozenset({"<NON_REF>", "<*>", "<X>", "."})
 _NO_VARIANT_BYTES = frozenset(allele.encode() for allele in NO_VARIANT)
 _END = re.compile(rb"(?:^|;)END=(\d{1,12})(?:;|$)")
+_SVLEN = re.compile(rb"(?:^|;)SVLEN=([^;]*)")
+_LENGTH = re.compile(rb"-?(\d{1,12})")  # negative of deletions before VCF 4.4
+# Alleles whose SVLEN is of letters of the reference; <INS> lies between two.
+_SPANNING = re.compile(rb"<(?:DEL|DUP|INV|CNV)[:>]")
+_WITH_LEN = (b"<*>", b"<NON_REF>")
 
 
 def block_end(raw: bytes) -> int:
     """The last position of the block that a VCF line is, 0 for any other record."""
-    columns = raw.split(b"\t", 8)
+    columns = raw.split(b"\t", 9)
     if len(columns) < 8 or columns[4] not in _NO_VARIANT_BYTES:
         return 0
-    return info_end(columns[7])
+    return max(info_end(columns[7]), _length_end(columns))
 
 
 def covered_end(raw: bytes) -> int:
-    """The last position that a VCF line covers, by its REF, or by its END where an allele has no letters of its own."""
-    columns = raw.split(b"\t", 8)
+    """The last position that a VCF line covers, by its REF, or further where an allele has no letters of its own."""
+    columns = raw.split(b"\t", 9)
     if len(columns) < 8:
         return 0
     by_ref = int(columns[1]) + len(columns[3]) - 1
-    return max(by_ref, info_end(columns[7])) if has_symbolic(columns[4]) else by_ref
+    if not has_symbolic(columns[4]):
+        return by_ref
+    return max(by_ref, info_end(columns[7]), _svlen_end(columns), _length_end(columns))
+
+
+def _svlen_end(columns: Sequence[bytes]) -> int:
+    """The last position of alleles that span the reference, by SVLEN among a line's columns; 0 for none."""
+    found = _SVLEN.search(columns[7].rstrip(b"\r\n"))
+    if not found:
+        return 0
+    alleles = zip(columns[4].split(b","), found[1].split(b","), strict=False)
+    lengths = [_LENGTH.fullmatch(length) for alt, length in alleles if _SPANNING.match(alt)]
+    return max((int(columns[1]) + int(length[1]) for length in lengths if length), default=0)
+
+
+def _length_end(columns: Sequence[bytes]) -> int:
+    """The last position of a block, by the samples' LEN; 0 for none."""
+    if len(columns) < 10 or b"LEN" not in columns[8]:
+        return 0
+    if not any(alt in _WITH_LEN for alt in columns[4].split(b",")):
+        return 0
+    lengths = TextFields(columns[8], columns[9].rstrip(b"\r\n")).numbers("LEN")
+    if lengths is None or np.isnan(lengths).all():
+        return 0
+    return int(columns[1]) + int(np.nanmax(lengths)) - 1
 
 
 def is_symbolic(alts: Collection[str]) -> bool:

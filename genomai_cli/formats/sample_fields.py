@@ -45,7 +45,7 @@ class SampleFields(Protocol):
         """Which samples have nothing but zeros."""
 
     def flat(self, key: str, samples: Flags) -> Flags:
-        """Which samples have several values that are all the same."""
+        """Which samples have several values that are all the same, as far as they are given."""
 
     def below(self, key: str, minimum: int) -> Flags:
         """Which samples' first value is below the minimum."""
@@ -113,13 +113,24 @@ class TextFields:
     def flat(self, key: str, samples: Flags) -> Flags:
         """See `SampleFields`."""
         starts, flat = self._begin(key), np.zeros(len(samples), np.bool_)
-        if key == "PL":  # the least of which is 0
-            c0, c2 = self._text[starts], self._text[starts + 2]
-            samples = samples & (c0 == _ZERO) & (c2 == _ZERO)
+        if key == "PL":
+            samples = samples & self._may_repeat(starts)
         for sample in np.flatnonzero(samples):
-            first, *others = self._field(starts[sample]).split(b",")
-            flat[sample] = bool(others) and all(other == first != b"." for other in others)
+            flat[sample] = _is_flat(self._field(starts[sample]))
         return flat
+
+    def _may_repeat(self, starts: NDArray[np.int64]) -> Flags:
+        """Which fields may be an integer several times: the second as long as the first, or one of them missing. Of
+        more than three digits each, any."""
+        first, *others = (self._text[starts + at] for at in range(8))
+        may_repeat: Flags = (first == _DOT) & (others[0] == _COMMA)
+        is_longer = np.ones_like(may_repeat)
+        for digits in range(1, 4):
+            separator, second, after = (others[at] for at in (digits - 1, digits, 2 * digits))
+            repeats = (second == _DOT) | ((second == first) & _ends_value(after))
+            may_repeat |= is_longer & (separator == _COMMA) & repeats
+            is_longer &= ~_ends_value(separator)
+        return may_repeat | is_longer
 
     def below(self, key: str, minimum: int) -> Flags:
         """See `SampleFields`."""
@@ -210,8 +221,9 @@ class BcfFields:
         """See `SampleFields`."""
         values = self._required(key)
         known = ~np.isnan(values)
-        same = (~known | (values == values[:, :1])).all(axis=1)
-        flat: Flags = same & (known.sum(axis=1) > 1) & samples
+        smallest = np.where(known, values, np.inf).min(axis=1)
+        largest = np.where(known, values, -np.inf).max(axis=1)
+        flat: Flags = (smallest == largest) & (known.sum(axis=1) > 1) & samples
         return flat
 
     def below(self, key: str, minimum: int) -> Flags:
@@ -242,12 +254,25 @@ class BcfFields:
         return _with_missing_as_nan(values)
 
 
+def _ends_value(text: Bytes) -> Flags:
+    ends: Flags = (text == _COMMA) | (text == _COLON) | (text == _TAB)
+    return ends
+
+
 def _is_zero(text: bytes) -> bool:
     """Whether values between commas are zeros, as far as they are given."""
     if text in _ZEROS:
         return True
     values = [value for value in text.split(b",") if value != b"."]
     return bool(values) and not b"".join(values).strip(b"0.")
+
+
+def _is_flat(text: bytes) -> bool:
+    """Whether the values between commas, as far as they are given, are several of the same."""
+    first, *others = [value for value in text.split(b",") if value != b"."] or [b""]
+    return bool(others) and all(
+        other == first or number_of(other) == number_of(first) for other in others
+    )
 
 
 def _with_missing_as_nan(values: NDArray[np.generic]) -> Numbers:

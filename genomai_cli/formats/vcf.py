@@ -274,10 +274,11 @@ class _RequestedLines:
                 yield raw, number, 0
             if not positions:
                 continue
-            end = raw.find(b"END=", second_tab, second_tab + _INFO_REACH)
-            if end < 0 and raw.find(b"\tGT", second_tab, second_tab + _INFO_REACH) < 0:
-                end = raw.find(b"END=", second_tab)
-            if end > 0:
+            near = second_tab, second_tab + _INFO_REACH
+            reaches = raw.find(b"END=", *near) > 0 or raw.find(b"<", *near) > 0
+            if not reaches and raw.find(b"\tGT", *near) < 0:
+                reaches = b"END=" in raw or b"<" in raw
+            if reaches:
                 for site in ordered.within(positions, pos + 1, covered_until(raw)):
                     yield raw, number, site
             elif covering:
@@ -416,12 +417,11 @@ def _read_bcf(
 
 
 def _bcf_variant(row: BcfRecord, reading: VariantReading) -> Variant:
-    alts = () if row.alts == (".",) else row.alts
     record = Variant(
         normal_contig(row.contig),
         row.position,
         row.ref.upper(),
-        tuple(allele if allele.startswith("<") else allele.upper() for allele in alts),
+        alternates(",".join(row.alts)),
         row.genotypes,
         row.phased,
         has_genotypes=row.has_genotypes,

@@ -18,7 +18,7 @@ from torch import Tensor
 from genomai_cli.inputs.samples import Letters, Rows
 from genomai_cli.population.barcode import letters_to_genotypes
 from genomai_cli.population.networks.likelihood_fit import population_counts
-from genomai_cli.population.panel import Panel, with_mean_of_others
+from genomai_cli.population.panel import Panel, smoothed_frequencies
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +33,10 @@ class LetterHints:
 
     @classmethod
     def fit(cls, letters_NS: Letters, groups_N: Rows, panel: Panel) -> "LetterHints":
-        """From barcodes of samples whose groups are numbered from 0; half a count is added to either allele."""
+        """From barcodes of samples whose groups are numbered from 0, by `smoothed_frequencies`."""
         copies_NS = letters_to_genotypes(letters_NS, panel)
         alternate_GS, total_GS = population_counts(copies_NS, groups_N, int(groups_N.max()) + 1)
-        frequency_GS = with_mean_of_others((alternate_GS + 0.5) / (total_GS + 1), total_GS)
+        frequency_GS = smoothed_frequencies(alternate_GS, total_GS)
         log_AGS = np.log(np.stack([1 - frequency_GS, frequency_GS]))
         log_AGS -= log_AGS.mean(axis=1, keepdims=True)
         log_AGS /= max(np.sqrt(np.mean(log_AGS**2)), 1e-9)

@@ -89,6 +89,12 @@ class Panel:
         shown: NDArray[np.int64] = np.where(positions > 0, positions, self.positions[other])
         return shown
 
+    @cached_property
+    def loci(self) -> tuple[str, ...]:
+        """The name CHROM:POS (sites,) of each site, by its shown position."""
+        positions = self.shown_positions.tolist()
+        return tuple(f"{c}:{p}" for c, p in zip(self.chrom, positions, strict=True))
+
     def subset(self, indices: Sequence[int] | NDArray[np.int64], *, name: str = "") -> "Panel":
         """The sites at the given indices, in the given order."""
         chosen = np.asarray(indices, np.int64)
@@ -241,6 +247,14 @@ def with_mean_of_others(
     mean_S = np.where(groups_S > 0, sum_S / np.maximum(groups_S, 1), 0.5)
     filled: NDArray[np.float64] = np.where(seen_GS, frequency_GS, mean_S)
     return filled
+
+
+def smoothed_frequencies(
+    alternate_GS: NDArray[np.float64], total_GS: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Allele frequencies (groups, sites), never 0 or 1, from the counts of alternate alleles and of all alleles: half a
+    count is added to either allele (Jeffreys' prior); where a group has none, `with_mean_of_others`."""
+    return with_mean_of_others((alternate_GS + 0.5) / (total_GS + 1), total_GS)
 
 
 def allele_information(frequency_GS: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -401,6 +401,65 @@ def test_blocks_reach_to_their_end_whatever_stands_for_no_variant(
     assert found == [(101, ""), (120, "")]
 
 
+HTSLIB = tuple(map(int, pysam.version.__htslib_version__.split(".")[:2]))
+
+
+# The last position of records at 100, as htslib 1.24 has it; before 1.22 it read END alone.
+@pytest.mark.parametrize("version", ["4.2", "4.4", "4.5"])
+@pytest.mark.parametrize(
+    ("row", "last"),
+    [
+        ("N <DEL> . . SVTYPE=DEL;SVLEN=50 GT 0/1 0/0", 150),
+        ("N <DEL> . . SVLEN=-50 GT 0/1 0/0", 150),  # as before VCF 4.4
+        ("N <DEL:ME> . . SVLEN=50 GT 0/1 0/0", 150),
+        ("N <DUP> . . SVLEN=50 GT 0/1 0/0", 150),
+        ("N <INV>,<INS> . . SVLEN=10,70 GT 0/1 0/0", 110),
+        ("N <INS> . . SVLEN=50 GT 0/1 0/0", 100),
+        ("N <DELETION> . . SVLEN=50 GT 0/1 0/0", 100),
+        ("ACGT A,<DEL> . . SVLEN=.,50 GT 0/1 0/0", 150),
+        ("ACGT <DEL> . . SVLEN=2 GT 0/1 0/0", 103),
+        ("N <DEL> . . END=120;SVLEN=50 GT 0/1 0/0", 150),
+        ("N <DEL> . . SVLEN=50;END=180 GT 0/1 0/0", 180),
+        ("ACGT A . . SVLEN=50 GT 0/1 0/0", 103),
+        ("N <*> . . . GT:LEN 0/0:20 0/0:50", 149),
+        ("N <NON_REF> . . . GT:LEN 0/0:20 0/0:.", 119),
+        ("N <*> . . END=120 GT:LEN 0/0:50 0/0", 149),
+        ("A C,<*> . . . GT:LEN 0/1:. 0/0:30", 129),
+        ("N <*> . . . GT:LEN 0/0:. 0/0", 100),
+        ("N . . . . GT:LEN 0/0:50 0/0:50", 100),
+        ("N <*> . . . GT:MED_LEN 0/0:50 0/0:50", 100),
+    ],
+)
+def test_symbolic_alleles_end_as_in_htslib(
+    tmp_path: Path, row: str, last: int, version: str
+) -> None:
+    text, binary = tmp_path / "x.vcf", tmp_path / "x.bcf"
+    declared = "".join(
+        f'##{kind}=<ID={name},Number={number},Type={values},Description="">\n'
+        for kind, name, number, values in (
+            ("INFO", "SVTYPE", "1", "String"),
+            ("INFO", "SVLEN", "A", "Integer"),
+            ("FORMAT", "LEN", "1", "Integer"),
+            ("FORMAT", "MED_LEN", "1", "Integer"),
+        )
+    )
+    content = vcf(f"1 100 . {row}").replace(b"#CHROM", declared.encode() + b"#CHROM")
+    text.write_bytes(content.replace(b"VCFv4.2", b"VCFv" + version.encode()))
+    with (
+        pysam.VariantFile(str(text)) as source,
+        pysam.VariantFile(str(binary), "wb", header=source.header) as copy,
+    ):
+        for record in source:
+            copy.write(record)
+    for path in (text, binary) if HTSLIB >= (1, 22) else (text,):
+        for covering in (True, False):
+            with open_input(path) as source:
+                file = read_variants(source, {"1": {*range(101, 200)}}, covering=covering)
+                found = [variant.position for variant in file.records]
+            is_block = row.split(" ")[1] in ("<*>", "<NON_REF>")
+            assert found == [*range(101, last + 1 if covering or is_block else 0)]
+
+
 @pytest.mark.parametrize("alt", ["<*>", "<DEL>"])
 def test_an_end_behind_many_fields_of_info_is_found(tmp_path: Path, alt: str) -> None:
     path = tmp_path / "x.vcf"

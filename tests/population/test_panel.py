@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from genomai_cli.errors import InputError
 from genomai_cli.population.builds import choose_build, header_build
-from genomai_cli.population.panel import Panel
+from genomai_cli.population.panel import Panel, smoothed_frequencies
 
 HEADER = "chrom\tpos_grch37\tpos_grch38\trsid\tref\talt\tpanel\n"
 SITES = "chr1\t10\t110\trs1\tA\tG\tx\n1\t20\t.\t.\tc\tt\tx,y\nX\t30\t130\trs3\tG\tC\ty\n"
@@ -114,10 +115,14 @@ def test_the_sites_of_a_vcf_with_and_without_samples(samples, tmp_path):
     assert panel.positions["GRCh37"].tolist() == [0]
 
 
+def test_smoothed_frequencies_by_hand():
+    alternate, total = np.array([[0, 3, 0], [4, 0, 0.0]]), np.array([[4, 4, 0], [4, 0, 0.0]])
+    assert smoothed_frequencies(alternate, total).tolist() == [[0.1, 0.7, 0.5], [0.9, 0.7, 0.5]]
+
+
 def test_sites_of_one_build_alone_are_named_and_drawn_by_it(tmp_path):
     pytest.importorskip("matplotlib")
     from genomai_cli.population.alignment.manhattan import axis_of, site_names
-    from genomai_cli.population.evaluation.detection import site_name
 
     rows = ["1\t.\t1000000", "1\t.\t200000000", "2\t7000000\t5000000", "2\t9000\t."]
     lines = ["chrom\tpos_grch37\tpos_grch38\tref\talt", *(f"{row}\tA\tG" for row in rows)]
@@ -126,7 +131,7 @@ def test_sites_of_one_build_alone_are_named_and_drawn_by_it(tmp_path):
     assert panel.build == "GRCh38"
     names = ["1:1000000", "1:200000000", "2:5000000", "2:9000"]
     assert site_names(panel) == names
-    assert [site_name(panel, site) for site in range(4)] == names
+    assert panel.loci == tuple(names)
     first, second, third, _ = axis_of(panel).position
     assert second - first == 199_000_000
     assert third > second

@@ -71,13 +71,9 @@ class Axis:
 
 def site_names(panel: Panel) -> list[str]:
     """Names of the sites: the rsID, with the gene where that is well known, else chromosome and position."""
-    positions = panel.shown_positions.tolist()
-    sites = zip(panel.rsid, panel.chrom, positions, strict=True)
     return [
-        (f"{rsid} {GENES[rsid]}" if rsid in GENES else rsid)
-        if rsid != "."
-        else f"{chrom}:{position}"
-        for rsid, chrom, position in sites
+        locus if rsid == "." else f"{rsid} {GENES[rsid]}" if rsid in GENES else rsid
+        for rsid, locus in zip(panel.rsid, panel.loci, strict=True)
     ]
 
 

@@ -208,8 +208,7 @@ def _sites(
     squares_S = sum(p * (1 - p) / len(each) + 1e-6 for p, each in pairs)
     largest = np.argsort(-np.abs(generated_S - real_S) / np.sqrt(squares_S), kind="stable")
     return {
-        site_name(panel, s): (float(generated_S[s]), float(real_S[s]))
-        for s in largest[:TOP_DIFFERENCES]
+        panel.loci[s]: (float(generated_S[s]), float(real_S[s])) for s in largest[:TOP_DIFFERENCES]
     }
 
 
@@ -224,14 +223,9 @@ def _pairs(
     )
     largest = np.argsort(-np.nan_to_num(np.abs(gaps_E)), kind="stable")[:TOP_DIFFERENCES]
     return {
-        "-".join(site_name(panel, s) for s in pairs_2E[:, e]): (
+        "-".join(panel.loci[s] for s in pairs_2E[:, e]): (
             float(generated_E[e]),
             float(real_E[e]),
         )
         for e in largest
     }
-
-
-def site_name(panel: Panel, site: int) -> str:
-    """A site's chromosome and position."""
-    return f"{panel.chrom[site]}:{panel.shown_positions[site]}"

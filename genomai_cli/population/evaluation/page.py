@@ -104,9 +104,7 @@ class Frequencies:
         cls, real: NDArray[np.float64], generated: SampleGenotypes, panel: Panel
     ) -> "Frequencies":
         """The frequencies of generated samples, and given ones of real samples."""
-        positions = panel.shown_positions.tolist()
-        names = [f"{c}:{p}" for c, p in zip(panel.chrom, positions, strict=True)]
-        return cls(names, real, structure.frequencies(generated))
+        return cls(panel.loci, real, structure.frequencies(generated))
 
 
 def quality_page(

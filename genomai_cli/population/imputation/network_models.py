@@ -82,8 +82,8 @@ class PopulationDenoiserModel:
     """The model of a `DenoiserNetwork`, given the posterior probability of each population.
 
     That follows from the known alleles and the populations' frequencies, as if sites were independent. Heterozygotes of
-    unknown phase have the alternate allele on either haplotype in turn: the genotype at a linked site is the same
-    either way.
+    unknown phase have the alternate allele on either haplotype in turn, and half a genotype without phase has it on the
+    first: the genotype at a linked site is the same either way.
     """
 
     def __init__(self, network: DenoiserNetwork, panel: Panel, phenotypes: Phenotypes) -> None:
@@ -123,13 +123,16 @@ class PopulationDenoiserModel:
 
 
 def alternate_phase(alleles_B2S: Alleles, phased_BS: Flags) -> Alleles:
-    """The alleles, with the two of every second heterozygote of unknown phase exchanged."""
+    """The alleles in an order that does not depend on that of calls without phase: the two of every second heterozygote
+    are exchanged, and of half a genotype the known allele is the first."""
     known_BS = (alleles_B2S != MISSING).all(axis=1)
     unordered_BS = known_BS & ~phased_BS & (alleles_B2S[:, 0] != alleles_B2S[:, 1])
     second_BS = np.cumsum(unordered_BS, axis=1) % 2
     ordered_B2S = alleles_B2S.copy()
     for number, row in enumerate((second_BS, 1 - second_BS)):
         ordered_B2S[:, number] = np.where(unordered_BS, row, alleles_B2S[:, number])
+    unplaced_BS = (alleles_B2S[:, 0] == MISSING) & ~phased_BS
+    ordered_B2S[:, ::-1] = np.where(unplaced_BS[:, None], alleles_B2S, ordered_B2S[:, ::-1])
     return ordered_B2S
 
 

@@ -153,6 +153,7 @@ class PopulationLikelihood(nn.Module):
         frequency_GS = self._group_frequencies(frequency_PS)
         by_population_BP = log_likelihood(likelihood_BS3, frequency_PS)
         counts = equivalent_counts(likelihood_BS3, frequency_PS[by_population_BP.argmax(1)])
+        # The weights are by the information of genotypes of two alleles: a share of one counts for that share.
         known_BS = counts[1] / 2
         gain_B = torch.stack([mixture_gain_of(row, frequency_GS) for row in likelihood_BS3])
         scores = {LIKELIHOOD: log_BP, MIXTURE: gain_B, VOTES: torch.ones_like(gain_B)}

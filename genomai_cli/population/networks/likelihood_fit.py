@@ -17,7 +17,7 @@ from genomai_cli.population.networks.genotype_mlp import allele_counts, is_haplo
 from genomai_cli.population.networks.laplace import curvature, mode
 from genomai_cli.population.networks.likelihood import PopulationLikelihood
 from genomai_cli.population.networks.novelty import novelty_axes
-from genomai_cli.population.panel import informativeness, with_mean_of_others
+from genomai_cli.population.panel import informativeness, smoothed_frequencies
 
 Array = NDArray[np.float64]
 RIDGE = 0.03  # of the regression, per site
@@ -116,7 +116,7 @@ def _shrunken(
 
 def predicted_frequencies(alternate_PS: Array, total_PS: Array) -> Array:
     """The frequencies (P, S) of each population as the others predict them."""
-    raw_PS = with_mean_of_others((alternate_PS + 0.5) / (total_PS + 1), total_PS)
+    raw_PS = smoothed_frequencies(alternate_PS, total_PS)
     return np.stack([_predicted(raw_PS, number) for number in range(len(raw_PS))])
 
 
