@@ -187,7 +187,7 @@ def score(
         )
     if model is None:
         raise UsageError(
-            "--model: name a model of DNA; none of those installed has a likelihood of it"
+            "--model: name a model of DNA: dna-encoder, which is small and of human DNA, or one of your own"
         )
     bundle = load_model(run, model, compute)
     batching = Batching(windows=batch_size)

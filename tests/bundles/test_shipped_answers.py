@@ -7,7 +7,8 @@ from conftest import EXPECTED, REPOSITORY, assert_expected, run
 
 pytestmark = pytest.mark.usefixtures("one_thread", "shipped_only")
 EXAMPLES = REPOSITORY / "examples"
-TOLERANCE = 1e-6  # of vectors; everything else is the same letter for letter
+# Of numbers of vectors and likelihoods, where not the same letter for letter, as everything else is.
+ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE = 1e-6, 1e-6
 TRANSITION = {"A": "G", "G": "A", "C": "T", "T": "C", "N": "N"}
 # the golden file: the command, and its input
 BARCODES = {
@@ -26,6 +27,10 @@ GENOMES = {
     "classify-mito.tsv": "classify --model mito",
     "embed-mito-pretrained.tsv": "embed --model mito-pretrained",
     "denoise-mito.tsv": "denoise --model mito-denoiser -o genome.fa --changes -",
+}
+DNA = {
+    "embed-dna-encoder.tsv": "embed --model dna-encoder",
+    "score-dna-encoder.tsv": "score --model dna-encoder --strand both",
 }
 WITHOUT_INPUT = {
     "generate.fa": "generate -n 2 --steps 8 --seed 3",
@@ -50,6 +55,15 @@ def genomes() -> str:
     return f">straight\n{changed}\n>turned\n{changed[5000:] + changed[:5000]}\n"
 
 
+def dna() -> str:
+    """A piece of the same reference, once in lower case, and one longer than the encoder's window."""
+    lines = (REPOSITORY / "models" / "mito" / "reference.fa").read_text().splitlines()
+    letters = "".join(lines[1:])
+    return (
+        f">short\n{letters[:200]}\n>lower\n{letters[:200].lower()}\n>long\n{letters[5000:6200]}\n"
+    )
+
+
 def answer(command: str, stdin: str) -> str:
     result = run([*command.split(), "-q", "--device", "cpu", "--threads", "1"], stdin=stdin)
     assert result.status == 0, result.stderr
@@ -72,19 +86,26 @@ def test_genomes_get_the_same(name, tmp_path, monkeypatch):
     assert_pinned(name, answer(GENOMES[name], genomes()))
 
 
+@pytest.mark.parametrize("name", DNA)
+def test_plain_dna_gets_the_same(name):
+    assert_pinned(name, answer(DNA[name], dna()))
+
+
 @pytest.mark.parametrize("name", WITHOUT_INPUT)
 def test_the_same_samples_are_generated(name):
     assert_pinned(name, answer(WITHOUT_INPUT[name], ""))
 
 
 def assert_pinned(name: str, text: str) -> None:
-    """The golden file has the same; the numbers of vectors may differ by `TOLERANCE`."""
+    """The golden file has the same; the numbers of vectors and likelihoods may differ by the tolerances."""
     name = f"shipped-{name}"
-    if "embed" not in name:
+    if not any(command in name for command in ("embed", "score")):
         assert_expected(name, text)
         return
     golden = (EXPECTED / name).read_text().splitlines()
     for line, expected_line in itertools.zip_longest(text.splitlines(), golden, fillvalue=""):
         pairs = list(zip(line.split("\t"), expected_line.split("\t"), strict=True))
         for field, expected in (pair for pair in pairs if pair[0] != pair[1]):
-            assert float(field) == pytest.approx(float(expected), abs=TOLERANCE)
+            assert float(field) == pytest.approx(
+                float(expected), abs=ABSOLUTE_TOLERANCE, rel=RELATIVE_TOLERANCE
+            )
