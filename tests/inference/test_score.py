@@ -146,6 +146,19 @@ class TestNextToken:
             )
             assert score.bases == 240 - tokenizer["k"]  # all but the first token's
 
+    @pytest.mark.parametrize("both_strands", [False, True])
+    @pytest.mark.parametrize(("k", "stride"), [(3, 3), (4, 2), (6, 1), (5, 3)])
+    def test_windows_score_the_letters_that_the_whole_sequence_has(
+        self, causal, k, stride, both_strands
+    ):
+        tokenizer = {"kind": "kmers", "k": k, "stride": stride}
+        model = likelihood_bundles.bundle(tiny_causal.KIND, tokenizer, "causal")
+        texts = [("ACGTTGATCATTGNACC" * 5)[:length] for length in (60, 61, 62)]
+        whole = scores(model, *texts, both_strands=both_strands)
+        for window in (2 * (k + stride) + 1, 25, 26):
+            windowed = scores(model, *texts, window=window, both_strands=both_strands)
+            assert [score.bases for score in windowed] == [score.bases for score in whole]
+
     def test_a_token_behind_an_unknown_letter_counts_all_its_letters(self, causal):
         triplets = likelihood_bundles.bundle(tiny_causal.KIND, {"kind": "kmers", "k": 3}, "causal")
         scored = ~np.isnan(log_probabilities(triplets, "ACGTNACGTACG"))
@@ -179,6 +192,18 @@ class TestMasked:
         assert per_base[:10] == pytest.approx(
             log_probabilities(masked, TEXT[:20])[:10], nan_ok=True
         )
+
+    @pytest.mark.parametrize(("k", "stride"), [(3, 3), (4, 2)])
+    def test_tokens_of_several_letters_are_the_same_in_windows(self, k, stride):
+        tokenizer = {"kind": "kmers", "k": k, "stride": stride}
+        model = likelihood_bundles.bundle(
+            "dnabert", tokenizer, "masked", **likelihood_bundles.DNABERT
+        )
+        texts = [("ACGTTGATCATT" * 3)[:length] for length in (30, 31, 32)]
+        whole = scores(model, *texts, both_strands=True)
+        for window in (2 * (k + stride), 2 * (k + stride) + 1):
+            windowed = scores(model, *texts, window=window, both_strands=True)
+            assert [score.bases for score in windowed] == [score.bases for score in whole]
 
 
 class TestBytes:
