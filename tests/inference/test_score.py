@@ -23,6 +23,8 @@ from genomai_cli.inference.batching import Batching
 from genomai_cli.inference.likelihood import Likelihood, Settings, has_likelihood
 from genomai_cli.inference.score import score_sequences, totals
 from genomai_cli.records import SequenceRecord
+from genomai_cli.sources.records import OtherLetters
+from genomai_cli.tokenizers import from_config
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 DNA = st.text("ACGTN", min_size=2, max_size=30)
@@ -216,6 +218,14 @@ class TestBytes:
         assert score.bases == 8
         (score,) = scores(bytes_bundle, "ACGTNacgt", only_bases=True)
         assert score.bases == 3
+
+    def test_characters_that_are_no_bases_are_reported(self):
+        others = OtherLetters()
+        for text in ("|D__X|ACGTacgu", "MKTAYNN"):
+            others.count(SequenceRecord("s", text), from_config({"kind": "bytes"}))
+        other_case, foreign = others.warnings()
+        assert other_case.startswith("4 letters of 1 sequences are lower case or U")
+        assert foreign.startswith("5 characters of 1 sequences are none of A, C, G and T")
 
     @needs_shared
     def test_evo_2_scores_as_its_own_code_does(self):
