@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from genomai_cli import __version__
 from genomai_cli.bundles import catalog
 from genomai_cli.bundles.stored import MEMBER_PREFIX, all_finite
-from genomai_cli.errors import BundleError
+from genomai_cli.errors import BundleError, UsageError
 from genomai_cli.formats.outputs import atomic_folder
 
 
@@ -70,6 +70,22 @@ def new_config(
             "python": sys.version.split()[0],
         },
     }
+
+
+def require_name(target: Path) -> None:
+    """UsageError for a folder that has no name of its own, which it could be written beside and renamed to."""
+    if target.name in ("", ".."):
+        raise UsageError(f"{target}: name the folder that is to become a bundle")
+
+
+def require_replaceable(target: Path, *, force: bool, remedy: str = "--force replaces it") -> None:
+    """UsageError unless `target` can become a bundle: nothing is there, or a bundle that `force` says to replace."""
+    require_name(target)
+    is_bundle = (target / catalog.CONFIG).is_file()
+    if target.exists() and not is_bundle:
+        raise UsageError(f"{target} exists and is not a model bundle: it would not be replaced")
+    if is_bundle and not force:
+        raise UsageError(f"{target} exists: {remedy}")
 
 
 Write = Callable[[Path], None]

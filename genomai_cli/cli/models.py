@@ -64,7 +64,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Write JSON instead of a ta
 Checkpoint = Annotated[
     Path, typer.Argument(metavar="FILE|DIR", help="The checkpoint's file or folder.", exists=True)
 ]
-Bundle = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The bundle's folder.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")]
 
 
 @models.command("list", cls=Command)
@@ -232,6 +232,8 @@ def new(
     output: Target,
     recipe: RecipeName,
     changes: Changes = None,
+    *,
+    force: Force = False,
     seed: Seed = 0,
 ) -> None:
     """Make a model of plain DNA that has learnt nothing.
@@ -244,11 +246,12 @@ def new(
     """
 
     from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.bundles.writing import Extras
+    from genomai_cli.bundles.writing import Extras, require_replaceable
     from genomai_cli.training import recipe as recipes
     from genomai_cli.training.initialization import untrained
     from genomai_cli.training.model_card import untrained_card
 
+    require_replaceable(output, force=force)
     base_recipe, text = recipes.read(recipe, changes or [])
     bundle = untrained(named_after(base_recipe, output, changes or []), seed=seed)
     card = untrained_card(bundle, command_line())
@@ -288,7 +291,9 @@ def inspect(
 def convert(
     run: Run,
     path: Checkpoint,
-    output: Bundle,
+    output: Target,
+    *,
+    force: Force = False,
 ) -> None:
     """Make a bundle of a checkpoint in a released layout.
 
@@ -302,8 +307,9 @@ def convert(
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
     from genomai_cli.bundles import orbax
-    from genomai_cli.bundles.writing import Extras
+    from genomai_cli.bundles.writing import Extras, require_replaceable
 
+    require_replaceable(output, force=force)
     with orbax.as_file(path) as checkpoint:
         released = bundles.load(checkpoint, devices.choose("cpu"))
     for remark in released.remarks:

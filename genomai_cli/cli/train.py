@@ -257,6 +257,8 @@ def train(
     device = devices.choose(compute.device)
     record_device(run, device, compute.device)
     start = bundles.load(reading.model, device) if reading.model else None
+    if start is not None and start.input.coordinates is None and first.has_variants:
+        raise UsageError(f"{first.path}: the model {start.name!r} reads sequences, not a VCF")
     recipe, recipe_text, heads = learning.read(preset, labels, output, start)
     targets = _targets(run, recipe, labels, heads, learning.target)
     if learning.time is not None and not recipes.is_selected(recipe):

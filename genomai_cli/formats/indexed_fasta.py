@@ -132,7 +132,8 @@ def _fasta(path: Path, fasta: Path, index: list[Path]) -> pysam.FastaFile:
 
 
 def _no_fasta(path: Path) -> InputError:
-    return InputError("not a FASTA file whose lines have one length within a record", path=path)
+    message = "not a FASTA file whose lines have one length within a record and whose last record has letters"
+    return InputError(message, path=path)
 
 
 def _index_endings(path: Path) -> list[str]:

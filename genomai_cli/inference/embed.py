@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genomai_cli.backbones.base import Backbone
 from genomai_cli.backbones.classifier import CLS, MAX, MEAN, POOLER, POOLS
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import UsageError
@@ -333,6 +334,10 @@ def _check(bundle: Bundle, settings: Settings) -> None:
         _refuse(of_sequences, f"the model {name} does not read plain DNA but one letter a site")
     if not bundle.classifier.has_token_vectors:
         _refuse(of_tokens, f"the model {name} has one vector a sample and none a token")
+    network = bundle.classifier.networks[0]
+    if settings.pool == CLS and isinstance(network, Backbone) and network.causal:
+        reason = f"the model {name} reads from left to right: its first token knows nothing of the sequence after it"
+        raise UsageError(f"--pool {CLS}: {reason}")
     if settings.pool == POOLER and not bundle.classifier.has_pooler:
         raise UsageError(f"--pool {POOLER}: the model {name} has no trained pooler")
     if settings.per_token and settings.pool != MEAN:

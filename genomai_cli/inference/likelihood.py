@@ -62,11 +62,13 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A text to read, of which the letters from `start` to before `end` are scored; by default all."""
+    """A text to read, of which the letters from `start` to before `end` are scored; by default all. On the other strand
+    the last `skipped` letters are not read."""
 
     text: str
     start: int = 0
     end: int | None = None
+    skipped: int = 0
 
     @property
     def scored(self) -> slice:
@@ -76,8 +78,8 @@ class Stretch:
     @property
     def other_strand(self) -> "Stretch":
         """The same on the other strand."""
-        scored, size = self.scored, len(self.text)
-        text = as_text(reverse_complement(as_letters(self.text)))
+        scored, size = self.scored, len(self.text) - self.skipped
+        text = as_text(reverse_complement(as_letters(self.text[:size])))
         return Stretch(text, size - scored.stop, size - scored.start)
 
 
@@ -126,7 +128,7 @@ class NextToken:
 
     def logs(self, stretch: Stretch, answers: Sequence[Logs]) -> Logs:
         """See `QueryStrategy`."""
-        tokens = self._scored(stretch)
+        tokens, answered = self._scored(Stretch(stretch.text)), self._scored(stretch)
         logs_L = np.full(len(stretch.text), np.nan)
         if len(tokens):
             last = tokens * self.tokenizer.stride + self.tokenizer.k - 1
@@ -135,7 +137,9 @@ class NextToken:
             tells_all = (tokens == 0) | ~known[tokens - 1]  # nothing of it has been read before
             for back in range(1, self.tokenizer.k):
                 logs_L[last[(back < new) | tells_all] - back] = 0.0
-            logs_L[last] = answers[0]
+        logs_L[: stretch.scored.start] = logs_L[stretch.scored.stop :] = np.nan
+        if len(answered):
+            logs_L[answered * self.tokenizer.stride + self.tokenizer.k - 1] = answers[0]
         return logs_L
 
     def _scored(self, stretch: Stretch) -> Indices:
@@ -282,7 +286,12 @@ class Likelihood:
             strands_SL = [self._one_strand(batch)]
             if self.settings.both_strands:
                 reversed_SL = self._one_strand([stretch.other_strand for stretch in batch])
-                strands_SL.append([logs_L[::-1] for logs_L in reversed_SL])
+                strands_SL.append(
+                    [
+                        np.pad(logs_L[::-1], (0, stretch.skipped), constant_values=np.nan)
+                        for stretch, logs_L in zip(batch, reversed_SL, strict=True)
+                    ]
+                )
             yield from map(np.stack, zip(*strands_SL, strict=True))
 
     def _one_strand(self, stretches: Sequence[Stretch]) -> list[Logs]:
@@ -383,7 +392,8 @@ def window_letters(bundle: Bundle, requested: int | None) -> int | None:
     max_letters = None if max_tokens is None else (max_tokens - 1) * tokenizer.stride + tokenizer.k
     if requested is None:
         return max_letters
-    min_letters = 2 * (tokenizer.k + tokenizer.stride)
+    k, step = tokenizer.k, tokenizer.stride
+    min_letters = k + -(-(k + 2 * step) // step) * step  # whole tokens, of which windows share some
     if requested < min_letters or (max_letters is not None and requested > max_letters):
         bounds = (
             f"at least {min_letters}" if max_letters is None else f"{min_letters} to {max_letters}"

@@ -1,7 +1,8 @@
 """The scores of sequences: the sums of the log-likelihoods of their letters.
 
 A sequence that is longer than a window is read in windows that overlap by half, and each letter is scored once: in the
-first window that ends with or after it (next token, one strand), else in the one in whose middle it lies.
+first window that ends with or after it (next token, one strand), else in the one in whose middle it lies. Tokens of
+several letters are those of the whole sequence, on either strand.
 
 Shape suffixes: S strands, L letters.
 """
@@ -15,7 +16,6 @@ import numpy as np
 
 from genomai_cli.formats.parquet import COUNT, NUMBER, TEXT, Columns
 from genomai_cli.inference.likelihood import (
-    MASKED,
     NEXT_TOKEN,
     STRETCHES_PER_BATCH,
     Likelihood,
@@ -101,20 +101,30 @@ def score_sequences(
 
 def _windows(likelihood: Likelihood, text: Text) -> Iterator[tuple[Stretch, bool]]:
     """The windows of a text, whose own letters follow on each other, each with whether it is the last."""
-    size, step = likelihood.window or max(1, len(text)), likelihood.tokenizer.stride
-    if likelihood.method == NEXT_TOKEN and size < len(text):
-        size = _whole_tokens(size, likelihood.tokenizer)
-    half = max(step, size // 2 // step * step)
+    tokenizer, size = likelihood.tokenizer, likelihood.window or max(1, len(text))
+    k, step, both_strands = tokenizer.k, tokenizer.stride, likelihood.settings.both_strands
+    is_causal = likelihood.method == NEXT_TOKEN
+    if is_causal and size < len(text):
+        size = _whole_tokens(size, tokenizer)
+    skipped = (size - len(text)) % step  # the other strand's tokens are counted from its own end
+    # At a window's end, the letters of tokens that the next one scores: it has the token before, and those after.
+    shared = k + skipped if both_strands else (k - 1) // step * step
+    half = max(step, min(size // 2, size - k - shared if is_causal else size) // step * step)
     starts = [0, *range(half, max(1, len(text) - size + half), half)]
     ends = [min(start + size, len(text)) for start in starts]
-    cuts = [0, *ends]
-    if likelihood.method == MASKED or likelihood.settings.both_strands:
-        middles = [(start + end) // 2 for start, end in zip(starts[1:], ends, strict=False)]
-        if likelihood.method == NEXT_TOKEN:
-            middles = [_whole_tokens(middle, likelihood.tokenizer) for middle in middles]
-        cuts = [0, *middles, len(text)]
-    for start, window_end, (begin, end) in zip(starts, ends, pairwise(cuts), strict=True):
-        yield Stretch(text[start:window_end], begin - start, end - start), window_end == len(text)
+    cuts = [(start + end) // 2 for start, end in zip(starts[1:], ends, strict=False)]
+    if is_causal:
+        latest = [_whole_tokens(end - shared, tokenizer) for end in ends[:-1]]
+        middles = [
+            max(start + k, _whole_tokens(middle, tokenizer))
+            for start, middle in zip(starts[1:], cuts, strict=True)
+        ]
+        cuts = list(map(min, middles, latest)) if both_strands else latest
+    pieces = pairwise([0, *cuts, len(text)])
+    for start, window_end, (begin, end) in zip(starts, ends, pieces, strict=True):
+        is_last = window_end == len(text)
+        unread = 0 if is_last else skipped
+        yield Stretch(text[start:window_end], begin - start, end - start, unread), is_last
 
 
 def _whole_tokens(letters: int, tokenizer: Tokenizer) -> int:

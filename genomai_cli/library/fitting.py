@@ -12,8 +12,7 @@ from typing import SupportsIndex, TypeGuard
 
 from genomai_cli import device as devices
 from genomai_cli.bundles import bundle as bundles
-from genomai_cli.bundles import catalog
-from genomai_cli.bundles.writing import Extras
+from genomai_cli.bundles.writing import Extras, require_replaceable
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.formats.streams import Input, in_memory
 from genomai_cli.formats.tables import MISSING_VALUES, LabelTable, read_labels
@@ -161,8 +160,7 @@ class Fitted:
 
     def save(self, folder: Path, *, force: bool) -> None:
         """Write the bundle, called as its folder."""
-        if (folder / catalog.CONFIG).is_file() and not force:
-            raise UsageError(f"{folder} exists: force=True replaces it")
+        require_replaceable(folder, force=force, remedy="force=True replaces it")
         self._write(folder)
 
     def _write(self, folder: Path) -> None:

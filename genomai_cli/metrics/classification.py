@@ -79,6 +79,11 @@ def majority_matrix(truth: Codes, labels: int) -> Counts:
     return confusion_matrix(truth, np.full_like(truth, most_frequent), labels)
 
 
+def majority_share(truth: Codes, labels: int) -> float:
+    """The accuracy of always calling the label that is most frequent in the truth."""
+    return accuracy(majority_matrix(truth, labels))
+
+
 def codes_of(values: Sequence[str], labels: Sequence[str]) -> Codes:
     """The index of each value among the labels."""
     indices = {label: index for index, label in enumerate(labels)}

@@ -98,17 +98,20 @@ def read_records(
                     if loaded_tokenizer is not None:
                         other_letters.count(record, loaded_tokenizer)
                     yield record
-    if other_letters.letters:
-        observer.console.warn(str(other_letters))
+    for warning in other_letters.warnings():
+        observer.console.warn(warning)
 
 
 @dataclass
 class OtherLetters:
-    """Letters that are bases in lower case or U, and that a tokenizer tells from A, C, G and T."""
+    """Letters that are bases in lower case or U, and that a tokenizer tells from A, C, G and T; and characters that are
+    no bases, which it has tokens of their own for."""
 
     sequences: int = 0
     letters: int = 0
     distinguished: bool = False  # as letters of their own
+    foreign_sequences: int = 0
+    foreign_characters: int = 0
 
     def count(self, record: SequenceRecord, tokenizer: Tokenizer) -> None:
         """Count those of a record."""
@@ -117,8 +120,21 @@ class OtherLetters:
             tokenizer.noncanonical_letters(record.sequence),
         )
         self.sequences, self.letters = self.sequences + bool(count), self.letters + count
+        foreign = tokenizer.foreign_characters(record.sequence)
+        self.foreign_sequences += bool(foreign)
+        self.foreign_characters += foreign
 
-    def __str__(self) -> str:
+    def warnings(self) -> Iterator[str]:
+        """What to say of them."""
+        if self.letters:
+            yield self._other_case()
+        if self.foreign_characters:
+            yield (
+                f"{self.foreign_characters} characters of {self.foreign_sequences} sequences are none of A, C, G and T "
+                "(N, or a protein's): this model reads each as a letter of its own, and `score` counts it"
+            )
+
+    def _other_case(self) -> str:
         reading = "other letters than A, C, G and T" if self.distinguished else "unknown letters"
         return (
             f"{self.letters} letters of {self.sequences} sequences are lower case or U, which this model reads as "

@@ -90,6 +90,12 @@ class Tokenizer(ABC):
         letters = "acgtuU" if self.case_sensitive else "U" if self.keeps_u else ""
         return sum(map(sequence.count, letters))
 
+    def foreign_characters(self, sequence: Text) -> int:
+        """How many characters of a record are no bases, in either case, that this tokenizer has tokens of their own for
+        all the same: they count as much as bases."""
+        del sequence
+        return 0
+
     @property
     def any_text(self) -> bool:
         """Whether sequences may hold other characters than IUPAC letters."""

@@ -54,6 +54,11 @@ class Bytes(Tokenizer):
         """See `Tokenizer`; tags are text."""
         return super().noncanonical_letters(TAG.sub("", sequence[:]))
 
+    def foreign_characters(self, sequence: Text) -> int:
+        """See `Tokenizer`; tags are text."""
+        text = TAG.sub("", sequence[:])
+        return len(text) - sum(map(text.count, "ACGTUacgtu"))
+
     def encode(self, sequence: str) -> Ids:
         """One id a byte."""
         return np.frombuffer(sequence.encode("utf-8", "surrogateescape"), np.uint8).astype(np.int32)

@@ -24,7 +24,7 @@ from genomai_cli.bundles.bundle import Bundle, build
 from genomai_cli.errors import TrainingError
 from genomai_cli.inputs.base import InputKind
 from genomai_cli.inputs.samples import Hints, Rows, SampleRows, Samples, TrainingBatch, Views
-from genomai_cli.metrics.classification import accuracy, confusion_matrix
+from genomai_cli.metrics.classification import accuracy, confusion_matrix, majority_share
 from genomai_cli.objectives.base import cross_entropy
 from genomai_cli.training.adaptation import Adaptation
 from genomai_cli.training.calibration import HeldOut, calibrate
@@ -267,7 +267,7 @@ class Finetuning:
             measures[head] = {
                 "n": len(truth),
                 "accuracy": round(accuracy(matrix), 4),
-                "majority": round(float(truth.bincount().max() / len(truth)), 4),
+                "majority": round(majority_share(truth.cpu().numpy(), len(classes)), 4),
                 **class_limits(matrix, classes),
             }
         return measures

@@ -18,7 +18,7 @@ from genomai_cli.metrics.classification import (
     Counts,
     accuracy,
     confusion_matrix,
-    majority_matrix,
+    majority_share,
     matthews,
 )
 from genomai_cli.metrics.numbers import correlations
@@ -86,8 +86,8 @@ class HeadEvaluator:
             return {"n": int(np.isfinite(truth_N).sum()), "deviation": float(np.nanstd(truth_N))}
         labels = self.samples.labels[head][rows]
         known = labels[labels != MISSING]
-        majority = accuracy(majority_matrix(known, self.data.classes[head]))
-        return {"n": len(known), "majority": round(majority, 4)}
+        majority = round(majority_share(known, self.data.classes[head]), 4)
+        return {"n": len(known), "majority": majority}
 
     def validation(self, head: str, outputs: Mapping[str, Tensor], rows: Rows) -> dict[str, Any]:
         """The measures of the outputs (N, C) `together`, their limits, the baseline, and the measures of every

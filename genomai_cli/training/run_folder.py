@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from genomai_cli.bundles import catalog
+from genomai_cli.bundles.writing import require_name, require_replaceable
 from genomai_cli.errors import UsageError
 from genomai_cli.formats.outputs import FileLock, remove_unfinished
 
@@ -120,11 +120,7 @@ def claim(
     `force` would replace, and where the run to resume was another one.
     """
     folder = folder_for(output)
-    is_bundle = (output / catalog.CONFIG).is_file()
-    if output.exists() and not is_bundle:
-        raise UsageError(f"{output} exists and is not a model bundle: it would not be replaced")
-    if is_bundle and not force:
-        raise UsageError(f"{output} exists: --force replaces it")
+    require_replaceable(output, force=force)
     run = {"recipe": recipe, **run}
     if folder.exists() and not resume and not force:
         raise UsageError(
@@ -154,8 +150,7 @@ def folder_for(output: Path) -> Path:
 
     Raises UsageError where `output` has no name to put an ending to: `.`, `..` and `/`.
     """
-    if output.name in ("", ".."):
-        raise UsageError(f"{output}: name the folder that is to become a bundle")
+    require_name(output)
     return output.with_name(output.name + ENDING)
 
 

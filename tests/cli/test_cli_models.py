@@ -182,6 +182,32 @@ def test_a_new_model_is_untrained(tmp_path):
     assert run(["models", "verify", target]).stdout == f"{target}\tOK\t.\n"
 
 
+def test_a_bundle_that_exists_is_replaced_when_asked_to(tmp_path, monkeypatch):
+    made, converted, folder = (tmp_path / name for name in ("made", "converted", "folder"))
+    folder.mkdir()
+    commands = {
+        made: ["models", "new", "--recipe", "kmers", "-o", made],
+        converted: ["models", "convert", made, "-o", converted],
+    }
+    for output, command in commands.items():
+        assert run(command).status == 0
+        (output / "README.md").write_text("mine\n")
+        again = run(command)
+        assert (again.status, again.stdout) == (2, "")
+        assert f"{output} exists: --force replaces it" in again.stderr
+        assert (output / "README.md").read_text() == "mine\n"
+        assert run([*command, "--force"]).status == 0
+        assert (output / "README.md").read_text() != "mine\n"
+        other = run([*command[:-1], folder, "--force"])
+        assert other.status == 2
+        assert "is not a model bundle: it would not be replaced" in other.stderr
+        monkeypatch.chdir(output)
+        nameless = run([*command[:-1], ".", "--force"])
+        assert nameless.status == 2
+        assert "name the folder that is to become a bundle" in nameless.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["converted", "folder", "made"]
+
+
 @pytest.mark.parametrize("recipe", ["ancestry", "auto"])
 def test_a_recipe_that_follows_from_data_makes_no_new_model(recipe, tmp_path):
     result = run(["models", "new", "--recipe", recipe, "-o", tmp_path / "x"])

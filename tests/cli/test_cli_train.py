@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import likelihood_bundles
 import pytest
 import torch
 from conftest import TINY, TINY_SEQUENCES, changes, run
@@ -192,6 +193,14 @@ def test_barcodes_in_fasta_teach_what_the_vcf_does(train, output, cohort, tmp_pa
     from_vcf = (output / "model.safetensors").read_bytes()
     assert train("--force", "--recipe", "ancestry-967", inputs=[fasta]).status == 0
     assert (output / "model.safetensors").read_bytes() == from_vcf
+
+
+def test_a_model_of_sequences_does_not_begin_with_a_vcf(output, cohort, tmp_path):
+    model = likelihood_bundles.saved(likelihood_bundles.masked(), tmp_path / "dna")
+    result = run(["train", cohort.vcf, "--labels", cohort.labels, "--model", model, "-o", output])
+    assert result.status == 2
+    assert f"{cohort.vcf}: the model 'likely' reads sequences, not a VCF" in result.stderr
+    assert not output.exists()
 
 
 def test_phased_haplotypes_go_by_the_label_of_their_individual(train, output, cohort, tmp_path):

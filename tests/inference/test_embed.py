@@ -2,8 +2,10 @@
 
 from itertools import count, islice
 
+import likelihood_bundles
 import numpy as np
 import pytest
+import tiny_causal
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -227,6 +229,12 @@ def test_by_default_windows_are_as_long_as_the_network_reads_and_overlap_by_half
 def test_what_the_model_cannot_do_is_wrong_usage(options, message):
     with pytest.raises(UsageError, match=message):
         Embedder(MODEL, Settings(**options))
+
+
+def test_the_first_token_of_a_causal_model_stands_for_no_sequence(monkeypatch):
+    tiny_causal.register(monkeypatch)
+    with pytest.raises(UsageError, match="--pool cls: the model likely reads from left to right"):
+        Embedder(likelihood_bundles.causal(), Settings(pool="cls"))
 
 
 # --- pools, strands, layers -----------------------------------------------------------------------

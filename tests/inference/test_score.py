@@ -23,6 +23,8 @@ from genomai_cli.inference.batching import Batching
 from genomai_cli.inference.likelihood import Likelihood, Settings, has_likelihood
 from genomai_cli.inference.score import score_sequences, totals
 from genomai_cli.records import SequenceRecord
+from genomai_cli.sources.records import OtherLetters
+from genomai_cli.tokenizers import from_config
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 DNA = st.text("ACGTN", min_size=2, max_size=30)
@@ -146,6 +148,19 @@ class TestNextToken:
             )
             assert score.bases == 240 - tokenizer["k"]  # all but the first token's
 
+    @pytest.mark.parametrize("both_strands", [False, True])
+    @pytest.mark.parametrize(("k", "stride"), [(3, 3), (4, 2), (6, 1), (5, 3)])
+    def test_windows_score_the_letters_that_the_whole_sequence_has(
+        self, causal, k, stride, both_strands
+    ):
+        tokenizer = {"kind": "kmers", "k": k, "stride": stride}
+        model = likelihood_bundles.bundle(tiny_causal.KIND, tokenizer, "causal")
+        texts = [("ACGTTGATCATTGNACC" * 5)[:length] for length in (60, 61, 62)]
+        whole = scores(model, *texts, both_strands=both_strands)
+        for window in (2 * (k + stride) + 1, 25, 26):
+            windowed = scores(model, *texts, window=window, both_strands=both_strands)
+            assert [score.bases for score in windowed] == [score.bases for score in whole]
+
     def test_a_token_behind_an_unknown_letter_counts_all_its_letters(self, causal):
         triplets = likelihood_bundles.bundle(tiny_causal.KIND, {"kind": "kmers", "k": 3}, "causal")
         scored = ~np.isnan(log_probabilities(triplets, "ACGTNACGTACG"))
@@ -180,6 +195,18 @@ class TestMasked:
             log_probabilities(masked, TEXT[:20])[:10], nan_ok=True
         )
 
+    @pytest.mark.parametrize(("k", "stride"), [(3, 3), (4, 2)])
+    def test_tokens_of_several_letters_are_the_same_in_windows(self, k, stride):
+        tokenizer = {"kind": "kmers", "k": k, "stride": stride}
+        model = likelihood_bundles.bundle(
+            "dnabert", tokenizer, "masked", **likelihood_bundles.DNABERT
+        )
+        texts = [("ACGTTGATCATT" * 3)[:length] for length in (30, 31, 32)]
+        whole = scores(model, *texts, both_strands=True)
+        for window in (2 * (k + stride), 2 * (k + stride) + 1):
+            windowed = scores(model, *texts, window=window, both_strands=True)
+            assert [score.bases for score in windowed] == [score.bases for score in whole]
+
 
 class TestBytes:
     @pytest.fixture
@@ -191,6 +218,14 @@ class TestBytes:
         assert score.bases == 8
         (score,) = scores(bytes_bundle, "ACGTNacgt", only_bases=True)
         assert score.bases == 3
+
+    def test_characters_that_are_no_bases_are_reported(self):
+        others = OtherLetters()
+        for text in ("|D__X|ACGTacgu", "MKTAYNN"):
+            others.count(SequenceRecord("s", text), from_config({"kind": "bytes"}))
+        other_case, foreign = others.warnings()
+        assert other_case.startswith("4 letters of 1 sequences are lower case or U")
+        assert foreign.startswith("5 characters of 1 sequences are none of A, C, G and T")
 
     @needs_shared
     def test_evo_2_scores_as_its_own_code_does(self):

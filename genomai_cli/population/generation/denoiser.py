@@ -10,7 +10,8 @@ haplotypes.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +30,15 @@ from genomai_cli.population.networks.denoiser import GenotypeDenoiser, LogitFunc
 from genomai_cli.population.networks.phenotype_embedding import PhenotypeRecords, views_of
 
 ALLELES = 2
+
+
+class _Condition(NamedTuple):
+    """What the network is told of the individuals besides their alleles: the weights (B, P) of phenotypes, the records
+    if there are any, and the log odds (B, 1, S) of the frequencies; None where context guidance is 1."""
+
+    weights: Tensor
+    records: PhenotypeRecords | None
+    prior: Tensor | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,35 +63,48 @@ class HaplotypeDenoiser:
     def __call__(self, tokens_BT: Tensor, chosen_BT: Tensor, keep_probability_BT: Tensor) -> Tensor:
         """The logits (N, 2) of both alleles."""
         inputs = tokens_BT, chosen_BT, keep_probability_BT
-        logits_N = self._logits(*inputs, self.phenotype, self.records)
+        logits_N = self._logits(*inputs, self._condition)
         if self.guidance != 1:
-            null_N = self._logits(*inputs, torch.zeros_like(self.phenotype), None)
+            null_N = self._logits(*inputs, self._null_condition)
             logits_N = guided(logits_N, null_N, self.guidance)
         return torch.stack([torch.zeros_like(logits_N), logits_N], dim=1)
+
+    @cached_property
+    def _condition(self) -> _Condition:
+        return self._condition_of(self.phenotype, self.records)
+
+    @cached_property
+    def _null_condition(self) -> _Condition:
+        return self._condition_of(torch.zeros_like(self.phenotype), None)
+
+    def _condition_of(self, phenotype_B: Tensor, records: PhenotypeRecords | None) -> _Condition:
+        """The condition, the same at all steps of a process."""
+        frequency_PS = self.network.frequency
+        weights_BP = functional.one_hot(phenotype_B, len(frequency_PS)).to(frequency_PS)
+        if self.context_guidance == 1:
+            return _Condition(weights_BP, records, None)
+        prior_B1S = torch.logit(self.network.frequencies(weights_BP)[:, None])
+        return _Condition(weights_BP, records, prior_B1S)
 
     def _logits(
         self,
         tokens_BT: Tensor,
         chosen_BT: Tensor,
         keep_probability_BT: Tensor,
-        phenotype_B: Tensor,
-        records: PhenotypeRecords | None,
+        condition: _Condition,
     ) -> Tensor:
         frequency_PS = self.network.frequency
-        phenotypes, sites = frequency_PS.shape
-        shape = (len(tokens_BT), 2, sites)
-        weights_BP = functional.one_hot(phenotype_B, phenotypes).to(frequency_PS)
+        weights_BP, records, prior_B1S = condition
+        shape = (len(tokens_BT), 2, frequency_PS.shape[1])
         options: dict[str, Any] = {} if records is None else {"records": records}
         if self.soft_masked:
             options["keep_probability_B2S"] = keep_probability_BT.view(shape).to(frequency_PS)
         logit_function = self.logit_function or self.network.chosen_logits
         chosen_B2S = chosen_BT.view(shape)
         logits_N = logit_function(tokens_BT.view(shape), weights_BP, chosen_B2S, **options)
-        if self.context_guidance == 1:
+        if prior_B1S is None:
             return logits_N
-        frequency_B1S = self.network.frequencies(weights_BP)[:, None]
-        prior_N = torch.logit(frequency_B1S).expand(shape)[chosen_B2S]
-        return guided(logits_N, prior_N, self.context_guidance)
+        return guided(logits_N, prior_B1S.expand(shape)[chosen_B2S], self.context_guidance)
 
 
 @dataclass(frozen=True)
