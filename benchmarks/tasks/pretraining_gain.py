@@ -56,15 +56,16 @@ class TaskGains:
     resampled: Mapping[str, Array]
 
 
-def tables_of(task: Task, runs: Path, encoder: str) -> dict[str, Array] | None:
-    """The probabilities (N, C) of the development part, by method; None if anything but `auto` is not finished."""
+def tables_of(task: Task, runs: Path, encoder: str, control: str) -> dict[str, Array] | None:
+    """The probabilities (N, C) of the development part, by method; None if anything but `auto` is not finished. The
+    networks with new values are those that were run beside the encoder `control`."""
 
     def finished(method: str) -> FinishedRun | None:
         return FinishedRun.load(runs / task.name / f"{method}.0.npz", {"data": task.digest})
 
     kmers = reference_of({(name, 0): run for name in KMERS if (run := finished(name))}, KMERS)
-    networks = {
-        name: finished(f"{name}-{encoder}") for name in ("tuned", "scratch", "probe", "untrained")
+    networks = {name: finished(f"{name}-{encoder}") for name in ("tuned", "probe")} | {
+        name: finished(f"{name}-{control}") for name in ("scratch", "untrained")
     }
     if kmers is None or not all(networks.values()):
         return None
@@ -154,11 +155,16 @@ def main() -> None:
     )
     add: Any = parser.add_argument
     add("--encoder", type=Path, required=True, metavar="DIR", help="the bundle, or its name")
+    add(
+        "--control",
+        metavar="NAME",
+        help="the encoder of the same shape that networks of new values were run beside, if not this one",
+    )
     options = parser.parse_args()
     encoder, finished = options.encoder.name, []
     for folder in task_folders(options.data, None):
         task = Task.read(folder)
-        tables = tables_of(task, options.runs, encoder)
+        tables = tables_of(task, options.runs, encoder, options.control or encoder)
         if tables is None:
             say(f"{task.name}: not finished")
             continue

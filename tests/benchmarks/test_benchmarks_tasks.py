@@ -284,9 +284,9 @@ def test_what_pretraining_adds_is_paired_with_its_controls(data, task, tmp_path)
         "kmers-both": (wrong, 0.5),
         "kmers-given": (wrong, 0.6),
         "tuned-tiny": (task.labels, 0.1),
-        "scratch-tiny": (wrong, 0.2),
+        "scratch-other": (wrong, 0.2),
         "probe-tiny": (wrong, 0.3),
-        "untrained-tiny": (wrong, 0.3),
+        "untrained-other": (wrong, 0.3),
     }
 
     def save(name, called, held_out):
@@ -295,9 +295,9 @@ def test_what_pretraining_adds_is_paired_with_its_controls(data, task, tmp_path)
         FinishedRun(result, 0.0, 0.0).save(file, {"data": task.digest})
 
     for name, (called, held_out) in called_by_method.items():
-        assert pretraining_gain.tables_of(task, tmp_path, "tiny") is None
+        assert pretraining_gain.tables_of(task, tmp_path, "tiny", "other") is None
         save(name, called, held_out)
-    tables = pretraining_gain.tables_of(task, tmp_path, "tiny")
+    tables = pretraining_gain.tables_of(task, tmp_path, "tiny", "other")
     np.testing.assert_allclose(tables["kmers+scratch"], tables["kmers"])
     np.testing.assert_allclose(tables["kmers+tuned"][:15], 0.5)
     gains = pretraining_gain.gains_of(task, tables, 0)
@@ -313,7 +313,7 @@ def test_what_pretraining_adds_is_paired_with_its_controls(data, task, tmp_path)
     )
     assert not any("beside auto" in name for _, name in rows)
     save("auto", wrong, 0.1)
-    beside = pretraining_gain.tables_of(task, tmp_path, "tiny")
+    beside = pretraining_gain.tables_of(task, tmp_path, "tiny", "other")
     odds = beside["auto+tuned"][0] / (1 - beside["auto+tuned"][0])
     assert sorted(odds) == pytest.approx([9**-0.5, 9**0.5])  # 9 to 1 three quarters against one
     with_auto = pretraining_gain.gains_of(task, beside, 0)
