@@ -3,8 +3,7 @@
     python -m benchmarks.tasks.pretraining_gain --encoder DIR --markdown benchmarks/tasks/pretraining_gain.md
 
 Reads what `benchmarks.tasks.classification` has finished of the encoder and its controls, and of the regressions on
-k-mers, and of `auto` where it is there; trains nothing. All differences are of the Matthews correlation, on the same
-sequences.
+k-mers, and of `auto`; trains nothing. All differences are of the Matthews correlation, on the same sequences.
 
 Shape suffixes: N sequences, C classes, R resamples.
 """
@@ -33,7 +32,6 @@ PAIRS = {  # of methods by their beginnings: the first less the second
     "from scratch, beside auto": ("auto+scratch", "auto"),
 }
 WEIGHTS = {"kmers": 0.5, "auto": 0.25}  # of the network beside them; not fitted to anything
-MEAN = "mean"
 COLUMNS = ("task", "difference", "first", "second", "gain", "low", "high")
 TITLES = {
     "tuned": "tuned less from scratch",
@@ -56,29 +54,27 @@ class TaskGains:
     resampled: Mapping[str, Array]
 
 
-def tables_of(task: Task, runs: Path, encoder: str, control: str) -> dict[str, Array] | None:
-    """The probabilities (N, C) of the development part, by method; None if anything but `auto` is not finished. The
-    networks with new values are those that were run beside the encoder `control`."""
+def tables_of(task: Task, runs: Path, encoder: str, control: str) -> dict[str, Array]:
+    """The probabilities (N, C) of the development part, by method, of what is finished. The networks with new values
+    are those that were run beside the encoder `control`."""
 
     def finished(method: str) -> FinishedRun | None:
         return FinishedRun.load(runs / task.name / f"{method}.0.npz", {"data": task.digest})
 
-    kmers = reference_of({(name, 0): run for name in KMERS if (run := finished(name))}, KMERS)
-    networks = {name: finished(f"{name}-{encoder}") for name in ("tuned", "probe")} | {
-        name: finished(f"{name}-{control}") for name in ("scratch", "untrained")
-    }
-    if kmers is None or not all(networks.values()):
-        return None
-    tables = {name: run.result.probabilities for name, run in networks.items() if run}
-    others = {"kmers": kmers}
-    if auto := finished(AUTO):
-        others[AUTO] = auto.result.probabilities
+    names = {name: f"{name}-{encoder}" for name in ("tuned", "probe")}
+    names |= {name: f"{name}-{control}" for name in ("scratch", "untrained")} | {AUTO: AUTO}
+    found = {name: run for name, method in names.items() if (run := finished(method))}
+    tables = {name: run.result.probabilities for name, run in found.items()}
+    regressions = {(name, 0): run for name in KMERS if (run := finished(name))}
+    if (kmers := reference_of(regressions, KMERS)) is not None:
+        tables["kmers"] = kmers
     together = {
-        f"{other}+{name}": _mean_of_logs(table_NC, tables[name], WEIGHTS[other])
-        for other, table_NC in others.items()
+        f"{other}+{name}": _mean_of_logs(tables[other], tables[name], weight)
+        for other, weight in WEIGHTS.items()
         for name in ("tuned", "scratch")
+        if {other, name} <= tables.keys()
     }
-    return {**others, **tables, **together}
+    return tables | together
 
 
 def _mean_of_logs(one_NC: Array, other_NC: Array, weight: float) -> Array:
@@ -119,7 +115,7 @@ def rows_of(finished: Sequence[TaskGains]) -> Iterator[tuple[str, ...]]:
             means = [float(np.mean([t.values[method] for t in tasks])) for method in (one, other)]
             gain = float(np.mean([t.gains[name] for t in tasks]))
             mean_R = np.mean([t.resampled[name] for t in tasks], axis=0)
-            yield _row(MEAN, name, means, gain, mean_R)
+            yield _row(f"mean of {len(tasks)} tasks", name, means, gain, mean_R)
 
 
 def _row(
@@ -165,10 +161,9 @@ def main() -> None:
     for folder in task_folders(options.data, None):
         task = Task.read(folder)
         tables = tables_of(task, options.runs, encoder, options.control or encoder)
-        if tables is None:
-            say(f"{task.name}: not finished")
-            continue
         finished.append(gains_of(task, tables, options.seed))
+        if missing := PAIRS.keys() - finished[-1].gains.keys():
+            say(f"{task.name}: not finished: {', '.join(sorted(missing))}")
     rows = list(rows_of(finished))
     table = "".join("\t".join(row) + "\n" for row in (COLUMNS, *rows))
     write_optional(options.output, table)

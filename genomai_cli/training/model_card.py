@@ -38,9 +38,11 @@ def pretrained_report(pretrained: Pretrained) -> PretrainedReport:
     network_parameters = parameters(pretrained.network)
     head_parameters = sum(parameters(module) for module in pretrained.bundle.auxiliary.values())
     head_parameters -= network_parameters if pretrained.attached else 0
-    unit = "records" if corpus["by_record"] else "pieces of the sequences"
+    by_record = corpus["by_record"]
+    unit = "records" if by_record else "pieces of the sequences"
+    drawn = "record was drawn" if by_record else "piece of the sequences was drawn, a window of it,"
     data_text = f"""\
-The network read {facts["tokens"]:,} tokens in {facts["steps"]:,} steps, {facts["epochs"]:g} times the corpus."""
+The network read {facts["tokens"]:,} tokens in {facts["steps"]:,} steps: every {drawn} {facts["epochs"]:g} times."""
     method_text = f"""\
 , {network_parameters:,} trainable parameters, and {head_parameters:,} in heads that only the
 objectives use; tokenizer `{config["tokenizer"]["kind"]}`. Objectives: {_objectives(facts)}."""

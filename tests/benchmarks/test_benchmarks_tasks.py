@@ -294,8 +294,8 @@ def test_what_pretraining_adds_is_paired_with_its_controls(data, task, tmp_path)
         file = tmp_path / task.name / f"{name}.0.npz"
         FinishedRun(result, 0.0, 0.0).save(file, {"data": task.digest})
 
+    assert pretraining_gain.tables_of(task, tmp_path, "tiny", "other") == {}
     for name, (called, held_out) in called_by_method.items():
-        assert pretraining_gain.tables_of(task, tmp_path, "tiny", "other") is None
         save(name, called, held_out)
     tables = pretraining_gain.tables_of(task, tmp_path, "tiny", "other")
     np.testing.assert_allclose(tables["kmers+scratch"], tables["kmers"])
@@ -306,7 +306,7 @@ def test_what_pretraining_adds_is_paired_with_its_controls(data, task, tmp_path)
     one, other, gain, low, high = rows["tf", "tuned"]
     assert (one, other, gain) == pytest.approx((1, mcc, 1 - mcc), abs=1e-4)
     assert low < gain < high
-    assert rows["mean", "tuned"] == rows["tf", "tuned"]  # of twice the same task
+    assert rows["mean of 2 tasks", "tuned"] == rows["tf", "tuned"]  # twice the same task
     assert rows["tf", "probe"][2:] == [0, 0, 0]
     assert f"1.000, {mcc:.3f}: {1 - mcc:+.3f}" in pretraining_gain.markdown(
         [*pretraining_gain.rows_of([gains])], "tiny"
@@ -318,5 +318,5 @@ def test_what_pretraining_adds_is_paired_with_its_controls(data, task, tmp_path)
     assert sorted(odds) == pytest.approx([9**-0.5, 9**0.5])  # 9 to 1 three quarters against one
     with_auto = pretraining_gain.gains_of(task, beside, 0)
     rows = {row[:2]: row[2:] for row in pretraining_gain.rows_of([gains, with_auto])}
-    assert rows["mean", "tuned, beside auto"] == rows["tf", "tuned, beside auto"]  # the one task
+    assert rows["mean of 1 tasks", "tuned, beside auto"] == rows["tf", "tuned, beside auto"]
     assert rows["tf", "tuned, beside auto"][2:] == ("0.0000",) * 3

@@ -1,6 +1,7 @@
 """What the shipped models answer, pinned: golden files made by genomai 0.1.0 (see `tests/expected/shipped-*`)."""
 
 import itertools
+import os
 
 import pytest
 from conftest import EXPECTED, REPOSITORY, assert_expected, run
@@ -99,7 +100,8 @@ def test_the_same_samples_are_generated(name):
 def assert_pinned(name: str, text: str) -> None:
     """The golden file has the same; the numbers of vectors and likelihoods may differ by the tolerances."""
     name = f"shipped-{name}"
-    if not any(command in name for command in ("embed", "score")):
+    has_close_numbers = any(command in name for command in ("embed", "score"))
+    if not has_close_numbers or os.environ.get("GENOMAI_UPDATE_EXPECTED"):
         assert_expected(name, text)
         return
     golden = (EXPECTED / name).read_text().splitlines()
