@@ -311,7 +311,6 @@ def test_networks_begin_with_those_of_another_model(train, output, tiny_bundle):
     ("model", "message"),
     [
         ("tiny_bundle", "has other networks than the recipe"),
-        ("tiny_sequence_bundle", "has another tokenizer"),
         ("handmade_bundle", "has other networks than the recipe"),
     ],
 )
