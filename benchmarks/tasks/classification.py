@@ -10,7 +10,7 @@ missing; rows of an `-o` file that is there already stay where nothing newer is 
 
 import resource
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from benchmarks.tasks.figures import (
     FinishedRun,
     Tables,
     correlation,
+    finished_runs,
     merge_rows,
     read_rows,
     rows_of,
@@ -44,7 +45,7 @@ class Runs:
     def run(self, task: Task, method: Method, seed: int) -> None:
         """Run the method unless it is finished."""
         key = {"data": task.digest, "settings": method.settings(self.budget)}
-        file = self._file(task.name, method.name, seed)
+        file = self.folder / task.name / f"{method.name}.{seed}.npz"
         if FinishedRun.load(file, key) is not None:
             return
         say(f"{task.name}, {method.name}, seed {seed} ...")
@@ -54,19 +55,6 @@ class Runs:
         FinishedRun(result, *minutes).save(file, key)
         mcc = correlation(task.labels, result.probabilities)
         say(f"... MCC {mcc:.3f} in {minutes[0]:.1f} minutes, {minutes[1]:.1f} of a processor")
-
-    def load(self, task: Task, methods: Iterable[str]) -> dict[tuple[str, int], FinishedRun]:
-        """The finished runs of the task, by method and seed, whatever their settings were."""
-        runs = {}
-        for name in methods:
-            for file in sorted((self.folder / task.name).glob(f"{name}.*.npz")):
-                run = FinishedRun.load(file, {"data": task.digest})
-                if run is not None:
-                    runs[name, int(file.stem.rpartition(".")[2])] = run
-        return runs
-
-    def _file(self, task: str, method: str, seed: int) -> Path:
-        return self.folder / task / f"{method}.{seed}.npz"
 
 
 def _processor_seconds() -> float:
@@ -127,7 +115,9 @@ def main() -> None:
                     runs.run(task, method, seed)
     known_methods = [*methods, *_other_methods(options.runs, methods)]
     new_rows = [
-        row for task in tasks.values() for row in rows_of(task, runs.load(task, known_methods))
+        row
+        for task in tasks.values()
+        for row in rows_of(task, finished_runs(options.runs, task, known_methods))
     ]
     rows = merge_rows(read_rows(options.output), new_rows, known_methods)
     write_optional(options.output, tsv(rows))

@@ -76,6 +76,19 @@ class FinishedRun:
         return cls(result, metadata["minutes"], metadata["processor_minutes"])
 
 
+def finished_runs(
+    folder: Path, task: Task, methods: Iterable[str]
+) -> dict[tuple[str, int], FinishedRun]:
+    """The finished runs of the task, by method and seed, whatever their settings were."""
+    runs = {}
+    for name in methods:
+        for file in sorted((folder / task.name).glob(f"{name}.*.npz")):
+            run = FinishedRun.load(file, {"data": task.digest})
+            if run is not None:
+                runs[name, int(file.stem.rpartition(".")[2])] = run
+    return runs
+
+
 @dataclass(frozen=True)
 class Row:
     """The figures of a task, method and seed on the development part, with intervals of 95 %; `over_kmers` is the
@@ -245,9 +258,9 @@ class Tables:
                 float(np.mean([np.mean([getattr(r, column) for r in seeds]) for seeds in by_task]))
                 for column in AVERAGED_COLUMNS
             )
-            size = _range(row.parameters for row in rows)
+            size = number_range(row.parameters for row in rows)
             figures = (f"{mcc:.3f}", f"{kmers:+.3f}", f"{regression:+.3f}", f"{ece:.3f}")
-            counts = len(by_task), _range(map(len, by_task))
+            counts = len(by_task), number_range(map(len, by_task))
             yield _line(
                 [
                     name,
@@ -296,7 +309,7 @@ class Tables:
         return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
 
 
-def _range(values: Iterable[int]) -> str:
+def number_range(values: Iterable[int]) -> str:
     """The smallest and the largest, or the one that there is."""
     ordered = sorted(set(values))
     return " to ".join(f"{value:,}" for value in sorted({ordered[0], ordered[-1]}))

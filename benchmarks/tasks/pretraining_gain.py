@@ -3,7 +3,8 @@
     python -m benchmarks.tasks.pretraining_gain --encoder DIR --markdown benchmarks/tasks/pretraining_gain.md
 
 Reads what `benchmarks.tasks.classification` has finished of the encoder and its controls, and of the regressions on
-k-mers, and of `auto`; trains nothing. All differences are of the Matthews correlation, on the same sequences.
+k-mers, and of `auto`; trains nothing. All differences are of the Matthews correlation, on the same sequences; of
+several seeds they are the means.
 
 Shape suffixes: N sequences, C classes, R resamples.
 """
@@ -18,7 +19,7 @@ import numpy as np
 from benchmarks.command_line import DATA, parser_of, say, write_optional
 from benchmarks.crossvalidation.trials import Array, Rows
 from benchmarks.tasks.classification import RESULTS
-from benchmarks.tasks.figures import FinishedRun, correlation, reference_of
+from benchmarks.tasks.figures import correlation, finished_runs, number_range, reference_of
 from benchmarks.tasks.methods import AUTO, KMERS
 from benchmarks.tasks.splits import Task, task_folders
 from genomai_cli.metrics.resampling import REPEATS
@@ -32,7 +33,7 @@ PAIRS = {  # of methods by their beginnings: the first less the second
     "from scratch, beside auto": ("auto+scratch", "auto"),
 }
 WEIGHTS = {"kmers": 0.5, "auto": 0.25}  # of the network beside them; not fitted to anything
-COLUMNS = ("task", "difference", "first", "second", "gain", "low", "high")
+COLUMNS = ("task", "difference", "seeds", "first", "second", "gain", "low", "high")
 TITLES = {
     "tuned": "tuned less from scratch",
     "probe": "probe less that of new values",
@@ -44,37 +45,57 @@ TITLES = {
 
 
 @dataclass(frozen=True, eq=False)
+class Gain:
+    """Of a pair of methods on a task: how many seeds both are finished with, the correlations of the two, and how much
+    larger that of the first is in resamples (R,); all are means of the seeds."""
+
+    seeds: int
+    first: float
+    second: float
+    resampled: Array
+
+
+@dataclass(frozen=True, eq=False)
 class TaskGains:
-    """The correlations of the methods of a task, and the gains of those of `PAIRS` that are finished, in all its
-    sequences and in its resamples (R,)."""
+    """The gains of those of `PAIRS` that are finished."""
 
     task: str
-    values: Mapping[str, float]
-    gains: Mapping[str, float]
-    resampled: Mapping[str, Array]
+    gains: Mapping[str, Gain]
 
 
-def tables_of(task: Task, runs: Path, encoder: str, control: str) -> dict[str, Array]:
-    """The probabilities (N, C) of the development part, by method, of what is finished. The networks with new values
-    are those that were run beside the encoder `control`."""
+def tables_of(task: Task, runs: Path, encoder: str, control: str) -> dict[int, dict[str, Array]]:
+    """The probabilities (N, C) of the development part of what is finished, by seed and method; methods without a seed
+    are with each. The networks with new values are those that were run beside the encoder `control`."""
+    names = {name: f"{name}-{control}" for name in ("scratch", "untrained")} | {AUTO: AUTO}
+    names["tuned"], probe_name = f"tuned-{encoder}", f"probe-{encoder}"
+    finished = finished_runs(runs, task, (probe_name, *names.values(), *KMERS))
+    fixed = {}
+    if (kmers := reference_of(finished, KMERS)) is not None:
+        fixed["kmers"] = kmers
+    if (probe := finished.get((probe_name, 0))) is not None:
+        fixed["probe"] = probe.result.probabilities
+    return {
+        seed: _with_means(
+            fixed
+            | {
+                name: finished[method, seed].result.probabilities
+                for name, method in names.items()
+                if (method, seed) in finished
+            }
+        )
+        for seed in sorted({seed for _, seed in finished})
+    }
 
-    def finished(method: str) -> FinishedRun | None:
-        return FinishedRun.load(runs / task.name / f"{method}.0.npz", {"data": task.digest})
 
-    names = {name: f"{name}-{encoder}" for name in ("tuned", "probe")}
-    names |= {name: f"{name}-{control}" for name in ("scratch", "untrained")} | {AUTO: AUTO}
-    found = {name: run for name, method in names.items() if (run := finished(method))}
-    tables = {name: run.result.probabilities for name, run in found.items()}
-    regressions = {(name, 0): run for name in KMERS if (run := finished(name))}
-    if (kmers := reference_of(regressions, KMERS)) is not None:
-        tables["kmers"] = kmers
+def _with_means(tables: Mapping[str, Array]) -> dict[str, Array]:
+    """The tables, and those of a network together with what stands beside it."""
     together = {
         f"{other}+{name}": _mean_of_logs(tables[other], tables[name], weight)
         for other, weight in WEIGHTS.items()
         for name in ("tuned", "scratch")
         if {other, name} <= tables.keys()
     }
-    return tables | together
+    return dict(tables) | together
 
 
 def _mean_of_logs(one_NC: Array, other_NC: Array, weight: float) -> Array:
@@ -84,63 +105,67 @@ def _mean_of_logs(one_NC: Array, other_NC: Array, weight: float) -> Array:
     return normalised
 
 
-def gains_of(task: Task, tables: Mapping[str, Array], seed: int) -> TaskGains:
-    """The gains of a task, and those in resamples of its development part."""
-
-    def correlations(rows: Rows) -> dict[str, float]:
-        truth = task.labels[rows]
-        return {name: correlation(truth, table_NC[rows]) for name, table_NC in tables.items()}
-
+def gains_of(task: Task, tables: Mapping[int, Mapping[str, Array]], seed: int) -> TaskGains:
+    """The gains of a task. The resamples of its development part, which `seed` draws, are the same for all."""
     samples, rng = len(task.labels), np.random.default_rng(seed)
-    values = correlations(np.arange(samples))
-    draws = [_gains(correlations(rng.integers(samples, size=samples))) for _ in range(REPEATS)]
-    resampled = {name: np.array([draw[name] for draw in draws]) for name in draws[0]}
-    return TaskGains(task.name, values, _gains(values), resampled)
+    draws = [np.arange(samples), *(rng.integers(samples, size=samples) for _ in range(REPEATS))]
+    by_seed = [
+        {name: _correlations(task.labels, table_NC, draws) for name, table_NC in methods.items()}
+        for methods in tables.values()
+    ]
+    gains = {}
+    for name, pair in PAIRS.items():
+        finished = [values for values in by_seed if values.keys() >= set(pair)]
+        if finished:
+            one, other = (
+                np.mean([values[method] for values in finished], axis=0) for method in pair
+            )
+            gains[name] = Gain(len(finished), one[0], other[0], (one - other)[1:])
+    return TaskGains(task.name, gains)
 
 
-def _gains(values: Mapping[str, float]) -> dict[str, float]:
-    pairs = {name: pair for name, pair in PAIRS.items() if values.keys() >= set(pair)}
-    return {name: values[one] - values[other] for name, (one, other) in pairs.items()}
+def _correlations(labels_N: Rows, table_NC: Array, draws: Sequence[Rows]) -> Array:
+    return np.array([correlation(labels_N[rows], table_NC[rows]) for rows in draws])
 
 
 def rows_of(finished: Sequence[TaskGains]) -> Iterator[tuple[str, ...]]:
     """A row for each task and pair of methods, and for the means over the tasks that have the pair, whose intervals
     resample the sequences of every task."""
-    for name, (one, other) in PAIRS.items():
+    for name in PAIRS:
         tasks = [task for task in finished if name in task.gains]
         for task in tasks:
-            values = task.values[one], task.values[other]
-            yield _row(task.task, name, values, task.gains[name], task.resampled[name])
+            yield _row(task.task, name, [task.gains[name]])
         if tasks:
-            means = [float(np.mean([t.values[method] for t in tasks])) for method in (one, other)]
-            gain = float(np.mean([t.gains[name] for t in tasks]))
-            mean_R = np.mean([t.resampled[name] for t in tasks], axis=0)
-            yield _row(f"mean of {len(tasks)} tasks", name, means, gain, mean_R)
+            gains = [task.gains[name] for task in tasks]
+            yield _row(f"mean of {len(tasks)} tasks", name, gains)
 
 
-def _row(
-    task: str, name: str, values: Sequence[float], gain: float, resampled_R: Array
-) -> tuple[str, ...]:
+def _row(task: str, name: str, gains: Sequence[Gain]) -> tuple[str, ...]:
+    """The means of the gains."""
+    first = float(np.mean([gain.first for gain in gains]))
+    second = float(np.mean([gain.second for gain in gains]))
+    resampled_R = np.mean([gain.resampled for gain in gains], axis=0)
     interval = np.percentile(resampled_R, [2.5, 97.5])  # Efron 1979, Ann Stat 7:1
-    return task, name, *(f"{value:.4f}" for value in (*values, gain, *interval))
+    figures = (f"{value:.4f}" for value in (first, second, first - second, *interval))
+    return task, name, number_range(gain.seeds for gain in gains), *figures
 
 
 def markdown(rows: Sequence[tuple[str, ...]], encoder: str) -> str:
     """The gains as a table for readers, a row a task."""
     cells = {
-        (
-            task,
-            name,
-        ): f"{float(one):.3f}, {float(other):.3f}: {float(gain):+.3f} ({float(low):+.3f} to {float(high):+.3f})"
-        for task, name, one, other, gain, low, high in rows
+        (task, name): f"{one:.3f}, {other:.3f}: {gain:+.3f} ({low:+.3f} to {high:+.3f})"
+        for task, name, _, *figures in rows
+        for one, other, gain, low, high in [map(float, figures)]
     }
+    # The last row of a pair is that of the means over tasks.
+    titles = {name: f"{TITLES[name]} (seeds: {seeds})" for _, name, seeds, *_ in rows}
     lines = [
         f"Matthews correlation with `{encoder}`, without it, and the difference (95 %, paired)\n",
-        "| task | " + " | ".join(TITLES[name] for name in PAIRS) + " |",
-        "| --- |" + " ---: |" * len(PAIRS),
+        "| task | " + " | ".join(titles.values()) + " |",
+        "| --- |" + " ---: |" * len(titles),
     ]
     for task in dict.fromkeys(task for task, _ in cells):
-        lines.append(f"| {task} | " + " | ".join(cells.get((task, n), "") for n in PAIRS) + " |")
+        lines.append(f"| {task} | " + " | ".join(cells.get((task, n), "") for n in titles) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -153,10 +153,10 @@ def test_finished_runs_are_not_repeated(task, tmp_path):
     for minutes, seed in ((1.0, 0), (1.0, 0), (1.0, 1), (2.0, 0)):
         Runs(tmp_path, Budget(tmp_path, minutes)).run(task, method, seed)
     assert calls == [(0, 1.0), (1, 1.0), (0, 2.0)]  # another budget is another run
-    runs = Runs(tmp_path, Budget(NO_FOLDER)).load(task, ["cnn", "auto"])
+    runs = figures.finished_runs(tmp_path, task, ["cnn", "auto"])
     assert sorted(runs) == [("cnn", 0), ("cnn", 1)]
     other_split = dataclasses.replace(task, dev=task.train)
-    assert not Runs(tmp_path, Budget(NO_FOLDER)).load(other_split, ["cnn"])
+    assert not figures.finished_runs(tmp_path, other_split, ["cnn"])
 
 
 def test_metrics_are_paired_with_the_regression_chosen_by_held_out_loss(task):
@@ -289,34 +289,50 @@ def test_what_pretraining_adds_is_paired_with_its_controls(data, task, tmp_path)
         "untrained-other": (wrong, 0.3),
     }
 
-    def save(name, called, held_out):
+    def save(name, called, held_out, seed=0):
         result = MethodResult(np.eye(2)[called] * 0.8 + 0.1, 1, held_out)
-        file = tmp_path / task.name / f"{name}.0.npz"
+        file = tmp_path / task.name / f"{name}.{seed}.npz"
         FinishedRun(result, 0.0, 0.0).save(file, {"data": task.digest})
 
     assert pretraining_gain.tables_of(task, tmp_path, "tiny", "other") == {}
     for name, (called, held_out) in called_by_method.items():
         save(name, called, held_out)
     tables = pretraining_gain.tables_of(task, tmp_path, "tiny", "other")
-    np.testing.assert_allclose(tables["kmers+scratch"], tables["kmers"])
-    np.testing.assert_allclose(tables["kmers+tuned"][:15], 0.5)
+    np.testing.assert_allclose(tables[0]["kmers+scratch"], tables[0]["kmers"])
+    np.testing.assert_allclose(tables[0]["kmers+tuned"][:15], 0.5)
     gains = pretraining_gain.gains_of(task, tables, 0)
     mcc = matthews_corrcoef(task.labels, wrong)
     rows = {row[:2]: [*map(float, row[2:])] for row in pretraining_gain.rows_of([gains, gains])}
-    one, other, gain, low, high = rows["tf", "tuned"]
-    assert (one, other, gain) == pytest.approx((1, mcc, 1 - mcc), abs=1e-4)
+    seeds, one, other, gain, low, high = rows["tf", "tuned"]
+    assert (seeds, one, other, gain) == pytest.approx((1, 1, mcc, 1 - mcc), abs=1e-4)
     assert low < gain < high
     assert rows["mean of 2 tasks", "tuned"] == rows["tf", "tuned"]  # twice the same task
-    assert rows["tf", "probe"][2:] == [0, 0, 0]
-    assert f"1.000, {mcc:.3f}: {1 - mcc:+.3f}" in pretraining_gain.markdown(
-        [*pretraining_gain.rows_of([gains])], "tiny"
-    )
+    assert rows["tf", "probe"][3:] == [0, 0, 0]
+    shown = pretraining_gain.markdown([*pretraining_gain.rows_of([gains])], "tiny")
+    assert f"1.000, {mcc:.3f}: {1 - mcc:+.3f}" in shown
+    assert "| tuned less from scratch (seeds: 1) |" in shown
     assert not any("beside auto" in name for _, name in rows)
     save("auto", wrong, 0.1)
     beside = pretraining_gain.tables_of(task, tmp_path, "tiny", "other")
-    odds = beside["auto+tuned"][0] / (1 - beside["auto+tuned"][0])
+    together = beside[0]["auto+tuned"][0]
+    odds = together / (1 - together)
     assert sorted(odds) == pytest.approx([9**-0.5, 9**0.5])  # 9 to 1 three quarters against one
     with_auto = pretraining_gain.gains_of(task, beside, 0)
     rows = {row[:2]: row[2:] for row in pretraining_gain.rows_of([gains, with_auto])}
     assert rows["mean of 1 tasks", "tuned, beside auto"] == rows["tf", "tuned, beside auto"]
-    assert rows["tf", "tuned, beside auto"][2:] == ("0.0000",) * 3
+    assert rows["tf", "tuned, beside auto"][3:] == ("0.0000",) * 3
+
+    save("tuned-tiny", wrong, 0.1, seed=1)
+    save("scratch-other", wrong, 0.1, seed=1)
+    save("scratch-other", task.labels, 0.1, seed=2)  # its tuned one is not finished
+    save("untrained-other", task.labels, 0.1, seed=2)
+    more = pretraining_gain.tables_of(task, tmp_path, "tiny", "other")
+    rows = [*pretraining_gain.rows_of([with_auto, pretraining_gain.gains_of(task, more, 0)])]
+    of_seeds = {row[1]: [*map(float, row[2:])] for row in rows if row[0] == "tf"}
+    half = (1 - mcc) / 2
+    assert of_seeds["tuned"][:4] == pytest.approx((2, 1 - half, mcc, half), abs=1e-4)
+    assert of_seeds["tuned"][4] < half < of_seeds["tuned"][5]
+    assert of_seeds["probe"][:4] == pytest.approx((2, mcc, 1 - half, -half), abs=1e-4)
+    assert of_seeds["from scratch, beside k-mers"][0] == 3
+    assert of_seeds["tuned, beside auto"][0] == 1  # auto has one seed
+    assert "(seeds: 1 to 2)" in pretraining_gain.markdown(rows, "tiny")
