@@ -66,7 +66,8 @@ FINETUNED_VARIANTS_PRESET = "ancestry-967"  # its networks can begin with those 
 RecipeName = Annotated[
     str | None,
     recipe_option(
-        f"{VARIANTS_PRESET} for VCF, {SEQUENCES_PRESET} for FASTA, {GENOMES_PRESET} to begin with a model of genomes"
+        f"{VARIANTS_PRESET} for VCF, {SEQUENCES_PRESET} for FASTA, {FINETUNED_SEQUENCES_PRESET} with a --model of "
+        f"sequences, {FINETUNED_VARIANTS_PRESET} with one of barcodes, {GENOMES_PRESET} with one of genomes"
     ),
 ]
 HeadColumns = Annotated[
@@ -251,14 +252,12 @@ def train(
     adaptation = adapting.adaptation()
     budget = selection.seconds_of(learning.time or DEFAULT_TIME)
     first, sources = open_run_inputs(run)
-    preset = _preset(reading.model, first.has_variants)
     labels, sources = open_labels(run, data.labels, first, sources)
     devices.use_threads(compute.threads)
     device = devices.choose(compute.device)
     record_device(run, device, compute.device)
     start = bundles.load(reading.model, device) if reading.model else None
-    if start is not None and start.input.coordinates is None and first.has_variants:
-        raise UsageError(f"{first.path}: the model {start.name!r} reads sequences, not a VCF")
+    preset = _preset(start, first.has_variants)
     recipe, recipe_text, heads = learning.read(preset, labels, output, start)
     targets = _targets(run, recipe, labels, heads, learning.target)
     if learning.time is not None and not recipes.is_selected(recipe):
@@ -338,15 +337,14 @@ def _targets(
     return targets
 
 
-def _preset(model: str | None, has_variants: bool) -> str:
-    """The recipe for this kind of input, or of the model to begin from."""
-    from genomai_cli.bundles import catalog
-
-    if model and (catalog.find(model) / catalog.REFERENCE).is_file():
-        return GENOMES_PRESET
-    if has_variants:
-        return FINETUNED_VARIANTS_PRESET if model else VARIANTS_PRESET
-    return FINETUNED_SEQUENCES_PRESET if model else SEQUENCES_PRESET
+def _preset(start: "Bundle | None", has_variants: bool) -> str:
+    """The recipe for the kind of input of the model to begin from, or without one for what was given."""
+    if start is None:
+        return VARIANTS_PRESET if has_variants else SEQUENCES_PRESET
+    coordinates = start.input.coordinates
+    if coordinates is None:
+        return FINETUNED_SEQUENCES_PRESET
+    return GENOMES_PRESET if coordinates.full_genomes else FINETUNED_VARIANTS_PRESET
 
 
 def _same_network(start: "Bundle") -> list[str]:

@@ -6,14 +6,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from genomai_cli.bundles.catalog import TRAINING_KMERS
-from genomai_cli.errors import InputError, TrainingError, UsageError
+from genomai_cli.errors import InputError, TrainingError, UsageError, shown_path
 from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.streams import Input
 from genomai_cli.formats.tables import LabelTable, labels_of, parse_table
 from genomai_cli.inputs.base import InputKind
 from genomai_cli.inputs.samples import Rows, Samples
-from genomai_cli.mapping.reference import Reference
-from genomai_cli.population.panel import Panel
 from genomai_cli.records import SequenceRecord
 from genomai_cli.sources.observer import Observer
 from genomai_cli.sources.records import VariantSettings, in_coordinates, read_records
@@ -127,22 +125,27 @@ class LabelledReader:
         return LabelledData(combined, rows, self.leaks, keeps_kmers=merge_near_duplicates)
 
     def read(self, sources: Iterable[Input]) -> Iterator[SequenceRecord]:
-        """The records of inputs, in the coordinates of a reference if the kind of input has one."""
+        """The records of inputs, in the coordinates of a reference if the kind of input has one.
+
+        UsageError for a VCF where sequences are read.
+        """
         records = read_records(
             self.observer,
-            sources,
-            self._coordinates,
+            map(self._readable, sources),
+            lambda: self.kind.coordinates,
             variants=self.variants,
             plain=lambda: self.kind.coordinates is None,
         )
         return in_coordinates(self.observer, records, self.kind)
 
-    def _coordinates(self) -> Panel | Reference:
-        """The panel or reference by which a VCF is read; UsageError for a recipe that reads sequences."""
-        if self.kind.coordinates is None:
-            raise UsageError(f"the recipe {self.recipe.name} reads sequences, not a VCF")
-        coordinates: Panel | Reference = self.kind.coordinates
-        return coordinates
+    def _readable(self, source: Input) -> Input:
+        """The source; UsageError for a VCF where the kind of input has no coordinates to read it by."""
+        if self.kind.coordinates is None and source.has_variants:
+            source.close()
+            raise UsageError(
+                f"{shown_path(source.path)}: the model to be trained reads sequences, not a VCF"
+            )
+        return source
 
     def _strata(self, table: LabelTable) -> Mapping[str, str] | None:
         """The column of the recipe's strata; None, and a warning, where the labels have no such column."""

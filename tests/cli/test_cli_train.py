@@ -198,9 +198,21 @@ def test_barcodes_in_fasta_teach_what_the_vcf_does(train, output, cohort, tmp_pa
 def test_a_model_of_sequences_does_not_begin_with_a_vcf(output, cohort, tmp_path):
     model = likelihood_bundles.saved(likelihood_bundles.masked(), tmp_path / "dna")
     result = run(["train", cohort.vcf, "--labels", cohort.labels, "--model", model, "-o", output])
-    assert result.status == 2
-    assert f"{cohort.vcf}: the model 'likely' reads sequences, not a VCF" in result.stderr
+    assert refused(result, 2, f"{cohort.vcf}: the model to be trained reads sequences, not a VCF")
     assert not output.exists()
+
+
+def test_barcodes_in_fasta_and_a_model_of_barcodes_need_no_recipe(
+    train, output, cohort, tiny_bundle, tmp_path
+):
+    fasta = tmp_path / "cohort.fa"
+    command = ["tokenize", "--to", "fasta", cohort.vcf, "--panel", cohort.panel, "-o", fasta]
+    assert run(command).status == 0
+    options = ["--model", tiny_bundle, *changes("network.width=16")]
+    assert train(*options).status == 0
+    from_vcf = (output / "model.safetensors").read_bytes()
+    assert train("--force", *options, inputs=[fasta]).status == 0
+    assert (output / "model.safetensors").read_bytes() == from_vcf
 
 
 def test_phased_haplotypes_go_by_the_label_of_their_individual(train, output, cohort, tmp_path):
@@ -379,7 +391,12 @@ def test_a_panel_is_not_for_sequences(train_sequences, cohort):
 
 def test_a_recipe_of_sequences_reads_no_vcf(train):
     result = train("--recipe", "sequences", settings=SHORT_SEQUENCES, panel=False)
-    assert refused(result, 2, "reads sequences, not a VCF")
+    assert refused(result, 2, "the model to be trained reads sequences, not a VCF")
+
+
+def test_a_vcf_does_not_validate_a_model_of_sequences(train_sequences, cohort):
+    result = train_sequences("--dev", cohort.vcf)
+    assert refused(result, 2, f"{cohort.vcf}: the model to be trained reads sequences, not a VCF")
 
 
 @pytest.mark.parametrize(
