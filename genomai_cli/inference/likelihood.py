@@ -118,7 +118,9 @@ class NextToken:
 
     def queries(self, stretch: Stretch) -> Iterator[TokenQuery]:
         """One: all tokens at once."""
-        ids, tokens = self.tokenizer.encode(stretch.text), self._scored(stretch)
+        ids = self.tokenizer.encode(stretch.text)
+        tokens, last = self._tokens(ids)
+        tokens = tokens[_within(last, stretch.scored)]
         if len(tokens):
             positions = tokens + len(self.tokenizer.prefix) - 1
             templated = self.tokenizer.template(ids)
@@ -128,32 +130,36 @@ class NextToken:
 
     def logs(self, stretch: Stretch, answers: Sequence[Logs]) -> Logs:
         """See `QueryStrategy`."""
-        tokens, answered = self._scored(Stretch(stretch.text)), self._scored(stretch)
+        ids = self.tokenizer.encode(stretch.text)
+        tokens, last = self._tokens(ids)
         logs_L = np.full(len(stretch.text), np.nan)
-        if len(tokens):
-            last = tokens * self.tokenizer.stride + self.tokenizer.k - 1
-            new = min(self.tokenizer.stride, self.tokenizer.k)
-            known = self._known(self.tokenizer.encode(stretch.text))
-            tells_all = (tokens == 0) | ~known[tokens - 1]  # nothing of it has been read before
-            for back in range(1, self.tokenizer.k):
-                logs_L[last[(back < new) | tells_all] - back] = 0.0
+        new = min(self.tokenizer.stride, self.tokenizer.k)
+        tells_all = (tokens == 0) | ~self._known(ids)[tokens - 1]  # nothing of it was read before
+        for back in range(1, self.tokenizer.k):
+            logs_L[last[(back < new) | tells_all] - back] = 0.0
         logs_L[: stretch.scored.start] = logs_L[stretch.scored.stop :] = np.nan
+        answered = last[_within(last, stretch.scored)]
         if len(answered):
-            logs_L[answered * self.tokenizer.stride + self.tokenizer.k - 1] = answers[0]
+            logs_L[answered] = answers[0]
         return logs_L
 
-    def _scored(self, stretch: Stretch) -> Indices:
-        """The numbers of the tokens that have something before them, are known, and end in the letters that count."""
-        ids = self.tokenizer.encode(stretch.text)
-        ends = np.arange(len(ids)) * self.tokenizer.stride + self.tokenizer.k - 1
-        counts = self._known(ids) & (ends >= stretch.scored.start) & (ends < stretch.scored.stop)
+    def _tokens(self, ids: Ids) -> tuple[Indices, Indices]:
+        """The numbers of the tokens that are known and have something before them, and of the last letter of each."""
+        counts = self._known(ids)
         if not self.tokenizer.prefix:
             counts[:1] = False
-        return np.flatnonzero(counts)
+        tokens = np.flatnonzero(counts)
+        return tokens, tokens * self.tokenizer.stride + self.tokenizer.k - 1
 
     def _known(self, ids: Ids) -> NDArray[np.bool_]:
         """Which tokens count, whatever comes before them."""
         return self.tokenizer.is_dna(ids) if self.only_bases else self.tokenizer.is_known(ids)
+
+
+def _within(indices: Indices, letters: slice) -> NDArray[np.bool_]:
+    """Which indices are of these letters."""
+    within: NDArray[np.bool_] = (indices >= letters.start) & (indices < letters.stop)
+    return within
 
 
 @dataclass(frozen=True)

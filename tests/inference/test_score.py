@@ -166,6 +166,17 @@ class TestNextToken:
         scored = ~np.isnan(log_probabilities(triplets, "ACGTNACGTACG"))
         assert scored.tolist() == [False] * 3 + [True, False] + [True] * 7
 
+    def test_a_window_is_encoded_for_its_query_and_for_the_answer(self, causal, monkeypatch):
+        texts, encode = [], type(causal.tokenizer).encode
+
+        def spy(tokenizer, text):
+            texts.append(text)
+            return encode(tokenizer, text)
+
+        monkeypatch.setattr(type(causal.tokenizer), "encode", spy)
+        scores(causal, TEXT)
+        assert texts == [TEXT, TEXT]
+
     def test_masking_is_not_for_it(self, causal):
         with pytest.raises(UsageError, match="--mask-every"):
             Likelihood(causal, Settings(mask_every=4))
