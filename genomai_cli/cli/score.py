@@ -186,8 +186,10 @@ def score(
             "--resume and --force are for a table or VCF in a file, without --plot and --report"
         )
     if model is None:
+        from genomai_cli.sources.installed import DNA_ENCODER
+
         raise UsageError(
-            "--model: name a model of DNA: dna-encoder, which is small and of human DNA, or one of your own"
+            f"--model: name a model of DNA: {DNA_ENCODER}, which is small and of human DNA, or one of your own"
         )
     bundle = load_model(run, model, compute)
     batching = Batching(windows=batch_size)

@@ -12,6 +12,7 @@ from genomai_cli.population.panel_files import read_panel
 DEFAULT_MODEL = "ancestry"
 DEFAULT_ALIGNER = "ancestry-967"  # whose second network has the space of phenotype records
 DEFAULT_DNA_MODEL = "kmers"  # embeds sequences that are not genotypes of people
+DNA_ENCODER = "dna-encoder"  # has likelihoods of DNA: to be named, never taken by default
 DEFAULT_GENERATOR = "ancestry-generator"
 PREFERRED_REFERENCE_MODEL = "mito"  # where several models have the same reference
 

@@ -13,6 +13,8 @@ import torch
 from conftest import EXPECTED, assert_expected, run
 
 from genomai_cli.alphabet import as_letters, as_text, reverse_complement
+from genomai_cli.bundles import catalog
+from genomai_cli.sources.installed import DNA_ENCODER
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CONTIG = "".join("ACGT"[int(7 * math.sin(1.3 * n) ** 2 * n) % 4] for n in range(300))
@@ -561,7 +563,8 @@ def test_models_of_panels_are_refused(reference, tmp_path):
 def test_a_model_must_be_named():
     result = run("score x.fa")
     assert result.status == 2
-    assert "--model: name a model of DNA" in result.stderr
+    assert f"--model: name a model of DNA: {DNA_ENCODER}, " in result.stderr
+    assert DNA_ENCODER in catalog.names()
 
 
 @pytest.mark.parametrize("kind", ["sequences", "variants", "every substitution"])
