@@ -250,6 +250,7 @@ def train(
     from genomai_cli.training import recipe as recipes
 
     adaptation = adapting.adaptation()
+    adaptation.check(has_start=reading.model is not None)
     budget = selection.seconds_of(learning.time or DEFAULT_TIME)
     first, sources = open_run_inputs(run)
     labels, sources = open_labels(run, data.labels, first, sources)
@@ -314,7 +315,6 @@ def _fitter(
     from genomai_cli.training.recipe import is_selected
 
     if is_selected(recipe):
-        adaptation.check(has_start=False, fits_in_closed_form=False)
         log = partial(workspace.log.add, part=selection.PART)
         return partial(selection.fit, budget=budget, report=run.console.say, log=log)
     report = reporter(run, recipe, workspace)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from genomai_cli.errors import TrainingError
+from genomai_cli.errors import TrainingError, UsageError
 
 FULL, PROBE, LORA = "full", "probe", "lora"
 HEADS = "heads."  # begins the names of a network's heads
@@ -25,12 +25,12 @@ class Adaptation:
     rank: int = 8
     alpha: float = 16.0
 
-    def check(self, *, has_start: bool, fits_in_closed_form: bool) -> None:
-        """TrainingError for a run without a network to adapt."""
+    def check(self, *, has_start: bool, fits_in_closed_form: bool = False) -> None:
+        """UsageError for a run without a network to adapt."""
         if self.kind != FULL and not has_start:
-            raise TrainingError(f"--adapt {self.kind} keeps what a network knows: name a --model")
+            raise UsageError(f"--adapt {self.kind} keeps what a network knows: name a --model")
         if self.kind != FULL and fits_in_closed_form:
-            raise TrainingError(f"--adapt {self.kind}: networks that are solved are not trained")
+            raise UsageError(f"--adapt {self.kind}: networks that are solved are not trained")
 
     def apply(self, network: nn.Module) -> None:
         """Freeze all but the parameters to train; TrainingError for a network without linear layers."""

@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 from genomai_cli.backbones.base import build_network
 from genomai_cli.backbones.heads import attach_heads, logits
 from genomai_cli.bundles import bundle as bundles
-from genomai_cli.errors import TrainingError
+from genomai_cli.errors import TrainingError, UsageError
 from genomai_cli.training.adaptation import Adaptation
 from genomai_cli.training.recipe_tables import as_toml
 
@@ -137,9 +137,9 @@ class TestAdaptation:
         assert adaptation.trainable_count(backbone) == sum(p.numel() for p in backbone.parameters())
 
     def test_what_has_nothing_to_keep_is_refused(self):
-        with pytest.raises(TrainingError, match="name a --model"):
-            Adaptation("lora").check(has_start=False, fits_in_closed_form=False)
-        with pytest.raises(TrainingError, match="solved are not trained"):
+        with pytest.raises(UsageError, match="name a --model"):
+            Adaptation("lora").check(has_start=False)
+        with pytest.raises(UsageError, match="solved are not trained"):
             Adaptation("probe").check(has_start=True, fits_in_closed_form=True)
         with pytest.raises(TrainingError, match="no linear layers"):
             Adaptation("lora").apply(nn.ReLU())
@@ -242,8 +242,9 @@ class TestCommand:
         if kind == "causal":  # of the other network's vectors 30 steps learn nothing
             assert calls == ["AAC", "GGT"] * 20
 
-    def test_it_needs_a_model_to_begin_from(self, files, tmp_path):
-        fasta, labels = files
-        result = run(["train", fasta, "--labels", labels, "--adapt", "probe", "-o", tmp_path / "m"])
-        assert result.status == 1
-        assert "--adapt probe keeps what a network knows: name a --model" in result.stderr
+    @pytest.mark.parametrize("adapt", ["probe", "lora"])
+    def test_it_needs_a_model_to_begin_from(self, tmp_path, adapt):
+        unread = tmp_path / "nowhere.fa"  # usage is looked at before the input
+        result = run(["train", unread, "--adapt", adapt, "-o", tmp_path / "m"])
+        assert result.status == 2
+        assert f"--adapt {adapt} keeps what a network knows: name a --model" in result.stderr
