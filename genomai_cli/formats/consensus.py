@@ -23,7 +23,7 @@ from genomai_cli.formats.call_quality import (
 )
 from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.fasta import read_sequences
-from genomai_cli.formats.indexed_fasta import index_covers
+from genomai_cli.formats.fasta_index import duplicate_name, index_covers, twice_error
 from genomai_cli.formats.phase_sets import PhaseSplits, in_largest_sets
 from genomai_cli.formats.regions import PositionIntervals
 from genomai_cli.formats.streams import Input, open_bytes, open_input, text_of
@@ -121,6 +121,9 @@ def _indexed_sequences(path: Path, regions: list[Region], bed: str) -> list[str 
         return None
     if index.stat().st_mtime < path.stat().st_mtime or not index_covers(index, path):
         return None
+    gzi = path.with_name(path.name + ".gzi")
+    if duplicate_name(path, [index, gzi] if gzi.is_file() else [index]) is not None:
+        return None  # whoever reads the whole file says on which line
     verbosity = pysam.set_verbosity(0)
     try:
         with pysam.FastaFile(str(path), filepath_index=str(index)) as fasta:
@@ -142,10 +145,15 @@ def _fetched(fasta: pysam.FastaFile, region: Region, bed: str) -> str | None:
 
 
 def _streamed_sequences(path: str | Path, regions: list[Region], bed: str) -> list[str | None]:
-    """The regions' sequences from one pass over a reference without an index."""
+    """The regions' sequences from one pass over a reference without an index; InputError for a contig that is there
+    twice."""
     sequences: list[str | None] = [None] * len(regions)
+    names: set[str] = set()
     with open_input(path) as source:
         for record in read_sequences(source):
+            if record.name in names:
+                raise twice_error(record.name, path, record.line)
+            names.add(record.name)
             contig = normal_contig(record.name)
             for number, region in enumerate(regions):
                 if sequences[number] is None and normal_contig(region.contig) == contig:

@@ -16,12 +16,15 @@ import pysam.utils
 from genomai_cli.errors import InputError
 from genomai_cli.formats.bgzf import is_bgzf
 from genomai_cli.formats.contigs import normal_contig
+from genomai_cli.formats.fasta_index import (
+    duplicate_name,
+    index_covers,
+    starts_with_gzip,
+    twice_error,
+)
 from genomai_cli.formats.streams import open_bytes
-from genomai_cli.formats.tabix import Blocks
 
 BLOCK = 1 << 16  # letters that are read at once
-_LINE_END = 2  # bytes, which the last line may have or not
-_GZIP = b"\x1f\x8b"
 _MAX_SHOWN = 5  # contigs in a message
 
 
@@ -76,7 +79,7 @@ class IndexedFasta:
 
 @contextmanager
 def open_reference(path: Path) -> Iterator[IndexedFasta]:
-    """The reference in a FASTA file, plain, BGZF or gzip; InputError if it is none."""
+    """The reference in a FASTA file, plain, BGZF or gzip; InputError if it is none, or has two contigs of one name."""
     if not path.is_file():
         raise InputError("no such file: a reference is a FASTA file", path=path)
     verbosity = pysam.set_verbosity(0)  # htslib would complain on standard error by itself
@@ -89,10 +92,14 @@ def open_reference(path: Path) -> Iterator[IndexedFasta]:
 
 def _opened(path: Path, folder: Path) -> pysam.FastaFile:
     index_files = [path.with_name(path.name + end) for end in _index_endings(path)]
-    if all(_is_newer(index, path) for index in index_files) and index_covers(index_files[0], path):
+    if (
+        all(_is_newer(index, path) for index in index_files)
+        and index_covers(index_files[0], path)
+        and duplicate_name(path, index_files) is None
+    ):
         return _fasta(path, path, index_files)
     text = path
-    if _starts_with(path, _GZIP) and len(index_files) == 1:
+    if starts_with_gzip(path) and len(index_files) == 1:
         text = folder / "reference.fa"
         with open_bytes(path) as compressed, text.open("wb") as plain:
             shutil.copyfileobj(compressed, plain, 1 << 20)
@@ -104,24 +111,9 @@ def _opened(path: Path, folder: Path) -> pysam.FastaFile:
         pysam.faidx(*options, str(text), catch_stdout=False)
     except pysam.utils.SamtoolsError:
         raise _no_fasta(path) from None
+    if name := duplicate_name(text, new_index):
+        raise twice_error(name, path)
     return _fasta(path, text, new_index)
-
-
-def index_covers(index: Path, fasta: Path) -> bool:
-    """Whether a .fai is that of the whole file, which ends where the last sequence does; a BGZF file only has to be
-    whole."""
-    if _starts_with(fasta, _GZIP):
-        with fasta.open("rb") as file:
-            return Blocks(file).is_complete
-    try:
-        rows = [line.split("\t") for line in index.read_text().splitlines()]
-        numbers = [tuple(map(int, row[1:5])) for row in rows]
-        ends = [
-            offset + size // bases * width + size % bases for size, offset, bases, width in numbers
-        ]
-    except (OSError, ValueError, ZeroDivisionError):
-        return False
-    return bool(ends) and abs(fasta.stat().st_size - max(ends)) <= _LINE_END
 
 
 def _fasta(path: Path, fasta: Path, index: list[Path]) -> pysam.FastaFile:
@@ -139,11 +131,6 @@ def _no_fasta(path: Path) -> InputError:
 def _index_endings(path: Path) -> list[str]:
     with path.open("rb") as file:
         return [".fai", ".gzi"] if is_bgzf(file.read(18)) else [".fai"]
-
-
-def _starts_with(path: Path, magic: bytes) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(magic)) == magic
 
 
 def _is_newer(index: Path, path: Path) -> bool:

@@ -54,6 +54,16 @@ def test_samples_haploid_and_missing_calls(tmp_path: Path) -> None:
     assert list(haplotypes(paths).values()) == ["GCGT", "GCGT", "ACGT", "GCGT"]
 
 
+@pytest.mark.parametrize("index", [False, True])
+def test_a_contig_that_is_there_twice_is_refused(tmp_path: Path, index: bool) -> None:
+    paths = write(tmp_path, site(1, "A", "G", "1"), bed="1\t0\t4\n")
+    paths[1].write_text(">chr1\nACGT\n>2\nTTTT\n>chr1\nCCCC\n>3\nGGGG\n")
+    if index:
+        pysam.faidx(str(paths[1]))
+    with pytest.raises(InputError, match=r"r\.fa:5: the contig chr1 is there twice"):
+        haplotypes(paths)
+
+
 def test_alleles_that_are_no_bases_leave_the_reference(tmp_path: Path) -> None:
     rows = [site(1, "A", "<DEL>,*", "1|2"), site(3, "G", ".", "0|0")]
     assert set(haplotypes(write(tmp_path, *rows, bed="1\t0\t4\n")).values()) == {"ACGT"}

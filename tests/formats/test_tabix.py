@@ -11,7 +11,7 @@ import pytest
 from genomai_cli.errors import InputError
 from genomai_cli.formats import regions
 from genomai_cli.formats.bgzf import END_MARKER
-from genomai_cli.formats.indexed_fasta import index_covers
+from genomai_cli.formats.fasta_index import index_covers
 from genomai_cli.formats.regions import PositionIntervals
 from genomai_cli.formats.streams import open_input
 from genomai_cli.formats.vcf import read_variants
