@@ -1,11 +1,14 @@
-"""Arrays of few different small integers in memory: a bit a value and plane, and as few planes as their range needs."""
+"""Arrays of few different small integers in memory, and records of a VCF with such genotypes: a bit a value and plane,
+and as few planes as their range needs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from genomai_cli.formats.vcf import Variant
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,3 +59,27 @@ def _packed(bits: NDArray[Any]) -> bytes:
     """The bits of a plane, nothing where none is set."""
     packed = np.packbits(bits)
     return packed.tobytes() if packed.any() else b""
+
+
+_NO_GENOTYPES = np.empty((0, 2), np.int16)
+_NO_PHASES = np.empty(0, np.bool_)
+
+
+@dataclass(frozen=True, slots=True)
+class PackedVariant:
+    """A record whose genotypes are held in bits."""
+
+    record: Variant
+    genotypes: BitPlanes
+    phased: BitPlanes
+
+    @classmethod
+    def of(cls, variant: Variant) -> "PackedVariant":
+        """The record without the samples' other fields."""
+        record = replace(variant, genotypes=_NO_GENOTYPES, phased=_NO_PHASES, fields=None)
+        return cls(record, BitPlanes.of(variant.genotypes), BitPlanes.of(variant.phased))
+
+    def variant(self) -> Variant:
+        """The record again."""
+        genotypes, phased = self.genotypes.array(), self.phased.array()
+        return replace(self.record, genotypes=genotypes, phased=phased)

@@ -11,7 +11,8 @@ from itertools import groupby
 
 import numpy as np
 
-from genomai_cli.formats.vcf import PackedVariant, Variant
+from genomai_cli.formats.bit_planes import PackedVariant
+from genomai_cli.formats.vcf import Variant
 
 _KEYS = "PS", "PID"  # the latter as GATK named it before
 _Sets = dict[int, bytes]  # of the samples with a phased heterozygote, the set that it is of

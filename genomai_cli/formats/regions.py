@@ -5,7 +5,8 @@ reference" from POS to its end. Of an indexed bgzipped VCF only the lines at the
 
 The end of a record without letters is the largest of INFO/END, POS + SVLEN of alleles that span the reference, and that
 of FORMAT/LEN of blocks, whatever version the header names: VCF 4.5 deprecates END, VCF 4.4 has it follow from SVLEN
-where it is not there, and htslib (from 1.22 on) computes the length of a BCF record so.
+where it is not there, and htslib (from 1.22 on) computes the length of a BCF record so. Within the record a sample with
+a LEN of its own is covered by its own block alone.
 """
 
 import re
@@ -14,9 +15,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from genomai_cli.alphabet import MISSING
 from genomai_cli.errors import InputError
-from genomai_cli.formats.sample_fields import TextFields
+from genomai_cli.formats.sample_fields import Numbers, SampleFields, TextFields
 from genomai_cli.formats.streams import Input
 from genomai_cli.formats.tabix import Blocks, Index, read_index
 
@@ -50,6 +53,7 @@ _LENGTH = re.compile(rb"-?(\d{1,12})")  # negative of deletions before VCF 4.4
 # Alleles whose SVLEN is of letters of the reference; <INS> lies between two.
 _SPANNING = re.compile(rb"<(?:DEL|DUP|INV|CNV)[:>]")
 _WITH_LEN = (b"<*>", b"<NON_REF>")
+_WITH_LEN_TEXTS = frozenset(allele.decode() for allele in _WITH_LEN)
 
 
 def block_end(raw: bytes) -> int:
@@ -91,6 +95,22 @@ def _length_end(columns: Sequence[bytes]) -> int:
     if lengths is None or np.isnan(lengths).all():
         return 0
     return int(columns[1]) + int(np.nanmax(lengths)) - 1
+
+
+def block_lengths(
+    alts: Collection[str], genotypes: NDArray[np.int16], fields: SampleFields
+) -> Numbers | None:
+    """How many positions each sample's (N,) own block covers, by its LEN; None where nobody has one.
+
+    NaN of who has none, whose block ends with the record; 0 of who has no call either: an earlier block may be theirs.
+    """
+    if not (alts and _WITH_LEN_TEXTS.issuperset(alts) and fields.has("LEN")):
+        return None
+    lengths = fields.numbers("LEN")
+    if lengths is None or np.isnan(lengths).all():
+        return None
+    no_block = np.isnan(lengths[:, 0]) & (genotypes[:, 0] == MISSING)
+    return np.where(no_block, 0.0, lengths[:, 0])
 
 
 def is_symbolic(alts: Collection[str]) -> bool:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from genomai_cli.alphabet import MISSING
 from genomai_cli.errors import InputError
 from genomai_cli.formats.bcf import BcfRecord, read_bcf_header, read_bcf_records
-from genomai_cli.formats.bit_planes import BitPlanes
 from genomai_cli.formats.call_quality import DEFAULT_RULES, CallRules, Reasons, failed_filters
 from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.genotype_evidence import GenotypeEvidence, evidence_of
@@ -28,6 +27,7 @@ from genomai_cli.formats.regions import (
     Sites,
     SitesByContig,
     block_end,
+    block_lengths,
     covered_end,
     indexed_lines,
     is_block,
@@ -54,7 +54,8 @@ class Variant:
     first is given for it with `offset`, how far into the alleles the position lies. `fields` are the samples' other
     fields, if they were requested. `no_calls` (samples,) are reasons why calls that the file writes are none and stand
     as missing in `genotypes`, None where there are no such calls; `filters` what the record failed by. `evidence` is
-    that for the calls that are missing or uncertain, if it was requested.
+    that for the calls that are missing or uncertain, if it was requested. `lengths` (samples,) of a block are how many
+    positions from this one on each sample's own block covers, where it says so (NaN, or None of nobody).
     """
 
     contig: str
@@ -70,30 +71,7 @@ class Variant:
     no_calls: Reasons | None = None
     filters: tuple[str, ...] = ()
     evidence: GenotypeEvidence | None = None
-
-
-_NO_GENOTYPES = np.empty((0, 2), np.int16)
-_NO_PHASES = np.empty(0, np.bool_)
-
-
-@dataclass(frozen=True, slots=True)
-class PackedVariant:
-    """A record whose genotypes are held in bits."""
-
-    record: Variant
-    genotypes: BitPlanes
-    phased: BitPlanes
-
-    @classmethod
-    def of(cls, variant: Variant) -> "PackedVariant":
-        """The record without the samples' other fields."""
-        record = replace(variant, genotypes=_NO_GENOTYPES, phased=_NO_PHASES, fields=None)
-        return cls(record, BitPlanes.of(variant.genotypes), BitPlanes.of(variant.phased))
-
-    def variant(self) -> Variant:
-        """The record again."""
-        genotypes, phased = self.genotypes.array(), self.phased.array()
-        return replace(self.record, genotypes=genotypes, phased=phased)
+    lengths: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +86,9 @@ class VariantReading:
     def of(self, variant: Variant, filters: Iterable[str], fields: SampleFields | None) -> Variant:
         """The record with the calls that count."""
         names = failed_filters(filters)
+        if fields is not None:
+            lengths = block_lengths(variant.alts, variant.genotypes, fields)
+            variant = variant if lengths is None else replace(variant, lengths=lengths)
         if fields is not None and not variant.has_genotypes:
             variant = self._by_likelihoods(variant, fields)
         if fields is not None and self.likelihoods and not names:
@@ -375,10 +356,22 @@ class _Parser:
 
 
 def record_at(record: Variant, site: int) -> Variant:
-    """The record at a position that it covers after its first."""
-    if is_block(record.alts):
+    """The record at a position that it covers after its first; of a block, missing for those whose own ends before."""
+    if not is_block(record.alts):
+        return replace(record, position=site, offset=site - record.position)
+    if record.lengths is None:
         return replace(record, position=site, ref="")
-    return replace(record, position=site, offset=site - record.position)
+    lengths = record.lengths - (site - record.position)
+    ended = lengths <= 0
+    return replace(
+        record,
+        position=site,
+        ref="",
+        genotypes=np.where(ended[:, None], np.int16(MISSING), record.genotypes),
+        no_calls=None if record.no_calls is None else np.where(ended, np.uint8(0), record.no_calls),
+        evidence=None if record.evidence is None else record.evidence.restricted_to(~ended),
+        lengths=lengths,
+    )
 
 
 def alternates(alt: str) -> tuple[str, ...]:

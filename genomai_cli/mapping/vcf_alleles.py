@@ -41,6 +41,8 @@ def position_calls(
     table = allele_calls(variant, codes_R, circular=circular)
     for offset, column in enumerate(table.T):
         calls = _calls_of_genotypes(column, variant.genotypes)
+        if variant.lengths is not None:  # who has no block there is not called there
+            calls[variant.lengths <= 0] = NO_CALL
         yield (variant.position - 1 + offset) % len(codes_R), calls
 
 

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.alphabet import BASES, UNKNOWN_CODE, complement, complement_codes
-from genomai_cli.formats.bit_planes import BitPlanes
+from genomai_cli.formats.bit_planes import BitPlanes, PackedVariant
 from genomai_cli.formats.call_quality import Reasons
 from genomai_cli.formats.regions import NO_VARIANT
-from genomai_cli.formats.vcf import PackedVariant, Variant, VariantFile
+from genomai_cli.formats.vcf import Variant, VariantFile
 from genomai_cli.population.panel import BUILDS, Panel
 from genomai_cli.population.uncertain_calls import (
     NOT_SEEN,

@@ -460,6 +460,40 @@ def test_symbolic_alleles_end_as_in_htslib(
             assert found == [*range(101, last + 1 if covering or is_block else 0)]
 
 
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize(
+    ("record", "missing"),
+    [
+        ("N <*> . . . GT:LEN 0/0:3 0/0:1", {101: [1], 102: [1]}),
+        ("N <NON_REF> . . END=102 GT:LEN 0/0:1 0/0:.", {101: [0], 102: [0]}),
+        ("N <*> . . END=102 GT:LEN 0/0:. 0/0:.", {101: [], 102: []}),
+        ("N . . . END=102 GT:LEN 0/0:1 0/0:2", {101: [], 102: []}),  # LEN is of <*>
+        ("N <*> . . END=102 GT:LEN 0/0:2 ./.:3", {101: [1], 102: [0, 1]}),
+    ],
+)
+def test_a_block_covers_each_sample_to_its_own_length(
+    tmp_path: Path, record: str, missing: dict[int, list[int]], binary: bool
+) -> None:
+    text, path = tmp_path / "x.vcf", tmp_path / "x.bcf"
+    declared = b'##FORMAT=<ID=LEN,Number=1,Type=Integer,Description="">\n#CHROM'
+    text.write_bytes(vcf(f"1 100 . {record}").replace(b"#CHROM", declared))
+    if binary and HTSLIB < (1, 22) and "END" not in record:
+        pytest.skip("the length of a BCF record follows from LEN in htslib from 1.22 on")
+    if binary:
+        with (
+            pysam.VariantFile(str(text)) as source,
+            pysam.VariantFile(str(path), "wb", header=source.header) as copy,
+        ):
+            for variant in source:
+                copy.write(variant)
+    with open_input(path if binary else text) as source:
+        found = {
+            variant.position: np.flatnonzero(variant.genotypes[:, 0] < 0).tolist()
+            for variant in read_variants(source, {"1": {101, 102, 103}}).records
+        }
+    assert found == missing
+
+
 @pytest.mark.parametrize("alt", ["<*>", "<DEL>"])
 def test_an_end_behind_many_fields_of_info_is_found(tmp_path: Path, alt: str) -> None:
     path = tmp_path / "x.vcf"

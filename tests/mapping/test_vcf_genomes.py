@@ -160,6 +160,16 @@ def test_blocks_of_a_gvcf_are_the_reference(read):
     assert found == {2: "A", 3: "T", 4: "T", 5: "A", 6: "G"}
 
 
+def test_a_block_covers_each_sample_to_its_own_length(read):
+    rows = [
+        "2 A <*> 0/0:4 0/0:2",
+        "4 T <*> .:. 0/0:3",
+    ]  # the second sample's has another one behind
+    found = read(vcf(rows, samples=("a", "b"), layout="GT:LEN"))
+    assert letters(found["a"]) == {2: "A", 3: "T", 4: "T", 5: "A"}
+    assert letters(found["b"]) == {2: "A", 3: "T", 4: "T", 5: "A", 6: "C"}
+
+
 @pytest.mark.parametrize(
     ("alt", "calls", "missing"),
     [

@@ -363,6 +363,18 @@ def test_reference_blocks_of_a_gvcf_cover_their_sites(tmp_path: Path, panel: Pan
     assert (report.build, report.matched, report.in_blocks, report.absent) == ("GRCh37", 3, 2, 1)
 
 
+def test_a_reference_block_covers_each_sample_to_its_own_length(
+    tmp_path: Path, panel: Panel
+) -> None:
+    rows = [
+        "1 50 . T <*> . . . GT:LEN:PL 0/0:151:0,60,600 0/0:51:0,60,600 0/0:50:0,60,600",
+        "1 101 . T <*> . . . GT:LEN:PL .:.:. 0/0:100:0,60,600 .:.:.",
+        "2 300 . G C . . . GT 0/1 0/1 0/1",
+    ]
+    path = vcf(tmp_path, *rows, samples="a b c")
+    assert sequences(panel, path) == ["ACSN", "ACSN", "NNSN"]
+
+
 @pytest.mark.skipif(not shutil.which("bcftools"), reason="bcftools is not here")
 def test_reference_blocks_through_bcf_and_an_index(
     tmp_path: Path, panel: Panel, monkeypatch
