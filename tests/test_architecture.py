@@ -53,10 +53,12 @@ APPLICATIONS = ("population", "phylogeny")
 CORE = FLOORS[: FLOORS.index("population")]
 TORCH_FROM = FLOORS.index("device")
 WITHOUT_TORCH = ("bundles.catalog", "bundles.stored", "bundles.writing")
-# What makes a model of reference haplotypes, and restores a VCF by it: neither these nor what they import open torch.
+# What makes a model of reference haplotypes, and restores samples by it: neither these nor what they import open torch.
 IMPUTATION = (
-    "sources.vcf_denoiser",
+    "sources.denoisers",
+    "sources.faults",
     "denoising.vcf",
+    "denoising.fasta",
     "population.imputation.stored",
     "population.imputation.preparation",
     "sources.reference_haplotypes",

@@ -23,14 +23,13 @@ from genomai_cli.cli.track_outputs import Form, GenomeOptions, ToForm, TrackForm
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from genomai_cli.bundles.bundle import Bundle
-    from genomai_cli.denoising.base import Settings, VcfOptions
+    from genomai_cli.denoising.base import VcfOptions
     from genomai_cli.denoising.fasta import DenoisedEntry
     from genomai_cli.formats.fasta import Entry
     from genomai_cli.formats.shards import Shard
     from genomai_cli.formats.streams import Input
-    from genomai_cli.sources.model_choice import Faults
-    from genomai_cli.sources.vcf_denoiser import VcfDenoiser
+    from genomai_cli.sources.denoisers import OpenDenoiser
+    from genomai_cli.sources.faults import Faults
 
 DEFAULT_MODELS = ("ancestry-generator", "mito-denoiser")  # the input chooses
 COLUMNS = ("sample", "place", "from", "to", "probability")
@@ -195,7 +194,7 @@ def denoise(
     from genomai_cli.denoising.base import Settings, VcfOptions
     from genomai_cli.formats.outputs import buffered_output
     from genomai_cli.formats.shards import Shard
-    from genomai_cli.sources.vcf_denoiser import open_vcf_denoiser
+    from genomai_cli.sources.denoisers import open_denoiser
 
     part = Shard.parsed(shard)
     filling.check(inputs=inputs, shard=shard, **vars(restoring), **vars(variants))
@@ -208,14 +207,15 @@ def denoise(
     with buffered_output(output) as out, changes_table(restoring.changes_file, part) as table:
         if first.has_variants:
             model, parts = _parts_of_vcf(run, list(sources), model)
-            denoiser = open_vcf_denoiser(run, model, compute, settings)
+            denoiser = open_denoiser(run, model, compute, settings)
             _denoise_vcf(run, parts, out, table, denoiser, options, part)
         else:
-            from genomai_cli.sources.model_choice import load_model
+            from genomai_cli.sources.installed import installed_panels
 
+            panels = list(installed_panels().values())
             names = [model] if model else DEFAULT_MODELS
-            bundles = [load_model(run, name, compute) for name in names]
-            _denoise_fasta(run, sources, out, table, bundles, settings, part)
+            denoisers = [open_denoiser(run, name, compute, settings, panels) for name in names]
+            _denoise_fasta(run, sources, out, table, denoisers, part)
     run.note(**table.counts)
 
 
@@ -255,13 +255,13 @@ def _denoise_vcf(
     sources: list["Input"],
     out: IO[bytes],
     table: Changes,
-    vcf_denoiser: "VcfDenoiser",
+    vcf_denoiser: "OpenDenoiser",
     options: "VcfOptions",
     part: "Shard",
 ) -> None:
     from genomai_cli.denoising.vcf import denoise_vcf
 
-    (denoiser, origin), report = vcf_denoiser, table.write if table.has_file else None
+    (denoiser, origin, _), report = vcf_denoiser, table.write if table.has_file else None
     summary = denoise_vcf(sources, out, denoiser, options, origin=origin, report=report, part=part)
     for message in summary.messages:
         run.console.say(message)
@@ -276,19 +276,15 @@ def _denoise_fasta(
     sources: Iterable["Input"],
     out: IO[bytes],
     table: Changes,
-    bundles: list["Bundle"],
-    settings: "Settings",
+    opened: list["OpenDenoiser"],
     part: "Shard",
 ) -> None:
-    from genomai_cli.denoising.base import denoiser_of
     from genomai_cli.denoising.fasta import denoise_entries
-    from genomai_cli.sources.installed import installed_panels
-    from genomai_cli.sources.model_choice import Faults
+    from genomai_cli.sources.faults import Faults
 
-    panels = list(installed_panels().values())
-    denoisers = [denoiser_of(bundle, settings, panels) for bundle in bundles]
+    denoisers = [each.denoiser for each in opened]
     names = " and ".join(denoiser.name for denoiser in denoisers)
-    faults = [Faults(run, bundle.input) for bundle in bundles]
+    faults = [Faults(run, each.input) for each in opened]
     warn = run.repeated_warning(f"records in all that are unknown to {names}: unchanged")
     for _, samples in groupby(part.part(_samples(sources)), key=lambda numbered: numbered[0]):
         for item in denoise_entries((entries for _, entries in samples), denoisers):

@@ -48,7 +48,7 @@ def prepare_reference(
     """Read the haplotypes of all inputs, and write the bundle that they make."""
     from genomai_cli.population.imputation.preparation import ReferenceRecipe
     from genomai_cli.population.panel_files import panel_or_default
-    from genomai_cli.sources.vcf_denoiser import use_processor
+    from genomai_cli.sources.denoisers import use_processor
     from genomai_cli.training import run_folder
     from genomai_cli.training.recipe_tables import read_as
 

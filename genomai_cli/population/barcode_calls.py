@@ -12,6 +12,7 @@ from torch import Tensor
 
 from genomai_cli.backbones.classifier import LIKELIHOOD
 from genomai_cli.inputs.base import FlagText, ModelInput
+from genomai_cli.population.barcode_faults import REFERENCE_CALLS
 from genomai_cli.population.call_patterns import HAPLOID_CALLS, VARIANTS_ONLY, lacks_reference
 from genomai_cli.population.networks.likelihood import (
     INFORMATION,
@@ -23,14 +24,6 @@ from genomai_cli.population.networks.likelihood import (
 
 ADMIXED_ABOVE = 10.0  # nats by which a mixture of groups explains a sample better than one
 SURPRISE_ABOVE = 6.0  # standard deviations less likely than members; of bundles without novelty
-REFERENCE_CALLS = (
-    "call the model's sites with their reference calls (a gVCF; bcftools call -T SITES without -v), or, if the file "
-    "lists all variants of the sample, say so with --absent-is-ref"
-)
-ADVICE = {
-    VARIANTS_ONLY: "(almost) no call is homozygous for the reference, as in a list of variants only, so labels rest on "
-    f"less, or are UNKNOWN. Better: {REFERENCE_CALLS}",
-}
 FLAG_TEXTS = {
     "LOW_CALL_RATE": FlagText(
         "The known sites tell so little that labels may well be wrong.",
@@ -149,9 +142,3 @@ def _is_selected(read: BarcodeModelInput, scores: Mapping[str, Tensor]) -> bool:
     if SELECTED in scores:
         return bool(scores[SELECTED] > 0)
     return read.selected
-
-
-def faults(copies_S: NDArray[np.int8]) -> Iterator[str]:
-    """VARIANTS_ONLY, from copies of the alternate allele, -1 where missing."""
-    if lacks_reference(int((copies_S == 0).sum()), int((copies_S >= 0).sum())):
-        yield VARIANTS_ONLY

@@ -4,13 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from genomai_cli.bundles import catalog
 from genomai_cli.errors import TrainingError
 from genomai_cli.inputs.base import InputKind
-from genomai_cli.population import barcode_calls
-from genomai_cli.population.barcode import letters_to_genotypes
+from genomai_cli.population.barcode_faults import BarcodeFaults
 from genomai_cli.population.panel import Panel
 from genomai_cli.records import SequenceRecord
 
@@ -49,10 +46,8 @@ class PanelInput(InputKind):
 
     def faults(self, record: SequenceRecord) -> Iterator[str]:
         """VARIANTS_ONLY, where the record is a barcode of the panel."""
-        letters = np.frombuffer(record.held.encode("ascii"), np.uint8)
-        if len(letters) == len(self.panel):
-            yield from barcode_calls.faults(letters_to_genotypes(letters, self.panel))
+        return BarcodeFaults(self.panel).faults(record)
 
     def advice(self, fault: str) -> str:
         """The advice for VARIANTS_ONLY."""
-        return barcode_calls.ADVICE.get(fault, "")
+        return BarcodeFaults(self.panel).advice(fault)

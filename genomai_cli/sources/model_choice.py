@@ -33,6 +33,7 @@ from genomai_cli.population.barcode import (
 from genomai_cli.population.barcode_input import BarcodeInput
 from genomai_cli.population.panel import Panel
 from genomai_cli.records import SequenceRecord
+from genomai_cli.sources.faults import Faults
 from genomai_cli.sources.installed import DEFAULT_MODEL, installed_panels, installed_references
 from genomai_cli.sources.observer import Observer
 from genomai_cli.sources.records import (
@@ -327,7 +328,7 @@ def _mixed_kinds_error(record: SequenceRecord, kind: str, others: str, model: st
     return InputError(message, path=record.path, line=record.line or None)
 
 
-# --- inputs of other models, and faults of records
+# --- inputs of other models
 
 
 class InstalledInputs(Mapping[str, InputKind]):
@@ -345,37 +346,3 @@ class InstalledInputs(Mapping[str, InputKind]):
 
     def __len__(self) -> int:
         return len(self._kinds)
-
-
-class Faults:
-    """Counts of the faults that an input kind finds in the records that pass, for one warning each at the end; `others`
-    are input kinds of other models, whose records may be read too."""
-
-    def __init__(
-        self, observer: Observer, kind: InputKind, others: Mapping[str, InputKind] | None = None
-    ) -> None:
-        self.observer, self.kind, self.records = observer, kind, 0
-        self.others = {} if others is None else others
-        self.counts: dict[
-            str, tuple[str, int]
-        ] = {}  # by fault: the first record with it, and how many
-
-    def add(self, record: SequenceRecord) -> None:
-        """Count the faults of a record."""
-        self.records += 1
-        for fault in self._kind_of(record).faults(record):
-            example, count = self.counts.get(fault, (record.name, 0))
-            self.counts[fault] = example, count + 1
-
-    def _kind_of(self, record: SequenceRecord) -> InputKind:
-        length = len(record.sequence)
-        if self.kind.row_length in (None, length):
-            return self.kind
-        return next((kind for kind in self.others.values() if kind.row_length == length), self.kind)
-
-    def warn(self) -> None:
-        """A warning for each fault, with the samples that have it and the input kind's advice."""
-        for fault, (example, count) in self.counts.items():
-            several = f"{count} of {self.records} samples, {example} first"
-            samples = example if self.records == 1 else several
-            self.observer.console.warn(f"{fault}: {samples}: {self.kind.advice(fault)}")

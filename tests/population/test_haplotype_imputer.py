@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -439,7 +440,15 @@ def command_lines(bundles):
         ["denoise", "--model", str(folder / name), *(str(folder / f"{file}.vcf") for file in names)]
         for name, files_of_each in files.items()
         for names in files_of_each
-    ]
+    ] + [["denoise", "--model", str(folder / "one"), str(barcodes_of(folder, "unphased"))]]
+
+
+def barcodes_of(folder, name):
+    """A file of the barcodes that a VCF has at the sites of a model."""
+    command = ["tokenize", "--to", "fasta", "--panel", folder / "one" / "panel.tsv"]
+    result = run([*command, folder / f"{name}.vcf", "-o", folder / f"{name}.fa"])
+    assert result.status == 0, result.stderr
+    return folder / f"{name}.fa"
 
 
 def test_without_a_network_torch_stays_closed_and_the_bytes_are_the_same(
@@ -475,6 +484,8 @@ def test_without_a_network_torch_stays_closed_and_the_bytes_are_the_same(
         assert run([*arguments, "-o", out]).status == 0
         expected = without_command((tmp_path / f"{number}.vcf").read_text())
         assert expected == without_command(out.read_text())
+    barcodes, restored = Path(arguments[-1]).read_text(), out.read_text()
+    assert restored.count("N") < barcodes.count("N") / 2
 
 
 def without_command(text):

@@ -77,7 +77,7 @@ class BarcodeDenoiser:
     ) -> None:
         self.name, self.batch_size = name, model.batch_size
         self._model, self._settings = model, settings
-        panel = model.panel
+        self.panel = panel = model.panel
         layouts = [Layout.of(barcode_panel, panel) for barcode_panel in (panel, *other_panels)]
         self._layouts = [layout for layout in layouts if (layout.indices >= 0).any()]
         heterozygotes = heterozygote_codes(panel)
