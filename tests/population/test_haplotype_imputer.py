@@ -423,12 +423,14 @@ def command_lines(bundles):
     """Command lines that restore files of all kinds, without the output."""
     folder, alleles = bundles
     typed = range(0, SITES, TYPED_EVERY)
-    incomplete = np.where(
-        np.random.default_rng(1).random((len(alleles), 1, SITES)) < 0.3, -1, alleles
-    )
+    is_missing = np.random.default_rng(1).random((SITES, len(alleles))) < 0.3
     write(folder / "phased.vcf", alleles, typed)
     write(folder / "unphased.vcf", alleles, typed, phased=False)
-    write(folder / "missing.vcf", incomplete.astype(np.int8), phased=False)
+    write(folder / "missing.vcf", alleles, phased=False)
+    with_calls(
+        folder / "missing.vcf",
+        lambda number, calls: ["GT", *np.where(is_missing[number], "./.", calls)],
+    )
     write_likelihoods(folder / "likelihoods.vcf", alleles)
     write(folder / "first.vcf", alleles, typed[:10])
     write(folder / "second.vcf", alleles, typed[10:])
