@@ -73,8 +73,9 @@ def new_config(
 
 
 def require_name(target: Path) -> None:
-    """UsageError for a folder that has no name of its own, which it could be written beside and renamed to."""
-    if target.name in ("", ".."):
+    """UsageError for a folder that has no name of its own, which it could be written beside and renamed to, and for
+    `-`, which elsewhere is standard output."""
+    if target.name in ("", "..") or str(target) == "-":
         raise UsageError(f"{target}: name the folder that is to become a bundle")
 
 

@@ -132,7 +132,10 @@ def _split(numbered: Sequence[tuple[int, str]]) -> tuple[list[int], list[list[st
         if any('"' in line for _, line in numbered):
             rows = [list(map(_unquoted, row)) for row in rows]
         return lines, rows
-    return lines, [next(csv.reader([line], delimiter=separator)) for _, line in numbered]
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_TABLE_BYTES))  # of a whole program
+    return lines, [
+        next(csv.reader([line], delimiter=separator, skipinitialspace=True)) for _, line in numbered
+    ]
 
 
 def _unquoted(field: str) -> str:
@@ -211,6 +214,8 @@ def labels_of(table: Table) -> LabelTable:
         samples, sample_column = tuple(name.strip() for name in table.columns[first]), first
     else:
         samples, sample_column = tuple(name for name, *_ in sequences_of(table, column)), ""
+        if name_column is not None and name_column.lower() not in _NAMES:
+            _check_first_column(name_column, samples, table)
     _check_samples(samples, table)
     columns = {name: tuple(map(_label, table.columns[name])) for name in others}
     return LabelTable(table.path, samples, columns, table.lines, sample_column)
@@ -241,6 +246,28 @@ def _name_column(table: Table, sequences: str) -> str | None:
     if found is None and len(others) > 1 and others[0] == next(iter(table.columns)):
         return others[0]
     return found
+
+
+def _check_first_column(name: str, samples: Sequence[str], table: Table) -> None:
+    """InputError for a first column that was taken for names and holds labels: the same twice, or measured numbers."""
+    repeated = first_duplicate(filter(None, samples))
+    if repeated is None and not _are_measured(samples):
+        return
+    value = samples[0] if repeated is None else repeated
+    wrong = "a number" if repeated is None else "there twice"
+    message = (
+        f"the first column, {name}, would name the sequences, but {value} is {wrong}: if it holds labels, put the "
+        "column `sequence` first; names are best in a column `name`"
+    )
+    raise InputError(message, path=table.path, line=table.lines[samples.index(value)])
+
+
+def _are_measured(texts: Sequence[str]) -> bool:
+    """Whether all are numbers, and some have a fraction."""
+    try:
+        return any([not float(text).is_integer() for text in texts])
+    except ValueError:
+        return False
 
 
 def require_text(values: Iterable[str | None], lines: Iterable[int], path: str) -> None:

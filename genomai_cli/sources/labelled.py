@@ -20,6 +20,7 @@ from genomai_cli.training.label_faults import (
     check_labels,
     check_names,
     unlikely_labels,
+    unlikely_samples,
 )
 from genomai_cli.training.labelled_data import gather, with_validation
 from genomai_cli.training.recipe import Recipe
@@ -106,6 +107,8 @@ class LabelledReader:
             sources, table, targets, strata=strata, merge_near_duplicates=merge_near_duplicates
         )
         check_header(table, self.names)
+        for sentence in unlikely_samples(samples) if merge_near_duplicates else ():
+            self.observer.console.warn(sentence)
         self._report_near_duplicates(samples, split=evaluation.validation is None)
         tests = {source.path: self._sequences(source) for source in evaluation.tests}
         combined, rows = samples, None

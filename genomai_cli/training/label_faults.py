@@ -4,12 +4,15 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
 
+from genomai_cli.alphabet import BASES, MISSING
 from genomai_cli.errors import InputError
 from genomai_cli.formats.tables import LabelTable
+from genomai_cli.inputs.samples import Samples
 
 MAX_NUMBER = 1e30  # single precision ends at 3e38
 MAX_CLASSES = 20  # different numbers that may still be classes
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 NOT_AVAILABLE = {"na", "n/a", "#n/a", "nan", "null"}  # what programs write for a missing value
 
 
@@ -58,18 +61,47 @@ def _lines(table: LabelTable, column: str) -> Lines:
 
 
 def unlikely_labels(table: LabelTable, heads: Mapping[str, str]) -> Iterator[str]:
-    """A sentence for every label of these heads that may not be meant as one: a missing value, or one that only case
-    tells from another. `heads` are the names of columns by head."""
+    """A sentence for every label of these heads that may not be meant as one: a missing value, or one that only case or
+    how a number is written tells from another. `heads` are the names of columns by head."""
     for head, column in heads.items():
         counts = Counter(label for _, label in _lines(table, column))
-        spellings = defaultdict(list)
+        spellings, same_numbers = defaultdict(list), defaultdict(list)
         for label, count in counts.items():
             spellings[label.casefold()].append(label)
             if label.casefold() in NOT_AVAILABLE:
                 yield f"{head}: {label} is taken for a label, of {count} samples (. or nothing is a missing one)"
-        for same in spellings.values():
+            if is_number(label):
+                same_numbers[float(label)].append(label)
+        for same in dict.fromkeys(map(tuple, [*spellings.values(), *same_numbers.values()])):
             if len(same) > 1:
                 yield f"{head}: {' and '.join(same)} are taken for different labels"
+
+
+def unlikely_samples(samples: Samples) -> Iterator[str]:
+    """A sentence on plain sequences that have the name of another, and so its labels; on those without a base; and for
+    every head on equal sequences with different labels."""
+    repeated = [name for name, count in Counter(samples.names).items() if count > 1]
+    if repeated:
+        yield (
+            f"{len(repeated)} names are those of several sequences, which have the same labels: {repeated[0]}, for "
+            "example"
+        )
+    sequences = [str(sequence) for sequence in samples.sequences]
+    unreadable = [not any(base in sequence for base in BASES) for sequence in sequences]
+    if any(unreadable):
+        name = samples.names[unreadable.index(True)]
+        yield f"{sum(unreadable)} sequences have no base that can be read, and teach nothing: {name}, for example"
+    for head, numbers in samples.labels.items():
+        labels_of = defaultdict(set)
+        for sequence, number in zip(sequences, numbers.tolist(), strict=True):
+            if number != MISSING:
+                labels_of[sequence].add(number)
+        conflicting = [len(labels_of[sequence]) > 1 for sequence in sequences]
+        if any(conflicting):
+            name = samples.names[conflicting.index(True)]
+            yield (
+                f"{head}: {sum(conflicting)} sequences are equal to others that have another label: {name}, for example"
+            )
 
 
 def check_header(table: LabelTable, names: Collection[str]) -> None:
@@ -102,11 +134,8 @@ def _with_individuals(names: Collection[str]) -> set[str]:
 
 
 def is_number(text: str) -> bool:
-    """Whether a label is a finite number."""
-    try:
-        return abs(float(text)) < float("inf")
-    except ValueError:
-        return False
+    """Whether a label is a finite number; `1_2` is none, although Python reads it as 12."""
+    return NUMBER.fullmatch(text) is not None and abs(float(text)) < float("inf")
 
 
 def _check_commas(table: LabelTable, lines: Lines) -> None:

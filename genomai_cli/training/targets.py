@@ -1,10 +1,15 @@
 """The targets that the columns of a table of labels are: classes, numbers to be predicted, or sets of labels."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from genomai_cli.errors import UsageError
-from genomai_cli.formats.label_sets import has_label_sets, with_label_columns
+from genomai_cli.errors import InputError, UsageError
+from genomai_cli.formats.label_sets import (
+    has_label_sets,
+    label_column,
+    split_labels,
+    with_label_columns,
+)
 from genomai_cli.formats.tables import LabelTable
 from genomai_cli.training.label_faults import MAX_CLASSES, check_numbers, is_number
 from genomai_cli.training.recipe import Recipe, is_selected
@@ -33,12 +38,21 @@ class Targets:
 
     def of(self, other: LabelTable) -> LabelTable:
         """The table of a validation set with the same columns; InputError for labels that are not numbers where they
-        should be."""
+        should be, and for one of several labels that no sample to train on has."""
         for column, names in self.sets.items():
             if column in other.columns:
+                _check_label_sets(other, column, names)
                 other = with_label_columns(other, column, names)
         check_numbers(other, self.heads, self.numbers)
         return other
+
+
+def _check_label_sets(table: LabelTable, column: str, names: Collection[str]) -> None:
+    for value, line in zip(table.columns[column], table.lines, strict=True):
+        for label in split_labels(value or ""):
+            if label_column(column, label) not in names:
+                message = f"no sample to train on has the label {label}"
+                raise InputError(message, path=table.path, line=line)
 
 
 def targets_of(table: LabelTable, heads: Mapping[str, str], target: str = AUTO) -> Targets:

@@ -56,6 +56,12 @@ def test_a_table_of_sequences_names_its_rows(tmp_path, content, names, columns):
     [
         (b"sequence\nACGT\n", 1, "two or more columns"),
         (b"name,sequence,label\na,ACGT,1\na,GGCC,0\n", 3, "sample a again"),
+        (
+            b"label,sequence,split\n1,ACGT,a\n0,GGCC,a\n1,ACCA,a\n",
+            2,
+            "the first column, label, would name",
+        ),
+        (b"level,sequence,tissue\n2,ACGT,a\n0.5,GGCC,b\n", 2, "2 is a number: if it holds labels"),
         (b"", None, "empty"),
         (b"\n\n", None, "empty"),
         (b"sample\n", 1, "two or more columns"),
@@ -107,6 +113,7 @@ PANEL = "sample\tpop\tsuper_pop\na\tGWD\tAFR\nb\tCHB\tEAS\n"
         PANEL.replace("\t", ";").replace("\n", "\r\n").encode(),
         PANEL.replace("\t", "   ").encode(),
         b"".join(b'"%s"\n' % line.replace(b"\t", b'"\t"') for line in PANEL.encode().splitlines()),
+        b"".join(b'"%s"\n' % line.replace(b"\t", b'", "') for line in PANEL.encode().splitlines()),
         b"".join(b'"%s"\n' % line.replace(b"\t", b'","') for line in PANEL.encode().splitlines()),
         b"# made by\tsomeone\n## else\n" + PANEL.encode(),
         b"# made by someone\n#" + PANEL.replace("b\tCHB", "# a remark\n \nb\tCHB").encode() + b"\n  \n",
@@ -133,6 +140,12 @@ def test_separators_within_quotes_and_within_tabs_are_no_separators(tmp_path: Pa
     assert dict(quoted.columns) == {"name, long": ('Gambian, "West"',)}
     tabs = read_labels(write(tmp_path, b"sample\tname, long\na\tx, y; z\n"))
     assert dict(tabs.columns) == {"name, long": ("x, y; z",)}
+
+
+def test_a_field_may_be_of_any_length(tmp_path: Path) -> None:
+    for sequence in (b"ACGT" * 50_000, b'"' + b"ACGT" * 50_000 + b'"'):
+        labels = read_labels(write(tmp_path, b"sequence,label\n" + sequence + b",on\nACGT,off\n"))
+        assert labels.columns["label"] == ("on", "off")
 
 
 def test_a_table_keeps_its_lines(tmp_path: Path) -> None:

@@ -4,13 +4,16 @@ import pytest
 
 from genomai_cli.errors import InputError
 from genomai_cli.formats.tables import labels_of, parse_table
+from genomai_cli.records import SequenceRecord
 from genomai_cli.training.label_faults import (
     check_header,
     check_labels,
     check_names,
     is_number,
     unlikely_labels,
+    unlikely_samples,
 )
+from genomai_cli.training.labelled_data import gather
 
 
 def table(*labels):
@@ -54,6 +57,8 @@ def test_words_and_numbers_may_be_mixed_where_that_is_usual():
         (["x", "y", ".", "none"], []),
         (["x", "NA", "y", "NA"], ["head: NA is taken for a label, of 2 samples"]),
         (["x", "X", "y"], ["head: x and X are taken for different labels"]),
+        (["1", "1.0", "0"], ["head: 1 and 1.0 are taken for different labels"]),
+        (["1e3", "1E3"], ["1e3 and 1E3 are taken for different labels"]),
         (["nan", "NaN"], ["nan is taken", "NaN is taken", "nan and NaN are taken"]),
     ],
 )
@@ -61,6 +66,23 @@ def test_labels_that_may_not_be_meant(labels, sentences):
     found = list(unlikely_labels(table(*labels), {"head": "kind"}))
     assert len(found) == len(sentences)
     assert all(text in sentence for text, sentence in zip(sentences, found, strict=True))
+
+
+def test_samples_that_may_not_be_meant():
+    letters = {"a": "ACGT", "b": "ACGT", "c": "NNNN", "d": "GGTT", "e": "ACGT"}
+    labels = {
+        "kind": {"a": "x", "b": "y", "c": "x", "d": "y"},
+        "else": {"a": "p", "d": "q", "e": "p"},
+    }
+    records = [SequenceRecord(name, text) for name, text in letters.items()]
+    found = list(unlikely_samples(gather([*records, SequenceRecord("d", "TTTT")], labels)[0]))
+    assert found == [
+        "1 names are those of several sequences, which have the same labels: d, for example",
+        "1 sequences have no base that can be read, and teach nothing: c, for example",
+        "kind: 3 sequences are equal to others that have another label: a, for example",
+    ]
+    kinds = {"kind": labels["kind"]}
+    assert list(unlikely_samples(gather(records[1:4], kinds)[0])) == [found[1]]
 
 
 @pytest.mark.parametrize("names", [{"name", "s0"}, {"name_A", "name_B"}])

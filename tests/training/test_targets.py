@@ -23,6 +23,7 @@ def table(*labels, column="y"):
         ([str(n) for n in range(20)], False),
         ([str(n) for n in range(21)], True),
         (["a", "b", "0.5"], False),
+        ([f"{n}_1" for n in range(30)], False),
         (["NA", "0.5", "0.7"], True),  # an error to be reported, and no three classes
         ([], False),
     ],
@@ -58,6 +59,8 @@ def test_several_labels_become_yes_and_no():
     assert targets.table.columns["y_C_d"] == ("no", "no", "no", None, "yes")
     dev = targets.of(table("C d", "A"))
     assert dev.columns == {"y_A": ("no", "yes"), "y_B": ("no", "no"), "y_C_d": ("yes", "no")}
+    with pytest.raises(InputError, match=r"labels.tsv:3: no sample to train on has the label D"):
+        targets.of(table("A", "B;D", "."))
 
 
 def test_labels_that_would_have_one_name_are_refused():
