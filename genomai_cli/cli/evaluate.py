@@ -248,13 +248,16 @@ def _classification(
             f"{novel} of {len(table.samples)} samples are unlike what the model knows (NOVEL)"
         )
         run.console.say(remarks[-1])
-    scores = evaluation.score_heads(table, truth, column_of, seed)
+    cases = evaluation.cases_of(table, truth, column_of)
+    for remark in evaluation.unlike_spellings(cases):
+        remarks.append(remark)
+        run.console.warn(remark)
+    scores = evaluation.score_heads(cases, column_of, seed)
     if confusion is not None:
         _write(confusion, texts.confusion_tsv(scores))
     if page:
         from genomai_cli.reports.evaluation import page as page_of
 
-        cases = evaluation.cases_of(table, truth, column_of)
         facts = run.facts() | {"seed": str(seed)}
         page.write(page_of(scores, cases, facts=facts, remarks=remarks, seed=seed))
     if format_ is Format.TSV:

@@ -2,13 +2,13 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli.errors import InputError, UsageError
+from genomai_cli.errors import InputError, UsageError, shown_names
 from genomai_cli.formats.label_sets import NO, YES, with_label_columns
 from genomai_cli.formats.tables import MISSING_VALUES, UNKNOWN_LABEL, LabelTable, Table
 from genomai_cli.metrics.classification import HeadScores, Predictions, score
@@ -190,15 +190,42 @@ def cases_of(
 
 
 def score_heads(
-    table: PredictionTable, truth: LabelTable, columns: Mapping[str, str], seed: int
+    cases: Mapping[str, LabelCases | NumberCases], columns: Mapping[str, str], seed: int
 ) -> dict[str, HeadScores | NumberScores]:
-    """The scores of each head over the rows whose truth is known; a head without any is left out."""
-    cases = cases_of(table, truth, columns)
+    """The scores of each head that has cases."""
     return {
         head: cases[head].scores(np.random.default_rng([seed, number]))
         for number, head in enumerate(columns)
         if head in cases
     }
+
+
+def unlike_spellings(cases: Mapping[str, LabelCases | NumberCases]) -> Iterator[str]:
+    """A sentence for every head whose labels seem to be spelled otherwise in the truth: one that only case or the way a
+    number is written tells from a call, or all of two or more."""
+    for head, of_head in cases.items():
+        if not isinstance(of_head, LabelCases):
+            continue
+        predictions = of_head.predictions
+        known = {*predictions.called, *predictions.labels} - {UNKNOWN_LABEL}
+        spellings = {_spelling(label): label for label in sorted(known)}
+        counts = Counter(label for label in of_head.truth if label not in known)
+        for label, count in sorted(counts.items()):
+            if (called := spellings.get(_spelling(label))) is not None:
+                yield f"{head}: {label} of the truth ({count} samples) is no call, but {called} is: they do not agree"
+        if known and len(counts) > 1 and len(counts) == len(set(of_head.truth)):
+            yield (
+                f"{head}: no label of the truth ({shown_names(sorted(counts), limit=3)}) is ever called (calls are "
+                f"{shown_names(sorted(known), limit=3)}): every call counts as wrong"
+            )
+
+
+def _spelling(label: str) -> str | float:
+    """What equal labels have in common, however they are written."""
+    try:
+        return float(label)
+    except ValueError:
+        return label.casefold()
 
 
 def with_label_sets(truth: LabelTable, table: PredictionTable) -> LabelTable:

@@ -133,6 +133,35 @@ def test_repeated_samples_all_count(tables):
     assert values_of(result)["superpop", "n"] == "6"
 
 
+@pytest.mark.parametrize(
+    ("calls", "truth", "messages"),
+    [
+        (
+            ["1", "0"],
+            ["1.0", "0.0"],
+            [
+                "label: 0.0 of the truth (1 samples) is no call, but 0 is",
+                "label: 1.0 of the truth (1 samples) is no call, but 1 is",
+                "label: no label of the truth (0.0, 1.0) is ever called (calls are 0, 1)",
+            ],
+        ),
+        (["on", "off"], ["on", "OFF"], ["label: OFF of the truth (1 samples) is no call, but off"]),
+        (["on", "on"], ["a", "b"], ["no label of the truth (a, b) is ever called (calls are on)"]),
+        (["on", "on"], ["off", "off"], []),
+        (["on", "UNKNOWN"], ["on", "off"], []),
+        (["UNKNOWN", "UNKNOWN"], ["on", "off"], []),
+    ],
+)
+def test_labels_that_the_truth_spells_otherwise(tables, calls, truth, messages):
+    predictions = "".join(f"s{n}\t{label}\t0.9\n" for n, label in enumerate(calls))
+    labels = "".join(f"s{n}\t{label}\n" for n, label in enumerate(truth))
+    result = run(tables(f"sample\tlabel\tlabel_p\n{predictions}", f"sample\tlabel\n{labels}"))
+    assert result.status == 0
+    lines = result.stderr.splitlines()
+    assert len(lines) == len(messages)
+    assert all(text in line for text, line in zip(messages, lines, strict=True))
+
+
 def test_report_json_counts(tables, tmp_path):
     predictions = PREDICTIONS + PREDICTIONS.splitlines()[1].replace("a\t", "z\t", 1) + "\n"
     run([*tables(predictions), "--report-json", tmp_path / "report.json"])

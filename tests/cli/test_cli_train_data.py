@@ -116,7 +116,10 @@ def test_near_duplicates_are_told(tmp_path, rows):
     table = tmp_path / "x.csv"
     table.write_text(as_table([*rows, rows[0], (rows[1][0], "gc")]))
     result = run(["train", table, "-o", tmp_path / "m", *RECIPE])
-    assert "warning: kind: 2 sequences are equal to others that have another label: 2, " in result.stderr
+    assert (
+        "warning: kind: 2 sequences are equal to others that have another label: 2, "
+        in result.stderr
+    )
     assert "4 of 26 sequences have near-duplicates among the others: none is held" in result.stderr
     assert config_of(tmp_path / "m")["provenance"]["near_duplicates"] == 4
     assert "26 labelled sequences, of which 4 have" in (tmp_path / "m" / "README.md").read_text()
