@@ -156,7 +156,7 @@ def explain(
     pictures.check()
     if model is None:
         raise UsageError(
-            "--model: name a classifier of DNA, or a model of tracks; none of those installed reads plain DNA"
+            "--model: name a classifier of DNA, or a model of tracks; none of those installed has labels of plain DNA"
         )
     bundle = load_model(run, model, compute)
     require_explainable(bundle, method)
@@ -271,16 +271,23 @@ def _counted(run: Run, records: "Iterator[SequenceRecord]") -> "Iterator[Sequenc
 def _explained(
     run: Run, explainer: "Explainer", records: "Iterator[SequenceRecord]"
 ) -> "Iterator[Explanation]":
-    """The explanations of the records of which the model can read something; a warning tells how many there are not."""
-    unreadable = 0
+    """The explanations of the records of which the model can read something; warnings tell how many there are not, and
+    how many are unlike the training sequences."""
+    unreadable, novel = 0, 0
     for _, explanation in explainer.explain(run.console.progress(records, "explaining")):
         if explanation is None:
             unreadable += 1
         else:
+            novel += "NOVEL" in explanation.flags
             yield explanation
         run.count(used=explanation is not None, refused=explanation is None)
     if unreadable:
         run.console.warn(f"{unreadable} records have no letter that the model can read: left out")
+    if novel:
+        run.console.warn(
+            f"{novel} records are unlike the sequences that the model was trained on (NOVEL in `classify`): do not "
+            "rely on their labels, nor on what explains them"
+        )
 
 
 def _with_picture(

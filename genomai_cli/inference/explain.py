@@ -45,7 +45,8 @@ METHODS = {
 class Explanation:
     """The log odds of a label, HEAD:LABEL, for a record, the number of a HEAD, or the ln of the mean of a track,
     tracks/NAME, and how each substitution changes them: `changes` (L, 4) for A C G T, NaN for the letter itself and
-    where the letter is no base. Of a stretch of a reference `place` is the contig and the first base, from 0."""
+    where the letter is no base. Of a stretch of a reference `place` is the contig and the first base, from 0. `flags`
+    are those of the call."""
 
     name: str
     letters: str
@@ -53,6 +54,7 @@ class Explanation:
     odds: float
     changes: NDArray[np.float64]
     place: tuple[str, int] | None = None
+    flags: tuple[str, ...] = ()
 
     @property
     def attributions(self) -> NDArray[np.float64]:
@@ -178,10 +180,14 @@ class Explainer:
         if not texts:
             return explanations
         changes = self._changes(texts, [columns_K[label_index] for label_index in best_labels])
-        for number, label_index, change_LA in zip(known, best_labels, changes, strict=True):
+        flags = self._flags(texts)
+        for number, label_index, change_LA, flags_of_text in zip(
+            known, best_labels, changes, flags, strict=True
+        ):
             record, odds = records[number], float(odds_NK[number, label_index])
+            label = self.labels[label_index]
             explanations[number] = Explanation(
-                record.name, record.held, self.labels[label_index], odds, change_LA, record.place
+                record.name, record.held, label, odds, change_LA, record.place, flags_of_text
             )
         return explanations
 
@@ -200,6 +206,13 @@ class Explainer:
                     f"{record.name} has {size:,} letters: the model reads at most {max_letters:,}"
                 )
                 raise InputError(message, path=record.path, line=record.line or None)
+
+    def _flags(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
+        """The flags of the calls; of a model that knows nothing of its training sequences none, so that no reading is
+        wasted."""
+        if isinstance(self.odds, LabelOdds) and self.odds.bundle.config.get("novelty"):
+            return self.odds.flags(texts)
+        return [()] * len(texts)
 
     def _changes(self, texts: Sequence[str], columns: Sequence[int]) -> list[Changes]:
         if self.method == MUTAGENESIS:

@@ -78,6 +78,15 @@ class LabelOdds:
         reversed_texts = [as_text(reverse_complement(as_letters(text))) for text in texts]
         return (forward + self._one_strand(reversed_texts)) / 2
 
+    def flags(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
+        """What `classify` would flag of each text, none where the model can read nothing."""
+        model_inputs = [self._reader(SequenceRecord("", text)) for text in texts]
+        scores_by_text = mean_scores(self.bundle, model_inputs, self.batching)
+        return [
+            () if scores is None else tuple(self.bundle.input.flags(model_input, scores))
+            for model_input, scores in zip(model_inputs, scores_by_text, strict=True)
+        ]
+
     def _one_strand(self, texts: Sequence[str]) -> Odds:
         model_inputs = [self._reader(SequenceRecord("", text)) for text in texts]
         scores_by_text = mean_scores(self.bundle, model_inputs, self.batching)

@@ -360,8 +360,10 @@ def likelihood_of(bundle: Bundle) -> tuple[str, Backbone]:
     """How the bundle's likelihood is had, and the network; BundleError if there is none."""
     network = bundle.classifier.networks[0]
     name, tokenizer = bundle.name, bundle.tokenizer
-    if bundle.input.coordinates is not None or not isinstance(network, Backbone):
+    if bundle.input.coordinates is not None:
         raise BundleError(f"the model {name!r} does not read plain DNA: it scores no sequences")
+    if not isinstance(network, Backbone):
+        raise BundleError(f"the model {name!r} has no likelihood: it was trained for labels alone")
     method = NEXT_TOKEN if network.causal else MASKED
     if HEADS[method] not in bundle.auxiliary:
         raise BundleError(

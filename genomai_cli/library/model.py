@@ -161,7 +161,7 @@ class Model:
     ) -> list[Explanation | None]:
         """What each letter adds to the log odds of a record's most likely label, or of the `label` asked for, as
         `genomai explain`; None where the model can read nothing. The `method` is `ism` or `gradient`. Of a model of
-        tracks the `label` names one, whose ln of the mean over the record is explained.
+        tracks the `label` names one, whose ln of the mean over the record is explained. `flags` are those of the call.
 
         Raises BundleError for a model that reads no plain DNA or has no answers, UsageError for a label that it does
         not have, InputError for a record longer than a model of tracks reads.

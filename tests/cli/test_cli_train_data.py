@@ -54,12 +54,12 @@ def config_of(folder):
     return json.loads((folder / "config.json").read_text())
 
 
-def refused(result, status, message):
+def refused(result, status, message, *, command="train"):
     """Whether a run ended with this status and one line that says why."""
     last = result.stderr.splitlines()[-1]
     assert result.status == status, result.stderr
     assert message in last, last
-    assert last.startswith("genomai train: ")
+    assert last.startswith(f"genomai {command}: ")
     assert "unexpected" not in result.stderr
     return True
 
@@ -239,6 +239,11 @@ def test_without_a_recipe_parts_are_chosen(tmp_path, files, rows, monkeypatch):
     calls = run(["classify", "--model", model, "--device", "cpu"], unusual).rows[1:]
     assert [row[1] for row in calls[:2]] == ["UNKNOWN", "UNKNOWN"] != calls[2][1]
     assert [row[5] for row in calls] == ["NOVEL", "NOVEL", "."]
+    for method in ("ism", "gradient"):
+        options = ["--model", model, "--device", "cpu", "--method", method]
+        assert "warning: 2 records are unlike" in run(["explain", *options], unusual).stderr
+    scored = run(["score", "--model", model, "--device", "cpu", fasta])
+    assert refused(scored, 1, "has no likelihood: it was trained for labels", command="score")
     embedded = run(["embed", "--model", model, "--device", "cpu", fasta, "--to", "tsv"])
     assert embedded.status == 0, embedded.stderr
 
