@@ -26,7 +26,7 @@ from genomai_cli.library.fitting import (
     require_as_many,
     text_of,
 )
-from genomai_cli.library.inputs import File, Progress, Records
+from genomai_cli.library.inputs import File, Listener, Progress, Records
 from genomai_cli.library.results import Calls, Numbers
 from genomai_cli.metrics.numbers import r_squared
 from genomai_cli.training.targets import CLASSES, REGRESSION
@@ -214,14 +214,33 @@ class SequenceClassifier(SequenceEstimator):
 
     def score(self, records: Records, labels: Labels) -> float:
         """The share of records whose label is right, of several heads all of whose labels are; a missing label is
-        neither right nor wrong."""
-        predicted = self.predict(records)
-        truth = list(self._truth(labels, len(predicted)).values())
-        correct = (predicted == _matrix([np.array(column) for column in truth])).reshape(
-            len(predicted), -1
-        )
-        known = np.array([[value is not None for value in column] for column in truth]).T
-        return float(np.mean((correct | ~known).all(axis=1)[known.any(axis=1)]))
+        neither right nor wrong. Labels are compared by value or as text, for those of a file are text."""
+        calls = self.classify(records)
+        by_head = self._truth(labels, len(calls))
+        correct = np.array([self._correct(calls, head, column) for head, column in by_head.items()])
+        known = np.array([[value is not None for value in column] for column in by_head.values()])
+        return float(np.mean((correct | ~known).all(axis=0)[known.any(axis=0)]))
+
+    def _correct(self, calls: Calls, head: str, truth: Sequence[object]) -> list[bool]:
+        """Which calls of a head are right; GenomaiWarning where no true label is one of its classes."""
+        classes, called_N = self._classes[head], calls.labels(head)
+        known_values = set(classes.values.tolist())
+        texts = [text_of(value) for value in truth]
+        if not any(
+            text is not None and (text in classes.texts or value in known_values)
+            for text, value in zip(texts, truth, strict=True)
+        ):
+            example = next(value for value in truth if value is not None)
+            Listener().warn(
+                f"no label of {head}, as {example!r}, is one of its classes: all count as wrong"
+            )
+        predicted = classes.originals(called_N).tolist()
+        return [
+            label == value or called == text
+            for label, value, called, text in zip(
+                predicted, truth, called_N.tolist(), texts, strict=True
+            )
+        ]
 
     def __sklearn_tags__(self) -> Any:
         """See `SequenceEstimator`."""

@@ -332,10 +332,11 @@ class TestTrain:
             "sequence,label\n"
             + "".join(f"{t},{10 - k}\n" for t, k in zip(texts, kinds, strict=True))
         )
-        assert genomai.train(tmp_path / "x.csv", time="1s", device="cpu").classes_.tolist() == [
-            "10",
-            "9",
-        ]
+        of_file = genomai.train(tmp_path / "x.csv", time="1s", device="cpu")
+        assert of_file.classes_.tolist() == ["10", "9"]
+        assert of_file.score(texts, [10 - kind for kind in kinds]) > 0.9
+        with pytest.warns(genomai.GenomaiWarning, match="no label of label, as 1, is one of"):
+            assert of_file.score(texts[:2], [1, None]) == 0
         classifier = genomai.train(texts, [10 - kind for kind in kinds], time="1s", device="cpu")
         assert classifier.classes_.tolist() == [9, 10]
         assert set(classifier.predict([*texts[:4], "N"]).tolist()) == {9, 10, None}
