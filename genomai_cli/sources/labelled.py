@@ -208,9 +208,8 @@ class LabelledReader:
         """Warn of those sequences of the files that have near-duplicates among the samples."""
         if not self.kind.merges_near_duplicates or not files:
             return
-        training_kmers = KmerTable.of(samples.sequences)
         for path, sequences in files.items():
-            leaks = len(shared_between(training_kmers, sequences))
+            leaks = len(shared_between(samples.sequences, sequences))
             self.leaks[path] = [leaks, len(sequences)]
             if leaks:
                 self.observer.console.warn(

@@ -28,6 +28,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from genomai_cli.alphabet import (
+    BASES,
     Letters,
     as_text,
     codes_of,
@@ -87,10 +88,13 @@ class KmerTable:
 
     @classmethod
     def to_store(cls, sequences: Sequences) -> Self:
-        """The table of a share of the k-mers that is small enough for a bundle: at most 4 MB and 8 bytes a sequence."""
+        """The table of a share of the k-mers that is small enough for a bundle: at most 4 MB and 8 bytes a sequence.
+        Copies, whose k-mers would seem common, are left out."""
         share, max_kmers = STORED_KMERS
-        letters = sum(map(len, sequences))
-        return cls.of(sequences, share=min(share, max_kmers / max(1, letters)))
+        first_rows = np.unique(_distinct(sequences, both_strands=True)[1], return_index=True)[1]
+        distinct = [_text(sequences[row]) for row in np.sort(first_rows)]
+        letters = sum(map(len, distinct))
+        return cls.of(distinct, share=min(share, max_kmers / max(1, letters)))
 
     def to_bytes(self) -> bytes:
         """The table as safetensors: the hashes of one sequence after another."""
@@ -118,12 +122,16 @@ class KmerTable:
         rows = np.repeat(np.arange(len(counts)), counts)[order]
         return cls(hashes[order].astype(np.int64), rows, sizes.astype(np.float64), share)
 
-    def without_common(self) -> "KmerTable":
-        """The table without k-mers that are in so many of the sequences that they are uninformative."""
+    def common(self) -> Integers:
+        """The hashes of k-mers that are in so many of the sequences that they are uninformative."""
         starts = _group_starts(self.hashes)
         counts = np.diff(np.append(starts, len(self.hashes)))
         min_count, fraction = COMMON_KMERS
-        retained = np.repeat(counts <= max(min_count, fraction * len(self.sizes)), counts)
+        return self.hashes[starts[counts > max(min_count, fraction * len(self.sizes))]]
+
+    def without(self, hashes: Integers) -> "KmerTable":
+        """The table without k-mers of these hashes."""
+        retained = np.isin(self.hashes, hashes, invert=True)
         removed = np.bincount(self.rows[~retained], minlength=len(self.sizes))
         return KmerTable(
             self.hashes[retained], self.rows[retained], self.sizes - removed, self.share
@@ -145,7 +153,8 @@ def clusters(sequences: Sequences, both_strands: bool = True) -> Integers:
     of 200 letters take 5 s of one core and 0.5 GB.
     """
     distinct, distinct_index = _distinct(sequences, both_strands)
-    table = KmerTable.of(distinct, both_strands=both_strands).without_common()
+    table = KmerTable.of(distinct, both_strands=both_strands)
+    table = table.without(table.common())
     first_P, second_P = _similar(table)
     return _renumbered(_components(len(distinct), first_P, second_P)[distinct_index])
 
@@ -171,13 +180,41 @@ def near_duplicates(clusters_N: Integers) -> int:
 def shared_between(train: "Sequences | KmerTable", test: Sequences) -> Integers:
     """The near-duplicates (P, 2) between two sets: for each row of `test` that has some in `train`, the row of `train`
     that shares most and the row itself. In place of `train` its table can be given, of both strands."""
-    reference = train if isinstance(train, KmerTable) else KmerTable.of(train)
-    queries = KmerTable.of(test, share=reference.share)
+    if isinstance(train, KmerTable):
+        return _best_pairs(*_similar_between(train, test))
+    distinct, distinct_index = _distinct(train, both_strands=True)
+    first_row = np.unique(distinct_index, return_index=True)[1]
+    distinct_P, test_P, shared_P = _similar_between(KmerTable.of(distinct), test)
+    number_of = {text: number for number, text in enumerate(distinct)}
+    # Copies may be shorter than what k-mers are counted of.
+    copies = [
+        (number_of[text], row)
+        for row, text in enumerate(map(_canonical, test))
+        if text in number_of and not set(BASES).isdisjoint(text)
+    ]
+    copied_P, row_P = np.array(copies, np.int64).reshape(-1, 2).T
+    return _best_pairs(
+        first_row[np.append(distinct_P, copied_P)],
+        np.append(test_P, row_P),
+        np.append(shared_P, np.full(len(copies), np.iinfo(np.int64).max)),
+    )
+
+
+def _similar_between(train: KmerTable, test: Sequences) -> tuple[Integers, Integers, Integers]:
+    """The pairs of near-duplicates between two sets: the rows (P,) of `train` and of `test`, and how many k-mers they
+    share, those aside that are common in `train`."""
+    common = train.common()
+    reference = train.without(common)
+    queries = KmerTable.of(test, share=reference.share).without(common)
     shared_P, train_P, test_P = _counted(_shared_kmers(reference, queries))
     is_duplicate = reference.are_near_duplicates(
         shared_P, np.minimum(reference.sizes[train_P], queries.sizes[test_P])
     )
-    shared_P, train_P, test_P = shared_P[is_duplicate], train_P[is_duplicate], test_P[is_duplicate]
+    return train_P[is_duplicate], test_P[is_duplicate], shared_P[is_duplicate]
+
+
+def _best_pairs(train_P: Integers, test_P: Integers, shared_P: Integers) -> Integers:
+    """For each row of the test that is in a pair, the pair that shares most."""
     best = np.lexsort((train_P, -shared_P, test_P))
     best = best[_group_starts(test_P[best])]
     return np.stack([train_P[best], test_P[best]], axis=1)
@@ -188,11 +225,15 @@ def _text(sequence: str | Letters) -> str:
     return text.upper().replace("U", "T")
 
 
+def _canonical(sequence: str | Letters) -> str:
+    """The sequence or its reverse complement, whichever comes first in alphabetical order."""
+    text = _text(sequence)
+    return min(text, complement(text)[::-1])
+
+
 def _distinct(sequences: Sequences, both_strands: bool) -> tuple[list[str], Integers]:
     """The different sequences in alphabetical order, of both strands the first, and which of them each is (N,)."""
-    texts = [_text(sequence) for sequence in sequences]
-    if both_strands:
-        texts = [min(text, complement(text)[::-1]) for text in texts]
+    texts = list(map(_canonical if both_strands else _text, sequences))
     distinct = sorted(set(texts))
     number_of = {text: number for number, text in enumerate(distinct)}
     return distinct, np.array([number_of[text] for text in texts], np.int64)

@@ -148,6 +148,32 @@ class TestSharedBetween:
         test = texts([*new, *leaked])
         assert shared_between(texts(train), test).tolist() == [[7, 50], [9, 51], [3, 52]]
 
+    @pytest.mark.parametrize("length", [6, 15, 19, 20, 60])
+    def test_copies_of_any_length_are_leaks(self, length):
+        train = texts(random_sequences(np.random.default_rng(4), 100, length))
+        other_strand = as_text(
+            reverse_complement(BASE_LETTERS[["ACGT".index(x) for x in train[9]]])
+        )
+        test = [train[7].lower(), "N" * length, "", other_strand]
+        assert shared_between([*train, train[7], "N" * length, ""], test).tolist() == [
+            [7, 0],
+            [9, 3],
+        ]
+
+    def test_what_all_sequences_begin_with_is_no_leak(self):
+        rng = np.random.default_rng(5)
+        adapter = as_text(random_sequences(rng, 1, 25)[0])
+        train, test = (
+            [adapter + text for text in texts(random_sequences(rng, count, 35))]
+            for count in (200, 50)
+        )
+        assert len(shared_between(train, test)) == 0
+        assert len(shared_between(KmerTable.of(train), test)) == 0
+        assert shared_between(train, [*test, train[3]]).tolist() == [[3, 50]]
+        assert shared_between([train[3], *train], [train[3][1:]]).tolist() == [[0, 0]]
+        copies = KmerTable.to_store([*train, *[train[3]] * 90])
+        assert shared_between(copies, [train[3]]).tolist() == [[3, 0]]
+
     def test_a_stored_table_of_a_share_of_the_kmers_finds_the_same(self):
         rng = np.random.default_rng(13)
         train = random_sequences(rng, 300, 101)
