@@ -161,7 +161,10 @@ class Fitted:
     def save(self, folder: Path, *, force: bool) -> None:
         """Write the bundle, called as its folder."""
         require_replaceable(folder, force=force, remedy="force=True replaces it")
-        self._write(folder)
+        try:
+            self._write(folder)
+        except OSError as error:
+            raise UsageError(f"{folder} cannot be written ({error.strerror or error})") from error
 
     def _write(self, folder: Path) -> None:
         recipe = recipe_tables.named(self.recipe, folder.resolve().name)

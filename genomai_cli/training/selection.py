@@ -150,7 +150,7 @@ def fit(
         require_some_values(samples, part)
     sizes = complete_config(recipe.network)  # refuses one that is unknown
     network = {name: value for name, value in sizes.items() if name != "kind"}
-    data = LabelledCodes.of(samples, SequenceEnsembleConfig(**network).longest)
+    data = LabelledCodes.of(samples, SequenceEnsembleConfig(**network).longest, report)
     device = device or torch.device("cpu")
     trials = Trials(samples, data, budget, seed, device, work, report, log, validation, stopping)
     side, candidates, losses = trials.race(parts[0], len(parts))

@@ -94,8 +94,15 @@ class LabelledCodes:
     _counts: dict[KmersConfig, Tensor] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, samples: Samples, max_length: int) -> "LabelledCodes":
-        """The first `max_length` letters of each sample."""
+    def of(
+        cls, samples: Samples, max_length: int, report: Callable[[str], None] = lambda _: None
+    ) -> "LabelledCodes":
+        """The first `max_length` letters of each sample; `report` is told how many have more."""
+        if count := sum(len(text) > max_length for text in samples.sequences):
+            report(
+                f"{count} of {len(samples)} sequences are longer than {max_length} letters: trained on by their "
+                "beginning (--set network.longest=N takes more)"
+            )
         rows = [codes_of(as_letters(text[:max_length])) for text in samples.sequences]
         lengths = np.array([len(row) for row in rows])
         codes_NL = np.full((len(rows), max(1, lengths.max())), UNKNOWN_CODE, np.uint8)

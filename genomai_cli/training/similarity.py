@@ -91,8 +91,7 @@ class KmerTable:
         """The table of a share of the k-mers that is small enough for a bundle: at most 4 MB and 8 bytes a sequence.
         Copies, whose k-mers would seem common, are left out."""
         share, max_kmers = STORED_KMERS
-        first_rows = np.unique(_distinct(sequences, both_strands=True)[1], return_index=True)[1]
-        distinct = [_text(sequences[row]) for row in np.sort(first_rows)]
+        distinct = [_text(sequences[row]) for row in _first_rows(sequences)]
         letters = sum(map(len, distinct))
         return cls.of(distinct, share=min(share, max_kmers / max(1, letters)))
 
@@ -182,8 +181,8 @@ def shared_between(train: "Sequences | KmerTable", test: Sequences) -> Integers:
     that shares most and the row itself. In place of `train` its table can be given, of both strands."""
     if isinstance(train, KmerTable):
         return _best_pairs(*_similar_between(train, test))
-    distinct, distinct_index = _distinct(train, both_strands=True)
-    first_row = np.unique(distinct_index, return_index=True)[1]
+    first_rows = _first_rows(train)
+    distinct = [_canonical(train[row]) for row in first_rows]
     distinct_P, test_P, shared_P = _similar_between(KmerTable.of(distinct), test)
     number_of = {text: number for number, text in enumerate(distinct)}
     # Copies may be shorter than what k-mers are counted of.
@@ -194,7 +193,7 @@ def shared_between(train: "Sequences | KmerTable", test: Sequences) -> Integers:
     ]
     copied_P, row_P = np.array(copies, np.int64).reshape(-1, 2).T
     return _best_pairs(
-        first_row[np.append(distinct_P, copied_P)],
+        first_rows[np.append(distinct_P, copied_P)],
         np.append(test_P, row_P),
         np.append(shared_P, np.full(len(copies), np.iinfo(np.int64).max)),
     )
@@ -237,6 +236,14 @@ def _distinct(sequences: Sequences, both_strands: bool) -> tuple[list[str], Inte
     distinct = sorted(set(texts))
     number_of = {text: number for number, text in enumerate(distinct)}
     return distinct, np.array([number_of[text] for text in texts], np.int64)
+
+
+def _first_rows(sequences: Sequences) -> Integers:
+    """The rows of different sequences, of copies on either strand the first."""
+    row_of: dict[str, int] = {}
+    for row, text in enumerate(map(_canonical, sequences)):
+        row_of.setdefault(text, row)
+    return np.array(list(row_of.values()), np.int64)
 
 
 def _blocks(texts: list[str]) -> Iterator[tuple[int, list[str]]]:

@@ -313,6 +313,8 @@ class TestTrain:
         assert "SequenceClassifier(time='1s', seed=5, device='cpu').fit(" in card
         with pytest.raises(genomai.UsageError, match=r"exists: force=True replaces it"):
             classifier.save(tmp_path / "library")
+        with pytest.raises(genomai.UsageError, match="cannot be written"):
+            classifier.save(tmp_path / "x.csv" / "library")
         classifier.save(tmp_path / "library", force=True)
         assert run(["models", "verify", tmp_path / "library"]).status == 0
 

@@ -19,6 +19,7 @@ from genomai_cli.training.loss_pictures import steps_picture
 from genomai_cli.training.model_card import classifier_card
 from genomai_cli.training.recipe import read
 from genomai_cli.training.selection import BOTH, SINGLE
+from genomai_cli.training.sequence_parts import LabelledCodes
 
 MOTIF, OTHER = "TGACTCA", "TGAGTCA"
 
@@ -266,6 +267,14 @@ def test_reports_say_what_is_tried(motifs):
     assert steps_picture(logged, "m").startswith(b"\x89PNG")
     assert any(line.startswith("convolution, both strands, fold 1: label MCC") for line in lines)
     assert any(line.startswith("the strand given: held-out loss") for line in lines)
+
+
+def test_longer_sequences_than_are_read_are_told(motifs):
+    lines = []
+    assert LabelledCodes.of(motifs, 30, lines.append).codes.shape == (160, 30)
+    assert not lines
+    assert LabelledCodes.of(motifs, 20, lines.append).codes.shape == (160, 20)
+    assert "160 of 160 sequences are longer than 20 letters: trained on by their" in lines[0]
 
 
 def test_the_card_shows_the_regression_beside_the_model(motifs):
