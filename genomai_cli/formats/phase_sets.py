@@ -14,7 +14,9 @@ import numpy as np
 from genomai_cli.formats.bit_planes import PackedVariant
 from genomai_cli.formats.vcf import Variant
 
-_KEYS = "PS", "PID"  # the latter as GATK named it before
+# PSL has one for each allele (VCF 4.4); PID is GATK's former name.
+_KEYS = "PS", "PSL", "PID"
+_NO_SET = b"."
 _Sets = dict[int, bytes]  # of the samples with a phased heterozygote, the set that it is of
 
 
@@ -61,14 +63,18 @@ def in_largest_sets(records: Iterable[Variant], splits: PhaseSplits) -> Iterator
 def _named_sets_of(variant: Variant) -> _Sets | None:
     """The sets by the names that the record gives; None where it names none."""
     fields = variant.fields
-    names = next((fields.texts(key) for key in _KEYS if fields.has(key)), None) if fields else None
-    return None if names is None else _sets_of(variant, names)
+    columns = [fields.texts(key) or [] for key in _KEYS if fields.has(key)] if fields else []
+    if not columns:
+        return None
+    # Samples of merged files have different ones.
+    names = [next((n for n in row if n != _NO_SET), _NO_SET) for row in zip(*columns, strict=True)]
+    return _sets_of(variant, names)
 
 
 def _sets_of(variant: Variant, names: Sequence[bytes] | None = None) -> _Sets:
     first, second = variant.genotypes[:, 0], variant.genotypes[:, 1]
     phased = np.flatnonzero(variant.phased & (first >= 0) & (second >= 0) & (first != second))
-    return {sample: b"." if names is None else names[sample] for sample in phased.tolist()}
+    return {sample: _NO_SET if names is None else names[sample] for sample in phased.tolist()}
 
 
 def _unphased(variant: Variant, samples: list[int]) -> Variant:

@@ -68,6 +68,24 @@ def test_names_of_sets_may_be_texts():
     assert phased(text_input(vcf(rows, "String")))[0] == EXPECTED
 
 
+def test_a_set_for_each_allele_as_in_vcf_4_4():
+    rows = [row.replace(":5", ":a,a").replace(":7", ":b,b") for row in SPLIT]
+    text = vcf(rows, "String").replace("PS", "PSL")
+    assert phased(text_input(text))[0] == EXPECTED
+
+
+def test_samples_of_merged_files_have_their_sets_in_different_fields():
+    text = vcf(SPLIT)
+    rows = [line.split("\t") for line in text.splitlines()[6:]]
+    for row in rows:
+        row[7:9] = [".", "GT:PS:PID"]
+        row[9] += ":."
+        call, name = row[10].split(":")
+        row[10] = f"{call}:.:{name}"
+    merged = HEADER.format(kind="Integer") + "".join("\t".join(row) + "\n" for row in rows)
+    assert phased(text_input(merged))[0] == EXPECTED
+
+
 @pytest.mark.parametrize("rows", [["1 0|1 1|0", "1 0|1 0|1"], ["1 0|1:3 1|0:3", "1 1|0:3 0|1:3"]])
 def test_one_set_changes_nothing(rows):
     found, splits = phased(text_input(vcf(rows)))
