@@ -24,9 +24,9 @@ COUNTED, FILTER, FT, NO_READS, GQ_0, FLAT, MIN_DP, MIN_GQ, MISFIT = range(9)
 REASONS = {
     "filter": "by FILTER",
     "ft": "by FT",
-    "no_reads": "without reads (DP, MIN_DP, AD, or RO and AO 0)",
+    "no_reads": "without reads (DP, MIN_DP, AD, NR, or RO and AO 0)",
     "gq_0": "of GQ 0",
-    "flat_likelihoods": "of equal PL or GL",
+    "flat_likelihoods": "of equal PL, GL or GP",
     "min_dp": "below --min-dp",
     "min_gq": "below --min-gq",
     "misfit": "of reads that fit no genotype",  # of aligned reads only
@@ -44,6 +44,7 @@ _MAX_MISFITS = 0.03  # share of sites with reads
 # Of a call the first that it has a value of: its genotype quality (GATK's of a reference call, Strelka's), and depth.
 _QUALITIES = ("GQ", "RGQ", "GQX")
 _DEPTHS = ("MIN_DP", "DP")
+_NO_READS_KEYS = ("DP", "MIN_DP", "AD", "NR")  # the last is Platypus'
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class CallRules:
         if fields.has("FT"):
             yield FT, fields.not_passed("FT")
         if not fields.has(_IMPUTED):
-            for key in ("DP", "MIN_DP", "AD"):
+            for key in _NO_READS_KEYS:
                 if fields.has(key):
                     yield NO_READS, fields.zeros(key, called)
             if fields.has("RO") and fields.has("AO"):  # freebayes
@@ -94,7 +95,7 @@ class CallRules:
         )
         yield GQ_0, zero_quality
         if not fields.has(_IMPUTED):
-            for key in ("PL", "GL"):
+            for key in ("PL", "GL", "GP"):
                 if fields.has(key):
                     yield FLAT, fields.flat(key, called)
         for reason, keys, least in (

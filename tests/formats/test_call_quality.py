@@ -30,6 +30,8 @@ META = "\n".join(
                 ("GQX", "1", "Integer"),
                 ("PL", "G", "Integer"),
                 ("GL", "G", "Float"),
+                ("GP", "G", "Float"),
+                ("NR", ".", "Integer"),
                 ("DS", "A", "Float"),
             )
         ),
@@ -105,6 +107,11 @@ def reasons(variant: Variant) -> list[str]:
         ("GT:GL", "0/0:0,-0,-0.0", "flat_likelihoods"),
         ("GT:GL", "0/0:-0.48,-0.48,-0.48", "flat_likelihoods"),
         ("GT:GL", "0/0:-0.1,-0.48,-2.5", ""),
+        ("GT:GP", "0/0:0.333,0.333,0.333", "flat_likelihoods"),
+        ("GT:GP", "0/0:0.9,0.1,0", ""),
+        ("GT:GP:DS", "0/0:0.333,0.333,0.333:1", ""),
+        ("GT:NR", "0/0:0", "no_reads"),  # Platypus
+        ("GT:NR", "0/0:12", ""),
         ("GT:DP:FT", "0/0:9:LowGQ", "ft"),
         ("GT:DP:FT", "0/0:9:PASS", ""),
         ("GT:DP:FT", "0/0:9:pass", ""),
