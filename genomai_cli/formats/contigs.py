@@ -9,7 +9,10 @@ _PLAIN = re.compile(r"(?:chromosome|chrom|chr)?_?0*(\d{1,2}|[XYM]|MT)", re.IGNOR
 _REFSEQ = re.compile(r"(?:chr)?NC_0000(0[1-9]|1\d|2[0-4])(?:\.\d+)?", re.IGNORECASE)
 _GENBANK = re.compile(r"(?:chr)?CM0006(6[3-9]|7\d|8[0-6])(?:\.\d+)?", re.IGNORECASE)
 _BEFORE_FIRST_GENBANK = 62
-_MITOCHONDRIAL = re.compile(r"(?:chr)?(?:NC_012920|J01415)(?:\.\d+)?", re.IGNORECASE)
+_MITOCHONDRIAL = re.compile(
+    r"(?:chr)?(?:MT?_)?(?:(?:NC_012920|J01415)(?:\.\d+)?|rCRS)|mitochondri(?:on|a)|mtDNA",
+    re.IGNORECASE,
+)
 _WITH_ASSEMBLY = re.compile(
     r"(?:grch3[78]|hg19|hg38|b37|b38|hs37d5|hs38)(?:\.p\d+)?(?:#\d+#|[#.:_])(.+)", re.IGNORECASE
 )  # PanSN's names and their like
@@ -17,9 +20,9 @@ _BETWEEN_BARS = re.compile(r"\|((?:NC_|CM|J)\d+\.\d+)(?:\||$)")  # of NCBI's old
 # A whole FASTA header: Ensembl's `1 dna:chromosome chromosome:GRCh37:1:...`.
 _WITH_DESCRIPTION = re.compile(r"(\S+)\s.*")
 
-# What plink writes in place of names. Other species have chromosomes of these numbers, so only who
-# knows that a file is human may read them.
-PLINK_CODES = {"23": "X", "24": "Y", "25": "X", "26": "MT"}
+# What plink, and EIGENSOFT from 90 on, write in place of names. Other species have chromosomes of these numbers, so
+# only who knows that a file is human may read them.
+PLINK_CODES = {"23": "X", "24": "Y", "25": "X", "26": "MT", "90": "MT", "91": "X"}
 
 
 @lru_cache(maxsize=1 << 14)

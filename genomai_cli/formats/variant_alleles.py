@@ -18,6 +18,13 @@ from genomai_cli.formats.streams import Input, text_of
 
 _SEQUENCE = re.compile(f"[{''.join(IUPAC)}]+", re.IGNORECASE)
 _BASES = re.compile("[ACGTU]+", re.IGNORECASE)
+_CODES = re.compile(
+    "[^ACGTNacgtn*.]"
+)  # an allele of one character that is neither a base nor unknown
+NO_BASES_REMEDY = (
+    "alleles that are no bases (numbers, A and B): write them as A, C, G and T (plink --alleleACGT of 1, 2, 3 and 4; "
+    "--update-alleles of others)"
+)
 _MIN_COLUMNS = 5  # to ALT
 _INFO_COLUMN = 7
 
@@ -46,6 +53,11 @@ class AlleleFile:
 
     header: tuple[bytes, ...]
     records: Iterator[AlleleRecord]
+
+
+def has_coded_alleles(ref: str, alts: Iterable[str]) -> bool:
+    """Whether an allele is a number or another code in place of a base, as 1 and 2 or A and B are."""
+    return any(_CODES.fullmatch(allele) for allele in (ref, *alts))
 
 
 def read_alleles(source: Input) -> AlleleFile:

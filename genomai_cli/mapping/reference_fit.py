@@ -12,10 +12,11 @@ from enum import Enum
 
 import numpy as np
 
-from genomai_cli.alphabet import complement
+from genomai_cli.alphabet import BASES, complement
 from genomai_cli.errors import InputError
 from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.regions import is_block
+from genomai_cli.formats.variant_alleles import NO_BASES_REMEDY, has_coded_alleles
 from genomai_cli.formats.vcf import Variant
 from genomai_cli.mapping.reference import Reference
 
@@ -38,15 +39,16 @@ class Fit(Enum):
 
     SAME = "as it is"
     SWAPPED = "REF and ALT swapped"
-    OTHER_STRAND = "on the other strand"
-    AMBIGUOUS = "swapped, or on the other strand"
+    OTHER_STRAND = "on the other strand, REF and ALT swapped or not"
+    AMBIGUOUS = "swapped, or on the other strand, or either"
     MISMATCH = "other letters"
 
 
 def fit_of(variant: Variant, reference: Reference, *, any_major: bool) -> tuple[Fit, int]:
     """How a record within the reference fits it, and which allele is the reference's.
 
-    With `any_major` REF may be whatever the file's individuals have (plink), also without an ALT.
+    With `any_major` REF may be whatever the file's individuals have (plink), also without an ALT, where nothing shows
+    the strand.
     """
     expected = reference.sequence[variant.position - 1 :]
     if _matches(variant.ref, expected):
@@ -57,8 +59,13 @@ def fit_of(variant: Variant, reference: Reference, *, any_major: bool) -> tuple[
             return (Fit.AMBIGUOUS if is_turned else Fit.SWAPPED), number
     if is_turned:
         return Fit.OTHER_STRAND, 0
-    if any_major and len(variant.ref) == 1 and is_block(variant.alts):
-        return Fit.SWAPPED, 1
+    if len(variant.ref) > 1:
+        return Fit.MISMATCH, 0
+    if any_major and is_block(variant.alts) and variant.ref in BASES:
+        return Fit.AMBIGUOUS, 1
+    for number, alt in enumerate(variant.alts, start=1):
+        if alt in BASES and complement(alt) == expected[0]:
+            return Fit.OTHER_STRAND, number
     return Fit.MISMATCH, 0
 
 
@@ -105,6 +112,7 @@ class FileFit:
     contrary: int = 0  # swapped ones of which more samples carry the reference's letter
     ambiguous: list[Variant] = field(default_factory=list)
     other_strand_records: int = 0
+    fits_forward: bool = True  # whether, records of the other strand turned, none has other letters
     mismatched: list[Variant] = field(default_factory=list)
     first_contrary: Variant | None = None
 
@@ -120,9 +128,12 @@ class FileFit:
             return self._swapped(variant, number)
         if fit is Fit.MISMATCH:
             self.mismatched.append(variant)
+            self.fits_forward = False
             return None
         self.ambiguous.append(variant)
         self.other_strand_records += fit is Fit.OTHER_STRAND
+        # Shifted transitions look so as well: unless the whole file is turned, they are of another reference.
+        self.fits_forward &= fit is not Fit.OTHER_STRAND or not number
         return None
 
     def _swapped(self, variant: Variant, number: int) -> Variant:
@@ -147,10 +158,12 @@ class FileFit:
         resolved: list[Variant] = []
         skipped = list(self.mismatched)
         for variant in self.ambiguous:
-            allele = fit_of(variant, self.reference, any_major=False)[1]
+            fit, allele = fit_of(variant, self.reference, any_major=self.any_major)
             if self.is_on_other_strand:
-                resolved.append(on_other_strand(variant))
-            elif allele and not self.other_strand_records:
+                turned = on_other_strand(variant)
+                allele = fit_of(turned, self.reference, any_major=self.any_major)[1]
+                resolved.append(self._swapped(turned, allele) if allele else turned)
+            elif fit is Fit.AMBIGUOUS and (is_block(variant.alts) or not self.other_strand_records):
                 resolved.append(self._swapped(variant, allele))
             else:
                 skipped.append(variant)
@@ -162,15 +175,26 @@ class FileFit:
             len(skipped) <= max(1, _MAX_MISMATCH_SHARE * self.records)
             and self.records >= _MIN_RECORDS
         )
-        both_strands = not self.mismatched and self.records >= _MIN_ARRAY_RECORDS
+        both_strands = self.fits_forward and self.records >= _MIN_ARRAY_RECORDS
         if skipped and not (is_tolerable or both_strands):
-            raise self._refusal(min(skipped, key=lambda variant: variant.line or 0), len(skipped))
+            first = min(skipped, key=lambda variant: variant.line or 0)
+            raise self._refusal(first, len(skipped), self._other_cause(skipped))
         contrary = 2 * self.contrary > self.swapped and not self.any_major
         if contrary and (absent_is_ref or self.contrary >= _MIN_CONTRARY):
             assert self.first_contrary is not None
             raise self._refusal(self.first_contrary, self.swapped)
 
-    def _refusal(self, variant: Variant, count: int) -> InputError:
+    def _other_cause(self, skipped: Collection[Variant]) -> str:
+        """What else than another reference may be the cause of records that do not fit, with its remedy."""
+        if any(has_coded_alleles(variant.ref, variant.alts) for variant in skipped):
+            return NO_BASES_REMEDY
+        if not self.fits_forward:
+            return ""
+        return (
+            "on the other strand, as an array's markers may be (bcftools +fixref turns them), or "
+        )
+
+    def _refusal(self, variant: Variant, count: int, other_cause: str = "") -> InputError:
         name, size = self.reference.name, len(variant.ref)
         expected = self.reference.sequence[variant.position - 1 :][:size]
         where = f"{variant.contig}:{variant.position}"
@@ -178,10 +202,14 @@ class FileFit:
         if self.header_has_length:
             other += f" of {len(self.reference):,} letters"
         if normal_contig(name) == "MT":
-            other += " (RSRS? T2T-CHM13?)"
+            yoruba = "" if self.header_has_length else " the Yoruba chrM of hg19?"
+            other += f" (RSRS? T2T-CHM13?{yoruba})"
+        cause = other_cause
+        if other_cause != NO_BASES_REMEDY:
+            cause += f"made with {other}: call the variants against {name}"
         message = (
             f"REF {variant.ref[:20]} at {where}, where {name} has {expected[:20]}; so {count} of {self.records} "
-            f"records: made with {other}"
+            f"records: {cause}"
         )
         return InputError(message, path=self.path, line=variant.line)
 

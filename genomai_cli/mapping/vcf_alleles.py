@@ -31,6 +31,8 @@ CODE = 7  # the bits of a call that are the base's code
 NO_CALL = 5
 MIXED_N, _DELETED_N = _MIXED + UNKNOWN_CODE, DELETED + UNKNOWN_CODE
 _YORUBA = 16571  # letters
+_NUCLEAR = frozenset([*map(str, range(1, 23)), "X", "Y"])
+_MAX_SHOWN = 5  # contigs that a message names
 _SYMBOLIC_DELETIONS = ("<DEL", "<CN0")
 
 
@@ -202,6 +204,17 @@ class _RefusedContig(Collection[int]):
 
     def __len__(self) -> int:
         return 0
+
+
+def unknown_contigs(names: Iterable[str]) -> str:
+    """What to say of contigs that are no human chromosomes, by their names; empty where there are none."""
+    unknown = [name for name in names if normal_contig(name) not in _NUCLEAR]
+    if not unknown:
+        return ""
+    return (
+        f"; contig {', '.join(unknown[:_MAX_SHOWN])} is not known: if it is the same sequence, rename it "
+        "(bcftools annotate --rename-chrs)"
+    )
 
 
 def conflicting_length(header: Iterable[str], reference: Reference) -> int | None:

@@ -47,6 +47,7 @@ from genomai_cli.mapping.vcf_alleles import (
     other_reference_hint,
     position_calls,
     symbolic_deletion_calls,
+    unknown_contigs,
 )
 from genomai_cli.records import SequenceRecord
 
@@ -56,7 +57,6 @@ _LOW_COVERAGE = 0.5  # of the positions: fewer look like a list of variants
 _REFERENCE_POSITIONS, _REFERENCE_SHARE = 3, 0.5
 _MAX_UNRESOLVED = 0.25  # share of a sample's variants that are not settled
 _MAX_SHOWN = 5  # positions that a message names
-_NUCLEAR = frozenset([*map(str, range(1, 23)), "X", "Y"])
 
 
 @dataclass(frozen=True)
@@ -253,9 +253,7 @@ class Genomes:
     def check(self) -> None:
         """InputError if there is nothing to use."""
         if not self._calls:
-            unknown = [name for name in self._contigs if normal_contig(name) not in _NUCLEAR]
-            others = f"; contig {', '.join(unknown[:_MAX_SHOWN])} is not known" if unknown else ""
-            message = f"no record on {self._reference.name}{others}"
+            message = f"no record on {self._reference.name}{unknown_contigs(self._contigs)}"
             raise InputError(message, path=self.path)
         if not self._has_genotypes:
             message = f"no genotypes: the records on {self._reference.name} have no GT field"

@@ -13,6 +13,10 @@ from genomai_cli.population.panel import BUILDS, GRCH37, GRCH38
 _CONTIGS = [*(str(number) for number in range(1, 23)), "X"]
 KNOWN_CONTIGS = frozenset([*_CONTIGS, "Y", "MT", *PLINK_CODES])
 CHM13, NCBI36 = "T2T-CHM13", "NCBI36 (hg18)"
+LIFT_OVER = (
+    f"neither {GRCH37} nor {GRCH38}: call the variants against one of them, or lift them over "
+    "(bcftools +liftover)"
+)
 # Lengths of the autosomes and X, enough to distinguish the assemblies.
 _LENGTHS_IN_ORDER = {
     GRCH37: "249250621 243199373 198022430 191154276 180915260 171115067 159138663 146364022 "
@@ -190,10 +194,7 @@ class BuildMatches:
         recorded = self.matched + self.other_alleles
         is_consistent = recorded >= _MIN_SITES and self.matched > _MIN_MATCHING_SHARE * recorded
         if assembly is not None and not (is_consistent and not self._by_chance):
-            return (
-                f"the header is that of {assembly}, neither {GRCH37} nor {GRCH38}: call the variants "
-                "against one of them, or lift them over (bcftools +liftover)"
-            )
+            return f"the header is that of {assembly}, {LIFT_OVER}"
         if self._by_chance:
             return (
                 f"matches {self.matched} panel sites in {self.build}, as few as chance gives among so "

@@ -18,6 +18,7 @@ from genomai_cli.formats.plink import read_bed
 from genomai_cli.formats.plink2 import read_pgen
 from genomai_cli.formats.raw_genotypes import read_raw_genotypes
 from genomai_cli.formats.streams import Input
+from genomai_cli.formats.variant_alleles import NO_BASES_REMEDY
 from genomai_cli.formats.vcf import VariantFile, read_variants
 from genomai_cli.population.absent_sites import (
     SiteCoverage,
@@ -26,6 +27,7 @@ from genomai_cli.population.absent_sites import (
 )
 from genomai_cli.population.builds import (
     KNOWN_CONTIGS,
+    LIFT_OVER,
     BuildMatches,
     choose_build,
     expected_by_chance,
@@ -57,7 +59,7 @@ _MAX_DISAGREEMENT, _MIN_COMMON_CALLS = 0.1, 20
 _MIN_RECORDS = 30
 _NO_MATCH_HINT = (
     "nothing to use; its records are of other sites, its coordinates of another assembly (lift them over: bcftools "
-    "+liftover), or its alleles no bases (A and B, 1 and 2)"
+    "+liftover), or its REF is N (bcftools +fill-from-fasta)"
 )
 
 
@@ -81,6 +83,7 @@ class Cohort:
         self._carriers: dict[SiteKey, Flags] = {}
         self._removed: dict[SiteKey, Flags] = {}
         self._other_alleles: set[SiteKey] = set()
+        self._coded: set[SiteKey] = set()
         self._header: list[str] = []
         self._contigs: dict[str, int | None] = {}
         self._with_genotypes = 0
@@ -94,6 +97,7 @@ class Cohort:
         self._with_genotypes += file_records.with_genotypes
         self._matches_of_file[file.path] = file_records.matches()
         self._other_alleles |= file_records.other_allele_sites
+        self._coded |= file_records.coded
         for cohort_flags, file_flags in (
             (self._carriers, file_records.carriers),
             (self._removed, file_records.removed),
@@ -198,7 +202,9 @@ class Cohort:
         build = choose_build(matched, header) if any(matched.values()) else None
         if build is None and header and any(match.blocks for match in matches.values()):
             build = header  # a gVCF whose blocks cover all of the sites
-        reason = self._no_match_reason(matched, assembly, absent_is_ref) if build is None else None
+        reason = self._coded_reason(matches)
+        if build is None and reason is None:
+            reason = self._no_match_reason(matched, assembly, absent_is_ref)
         reason = reason or (build and matches[build].contradiction(assembly))
         reason = reason or mixed_builds(self._header, self._contigs)
         reason = reason or mixed_files(build, self._matches_of_file)
@@ -226,6 +232,12 @@ class Cohort:
         matched = len(records) - len(in_blocks)
         return BuildMatches(build, matched, others, blocks, present, chance)
 
+    def _coded_reason(self, matches: dict[str, BuildMatches]) -> str | None:
+        """Why there is nothing to use where most records have codes in place of bases; None where they do not."""
+        coded = max(sum(key[0] == build for key in self._coded) for build in BUILDS)
+        matched = max(match.matched for match in matches.values())
+        return f"{coded} records at panel sites have {NO_BASES_REMEDY}" if coded > matched else None
+
     def _no_match_reason(
         self, matched: dict[str, int], assembly: str | None, absent_is_ref: bool
     ) -> str:
@@ -233,11 +245,12 @@ class Cohort:
         if not self._contigs:
             return "no records"
         if assembly is not None:
-            return f"no record at a panel site: the header is that of {assembly}"
+            return f"no record at a panel site: the header is that of {assembly}, {LIFT_OVER}"
         if not any(human_contig(name) in KNOWN_CONTIGS for name in self._contigs):
             return (
                 f"no contig name is known (the first is {next(iter(self._contigs))}): "
-                "1, chr1, NC_000001.11, CM000663.2 or GRCh38#0#chr1 would be"
+                "1, chr1, NC_000001.11, CM000663.2 or GRCh38#0#chr1 would be. Coordinates of "
+                f"{BUILDS[0]} or {BUILDS[1]} need other names only (bcftools annotate --rename-chrs)"
             )
         hint = "--absent-is-ref alone would make everybody alike" if absent_is_ref else ""
         return (

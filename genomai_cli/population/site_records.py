@@ -15,6 +15,7 @@ from genomai_cli.alphabet import BASES, UNKNOWN_CODE, complement, complement_cod
 from genomai_cli.formats.bit_planes import BitPlanes, PackedVariant
 from genomai_cli.formats.call_quality import Reasons
 from genomai_cli.formats.regions import NO_VARIANT
+from genomai_cli.formats.variant_alleles import has_coded_alleles
 from genomai_cli.formats.vcf import Variant, VariantFile
 from genomai_cli.population.panel import BUILDS, Panel
 from genomai_cli.population.uncertain_calls import (
@@ -189,7 +190,8 @@ class FileRecords:
 
     records: those with the panel's alleles; other_allele_sites: with other alleles only; carriers: the samples that
     carry such an allele in a row of its own; removed: those that carry a deletion, or another base, in a record that
-    begins before the site. `ordered` is False for a file whose REF means nothing.
+    begins before the site. `coded` are sites whose alleles are codes in place of bases. `ordered` is False for a file
+    whose REF means nothing.
     """
 
     panel: Panel
@@ -199,6 +201,7 @@ class FileRecords:
     other_allele_sites: set[SiteKey] = field(default_factory=set)
     carriers: dict[SiteKey, NDArray[np.bool_]] = field(default_factory=dict)
     removed: dict[SiteKey, NDArray[np.bool_]] = field(default_factory=dict)
+    coded: set[SiteKey] = field(default_factory=set)
     with_genotypes: int = 0
     _strand_counts: dict[str, _StrandCounts] = field(
         default_factory=lambda: {b: _StrandCounts() for b in BUILDS}
@@ -289,8 +292,11 @@ class FileRecords:
             _add_carriers(self.removed, key, np.array([*other, False, False])[variant.genotypes])
             return
         _add_carriers(self.carriers, key, variant.genotypes > 0)
+        is_coded = has_coded_alleles(variant.ref, variant.alts)
+        if is_coded:
+            self.coded.add(key)
         # An indel next to the site does not say whether the site itself was called.
-        if len(letters) == 1 or any(letters[1:]):
+        if len(letters) == 1 or any(letters[1:]) or is_coded:
             self.other_allele_sites.add(key)
 
     def _resolve_strands(self) -> None:

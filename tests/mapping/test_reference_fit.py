@@ -281,6 +281,38 @@ def test_a_file_on_the_other_strand_is_turned():
     assert "records are on the other strand" in found.report.warnings[0]
 
 
+@pytest.mark.parametrize("header", [PLINK, ()])
+@pytest.mark.parametrize("absent_is_ref", [False, True])
+def test_a_file_of_plink_on_the_other_strand_is_turned_and_swapped(header, absent_is_ref):
+    carried = random_carriers()
+    carried[:8, 0] = False  # every allele is there
+    rows = [complement(row) for row in plink_rows(carried)]
+    found = cohort(text(rows, NAMES, header), absent_is_ref=absent_is_ref)
+    expected = genomes(text(plain_rows(carried), NAMES), absent_is_ref=absent_is_ref)
+    assert {r.name: r.sequence for r in found.records()} == expected
+    assert found.report.turned == len(POSITIONS)
+    assert found.report.swapped >= 6
+
+
+def test_few_markers_of_which_some_are_turned_are_refused_as_such():
+    rows = plain_rows(random_carriers())[:12]
+    rows[3], rows[5] = complement(rows[3]), complement(rows[5])
+    with pytest.raises(InputError, match=r"so 2 of 12 records: on the other strand, .*\+fixref"):
+        cohort(text(rows, NAMES))
+
+
+@pytest.mark.parametrize("codes", ["1234", "ABBA"])
+def test_alleles_that_are_no_bases_are_refused_with_the_remedy(codes):
+    table = str.maketrans("ACGT", codes)
+    rows = []
+    for row in plink_rows(random_carriers()):
+        fields = row.split("\t")
+        fields[3:5] = (allele.translate(table) for allele in fields[3:5])
+        rows.append("\t".join(fields))
+    with pytest.raises(InputError, match=r"alleles that are no bases .*--alleleACGT"):
+        cohort(text(rows, NAMES, PLINK))
+
+
 def test_of_both_strands_in_one_file_the_forward_one_is_read():
     rows = plain_rows(random_carriers())
     rows[::3] = [complement(row) for row in rows[::3]]
@@ -306,10 +338,15 @@ def test_another_reference_of_the_same_length_is_refused_and_no_length_is_made_u
     assert "Yoruba" not in str(error.value)
 
 
-def test_shifted_coordinates_are_refused():
-    rows = [line("MT", p + 1, base(p), variant(p), ["1"]) for p in POSITIONS]
-    with pytest.raises(InputError, match=r"made with another reference \(RSRS"):
+@pytest.mark.parametrize("shift", [1, 2])
+def test_shifted_coordinates_are_refused(shift):
+    # All are transitions, which on either strand, swapped or not, have the letter of any position.
+    rows = [line("MT", p + shift, base(p), variant(p), ["1"]) for p in POSITIONS]
+    with pytest.raises(
+        InputError, match=r"another reference \(RSRS\? T2T-CHM13\? the Yoruba"
+    ) as error:
         cohort(text(rows))
+    assert "call the variants against NC_012920.1" in str(error.value)
 
 
 def test_variants_of_few_reads_leave_a_list_of_variants_one():
@@ -339,8 +376,16 @@ def test_filtered_variants_of_most_reads_are_unknown():
 
 def test_an_unknown_contig_is_named():
     rows = [line("chrRSRS", p, base(p), variant(p), ["1"]) for p in POSITIONS]
-    with pytest.raises(InputError, match=r"no record on NC_012920\.1; contig chrRSRS is not known"):
+    with pytest.raises(
+        InputError, match=r"no record on NC_012920\.1; contig chrRSRS is not known: .*--rename"
+    ):
         cohort(text(rows))
+
+
+@pytest.mark.parametrize("name", ["rCRS", "chrRCRS", "chrM_rCRS", "mitochondrion", "mtDNA", "90"])
+def test_other_names_of_the_mitochondrial_contig(name):
+    rows = [line(name, p, base(p), variant(p), ["1"]) for p in POSITIONS[:9]]
+    assert genomes(text(rows), absent_is_ref=True)["a"] == with_variants(POSITIONS[:9])
 
 
 def test_an_array_is_no_list_of_variants():

@@ -268,16 +268,27 @@ def test_contigs_by_any_name(tmp_path: Path, names: list[str]) -> None:
     assert found.report.header_build == ("GRCh37" if len(names[0]) > len("chr01") else None)
 
 
-def test_alleles_that_are_no_bases_are_nothing_to_use(tmp_path: Path) -> None:
-    message = refusal(write(tmp_path, [[*row[:3], "A", "B", *row[5:]] for row in ROWS]))
-    assert "matches 0 of 400 panel sites in GRCh37" in message
-    assert "its alleles no bases (A and B, 1 and 2)" in message
+@pytest.mark.parametrize("codes", [("A", "B"), ("1", "2"), ("B", ".")])
+def test_alleles_that_are_no_bases_are_nothing_to_use(
+    tmp_path: Path, codes: tuple[str, str]
+) -> None:
+    message = refusal(write(tmp_path, [[*row[:3], *codes, *row[5:]] for row in ROWS]))
+    assert "400 records at panel sites have alleles that are no bases" in message
+    assert "plink --alleleACGT" in message
+
+
+def test_of_coded_alleles_those_that_look_like_a_base_are_not_read(tmp_path: Path) -> None:
+    rows = [
+        [*row[:3], *(("A", ".") if n % 3 else ("B", "A")), *row[5:]] for n, row in enumerate(ROWS)
+    ]
+    assert "alleles that are no bases" in refusal(write(tmp_path, rows))
 
 
 def test_unknown_contigs_are_named(tmp_path: Path) -> None:
     rows = [[f"scaffold_{row[0]}", *row[1:]] for row in ROWS]
     message = refusal(write(tmp_path, rows))
     assert "no contig name is known (the first is scaffold_1)" in message
+    assert "bcftools annotate --rename-chrs" in message
 
 
 @pytest.mark.parametrize(
