@@ -12,7 +12,8 @@ from genomai_cli.records import SequenceRecord
 
 REFERENCE_CALLS = (
     "call the model's sites with their reference calls (a gVCF; bcftools call -T SITES without -v), or, if the file "
-    "lists all variants of the sample, say so with --absent-is-ref"
+    "lists all variants of the sample, say so with --absent-is-ref (and where such files were merged, merge them with "
+    "bcftools merge -0, since ./. stays missing)"
 )
 ADVICE = {
     VARIANTS_ONLY: "(almost) no call is homozygous for the reference, as in a list of variants only, so labels rest on "

@@ -508,6 +508,7 @@ def test_a_list_of_variants_is_told_with_its_remedy(tiny, expected, variants_onl
     (line,) = [line for line in result.stderr.splitlines() if "VARIANTS_ONLY" in line]
     assert "7 of 9 samples" in line
     assert "--absent-is-ref" in line
+    assert "bcftools merge -0" in line
     labels = {row[0]: row[1] for row in expected.rows[1:]}
     assert sum(labels[row[0]] == row[1] for row in result.rows[1:7]) >= 5
 
