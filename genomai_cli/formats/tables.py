@@ -17,7 +17,8 @@ _FAMILIES = {("FID", "IID"), ("FAMILY ID", "INDIVIDUAL ID")}
 MAX_TABLE_BYTES = 1 << 28  # bytes of a table, which is held in memory
 UNKNOWN_LABEL = "UNKNOWN"  # the call of a sample that gets no label
 _SEQUENCE = "sequence"
-_NAMES = ("name", "id", "sample")
+_NAMES = frozenset({"name", "id", "sample"})
+_ROW_NAMES = "name"  # of a first column without a title, as pandas and R write their index
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,9 @@ def read_table(path: str | Path) -> Table:
     """A TSV with a header line, as programs write it.
 
     Passed over are blank lines, comments (lines with # that have other columns than the table), a # before the header,
-    and columns without a name and without a value at its end. Fields may be in quotes. Where the header has no tab,
-    fields are between commas, semicolons or blanks. Unicode of 16 bits is read by its mark.
+    and columns without a name and without a value at its end. A first column without a name is called `name`. Fields
+    may be in quotes. Where the header has no tab, fields are between commas, semicolons or blanks. Unicode of 16 bits
+    is read by its mark.
     """
     return parse_table(table_bytes(path), str(path))
 
@@ -165,6 +167,8 @@ def _has_width_of(row: list[str], other: list[str]) -> bool:
 def _header(fields: Sequence[str], path: str, line: int) -> list[str]:
     header = [field.strip() for field in fields]
     header[0] = header[0].removeprefix("#").strip()
+    if not header[0] and len(header) > 1 and _NAMES.isdisjoint(map(str.lower, header)):
+        header[0] = _ROW_NAMES
     if "" in header:
         message = f"a column without a name, number {header.index('') + 1}"
         raise InputError(message, path=path, line=line)

@@ -41,6 +41,8 @@ def test_labels(tmp_path: Path, content: bytes) -> None:
         (b"label,sequence,id\n1,ACGT,b\n0,GGCC,a\n", ("b", "a"), ["label"]),
         (b"accession;sequence;label\nb;ACGT;1\na;GGCC;0\n", ("b", "a"), ["label"]),
         (b"sequence,sex,label\nACGT,m,1\nGGCC,f,0\n", ("1", "2"), ["sex", "label"]),
+        (b",sequence,label\n0,ACGT,1\n1,GGCC,0\n", ("0", "1"), ["label"]),  # pandas
+        (b'"","label","sequence"\n"a","1","ACGT"\n"b","0","GGCC"\n', ("a", "b"), ["label"]),  # R
     ],
 )
 def test_a_table_of_sequences_names_its_rows(tmp_path, content, names, columns):
@@ -56,6 +58,9 @@ def test_a_table_of_sequences_names_its_rows(tmp_path, content, names, columns):
     [
         (b"sequence\nACGT\n", 1, "two or more columns"),
         (b"name,sequence,label\na,ACGT,1\na,GGCC,0\n", 3, "sample a again"),
+        (b",sequence,label\na,ACGT,1\na,GGCC,0\n", 3, "sample a again"),
+        (b",name,sequence,label\n0,a,ACGT,1\n1,b,GGCC,0\n", 1, "without a name, number 1"),
+        (b",sequence,label\n,ACGT,1\nb,GGCC,0\n", 2, "a row without a sample"),
         (
             b"label,sequence,split\n1,ACGT,a\n0,GGCC,a\n1,ACCA,a\n",
             2,
