@@ -26,6 +26,7 @@ from genomai_cli.metrics.resampling import REPEATS
 
 PAIRS = {  # of methods by their beginnings: the first less the second
     "tuned": ("tuned", "scratch"),
+    "tuned, another encoder": ("tuned", "tuned_control"),
     "probe": ("probe", "untrained"),
     "tuned, beside k-mers": ("kmers+tuned", "kmers"),
     "from scratch, beside k-mers": ("kmers+scratch", "kmers"),
@@ -36,6 +37,7 @@ WEIGHTS = {"kmers": 0.5, "auto": 0.25}  # of the network beside them; not fitted
 COLUMNS = ("task", "difference", "seeds", "first", "second", "gain", "low", "high")
 TITLES = {
     "tuned": "tuned less from scratch",
+    "tuned, another encoder": "tuned less the encoder of the controls, tuned",
     "probe": "probe less that of new values",
     "tuned, beside k-mers": "k-mers and tuned less k-mers",
     "from scratch, beside k-mers": "k-mers and from scratch less k-mers",
@@ -65,9 +67,12 @@ class TaskGains:
 
 def tables_of(task: Task, runs: Path, encoder: str, control: str) -> dict[int, dict[str, Array]]:
     """The probabilities (N, C) of the development part of what is finished, by seed and method; methods without a seed
-    are with each. The networks with new values are those that were run beside the encoder `control`."""
+    are with each. The networks with new values are those that were run beside the encoder `control`, which may be
+    another one."""
     names = {name: f"{name}-{control}" for name in ("scratch", "untrained")} | {AUTO: AUTO}
     names["tuned"], probe_name = f"tuned-{encoder}", f"probe-{encoder}"
+    if control != encoder:
+        names["tuned_control"] = f"tuned-{control}"
     finished = finished_runs(runs, task, (probe_name, *names.values(), *KMERS))
     fixed = {}
     if (kmers := reference_of(finished, KMERS)) is not None:
@@ -183,11 +188,13 @@ def main() -> None:
     )
     options = parser.parse_args()
     encoder, finished = options.encoder.name, []
+    control = options.control or encoder
+    pairs = PAIRS.keys() - ({"tuned, another encoder"} if control == encoder else set())
     for folder in task_folders(options.data, None):
         task = Task.read(folder)
-        tables = tables_of(task, options.runs, encoder, options.control or encoder)
+        tables = tables_of(task, options.runs, encoder, control)
         finished.append(gains_of(task, tables, options.seed))
-        if missing := PAIRS.keys() - finished[-1].gains.keys():
+        if missing := pairs - finished[-1].gains.keys():
             say(f"{task.name}: not finished: {', '.join(sorted(missing))}")
     rows = list(rows_of(finished))
     table = "".join("\t".join(row) + "\n" for row in (COLUMNS, *rows))

@@ -323,6 +323,7 @@ def test_what_pretraining_adds_is_paired_with_its_controls(data, task, tmp_path)
     assert rows["tf", "tuned, beside auto"][3:] == ("0.0000",) * 3
 
     save("tuned-tiny", wrong, 0.1, seed=1)
+    save("tuned-other", wrong, 0.1, seed=1)
     save("scratch-other", wrong, 0.1, seed=1)
     save("scratch-other", task.labels, 0.1, seed=2)  # its tuned one is not finished
     save("untrained-other", task.labels, 0.1, seed=2)
@@ -335,4 +336,5 @@ def test_what_pretraining_adds_is_paired_with_its_controls(data, task, tmp_path)
     assert of_seeds["probe"][:4] == pytest.approx((2, mcc, 1 - half, -half), abs=1e-4)
     assert of_seeds["from scratch, beside k-mers"][0] == 3
     assert of_seeds["tuned, beside auto"][0] == 1  # auto has one seed
+    assert of_seeds["tuned, another encoder"][:4] == pytest.approx((1, mcc, mcc, 0), abs=1e-4)
     assert "(seeds: 1 to 2)" in pretraining_gain.markdown(rows, "tiny")
