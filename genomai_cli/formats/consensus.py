@@ -23,7 +23,7 @@ from genomai_cli.formats.call_quality import (
 )
 from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.fasta import read_sequences
-from genomai_cli.formats.fasta_index import duplicate_name, index_covers, twice_error
+from genomai_cli.formats.fasta_index import twice_error, usable_index
 from genomai_cli.formats.phase_sets import PhaseSplits, in_largest_sets
 from genomai_cli.formats.regions import PositionIntervals
 from genomai_cli.formats.streams import Input, open_bytes, open_input, text_of
@@ -116,17 +116,11 @@ def _reference_sequences(path: str | Path, regions: list[Region], bed: str) -> l
 
 def _indexed_sequences(path: Path, regions: list[Region], bed: str) -> list[str | None] | None:
     """The regions' sequences through the file's .fai index; None where there is no good one."""
-    index = path.with_name(path.name + ".fai")
-    if not path.is_file() or not index.is_file():
+    if not path.is_file() or (index_files := usable_index(path)) is None:
         return None
-    if index.stat().st_mtime < path.stat().st_mtime or not index_covers(index, path):
-        return None
-    gzi = path.with_name(path.name + ".gzi")
-    if duplicate_name(path, [index, gzi] if gzi.is_file() else [index]) is not None:
-        return None  # whoever reads the whole file says on which line
     verbosity = pysam.set_verbosity(0)
     try:
-        with pysam.FastaFile(str(path), filepath_index=str(index)) as fasta:
+        with pysam.FastaFile(str(path), filepath_index=str(index_files[0])) as fasta:
             return [_fetched(fasta, region, bed) for region in regions]
     except (OSError, ValueError, KeyError):
         return None

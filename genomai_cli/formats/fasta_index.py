@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from genomai_cli.errors import InputError
+from genomai_cli.formats.bgzf import is_bgzf
 from genomai_cli.formats.streams import text_of
 from genomai_cli.formats.tabix import Blocks
 from genomai_cli.names import first_duplicate
@@ -32,6 +33,25 @@ class _Entry(NamedTuple):
     name: bytes
     begin: int | None  # None of no record, after the last one
     end: int
+
+
+def index_endings(fasta: Path) -> list[str]:
+    """What a FASTA file's index is called beyond its name: BGZF has one of the blocks too."""
+    with fasta.open("rb") as file:
+        return [".fai", ".gzi"] if is_bgzf(file.read(18)) else [".fai"]
+
+
+def usable_index(fasta: Path) -> list[Path] | None:
+    """The index files beside a FASTA file; None where one is missing or older, or they are not of the whole file, or
+    leave out a contig whose name another one has."""
+    files = [fasta.with_name(fasta.name + ending) for ending in index_endings(fasta)]
+    age = fasta.stat().st_mtime
+    is_new = all(file.is_file() and file.stat().st_mtime >= age for file in files)
+    return (
+        files
+        if is_new and index_covers(files[0], fasta) and duplicate_name(fasta, files) is None
+        else None
+    )
 
 
 def index_covers(index: Path, fasta: Path) -> bool:

@@ -14,13 +14,13 @@ import pysam
 import pysam.utils
 
 from genomai_cli.errors import InputError
-from genomai_cli.formats.bgzf import is_bgzf
 from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.fasta_index import (
     duplicate_name,
-    index_covers,
+    index_endings,
     starts_with_gzip,
     twice_error,
+    usable_index,
 )
 from genomai_cli.formats.streams import open_bytes
 
@@ -91,19 +91,14 @@ def open_reference(path: Path) -> Iterator[IndexedFasta]:
 
 
 def _opened(path: Path, folder: Path) -> pysam.FastaFile:
-    index_files = [path.with_name(path.name + end) for end in _index_endings(path)]
-    if (
-        all(_is_newer(index, path) for index in index_files)
-        and index_covers(index_files[0], path)
-        and duplicate_name(path, index_files) is None
-    ):
+    if (index_files := usable_index(path)) is not None:
         return _fasta(path, path, index_files)
     text = path
-    if starts_with_gzip(path) and len(index_files) == 1:
+    if starts_with_gzip(path) and len(index_endings(path)) == 1:
         text = folder / "reference.fa"
         with open_bytes(path) as compressed, text.open("wb") as plain:
             shutil.copyfileobj(compressed, plain, 1 << 20)
-    new_index = [folder / f"reference{end}" for end in _index_endings(text)]
+    new_index = [folder / f"reference{end}" for end in index_endings(text)]
     options = ["--fai-idx", str(new_index[0])]
     if len(new_index) > 1:
         options += ["--gzi-idx", str(new_index[1])]
@@ -126,12 +121,3 @@ def _fasta(path: Path, fasta: Path, index: list[Path]) -> pysam.FastaFile:
 def _no_fasta(path: Path) -> InputError:
     message = "not a FASTA file whose lines have one length within a record and whose last record has letters"
     return InputError(message, path=path)
-
-
-def _index_endings(path: Path) -> list[str]:
-    with path.open("rb") as file:
-        return [".fai", ".gzi"] if is_bgzf(file.read(18)) else [".fai"]
-
-
-def _is_newer(index: Path, path: Path) -> bool:
-    return index.is_file() and index.stat().st_mtime >= path.stat().st_mtime

@@ -32,14 +32,17 @@ DIFFERENT = {
 def written(request, tmp_path):
     """Writes text as a reference."""
 
-    def write(text):
+    def write(text, indexed):
         path = tmp_path / "ref.fa"
         path.write_text(text)
         if request.param == "BGZF":
             pysam.tabix_compress(str(path), str(path) + ".gz")
         if request.param == "gzip":
             (tmp_path / "ref.fa.gz").write_bytes(gzip.compress(text.encode()))
-        return path if request.param == "plain" else tmp_path / "ref.fa.gz"
+        reference = path if request.param == "plain" else tmp_path / "ref.fa.gz"
+        if indexed:
+            index(reference)
+        return reference
 
     return write
 
@@ -57,9 +60,7 @@ def index(path):
 @pytest.mark.parametrize("indexed", [False, True])
 @pytest.mark.parametrize("text", AGAIN.values(), ids=AGAIN)
 def test_a_contig_that_is_there_twice_is_refused(written, text, indexed):
-    path = written(text)
-    if indexed:
-        index(path)
+    path = written(text, indexed)
     with (
         pytest.raises(InputError, match=r"ref\.fa(\.gz)?: the contig chr\d is there twice"),
         open_reference(path),
@@ -70,10 +71,7 @@ def test_a_contig_that_is_there_twice_is_refused(written, text, indexed):
 @pytest.mark.parametrize("indexed", [False, True])
 @pytest.mark.parametrize("text", DIFFERENT.values(), ids=DIFFERENT)
 def test_contigs_of_different_names_are_read(written, text, indexed):
-    path = written(text)
-    if indexed:
-        index(path)
-    with open_reference(path) as reference:
+    with open_reference(written(text, indexed)) as reference:
         assert reference.fetch(next(iter(reference.lengths)), 0, 4) == "ACGT"
 
 
