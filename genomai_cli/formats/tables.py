@@ -1,6 +1,7 @@
 """Tab-separated tables in (labels, predictions, panels) and out."""
 
 import csv
+import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ _FAMILIES = {("FID", "IID"), ("FAMILY ID", "INDIVIDUAL ID")}
 MAX_TABLE_BYTES = 1 << 28  # bytes of a table, which is held in memory
 UNKNOWN_LABEL = "UNKNOWN"  # the call of a sample that gets no label
 _SEQUENCE = "sequence"
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _NAMES = frozenset({"name", "id", "sample"})
 _ROW_NAMES = "name"  # of a first column without a title, as pandas and R write their index
 
@@ -272,6 +274,16 @@ def _are_measured(texts: Sequence[str]) -> bool:
         return any([not float(text).is_integer() for text in texts])
     except ValueError:
         return False
+
+
+def is_number(label: str) -> bool:
+    """Whether a label is a finite number; `1_2` is none, although Python reads it as 12."""
+    return _NUMBER.fullmatch(label) is not None and abs(float(label)) < float("inf")
+
+
+def spelling(label: str) -> str | float:
+    """What equal labels have in common, in whatever case and however a number is written."""
+    return float(label) if is_number(label) else label.casefold()
 
 
 def require_text(values: Iterable[str | None], lines: Iterable[int], path: str) -> None:

@@ -15,7 +15,7 @@ from genomai_cli.bundles import bundle as bundles
 from genomai_cli.bundles.writing import Extras, require_replaceable
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.formats.streams import Input, in_memory
-from genomai_cli.formats.tables import MISSING_VALUES, LabelTable, read_labels
+from genomai_cli.formats.tables import MISSING_VALUES, LabelTable, is_number, read_labels
 from genomai_cli.library.inputs import (
     AS_WRITTEN,
     RECORDS_PATH,
@@ -36,7 +36,6 @@ from genomai_cli.sources.labelled import (
 from genomai_cli.training import finetuning, recipe_tables, selection
 from genomai_cli.training import recipe as recipes
 from genomai_cli.training.finetuning import Finetuned
-from genomai_cli.training.label_faults import is_number
 from genomai_cli.training.model_card import classifier_card
 from genomai_cli.training.recipe import Recipe
 from genomai_cli.training.targets import targets_for

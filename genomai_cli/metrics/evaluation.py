@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from genomai_cli.errors import InputError, UsageError, shown_names
 from genomai_cli.formats.label_sets import NO, YES, with_label_columns
-from genomai_cli.formats.tables import MISSING_VALUES, UNKNOWN_LABEL, LabelTable, Table
+from genomai_cli.formats.tables import (
+    MISSING_VALUES,
+    UNKNOWN_LABEL,
+    LabelTable,
+    Table,
+    spelling,
+)
 from genomai_cli.metrics.classification import HeadScores, Predictions, score
 from genomai_cli.metrics.numbers import NumberPredictions, NumberScores, score_numbers
 
@@ -208,24 +214,16 @@ def unlike_spellings(cases: Mapping[str, LabelCases | NumberCases]) -> Iterator[
             continue
         predictions = of_head.predictions
         known = {*predictions.called, *predictions.labels} - {UNKNOWN_LABEL}
-        spellings = {_spelling(label): label for label in sorted(known)}
+        spellings = {spelling(label): label for label in sorted(known)}
         counts = Counter(label for label in of_head.truth if label not in known)
         for label, count in sorted(counts.items()):
-            if (called := spellings.get(_spelling(label))) is not None:
+            if (called := spellings.get(spelling(label))) is not None:
                 yield f"{head}: {label} of the truth ({count} samples) is no call, but {called} is: they do not agree"
         if known and len(counts) > 1 and len(counts) == len(set(of_head.truth)):
             yield (
                 f"{head}: no label of the truth ({shown_names(sorted(counts), limit=3)}) is ever called (calls are "
                 f"{shown_names(sorted(known), limit=3)}): every call counts as wrong"
             )
-
-
-def _spelling(label: str) -> str | float:
-    """What equal labels have in common, however they are written."""
-    try:
-        return float(label)
-    except ValueError:
-        return label.casefold()
 
 
 def with_label_sets(truth: LabelTable, table: PredictionTable) -> LabelTable:

@@ -6,13 +6,12 @@ from collections.abc import Collection, Iterator, Mapping
 
 from genomai_cli.alphabet import BASES, MISSING
 from genomai_cli.errors import InputError
-from genomai_cli.formats.tables import LabelTable
+from genomai_cli.formats.tables import LabelTable, is_number, spelling
 from genomai_cli.inputs.samples import Samples
 
 MAX_NUMBER = 1e30  # single precision ends at 3e38
 MAX_CLASSES = 20  # different numbers that may still be classes
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 NOT_AVAILABLE = {"na", "n/a", "#n/a", "nan", "null"}  # what programs write for a missing value
 
 
@@ -65,14 +64,12 @@ def unlikely_labels(table: LabelTable, heads: Mapping[str, str]) -> Iterator[str
     how a number is written tells from another. `heads` are the names of columns by head."""
     for head, column in heads.items():
         counts = Counter(label for _, label in _lines(table, column))
-        spellings, same_numbers = defaultdict(list), defaultdict(list)
+        spellings = defaultdict(list)
         for label, count in counts.items():
-            spellings[label.casefold()].append(label)
+            spellings[spelling(label)].append(label)
             if label.casefold() in NOT_AVAILABLE:
                 yield f"{head}: {label} is taken for a label, of {count} samples (. or nothing is a missing one)"
-            if is_number(label):
-                same_numbers[float(label)].append(label)
-        for same in dict.fromkeys(map(tuple, [*spellings.values(), *same_numbers.values()])):
+        for same in spellings.values():
             if len(same) > 1:
                 yield f"{head}: {' and '.join(same)} are taken for different labels"
 
@@ -131,11 +128,6 @@ def check_names(table: LabelTable, names: Collection[str]) -> None:
 def _with_individuals(names: Collection[str]) -> set[str]:
     """The names, and NAME for every NAME_A and NAME_B."""
     return {*names, *(name[:-2] for name in names if name.endswith(("_A", "_B")))}
-
-
-def is_number(text: str) -> bool:
-    """Whether a label is a finite number; `1_2` is none, although Python reads it as 12."""
-    return NUMBER.fullmatch(text) is not None and abs(float(text)) < float("inf")
 
 
 def _check_commas(table: LabelTable, lines: Lines) -> None:

@@ -10,8 +10,8 @@ from genomai_cli.formats.label_sets import (
     split_labels,
     with_label_columns,
 )
-from genomai_cli.formats.tables import LabelTable
-from genomai_cli.training.label_faults import MAX_CLASSES, check_numbers, is_number
+from genomai_cli.formats.tables import LabelTable, is_number
+from genomai_cli.training.label_faults import MAX_CLASSES, check_numbers
 from genomai_cli.training.recipe import Recipe, is_selected
 
 SEQUENCES = "sequence"  # the kind of input whose labels may be numbers

@@ -3,13 +3,12 @@
 import pytest
 
 from genomai_cli.errors import InputError
-from genomai_cli.formats.tables import labels_of, parse_table
+from genomai_cli.formats.tables import is_number, labels_of, parse_table
 from genomai_cli.records import SequenceRecord
 from genomai_cli.training.label_faults import (
     check_header,
     check_labels,
     check_names,
-    is_number,
     unlikely_labels,
     unlikely_samples,
 )
