@@ -63,18 +63,19 @@ def in_largest_sets(records: Iterable[Variant], splits: PhaseSplits) -> Iterator
 def _named_sets_of(variant: Variant) -> _Sets | None:
     """The sets by the names that the record gives; None where it names none."""
     fields = variant.fields
-    columns = [fields.texts(key) or [] for key in _KEYS if fields.has(key)] if fields else []
-    if not columns:
-        return None
-    # Samples of merged files have different ones.
-    names = [next((n for n in row if n != _NO_SET), _NO_SET) for row in zip(*columns, strict=True)]
-    return _sets_of(variant, names)
+    columns = [] if fields is None else [fields.texts(key) for key in _KEYS]
+    named = [column for column in columns if column is not None]
+    return _sets_of(variant, named) if named else None
 
 
-def _sets_of(variant: Variant, names: Sequence[bytes] | None = None) -> _Sets:
+def _sets_of(variant: Variant, columns: Sequence[Sequence[bytes]] = ()) -> _Sets:
+    """The sets by the first of these columns that has one of the sample: those of merged files have different ones."""
     first, second = variant.genotypes[:, 0], variant.genotypes[:, 1]
     phased = np.flatnonzero(variant.phased & (first >= 0) & (second >= 0) & (first != second))
-    return {sample: _NO_SET if names is None else names[sample] for sample in phased.tolist()}
+    return {
+        sample: next((c[sample] for c in columns if c[sample] != _NO_SET), _NO_SET)
+        for sample in phased.tolist()
+    }
 
 
 def _unphased(variant: Variant, samples: list[int]) -> Variant:

@@ -18,9 +18,8 @@ from genomai_cli.formats.streams import Input, text_of
 
 _SEQUENCE = re.compile(f"[{''.join(IUPAC)}]+", re.IGNORECASE)
 _BASES = re.compile("[ACGTU]+", re.IGNORECASE)
-_CODES = re.compile(
-    "[^ACGTNacgtn*.]"
-)  # an allele of one character that is neither a base nor unknown
+# An allele of one character that is neither a base nor unknown.
+_CODES = re.compile("[^ACGTNacgtn*.]")
 NO_BASES_REMEDY = (
     "alleles that are no bases (numbers, A and B): write them as A, C, G and T (plink --alleleACGT of 1, 2, 3 and 4; "
     "--update-alleles of others)"

@@ -80,16 +80,18 @@ class LabelOdds:
 
     def flags(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
         """What `classify` would flag of each text, none where the model can read nothing."""
-        model_inputs = [self._reader(SequenceRecord("", text)) for text in texts]
-        scores_by_text = mean_scores(self.bundle, model_inputs, self.batching)
         return [
             () if scores is None else tuple(self.bundle.input.flags(model_input, scores))
-            for model_input, scores in zip(model_inputs, scores_by_text, strict=True)
+            for model_input, scores in zip(*self._read(texts), strict=True)
         ]
 
-    def _one_strand(self, texts: Sequence[str]) -> Odds:
+    def _read(self, texts: Sequence[str]) -> tuple[list[ModelInput], list[Scores | None]]:
+        """The texts as the network reads them, and what it answers."""
         model_inputs = [self._reader(SequenceRecord("", text)) for text in texts]
-        scores_by_text = mean_scores(self.bundle, model_inputs, self.batching)
+        return model_inputs, mean_scores(self.bundle, model_inputs, self.batching)
+
+    def _one_strand(self, texts: Sequence[str]) -> Odds:
+        model_inputs, scores_by_text = self._read(texts)
         known = [index for index, scores in enumerate(scores_by_text) if scores is not None]
         odds = np.full((len(texts), len(self.labels)), np.nan)
         if known:

@@ -91,7 +91,7 @@ class KmerTable:
         """The table of a share of the k-mers that is small enough for a bundle: at most 4 MB and 8 bytes a sequence.
         Copies, whose k-mers would seem common, are left out."""
         share, max_kmers = STORED_KMERS
-        distinct = [_text(sequences[row]) for row in _first_rows(sequences)]
+        distinct = [_text(sequences[row]) for row in _first_rows(sequences).values()]
         letters = sum(map(len, distinct))
         return cls.of(distinct, share=min(share, max_kmers / max(1, letters)))
 
@@ -181,19 +181,17 @@ def shared_between(train: "Sequences | KmerTable", test: Sequences) -> Integers:
     that shares most and the row itself. In place of `train` its table can be given, of both strands."""
     if isinstance(train, KmerTable):
         return _best_pairs(*_similar_between(train, test))
-    first_rows = _first_rows(train)
-    distinct = [_canonical(train[row]) for row in first_rows]
-    distinct_P, test_P, shared_P = _similar_between(KmerTable.of(distinct), test)
-    number_of = {text: number for number, text in enumerate(distinct)}
+    row_of = _first_rows(train)
+    distinct_P, test_P, shared_P = _similar_between(KmerTable.of(list(row_of)), test)
     # Copies may be shorter than what k-mers are counted of.
     copies = [
-        (number_of[text], row)
+        (row_of[text], row)
         for row, text in enumerate(map(_canonical, test))
-        if text in number_of and not set(BASES).isdisjoint(text)
+        if text in row_of and not set(BASES).isdisjoint(text)
     ]
     copied_P, row_P = np.array(copies, np.int64).reshape(-1, 2).T
     return _best_pairs(
-        first_rows[np.append(distinct_P, copied_P)],
+        np.append(np.fromiter(row_of.values(), np.int64)[distinct_P], copied_P),
         np.append(test_P, row_P),
         np.append(shared_P, np.full(len(copies), np.iinfo(np.int64).max)),
     )
@@ -238,12 +236,12 @@ def _distinct(sequences: Sequences, both_strands: bool) -> tuple[list[str], Inte
     return distinct, np.array([number_of[text] for text in texts], np.int64)
 
 
-def _first_rows(sequences: Sequences) -> Integers:
-    """The rows of different sequences, of copies on either strand the first."""
+def _first_rows(sequences: Sequences) -> dict[str, int]:
+    """The different sequences in canonical form, and the row of each: of copies on either strand the first."""
     row_of: dict[str, int] = {}
     for row, text in enumerate(map(_canonical, sequences)):
         row_of.setdefault(text, row)
-    return np.array(list(row_of.values()), np.int64)
+    return row_of
 
 
 def _blocks(texts: list[str]) -> Iterator[tuple[int, list[str]]]:
